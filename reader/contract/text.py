@@ -1,0 +1,27 @@
+"""What both sides print of a dataset."""
+
+from reader.contract.manifest import Books, Manifest
+
+
+def size_text(num_bytes: float) -> str:
+    """Returns a size for people: `1.5 MiB`."""
+    size, units = float(num_bytes), ["B", "KiB", "MiB", "GiB", "TiB"]
+    while size >= 1000 and len(units) > 1:
+        size, _ = size / 1024, units.pop(0)
+    return f"{size:.0f} {units[0]}" if units[0] == "B" else f"{size:.1f} {units[0]}"
+
+
+def splits_table(manifest: Manifest) -> list[str]:
+    """Returns a line per split, below a heading."""
+    lines = [f"{'split':<16}{'examples':>12}{'shards':>8}{'size':>12}"]
+    for split in manifest.splits:
+        size = size_text(split.num_bytes)
+        counts = f"{split.num_examples:>12,}{len(split.shards):>8,}"
+        lines.append(f"{split.name:<16}{counts}{size:>12}")
+    return lines
+
+
+def books_table(books: Books) -> list[str]:
+    """Returns a line per thing that became of keys."""
+    lines = [f"{books.found:>12,} keys found", f"{books.written:>12,} written"]
+    return lines + [f"{n:>12,} {reason}" for reason, n in books.not_written.items()]
