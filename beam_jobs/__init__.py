@@ -1,0 +1,47 @@
+"""The writing side of Diptych: folders of images and captions → sharded TFRecords.
+
+    diptych build --images=photos --captions=captions --output=out
+
+is the same as
+
+    import beam_jobs
+
+    config = beam_jobs.JobConfig(images="photos", captions="captions", output="out")
+    beam_jobs.build(config)
+
+Names are loaded when they are first used, so that `diptych show` needs no Beam.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from beam_jobs.command import build as build
+    from beam_jobs.options import JobConfig as JobConfig
+    from beam_jobs.sample import write_sample as write_sample
+    from reader.contract.errors import BuildError as BuildError
+    from reader.contract.errors import UsageError as UsageError
+    from reader.contract.version import __version__ as __version__
+
+_HOMES = {
+    "BuildError": "reader.contract.errors",
+    "JobConfig": "beam_jobs.options",
+    "UsageError": "reader.contract.errors",
+    "__version__": "reader.contract.version",
+    "build": "beam_jobs.command",
+    "write_sample": "beam_jobs.sample",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    """Loads a public name from its module (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(_HOMES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

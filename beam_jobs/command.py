@@ -1,0 +1,47 @@
+"""What `diptych build` shows: the plan, the books, and how to read the dataset."""
+
+import os
+import sys
+import time
+
+from beam_jobs.engines import engine_options
+from beam_jobs.options import JobConfig
+from beam_jobs.pipeline import run
+from beam_jobs.summary import outcome_page, plan_page, warnings_of
+from reader.contract.layout import MANIFEST
+from reader.contract.manifest import parse_manifest
+from reader.contract.text import splits_table
+
+
+def build(config: JobConfig, beam_args: list[str]) -> int:
+    """Runs the job and reports; returns the exit status."""
+    began = time.monotonic()
+    result = run(config, engine_options(config, beam_args))
+    if result is None:
+        print(f"{config.output} is complete already: nothing to do")
+        return 0
+    plan, outcome = result
+    if outcome is None:
+        print(plan_page(plan))
+        return 0
+    print(outcome_page(plan, outcome))
+    if outcome.failures:
+        for failure in outcome.failures:
+            print(f"diptych: error: {failure}", file=sys.stderr)
+        if not config.plan_only:
+            print(f"all rejects: {config.output}/_build/rejects.jsonl", file=sys.stderr)
+        return 1
+    _report_dataset(config, time.monotonic() - began)
+    return 0
+
+
+def _report_dataset(config: JobConfig, seconds: float) -> None:
+    with open(os.path.join(config.output, MANIFEST), "rb") as file:
+        manifest = parse_manifest(file.read(), config.output)
+    print("\n".join(splits_table(manifest)))
+    for warning in warnings_of(manifest):
+        print(f"warning: {warning}", file=sys.stderr)
+    rate = manifest.num_examples / seconds
+    print(f"built in {seconds:.1f} s, {rate:.0f} examples/s; read it with")
+    pattern = f"{config.output}/{manifest.splits[0].name}-*.tfrecord"
+    print(f'  reader.load("{pattern}", batch_size=64, image_size=224)')

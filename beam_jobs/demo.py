@@ -1,0 +1,51 @@
+"""`diptych demo`: the whole way in one command, on scenes that it draws itself."""
+
+import os
+import tempfile
+import time
+
+from beam_jobs.command import build
+from beam_jobs.options import JobConfig, parse_splits
+from beam_jobs.sample import write_sample
+from reader.contract.errors import BuildError
+
+
+def demo(output: str, num: int) -> int:
+    """Draws scenes, builds a dataset of them, verifies it and streams it."""
+    with tempfile.TemporaryDirectory(prefix="diptych-demo-") as folder:
+        write_sample(folder, num, captions_per_image=2)
+        print(f"drew {num} scenes of coloured shapes, two captions each")
+        config = JobConfig(
+            images=os.path.join(folder, "images"),
+            captions=os.path.join(folder, "captions"),
+            output=output,
+            splits=parse_splits("train=0.9,validation=0.1"),
+            num_shards=4,
+            captions_per_file="lines",
+        )
+        status = build(config, [])
+    # The command line alone may hand over to the other side: tests/test_boundaries.py.
+    from reader.__main__ import main as read
+
+    return status or read(["verify", output]) or _stream(output, num // 2)
+
+
+def _stream(output: str, num: int) -> int:
+    # TensorFlow greets at length; a demo should show what the demo does.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import reader
+
+    pattern = os.path.join(output, "train-*.tfrecord")
+    batches = reader.load(pattern, batch_size=min(16, num), image_size=224)
+    tokenizer = reader.tokenizer(output)
+    began, num_images = time.monotonic(), 0
+    for batch in batches:
+        num_images += int(batch["image"].shape[0])
+    if not num_images:
+        raise BuildError(f"nothing was streamed from {output}")
+    rate = num_images / (time.monotonic() - began)
+    print(f"streamed {len(batches)} batches, {rate:.0f} images/s; the last one holds")
+    for name, tensor in batch.items():
+        print(f"  {name:<8}{tensor.dtype.name}{list(tensor.shape)}")
+    print(f"  its first caption: {tokenizer.decode(batch['tokens'][0].numpy())}")
+    return 0

@@ -1,0 +1,144 @@
+"""Examples: a pair's two files to one serialised record, and what is known of it.
+
+Pure but for memory: `Budget` bounds how many decoded pixels there are at a time.
+"""
+
+import contextlib
+import hashlib
+import threading
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
+
+from beam_jobs.captions import read_captions
+from beam_jobs.elements import BadInput, Pair, Reject
+from beam_jobs.images import EncodedImage, SourceImage
+from beam_jobs.options import JobConfig
+from reader.contract import schema
+from reader.contract.record import serialize_example
+from reader.contract.schema import Dtype, Values
+from reader.contract.tokenizer import Tokenizer
+
+# Decoded pixels that one process holds at a time; 256 MB are twenty photographs of
+# 4 megapixels. A single larger image is let through alone.
+DECODED_BYTES = 256 << 20
+
+
+class Budget:
+    """A bound on bytes held at a time, over all threads of a process."""
+
+    def __init__(self, limit: int = DECODED_BYTES) -> None:
+        """Takes the bound, in bytes."""
+        self._limit = limit
+        self._held = 0
+        self._changed = threading.Condition()
+
+    @contextlib.contextmanager
+    def hold(self, num_bytes: int) -> Iterator[None]:
+        """Waits until so many bytes are free, or none are held, and holds them."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: not self._held or self._held + num_bytes <= self._limit
+            )
+            self._held += num_bytes
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._held -= num_bytes
+                self._changed.notify_all()
+
+
+class ReadsFiles(Protocol):
+    """How a pair's files are read; lets this module stay free of input and output."""
+
+    def image(self, pair: Pair) -> bytes:
+        """Returns the bytes of the image's file."""
+
+    def caption(self, pair: Pair) -> bytes:
+        """Returns the bytes of the caption's file."""
+
+
+class Example(NamedTuple):
+    """A record, and what `samples/` and the manifest say of it.
+
+    Attributes:
+        record: `tf.train.Example` bytes.
+        pair: What it was made of.
+        image: As stored; `data` is empty, since the record has it.
+        num_image_bytes: Of the encoded image.
+        captions: As stored.
+        num_tokens: Tokens of each caption.
+        num_unknown: How many of all tokens are unknown.
+        caption_sha256: Hex digest of the caption's file.
+    """
+
+    record: bytes
+    pair: Pair
+    image: EncodedImage
+    num_image_bytes: int
+    captions: tuple[str, ...]
+    num_tokens: tuple[int, ...]
+    num_unknown: int
+    caption_sha256: str
+
+
+def make_example(
+    pair: Pair,
+    files: ReadsFiles,
+    config: JobConfig,
+    tokenizer: Tokenizer,
+    unknown_id: int,
+    budget: Budget,
+) -> Example | Reject:
+    """Returns the example that a pair becomes, or why it becomes none."""
+    stage, source = "caption", pair.caption.path
+    try:
+        caption_data = files.caption(pair)
+        captions = read_captions(caption_data, per_file=config.captions_per_file)
+        stage, source = "image", pair.image.path
+        image = _encode_image(pair, files, config, budget)
+    except BadInput as error:
+        return Reject(pair.key, (source,), stage, error.reason, error.detail)
+    ids = [tokenizer.encode(caption) for caption in captions]
+    return Example(
+        record=serialize_example(_features(pair.key, image, captions, ids)),
+        pair=pair,
+        image=image._replace(data=b""),
+        num_image_bytes=len(image.data),
+        captions=tuple(captions),
+        num_tokens=tuple(map(len, ids)),
+        num_unknown=sum(row.count(unknown_id) for row in ids),
+        caption_sha256=hashlib.sha256(caption_data).hexdigest(),
+    )
+
+
+def _encode_image(
+    pair: Pair, files: ReadsFiles, config: JobConfig, budget: Budget
+) -> EncodedImage:
+    if pair.image.size > config.max_image_bytes:
+        raise BadInput(
+            "image_file_too_large",
+            f"{pair.image.size} bytes, more than {config.max_image_bytes}",
+        )
+    image = SourceImage(files.image(pair), max_pixels=config.max_pixels)
+    with budget.hold(image.decoded_bytes):
+        return image.encode(config.image_spec)
+
+
+def _features(
+    key: bytes, image: EncodedImage, captions: list[str], ids: list[list[int]]
+) -> dict[str, tuple[Dtype, Values]]:
+    values: dict[str, Values] = {
+        schema.IMAGE: [image.data],
+        schema.IMAGE_FORMAT: [b"jpeg"],
+        schema.HEIGHT: [image.height],
+        schema.WIDTH: [image.width],
+        schema.KEY: [key],
+        schema.SHA256: [image.sha256.encode()],
+        schema.CAPTIONS: [caption.encode() for caption in captions],
+        schema.TOKEN_IDS: [id_ for row in ids for id_ in row],
+        schema.TOKEN_LENGTHS: [len(row) for row in ids],
+    }
+    return {
+        feature.key: (feature.dtype, values[feature.key]) for feature in schema.FEATURES
+    }

@@ -1,0 +1,41 @@
+"""Why a worker gave up, in words for the person who started the job.
+
+Engines wrap a worker's exception in their own and add a page of traceback. A note on
+the side reaches the launcher whole, on any engine.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+
+from beam_jobs.workspace import Workspace
+
+
+@contextlib.contextmanager
+def noted(workspace: Workspace, label: str) -> Iterator[None]:
+    """Leaves a note when reading or writing fails; the error goes on."""
+    try:
+        yield
+    except OSError as error:
+        path = os.fsdecode(error.filename) if error.filename else "a file"
+        message = f"{error.strerror or error}: {path}"
+        # The disk may be what failed; then the error alone has to do.
+        with contextlib.suppress(OSError):
+            workspace.publish(
+                os.path.join(workspace.failures, f"{label}.json"),
+                json.dumps({"message": message}).encode(),
+            )
+        raise
+
+
+def read_notes(workspace: Workspace) -> list[str]:
+    """Returns the notes that workers left, in order of their labels."""
+    with contextlib.suppress(FileNotFoundError):
+        paths = [
+            os.path.join(workspace.failures, name)
+            for name in sorted(os.listdir(workspace.failures))
+        ]
+        notes = (workspace.read_if_exists(path) for path in paths)
+        return [json.loads(note)["message"] for note in notes if note]
+    return []

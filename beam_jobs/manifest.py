@@ -1,0 +1,155 @@
+"""Finalise: all shards committed → books, rejects, index, and the manifest, last.
+
+Idempotent: it may run twice, or again after being cut off anywhere.
+"""
+
+from collections.abc import Iterator
+from importlib.metadata import version
+
+import apache_beam as beam
+
+from beam_jobs.commits import Commit, read_commit
+from beam_jobs.elements import Reject
+from beam_jobs.job_plan import JobPlan
+from beam_jobs.options import JobConfig
+from beam_jobs.outcome import Outcome, dump_outcome, dump_rejects, judge
+from beam_jobs.pair_lists import read_all_rejects
+from beam_jobs.tfrecord import pack_blocks
+from beam_jobs.workspace import Workspace
+from reader.contract import layout
+from reader.contract.errors import BuildError
+from reader.contract.manifest import (
+    Books,
+    Manifest,
+    Split,
+    Statistics,
+    dump_manifest,
+)
+from reader.contract.record import crc32c_hex
+from reader.contract.schema import FEATURES
+from reader.contract.version import __version__
+
+# Libraries whose version shapes the bytes that are written.
+_SHAPING_LIBRARIES = (
+    "numpy",
+    "opencv-python-headless",
+    "Pillow",
+    "protobuf",
+    "pyarrow",
+    "simplejpeg",
+)
+
+
+class Finalise(beam.PTransform):
+    """Publishes the dataset: examples in each shard → one outcome, on disk."""
+
+    def __init__(self, config: JobConfig, plan: JobPlan) -> None:
+        """Takes the job's configuration and its plan."""
+        super().__init__()
+        self._config = config
+        self._plan = plan
+
+    def expand(self, shards: beam.PCollection[int]) -> beam.PCollection[str]:
+        """Waits for all shards; one DoFn then reads their commit records."""
+        return (
+            shards
+            | "All shards" >> beam.CombineGlobally(sum)
+            | "Finalise" >> beam.ParDo(_FinaliseFn(self._config, self._plan))
+        )
+
+
+class _FinaliseFn(beam.DoFn):
+    def __init__(self, config: JobConfig, plan: JobPlan) -> None:
+        self._config = config
+        self._plan = plan
+
+    def process(self, written: int) -> Iterator[str]:
+        outcome = finalise(self._config, self._plan)
+        yield "; ".join(outcome.failures) or f"{written} examples"
+
+
+def finalise(config: JobConfig, plan: JobPlan) -> Outcome:
+    """Publishes the dataset if its books balance and its limits hold."""
+    workspace = Workspace(config.output)
+    commits = [_commit_of(workspace, shard.label) for shard in plan.shards()]
+    rejects = sorted(
+        [
+            *read_all_rejects(workspace),
+            *(r for commit in commits for r in commit.rejects),
+        ]
+    )
+    written = sum(commit.shard.num_examples for commit in commits)
+    outcome = judge(config, plan.found, written, rejects)
+    if outcome.failures:
+        workspace.publish(workspace.too_many_rejects, dump_rejects(rejects))
+    else:
+        _publish_dataset(workspace, config, plan, commits, rejects, outcome.books)
+    workspace.publish(workspace.outcome, dump_outcome(outcome))
+    return outcome
+
+
+def _commit_of(workspace: Workspace, label: str) -> Commit:
+    commit = read_commit(workspace, label)
+    if commit is None:
+        raise BuildError(f"shard {label} was not finished: run the command again")
+    return commit
+
+
+def _publish_dataset(
+    workspace: Workspace,
+    config: JobConfig,
+    plan: JobPlan,
+    commits: list[Commit],
+    rejects: list[Reject],
+    books: Books,
+) -> None:
+    blocks = pack_blocks([offset for commit in commits for offset in commit.blocks])
+    manifest = _make_manifest(config, plan, commits, books, crc32c_hex(blocks))
+    vocabulary = workspace.read_if_exists(workspace.vocabulary)
+    for file, data in (
+        (layout.BLOCKS, blocks),
+        (f"{layout.TOKENIZER_DIR}/{plan.tokenizer.file}", vocabulary or b""),
+        (layout.REJECTS, dump_rejects(rejects)),
+        (layout.MANIFEST, dump_manifest(manifest)),
+    ):
+        workspace.publish(workspace.published(file), data)
+
+
+def _make_manifest(
+    config: JobConfig,
+    plan: JobPlan,
+    commits: list[Commit],
+    books: Books,
+    blocks_crc32c: str,
+) -> Manifest:
+    return Manifest(
+        name=config.name,
+        features=FEATURES,
+        image=config.image_spec,
+        tokenizer=plan.tokenizer,
+        splits=tuple(_splits(plan, commits)),
+        books=books,
+        blocks_crc32c=blocks_crc32c,
+        fingerprints={
+            "input": f"{sum(commit.input for commit in commits) % 2**256:064x}",
+            "listing": plan.listing,
+            "config": config.fingerprint,
+        },
+        config=config.fingerprint_fields(),
+        versions={
+            "diptych": __version__,
+            **{name: version(name) for name in _SHAPING_LIBRARIES},
+        },
+    )
+
+
+def _splits(plan: JobPlan, commits: list[Commit]) -> Iterator[Split]:
+    first = 0
+    for split in plan.splits:
+        own = commits[first : first + split.num_shards]
+        first += split.num_shards
+        statistics = Statistics()
+        for commit in own:
+            statistics = statistics.merge(commit.statistics)
+        shards = tuple(commit.shard for commit in own)
+        yield Split(name=split.name, shards=shards, statistics=statistics)

@@ -1,0 +1,244 @@
+"""The job's configuration: one frozen value, checked when it is made."""
+
+import dataclasses
+import hashlib
+import math
+import os
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from reader.contract.errors import UsageError
+from reader.contract.layout import is_split_name
+from reader.contract.manifest import ImageSpec, dump_json
+
+RESIZE_MODES = ("shorter_side", "none")
+CAPTIONS_PER_FILE = ("one", "lines")
+
+_UNITS = {"": 1, "B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
+_UNITS |= {"KB": 10**3, "MB": 10**6, "GB": 10**9}
+
+# How a job runs and where, what it is held to, and what it is asked to do: none of it
+# changes a byte of the output.
+_OUTSIDE_FINGERPRINT = (
+    "images",
+    "captions",
+    "output",
+    "max_rejects",
+    "max_unpaired",
+    "workers",
+    "threads",
+    "plan_only",
+    "overwrite",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limit:
+    """How many keys may go astray: a count, or a share of the keys found."""
+
+    text: str
+
+    def __post_init__(self) -> None:
+        """Checks the text."""
+        self.allowed(0)
+
+    def allowed(self, found: int) -> int:
+        """Returns how many of `found` keys that is."""
+        if re.fullmatch(r"\d+", self.text):
+            return int(self.text)
+        if re.fullmatch(r"\d+(\.\d+)?%", self.text) and float(self.text[:-1]) <= 100:
+            return int(Fraction(self.text[:-1]) * found / 100)
+        raise UsageError(
+            f'a limit is a count or a percentage up to 100, got "{self.text}": '
+            "write 20 or 0.5%"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobConfig:
+    """What to build, from what, and how.
+
+    Attributes:
+        images: Folder of images.
+        captions: Folder of captions; may be the same.
+        output: The dataset's folder.
+        name: The dataset's name, for its manifest.
+        splits: `{name: share}`; the shares sum to 1.
+        num_shards: Shards over all splits; None to go by `shard_size`.
+        shard_size: About how large a shard is to be, in bytes.
+        seed: Of the records' order and of the splits.
+        resize: `shorter_side` or `none`.
+        image_size: What `resize` refers to, in pixels.
+        jpeg_quality: 1 to 100.
+        jpeg_subsampling: `420` or `444`.
+        max_pixels: An image with more is rejected before it is decoded.
+        max_image_bytes: A larger image file is rejected before it is read.
+        captions_per_file: `one`, or `lines` if each line is a caption.
+        vocab_size: Of the `basic` tokenizer, its four special tokens included.
+        min_count: A word must occur so often to enter the vocabulary.
+        max_rejects: How many keys may be rejected before the job fails.
+        max_unpaired: How many keys may lack their image or caption.
+        workers: Processes on this machine; None to go by its cores.
+        threads: Threads a process encodes with; None to go by the cores.
+        plan_only: Whether to stop after planning.
+        overwrite: Whether to replace what the output holds.
+
+    Raises:
+        UsageError: A value is out of range; it is named and shown.
+    """
+
+    images: str
+    captions: str
+    output: str
+    name: str = "diptych"
+    splits: dict[str, Fraction] = dataclasses.field(
+        default_factory=lambda: {"train": Fraction(1)}
+    )
+    num_shards: int | None = None
+    shard_size: int = 128 << 20
+    seed: int = 0
+    resize: str = "shorter_side"
+    image_size: int = 256
+    jpeg_quality: int = 90
+    jpeg_subsampling: str = "420"
+    max_pixels: int = 100_000_000
+    max_image_bytes: int = 256 << 20
+    captions_per_file: str = "one"
+    vocab_size: int = 10_000
+    min_count: int = 1
+    max_rejects: Limit = Limit(text="1%")
+    max_unpaired: Limit = Limit(text="10%")
+    workers: int | None = None
+    threads: int | None = None
+    plan_only: bool = False
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        """Checks every value."""
+        _check_splits(self.splits)
+        _check_choice("resize", self.resize, RESIZE_MODES)
+        _check_choice("jpeg_subsampling", self.jpeg_subsampling, ("420", "444"))
+        _check_choice("captions_per_file", self.captions_per_file, CAPTIONS_PER_FILE)
+        for field, at_least in (
+            ("num_shards", len(self.splits)),
+            ("shard_size", 1 << 10),
+            ("image_size", 1),
+            ("max_pixels", 1),
+            ("max_image_bytes", 1),
+            ("vocab_size", 5),
+            ("min_count", 1),
+            ("workers", 1),
+            ("threads", 1),
+        ):
+            value = getattr(self, field)
+            if value is not None and value < at_least:
+                raise UsageError(f"{field} must be at least {at_least}, got {value}")
+        if not 1 <= self.jpeg_quality <= 100:
+            raise UsageError(
+                f"jpeg_quality must be from 1 to 100, got {self.jpeg_quality}"
+            )
+        if not self.name.strip():
+            raise UsageError("name must not be empty")
+
+    @property
+    def image_spec(self) -> ImageSpec:
+        """How images are stored."""
+        return ImageSpec(
+            format="jpeg",
+            quality=self.jpeg_quality,
+            subsampling=self.jpeg_subsampling,
+            resize=self.resize,
+            size=self.image_size,
+        )
+
+    @property
+    def num_workers(self) -> int:
+        """Processes on this machine: see docs/performance.md#workers-and-threads."""
+        return self.workers or max(1, _cores() // 4)
+
+    @property
+    def num_threads(self) -> int:
+        """Threads that each process encodes with."""
+        return self.threads or max(1, math.ceil(_cores() / self.num_workers))
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of all that changes the output."""
+        return hashlib.sha256(dump_json(self.fingerprint_fields())).hexdigest()
+
+    def fingerprint_fields(self) -> dict[str, Any]:
+        """Returns all that changes the output, as plain JSON values."""
+        fields = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name not in _OUTSIDE_FINGERPRINT
+        }
+        # In order: the order of splits is the order of shards in the index.
+        fields["splits"] = [[name, str(share)] for name, share in self.splits.items()]
+        if self.num_shards is not None:
+            del fields["shard_size"]
+        return fields
+
+
+def _cores() -> int:
+    return (
+        len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else (os.cpu_count() or 1)
+    )
+
+
+def _check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UsageError(f'{field} must be one of {", ".join(choices)}, got "{value}"')
+
+
+def _check_splits(splits: dict[str, Fraction]) -> None:
+    for name, share in splits.items():
+        if not is_split_name(name):
+            raise UsageError(
+                "a split's name is made of lower-case letters, digits and _ and begins "
+                f'with a letter, got "{name}"'
+            )
+        if share <= 0:
+            raise UsageError(f"the share of {name} must be positive, got {share}")
+    total = sum(splits.values())
+    if total != 1:
+        raise UsageError(
+            f"shares of splits must sum to 1, got {float(total):g}: "
+            "write for example train=0.9,validation=0.1"
+        )
+
+
+def parse_splits(text: str) -> dict[str, Fraction]:
+    """Returns `{name: share}` of `train=0.9,validation=0.1`.
+
+    Raises:
+        UsageError: It is not of that form.
+    """
+    splits: dict[str, Fraction] = {}
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\w+)\s*=\s*(\d*\.?\d+|\d+/\d+)\s*", part)
+        if match is None:
+            raise UsageError(
+                f'splits are written train=0.9,validation=0.1, got "{text}"'
+            )
+        if match[1] in splits:
+            raise UsageError(f'split {match[1]} is named twice in "{text}"')
+        splits[match[1]] = Fraction(match[2])
+    return splits
+
+
+def parse_size(text: str) -> int:
+    """Returns bytes of a size such as `128MiB`, `1GB` or `4096`.
+
+    Raises:
+        UsageError: It is not of that form.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
+    unit = _UNITS.get(match[2].upper()) if match else None
+    if match is None or unit is None:
+        raise UsageError(f'a size is written 128MiB, 1GB or 4096, got "{text}"')
+    return int(Fraction(match[1]) * unit)

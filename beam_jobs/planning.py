@@ -1,0 +1,129 @@
+"""ClosePlan: a draft → the vocabulary, the number of shards, and `plan.json`."""
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+import apache_beam as beam
+
+from beam_jobs.elements import Bucket, Pair, Reject
+from beam_jobs.examples import Budget, make_example
+from beam_jobs.job_plan import JobPlan, PlannedSplit, dump_plan
+from beam_jobs.listing import join_digests
+from beam_jobs.options import JobConfig
+from beam_jobs.pair_lists import read_pairs
+from beam_jobs.plan import shards_by_size, share_out
+from beam_jobs.sources.files import FolderFiles
+from beam_jobs.vocabulary import Draft
+from beam_jobs.workspace import Workspace
+from reader.contract.record import FRAMING_BYTES
+from reader.contract.tokenizer import (
+    UNKNOWN_ID,
+    BasicTokenizer,
+    basic_spec,
+    dump_vocabulary,
+    make_vocabulary,
+)
+
+# Records that are made to learn how large a record is. Photographs differ by half of
+# their mean, so that 32 give shards within a fifth of the size asked for.
+SAMPLE_RECORDS = 32
+
+
+class ClosePlan(beam.PTransform):
+    """Closes the plan: one `Draft` → the plan's fingerprint, with the plan on disk."""
+
+    def __init__(self, config: JobConfig) -> None:
+        """Takes the job's configuration."""
+        super().__init__()
+        self._config = config
+
+    def expand(self, draft: beam.PCollection[Draft]) -> beam.PCollection[str]:
+        """Writes `vocab.txt` and, last, `plan.json`."""
+        return draft | "Close" >> beam.ParDo(_ClosePlanFn(self._config))
+
+
+class _ClosePlanFn(beam.DoFn):
+    def __init__(self, config: JobConfig) -> None:
+        self._config = config
+
+    def process(self, draft: Draft) -> Iterator[str]:
+        workspace = Workspace(self._config.output)
+        vocabulary = make_vocabulary(
+            draft.counts,
+            vocab_size=self._config.vocab_size,
+            min_count=self._config.min_count,
+        )
+        workspace.publish(workspace.vocabulary, dump_vocabulary(vocabulary))
+        plan = make_plan(draft.buckets, vocabulary, self._config)
+        workspace.publish(workspace.plan, dump_plan(plan))
+        yield plan.fingerprint
+
+
+def make_plan(
+    buckets: Iterable[Bucket], vocabulary: list[str], config: JobConfig
+) -> JobPlan:
+    """Returns the plan: how many shards each split gets, and all that was counted."""
+    buckets = sorted(buckets)
+    pairs = {
+        name: sum(bucket.pairs.get(name, 0) for bucket in buckets)
+        for name in config.splits
+    }
+    record_bytes = _mean_record_bytes(buckets, vocabulary, config)
+    if config.num_shards is not None:
+        num_shards = share_out(config.num_shards, list(pairs.values()))
+    else:
+        num_shards = [
+            shards_by_size(count * record_bytes, config.shard_size)
+            for count in pairs.values()
+        ]
+    return JobPlan(
+        splits=tuple(
+            PlannedSplit(name=name, num_pairs=count, num_shards=shards)
+            for (name, count), shards in zip(pairs.items(), num_shards, strict=True)
+        ),
+        found=sum(bucket.found for bucket in buckets),
+        rejects=_total(bucket.rejects for bucket in buckets),
+        ignored=_total(bucket.ignored for bucket in buckets),
+        loops=tuple(
+            loop.decode("utf-8", errors="replace")
+            for bucket in buckets
+            for loop in bucket.loops
+        ),
+        record_bytes=record_bytes,
+        tokenizer=basic_spec(vocabulary),
+        listing=join_digests(bucket.listing for bucket in buckets if bucket.found),
+        sources=join_digests(
+            itertools.chain(
+                (bucket.digest for bucket in buckets),
+                [config.fingerprint],
+            )
+        ),
+    )
+
+
+def _mean_record_bytes(
+    buckets: list[Bucket], vocabulary: list[str], config: JobConfig
+) -> int:
+    """Makes the first records in order, and returns their mean size with framing."""
+    files, budget = FolderFiles(config), Budget()
+    tokenizer = BasicTokenizer(vocabulary)
+    sizes = []
+    for pair in itertools.islice(_pairs(buckets, config), SAMPLE_RECORDS):
+        example = make_example(pair, files, config, tokenizer, UNKNOWN_ID, budget)
+        if not isinstance(example, Reject):
+            sizes.append(len(example.record) + FRAMING_BYTES)
+    return sum(sizes) // len(sizes) if sizes else 0
+
+
+def _pairs(buckets: list[Bucket], config: JobConfig) -> Iterator[Pair]:
+    workspace = Workspace(config.output)
+    for bucket in buckets:
+        yield from read_pairs(workspace, bucket.number)
+
+
+def _total(counts: Iterable[dict[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for count in counts:
+        total.update(count)
+    return dict(sorted(total.items()))

@@ -1,0 +1,74 @@
+"""The files of one shard: its records, its index, its samples."""
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any
+
+from beam_jobs.commits import Commit
+from beam_jobs.elements import Reject, ShardPlan
+from beam_jobs.examples import Example
+from beam_jobs.samples import sample_row, write_samples
+from beam_jobs.storage import publish
+from beam_jobs.tfrecord import TFRecordWriter
+from beam_jobs.workspace import Workspace
+from reader.contract.manifest import Shard, Statistics, Tally
+
+
+def publish_shard(
+    workspace: Workspace, shard: ShardPlan, made: Iterable[Example | Reject]
+) -> Commit:
+    """Writes and publishes the files of a shard; returns what to commit."""
+    rows: list[dict[str, Any]] = []
+    rejects: list[Reject] = []
+    statistics = Statistics()
+    inputs = 0
+    with publish(workspace.published(shard.name.file), workspace.tmp) as file:
+        writer = TFRecordWriter(file.write)
+        for one in made:
+            if isinstance(one, Reject):
+                rejects.append(one)
+                continue
+            writer.write(one.record)
+            rows.append(sample_row(one, writer.offsets[-1], writer.lengths[-1]))
+            statistics = statistics.merge(_statistics(one))
+            inputs = (inputs + _input_hash(one)) % 2**256
+    workspace.publish(workspace.published(shard.name.index_file), writer.text_index())
+    with publish(workspace.published(shard.name.samples_file), workspace.tmp) as file:
+        write_samples(file, rows)
+    return Commit(
+        plan=shard.plan,
+        shard=Shard(
+            file=shard.name.file,
+            num_examples=writer.num_records,
+            num_bytes=writer.num_bytes,
+            crc32c=writer.crc32c,
+        ),
+        blocks=tuple(writer.block_offsets()),
+        statistics=statistics,
+        rejects=tuple(rejects),
+        input=inputs,
+    )
+
+
+def _statistics(example: Example) -> Statistics:
+    tokens = Tally()
+    for num_tokens in example.num_tokens:
+        tokens = tokens.add(num_tokens)
+    return Statistics(
+        width=Tally().add(example.image.width),
+        height=Tally().add(example.image.height),
+        image_bytes=Tally().add(example.num_image_bytes),
+        caption_tokens=tokens,
+        unknown_tokens=example.num_unknown,
+    )
+
+
+def _input_hash(example: Example) -> int:
+    """Returns a hash of a record's key and sources.
+
+    The hashes of all records are added, modulo 2^256, so that the sum depends on
+    neither order nor shards (AdHash: Bellare and Micciancio, EUROCRYPT 1997).
+    """
+    digest = hashlib.sha256(b"%d:" % len(example.pair.key) + example.pair.key)
+    digest.update(bytes.fromhex(example.image.sha256 + example.caption_sha256))
+    return int.from_bytes(digest.digest(), "big")

@@ -1,0 +1,57 @@
+"""What a job did, as a page of text for a terminal."""
+
+from collections.abc import Iterator
+
+from beam_jobs.job_plan import JobPlan
+from beam_jobs.outcome import Outcome
+from reader.contract.manifest import Manifest
+from reader.contract.text import books_table, size_text
+
+# A captioner that cannot say one word in ten is of little use.
+_HIGH_UNKNOWN_RATE = 0.1
+
+
+def plan_page(plan: JobPlan) -> str:
+    """Returns what `--plan_only` shows."""
+    return "\n".join(_plan_lines(plan))
+
+
+def _plan_lines(plan: JobPlan) -> Iterator[str]:
+    yield f"{plan.found:,} keys found, {plan.num_pairs:,} of them image and caption"
+    for reason, count in plan.rejects.items():
+        yield f"  {count:,} {reason}"
+    yield from _ignored_lines(plan)
+    yield f"{'split':<16}{'pairs':>12}{'shards':>8}{'about':>12}"
+    for split in plan.splits:
+        size = size_text(split.num_pairs * plan.record_bytes)
+        yield f"{split.name:<16}{split.num_pairs:>12,}{split.num_shards:>8,}{size:>12}"
+
+
+def _ignored_lines(plan: JobPlan) -> Iterator[str]:
+    if plan.ignored:
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in plan.ignored.items())
+        yield f"ignored, neither image nor caption: {kinds}"
+    for loop in plan.loops:
+        yield f"link not followed, it leads back to a folder that holds it: {loop}"
+
+
+def outcome_page(plan: JobPlan, outcome: Outcome) -> str:
+    """Returns the books: what became of every key, and examples of what failed."""
+    lines = [*books_table(outcome.books), *_ignored_lines(plan)]
+    for reason, examples in outcome.examples.items():
+        lines += [f"{reason}: {example}" for example in examples]
+    return "\n".join(lines)
+
+
+def warnings_of(manifest: Manifest) -> Iterator[str]:
+    """Yields what a person should know before training on a dataset."""
+    for split in manifest.splits:
+        if not split.num_examples:
+            yield f"split {split.name} holds no examples: give it a larger share"
+        tokens = split.statistics.caption_tokens.sum
+        unknown = split.statistics.unknown_tokens
+        if unknown > _HIGH_UNKNOWN_RATE * tokens:
+            yield (
+                f"{unknown / tokens:.0%} of the words of {split.name} are unknown: "
+                "raise --vocab_size or lower --min_count"
+            )
