@@ -1,0 +1,44 @@
+"""The reading side of Diptych: a shard glob → GPU-ready batches.
+
+    import reader
+
+    batches = reader.load("out/train-*.tfrecord", batch_size=256, image_size=224)
+    for batch in batches:
+        batch["image"], batch["tokens"], batch["mask"]
+
+Names are loaded when they are first used, so that importing costs nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from reader.contract.errors import DatasetError as DatasetError
+    from reader.contract.errors import UsageError as UsageError
+    from reader.contract.version import __version__ as __version__
+    from reader.pipeline import load as load
+    from reader.pipeline import tokenizer as tokenizer
+    from reader.verify import verify as verify
+
+_HOMES = {
+    "DatasetError": "reader.contract.errors",
+    "UsageError": "reader.contract.errors",
+    "__version__": "reader.contract.version",
+    "load": "reader.pipeline",
+    "tokenizer": "reader.pipeline",
+    "verify": "reader.verify",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    """Loads a public name from its module (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(_HOMES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,203 @@
+"""What a user points at → the shards that are meant, held against the manifest.
+
+Shards are taken from the manifest, not from the disk: a shard that is missing, cut
+short or left over from another dataset is told here and not at step 40,000.
+"""
+
+import fnmatch
+import glob
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from reader.contract.errors import DatasetError, UsageError
+from reader.contract.layout import BUILD_DIR, MANIFEST, TOKENIZER_DIR
+from reader.contract.manifest import Manifest, Shard, Split, parse_manifest
+from reader.contract.tokenizer import Tokenizer, load_tokenizer
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A finished dataset: its folder and its manifest."""
+
+    folder: str
+    manifest: Manifest
+
+    def path(self, file: str) -> str:
+        """Returns the path of one of its files."""
+        return os.path.join(self.folder, file)
+
+    def tokenizer(self) -> Tokenizer:
+        """Returns the tokenizer its captions were tokenized with.
+
+        Raises:
+            DatasetError: Its files are missing or changed.
+        """
+        spec = self.manifest.tokenizer
+        path = self.path(f"{TOKENIZER_DIR}/{spec.file}")
+        try:
+            with open(path, "rb") as file:
+                return load_tokenizer(spec, file.read())
+        except FileNotFoundError:
+            raise DatasetError(f"{path} is missing: restore it") from None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Shards of one dataset, in the manifest's order.
+
+    Attributes:
+        dataset: They are part of.
+        shards: The shards.
+        splits: The splits they belong to.
+    """
+
+    dataset: Dataset
+    shards: tuple[Shard, ...]
+    splits: tuple[Split, ...]
+
+    @property
+    def paths(self) -> list[str]:
+        """Paths of the shards."""
+        return [self.dataset.path(shard.file) for shard in self.shards]
+
+    @property
+    def num_examples(self) -> int:
+        """Records in these shards."""
+        return sum(shard.num_examples for shard in self.shards)
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of these shards."""
+        return sum(shard.num_bytes for shard in self.shards)
+
+
+def open_dataset(folder: str) -> Dataset:
+    """Opens a finished dataset.
+
+    Raises:
+        DatasetError: It has no manifest, a damaged one, or one of a newer format.
+    """
+    try:
+        with open(os.path.join(folder, MANIFEST), "rb") as file:
+            return Dataset(folder, parse_manifest(file.read(), folder))
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    shown = folder.rstrip("/") + "/"
+    if os.path.isdir(os.path.join(folder, BUILD_DIR)):
+        raise DatasetError(
+            f"no {MANIFEST} in {shown}: the job has not finished; run it again to "
+            "resume"
+        )
+    raise DatasetError(
+        f"no {MANIFEST} in {shown}: the job has not finished (run it again to resume), "
+        "or the path is wrong"
+    )
+
+
+def select(pattern: str | Sequence[str], split: str | None = None) -> Selection:
+    """Returns the shards that a glob, several globs, or a folder mean.
+
+    Args:
+        pattern: A shard glob such as `out/train-*.tfrecord`, a list of these within
+            one dataset, or the dataset's folder.
+        split: The split to take, where a folder holds several.
+
+    Raises:
+        DatasetError: The dataset is unfinished, or a shard is missing or has another
+            size than the manifest says.
+        UsageError: Nothing matches, or a split is missing or needed.
+    """
+    patterns = [pattern] if isinstance(pattern, str) else list(pattern)
+    if not patterns:
+        raise UsageError("pattern must not be an empty list")
+    parts = [_select_one(os.fspath(part), split) for part in patterns]
+    if len({part.dataset.folder for part in parts}) > 1:
+        raise UsageError(f"patterns must lie in one dataset, got {', '.join(patterns)}")
+    dataset = parts[0].dataset
+    chosen = {shard.file for part in parts for shard in part.shards}
+    shards = tuple(s for s in dataset.manifest.shards if s.file in chosen)
+    splits = tuple(
+        split for split in dataset.manifest.splits if chosen & _files(split.shards)
+    )
+    selection = Selection(dataset, shards, splits)
+    _check_sizes(selection)
+    return selection
+
+
+def _select_one(pattern: str, split: str | None) -> Selection:
+    if os.path.isdir(pattern):
+        dataset = open_dataset(pattern)
+        shards = _choose_split(dataset, split).shards
+        return Selection(dataset, shards, ())
+    if split is not None:
+        raise UsageError(
+            f'split="{split}" goes with a folder, got the pattern "{pattern}"'
+        )
+    folder, names = os.path.split(pattern)
+    dataset = open_dataset(_one_folder(folder, pattern))
+    shards = tuple(
+        s for s in dataset.manifest.shards if fnmatch.fnmatchcase(s.file, names)
+    )
+    if not shards:
+        have = ", ".join(f"{s.name}-*.tfrecord" for s in dataset.manifest.splits)
+        raise UsageError(f'no shard matches "{pattern}": there are {have}')
+    _check_strangers(dataset, pattern)
+    return Selection(dataset, shards, ())
+
+
+def _choose_split(dataset: Dataset, name: str | None) -> Split:
+    splits = {split.name: split for split in dataset.manifest.splits}
+    names = ", ".join(splits)
+    if name is None and len(splits) > 1:
+        raise UsageError(
+            f"{dataset.folder} holds the splits {names}: say split=, or use a glob"
+        )
+    if name is None:
+        return next(iter(splits.values()))
+    if name not in splits:
+        raise UsageError(f'{dataset.folder} has no split "{name}": there are {names}')
+    return splits[name]
+
+
+def _one_folder(folder: str, pattern: str) -> str:
+    if not glob.has_magic(folder):
+        return folder or "."
+    folders = sorted(filter(os.path.isdir, glob.glob(folder)))
+    if len(folders) != 1:
+        raise UsageError(
+            f'"{pattern}" must lie in one folder, got {len(folders)}: '
+            f"{', '.join(folders[:3]) or 'none matches'}"
+        )
+    return folders[0]
+
+
+def _check_strangers(dataset: Dataset, pattern: str) -> None:
+    """Refuses shards that match but are no part of the dataset."""
+    known = _files(dataset.manifest.shards)
+    found = {os.path.basename(path) for path in glob.glob(pattern)}
+    strangers = sorted(name for name in found - known if name.endswith(".tfrecord"))
+    if strangers:
+        raise DatasetError(
+            f"{dataset.path(strangers[0])} is no part of the dataset beside it "
+            f"({len(strangers)} such files): remove it or narrow the pattern"
+        )
+
+
+def _files(shards: Sequence[Shard]) -> set[str]:
+    return {shard.file for shard in shards}
+
+
+def _check_sizes(selection: Selection) -> None:
+    for shard, path in zip(selection.shards, selection.paths, strict=True):
+        try:
+            size = os.path.getsize(path)
+        except FileNotFoundError:
+            raise DatasetError(
+                f"{path} is missing: restore it or build again"
+            ) from None
+        if size != shard.num_bytes:
+            raise DatasetError(
+                f"{path} has {size} bytes, not {shard.num_bytes} as the manifest says: "
+                "restore it or build again"
+            )

@@ -1,0 +1,96 @@
+"""How to read: one frozen value, checked when it is made. No TensorFlow in here."""
+
+from dataclasses import dataclass
+
+from reader.contract.errors import UsageError
+
+OUTPUTS = (
+    "image",
+    "tokens",
+    "mask",
+    "length",
+    "key",
+    "caption",
+    "height",
+    "width",
+)
+DEFAULT_OUTPUTS = ("image", "tokens", "mask")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadConfig:
+    """How to read.
+
+    Attributes:
+        batch_size: Examples per step.
+        image_size: (height, width) in pixels; None for images as they are stored.
+        crop: `center`, or `none` to stretch the whole image.
+        crop_fraction: Of the largest region with the target's aspect ratio.
+        max_tokens: Tokens of a caption, start and end among them.
+        add_special_tokens: Whether captions begin with start and close with end.
+        shuffle: Whether every epoch has an order of its own.
+        seed: Of these orders.
+        shuffle_bytes: How much is held for shuffling, in encoded bytes.
+        outputs: What a batch holds, in order; None for a dictionary of the usual.
+
+    Raises:
+        UsageError: A value is out of range; it is named and shown.
+    """
+
+    batch_size: int
+    image_size: tuple[int, int] | None = None
+    crop: str = "center"
+    crop_fraction: float = 0.875
+    max_tokens: int = 64
+    add_special_tokens: bool = True
+    shuffle: bool = True
+    seed: int = 0
+    shuffle_bytes: int = 64 << 20
+    outputs: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Checks every value."""
+        for field, at_least in (
+            ("batch_size", 1),
+            ("max_tokens", 2 if self.add_special_tokens else 1),
+            ("shuffle_bytes", 1),
+        ):
+            if getattr(self, field) < at_least:
+                value = getattr(self, field)
+                raise UsageError(f"{field} must be at least {at_least}, got {value}")
+        if self.image_size is not None and min(self.image_size) < 1:
+            raise UsageError(f"image_size must be positive, got {self.image_size}")
+        if self.crop not in ("center", "none"):
+            raise UsageError(f'crop must be "center" or "none", got "{self.crop}"')
+        if not 0 < self.crop_fraction <= 1:
+            raise UsageError(
+                f"crop_fraction must be above 0 and at most 1, got {self.crop_fraction}"
+            )
+        self._check_outputs()
+
+    def _check_outputs(self) -> None:
+        for name in self.outputs if self.outputs is not None else ():
+            if name not in OUTPUTS:
+                raise UsageError(f"outputs may name {', '.join(OUTPUTS)}, got {name!r}")
+        if self.outputs == ():
+            raise UsageError("outputs must not be empty: leave it out for the usual")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What a batch holds."""
+        return DEFAULT_OUTPUTS if self.outputs is None else self.outputs
+
+
+def image_size_pair(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    """Returns (height, width) of what a caller gave as `image_size`.
+
+    Raises:
+        UsageError: It is neither a number nor a pair of numbers.
+    """
+    if size is None:
+        return None
+    if isinstance(size, int):
+        return size, size
+    if len(size) == 2 and all(isinstance(side, int) for side in size):
+        return size[0], size[1]
+    raise UsageError(f"image_size must be an int or (height, width), got {size!r}")

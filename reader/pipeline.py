@@ -1,0 +1,128 @@
+"""START HERE: shards → records → examples → batches."""
+
+import os
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from reader.batches import make_batches
+from reader.catalog import Selection, open_dataset, select
+from reader.config import ReadConfig, image_size_pair
+from reader.contract.errors import UsageError
+from reader.contract.manifest import Statistics
+from reader.contract.tokenizer import Tokenizer
+from reader.examples import make_examples
+from reader.records import read_records
+
+
+def load(
+    pattern: str | Sequence[str],
+    *,
+    batch_size: int,
+    image_size: int | tuple[int, int] | None = None,
+    split: str | None = None,
+    crop: str = "center",
+    crop_fraction: float = 0.875,
+    max_tokens: int = 64,
+    add_special_tokens: bool = True,
+    shuffle: bool = True,
+    seed: int = 0,
+    shuffle_bytes: int = 64 << 20,
+    outputs: Sequence[str] | None = None,
+) -> tf.data.Dataset:
+    """Streams a dataset as batches, ready for the accelerator.
+
+    Each new iterator is the next epoch; with `shuffle` it has an order of its own.
+
+    Args:
+        pattern: A shard glob such as `"out/train-*.tfrecord"`, a list of these within
+            one dataset, or the dataset's folder.
+        batch_size: Examples per step. What is left over at the end of an epoch is
+            dropped: at most `batch_size - 1` examples.
+        image_size: Side, or (height, width), in pixels; None for images as stored,
+            which must then have one size.
+        split: Which split, where `pattern` is a folder that holds several.
+        crop: `"center"`: a region in the middle with the aspect ratio of
+            `image_size`; `"none"`: the whole image, stretched.
+        crop_fraction: How much of the largest such region, along each side. The
+            default, 0.875, cuts 224 pixels of 256 with no resampling.
+        max_tokens: Captions are padded or cut to this; start and end count.
+        add_special_tokens: Whether captions begin with the tokenizer's start token
+            and close with its end token, kept when cutting.
+        shuffle: Whether to shuffle; False reads in the order written.
+        seed: Equal seeds give equal orders.
+        shuffle_bytes: How much to hold for shuffling, in encoded bytes.
+        outputs: Names, in order, to get tuples instead of a dictionary: `image`,
+            `tokens`, `mask`, `length`, `key`, `caption`, `height`, `width`.
+
+    Returns:
+        A `tf.data.Dataset`; its `len` is exact. A batch is a dictionary:
+
+            image   float32[batch_size, height, width, 3] in [0, 1]
+            tokens  int32[batch_size, max_tokens]
+            mask    bool[batch_size, max_tokens], True where tokens are not padding
+
+        and on request `length` int32[batch_size], `key` and `caption`
+        string[batch_size], `height` and `width` (as stored) int32[batch_size].
+
+    Raises:
+        UsageError: An argument is wrong (a `ValueError`).
+        DatasetError: The dataset is unfinished or not whole.
+    """
+    config = ReadConfig(
+        batch_size=batch_size,
+        image_size=image_size_pair(image_size),
+        crop=crop,
+        crop_fraction=crop_fraction,
+        max_tokens=max_tokens,
+        add_special_tokens=add_special_tokens,
+        shuffle=shuffle,
+        seed=seed,
+        shuffle_bytes=shuffle_bytes,
+        outputs=None if outputs is None else tuple(outputs),
+    )
+    selection = select(pattern, split)
+    _check_fit(selection, config)
+    records = read_records(selection, config)
+    examples = make_examples(records, selection.dataset.manifest, config)
+    batches = make_batches(examples, config)
+    return batches.apply(
+        tf.data.experimental.assert_cardinality(selection.num_examples // batch_size)
+    )
+
+
+def _check_fit(selection: Selection, config: ReadConfig) -> None:
+    """Tells now what would otherwise fail, or give nothing, at the first step."""
+    if selection.num_examples < config.batch_size:
+        raise UsageError(
+            f"batch_size must be at most the number of examples, "
+            f"got {config.batch_size} and {selection.num_examples}"
+        )
+    if config.image_size is None and "image" in config.names:
+        _check_uniform(selection)
+
+
+def _check_uniform(selection: Selection) -> None:
+    statistics = Statistics()
+    for split in selection.splits:
+        statistics = statistics.merge(split.statistics)
+    width, height = statistics.width, statistics.height
+    if (width.min, height.min) != (width.max, height.max):
+        raise UsageError(
+            "image_size must be given: stored images are "
+            f"{width.min} to {width.max} pixels wide and {height.min} to "
+            f"{height.max} high"
+        )
+
+
+def tokenizer(folder: str | os.PathLike[str]) -> Tokenizer:
+    """Returns the tokenizer of a dataset, to encode queries and decode ids.
+
+        tokenizer = reader.tokenizer("out")
+        tokenizer.encode("a red circle")        # [5, 9, 4]
+        tokenizer.decode(batch["tokens"][0])    # "a red circle"
+
+    Raises:
+        DatasetError: There is no finished dataset, or its tokenizer has changed.
+    """
+    return open_dataset(os.fspath(folder)).tokenizer()
