@@ -4,6 +4,7 @@ On one machine that is Beam's FnApiRunner, made here. Beam's `DirectRunner` woul
 try to download another engine, and run a different one where it cannot.
 """
 
+import logging
 from collections.abc import Callable
 
 import apache_beam as beam
@@ -15,8 +16,10 @@ from apache_beam.options.pipeline_options import (
     WorkerOptions,
 )
 from apache_beam.portability.api import beam_provision_api_pb2
+from apache_beam.runners.portability import local_job_service
 from apache_beam.runners.portability.fn_api_runner import fn_runner
 from apache_beam.runners.portability.portable_runner import JobServiceHandle
+from apache_beam.runners.runner import create_runner
 
 from beam_jobs.options import JobConfig
 from reader.contract.errors import BuildError, UsageError
@@ -37,6 +40,8 @@ def engine_options(config: JobConfig, beam_args: list[str]) -> PipelineOptions:
     options = PipelineOptions(beam_args)
     if is_local(options):
         _set_up_local(config, options, beam_args)
+    else:
+        _check_runner(options.view_as(StandardOptions).runner)
     portable = options.view_as(PortableOptions)
     if portable.job_server_timeout == _BEAM_DEFAULT_TIMEOUT_SECONDS:
         portable.job_server_timeout = _JOB_SERVER_TIMEOUT_SECONDS
@@ -46,6 +51,13 @@ def engine_options(config: JobConfig, beam_args: list[str]) -> PipelineOptions:
 def is_local(options: PipelineOptions) -> bool:
     """Tells whether the pipelines run on this machine, in our own engine."""
     return options.view_as(StandardOptions).runner in LOCAL_RUNNERS
+
+
+def _check_runner(name: str) -> None:
+    try:
+        create_runner(name)
+    except (ValueError, ImportError, AttributeError) as error:
+        raise UsageError(f"--runner={name}: {error}") from error
 
 
 def _set_up_local(
@@ -58,7 +70,11 @@ def _set_up_local(
     direct.direct_num_workers = config.num_workers
     many = config.num_workers > 1
     direct.direct_running_mode = "multi_processing" if many else "in_memory"
-    # Workers print what they log twice; their warnings are enough.
+    # Workers print what they log, and the engine prints it again. What stops a worker
+    # comes to us as an exception, and to the person as one message.
+    logging.getLogger(local_job_service.__name__).setLevel(logging.ERROR)
+    for name in ("apache_beam.runners.common", "apache_beam.runners.worker.data_plane"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     options.view_as(WorkerOptions).default_sdk_harness_log_level = "WARNING"
 
 

@@ -177,16 +177,16 @@ def check_beam_args(args: list[str], ours: argparse.ArgumentParser) -> None:
         # The hook that Beam documents for declaring options.
         options._add_argparse_args(beam)
     _, unknown = beam.parse_known_args(args)
-    if unknown:
-        flag = unknown[0].partition("=")[0]
-        known = [*_flags(ours), *_flags(beam)]
-        near = difflib.get_close_matches(flag, known, n=1)
+    if not unknown:
+        return
+    flag = unknown[0].partition("=")[0]
+    if not flag.startswith("-"):
         raise UsageError(
-            f"unknown flag {flag}"
-            if flag.startswith("-")
-            else f'unexpected argument "{flag}"'
-            + (f": did you mean {near[0]}?" if near else "")
+            f'unexpected argument "{flag}": flags are written --name=value'
         )
+    near = difflib.get_close_matches(flag, [*_flags(ours), *_flags(beam)], n=1)
+    hint = f"did you mean {near[0]}?" if near else "see diptych build --help"
+    raise UsageError(f"unknown flag {flag}: {hint}")
 
 
 def _flags(parser: argparse.ArgumentParser) -> list[str]:

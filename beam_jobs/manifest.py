@@ -10,6 +10,7 @@ import apache_beam as beam
 
 from beam_jobs.commits import Commit, read_commit
 from beam_jobs.elements import Reject
+from beam_jobs.failures import noted
 from beam_jobs.job_plan import JobPlan
 from beam_jobs.options import JobConfig
 from beam_jobs.outcome import Outcome, dump_outcome, dump_rejects, judge
@@ -64,7 +65,8 @@ class _FinaliseFn(beam.DoFn):
         self._plan = plan
 
     def process(self, written: int) -> Iterator[str]:
-        outcome = finalise(self._config, self._plan)
+        with noted(Workspace(self._config.output), "finalising"):
+            outcome = finalise(self._config, self._plan)
         yield "; ".join(outcome.failures) or f"{written} examples"
 
 

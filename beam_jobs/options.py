@@ -156,7 +156,7 @@ class JobConfig:
     @property
     def num_workers(self) -> int:
         """Processes on this machine: see docs/performance.md#workers-and-threads."""
-        return self.workers or max(1, _cores() // 4)
+        return self.workers or max(1, _cores() // 8)
 
     @property
     def num_threads(self) -> int:

@@ -108,10 +108,9 @@ def _refuse_other(config: JobConfig, held: Mapping[str, Any], what: str) -> None
 def _check_same_job(workspace: Workspace, config: JobConfig) -> None:
     """Notes the job's configuration, or holds an earlier attempt's against it."""
     data = workspace.read_if_exists(workspace.config)
-    if data is not None:
+    if data is not None and any(committed_names(workspace)):
         _refuse_other(config, json.loads(data), "holds an unfinished job begun")
-    else:
-        workspace.publish(workspace.config, dump_json(config.fingerprint_fields()))
+    workspace.publish(workspace.config, dump_json(config.fingerprint_fields()))
 
 
 def check_commits(workspace: Workspace, plan: JobPlan) -> None:
@@ -173,5 +172,10 @@ def _shard_files(workspace: Workspace) -> list[str]:
 
 
 def remove_workspace(workspace: Workspace) -> None:
-    """Removes `_build/`: the dataset is complete, or nothing is to be kept."""
+    """Removes `_build/`: the dataset is complete, or there is nothing to keep.
+
+    An output that nothing was written to goes with it.
+    """
     shutil.rmtree(workspace.build, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        os.rmdir(workspace.output)

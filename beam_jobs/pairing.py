@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 import apache_beam as beam
 
 from beam_jobs.elements import Bucket, Pair, Reject, SourceFile
+from beam_jobs.failures import noted
 from beam_jobs.lines import dump_pair, dump_reject, path_of
 from beam_jobs.listing import digest_of_files
 from beam_jobs.options import JobConfig
@@ -40,7 +41,10 @@ class _PairFilesFn(beam.DoFn):
         self._found = beam.metrics.Metrics.counter("pairs", "found")
 
     def process(self, packed: tuple[int, Iterable[bytes]]) -> Iterator[Bucket]:
-        number, packs = packed
+        with noted(Workspace(self._config.output), f"pairing-{packed[0]:03d}"):
+            yield self._pair(*packed)
+
+    def _pair(self, number: int, packs: Iterable[bytes]) -> Bucket:
         files, ignored, loops = _unpack(packs)
         pairs, rejects = pair_files(files)
         seed, splits = self._config.seed, self._config.splits
@@ -52,7 +56,7 @@ class _PairFilesFn(beam.DoFn):
         workspace.publish(workspace.pairs(number), pairs_data)
         workspace.publish(workspace.rejects(number), rejects_data)
         self._found.inc(len(pairs) + len(rejects))
-        yield Bucket(
+        return Bucket(
             number=number,
             found=len({key_of(listed.path) for listed in files}),
             pairs=dict(Counter(split_of(pair.key, seed, splits) for pair in pairs)),

@@ -125,6 +125,7 @@ def _run_plan(
         run_pipeline(options, lambda root: plan(root, config, tasks))
     job_plan = parse_plan(read_file(workspace.plan))
     if not job_plan.found:
+        remove_workspace(workspace)
         others = ", ".join(f"{n} {kind}" for kind, n in job_plan.ignored.items())
         raise BuildError(
             f"no images and no captions in {config.images} and {config.captions}"

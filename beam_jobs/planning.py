@@ -8,6 +8,7 @@ import apache_beam as beam
 
 from beam_jobs.elements import Bucket, Pair, Reject
 from beam_jobs.examples import Budget, make_example
+from beam_jobs.failures import noted
 from beam_jobs.job_plan import JobPlan, PlannedSplit, dump_plan
 from beam_jobs.listing import join_digests
 from beam_jobs.options import JobConfig
@@ -49,6 +50,10 @@ class _ClosePlanFn(beam.DoFn):
 
     def process(self, draft: Draft) -> Iterator[str]:
         workspace = Workspace(self._config.output)
+        with noted(workspace, "closing the plan"):
+            yield self._close(workspace, draft).fingerprint
+
+    def _close(self, workspace: Workspace, draft: Draft) -> JobPlan:
         vocabulary = make_vocabulary(
             draft.counts,
             vocab_size=self._config.vocab_size,
@@ -57,7 +62,7 @@ class _ClosePlanFn(beam.DoFn):
         workspace.publish(workspace.vocabulary, dump_vocabulary(vocabulary))
         plan = make_plan(draft.buckets, vocabulary, self._config)
         workspace.publish(workspace.plan, dump_plan(plan))
-        yield plan.fingerprint
+        return plan
 
 
 def make_plan(

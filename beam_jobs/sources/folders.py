@@ -56,7 +56,7 @@ def check_roots(config: JobConfig) -> None:
             raise UsageError(f"--{flag}={root}: no such folder")
         if not os.path.isdir(root):
             raise UsageError(f"--{flag}={root}: not a folder")
-        if not os.access(root, os.R_OK | os.X_OK):
+        if not os.access(root, os.R_OK | os.X_OK, effective_ids=True):
             raise UsageError(f"--{flag}={root}: no permission to read this folder")
         if os.path.realpath(root) == os.path.realpath(config.output):
             raise UsageError(

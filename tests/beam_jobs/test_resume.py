@@ -1,0 +1,158 @@
+"""A job that is killed and run again ends as if nothing had happened."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from beam_jobs.__main__ import main
+from beam_jobs.sample import write_sample
+
+PATIENCE_SECONDS = 120
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("resume") / "s"
+    write_sample(str(folder), 240)
+    return folder
+
+
+def args(source: Path, output: Path, *more: str) -> list[str]:
+    folders = [f"--images={source}/images", f"--captions={source}/captions"]
+    splits = ["--splits=train=0.8,validation=0.2", "--num_shards=24"]
+    return ["build", *folders, f"--output={output}", *splits, *more]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(source, tmp_path_factory) -> dict[str, bytes]:
+    output = tmp_path_factory.mktemp("undisturbed") / "out"
+    assert main(args(source, output)) == 0
+    return files_below(output)
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def kill_once(command: list[str], when) -> None:
+    """Starts a build in a process group and kills the group once `when()`."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "beam_jobs", *command],
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not when():
+        assert process.poll() is None, "the job ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+
+
+def commits(output: Path) -> int:
+    folder = output / "_build/commits"
+    return len(list(folder.iterdir())) if folder.exists() else 0
+
+
+@pytest.mark.parametrize("shards_done", [0, 1, 7, 20])
+def test_killed_and_run_again_gives_the_same_bytes(
+    source, undisturbed, tmp_path, shards_done
+):
+    output = tmp_path / "out"
+    began = (output / "_build/plan/plan.json").exists
+    kill_once(args(source, output), lambda: began() and commits(output) >= shards_done)
+    assert not (output / "manifest.json").exists()
+    finished = {
+        path.name: path.stat().st_mtime_ns
+        for path in (output / "_build").glob("commits/*.json")
+    }
+    assert main(args(source, output)) == 0
+    assert files_below(output) == undisturbed
+    # Not redone: a shard is older than the manifest's attempt by what it was before.
+    for name, committed in finished.items():
+        shard = output / name.replace(".json", ".tfrecord")
+        assert shard.stat().st_mtime_ns <= committed
+
+
+def test_killed_with_two_worker_processes_gives_the_same_bytes(
+    source, undisturbed, tmp_path
+):
+    output = tmp_path / "out"
+    command = args(source, output, "--workers=2", "--threads=1")
+    kill_once(command, lambda: commits(output) >= 3)
+    assert main(command) == 0
+    assert files_below(output) == undisturbed
+
+
+def test_changed_sources_are_refused_on_resume(source, tmp_path, capfd):
+    ours = tmp_path / "s"
+    shutil.copytree(source, ours)
+    output = tmp_path / "out"
+    kill_once(args(ours, output), lambda: commits(output) >= 2)
+    (ours / "captions/scene-00000.txt").write_text("something else altogether")
+    assert main(args(ours, output)) == 1
+    assert "the sources have changed since" in capfd.readouterr().err
+    assert main(args(ours, output, "--overwrite")) == 0
+
+
+def test_other_settings_are_refused_on_resume(source, tmp_path, capfd):
+    output = tmp_path / "out"
+    kill_once(args(source, output), lambda: commits(output) >= 2)
+    assert main(args(source, output, "--jpeg_quality=50")) == 1
+    assert "jpeg_quality 90, not 50" in capfd.readouterr().err
+
+
+def test_a_shard_lost_or_cut_after_its_commit_is_written_again(
+    source, undisturbed, tmp_path
+):
+    output = tmp_path / "out"
+    kill_once(args(source, output), lambda: commits(output) >= 4)
+    first, second, *_ = sorted((output / "_build").glob("commits/*.json"))
+    (output / first.name.replace(".json", ".tfrecord")).unlink()
+    with open(output / second.name.replace(".json", ".tfrecord"), "r+b") as shard:
+        shard.truncate(100)
+    assert main(args(source, output)) == 0
+    assert files_below(output) == undisturbed
+
+
+def test_killed_after_the_manifest_the_next_run_only_tidies_up(
+    source, undisturbed, tmp_path
+):
+    output = tmp_path / "out"
+    kill_once(args(source, output), (output / "manifest.json").exists)
+    assert main(args(source, output)) == 0
+    assert files_below(output) == undisturbed
+
+
+def test_two_jobs_on_one_output_do_not_mix(source, tmp_path, capfd):
+    output = tmp_path / "out"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "beam_jobs", *args(source, output)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not (output / "_build/config.json").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    os.kill(process.pid, signal.SIGSTOP)
+    try:
+        assert main(args(source, output)) == 1
+        assert "another job is writing" in capfd.readouterr().err
+    finally:
+        os.kill(process.pid, signal.SIGCONT)
+    assert process.wait() == 0
