@@ -7,7 +7,7 @@ is the same as
     import beam_jobs
 
     config = beam_jobs.JobConfig(images="photos", captions="captions", output="out")
-    beam_jobs.build(config)
+    beam_jobs.run(config)
 
 Names are loaded when they are first used, so that `diptych show` needs no Beam.
 """
@@ -16,8 +16,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from beam_jobs.command import build as build
     from beam_jobs.options import JobConfig as JobConfig
+    from beam_jobs.pipeline import run as run
     from beam_jobs.sample import write_sample as write_sample
     from reader.contract.errors import BuildError as BuildError
     from reader.contract.errors import UsageError as UsageError
@@ -28,7 +28,7 @@ _HOMES = {
     "JobConfig": "beam_jobs.options",
     "UsageError": "reader.contract.errors",
     "__version__": "reader.contract.version",
-    "build": "beam_jobs.command",
+    "run": "beam_jobs.pipeline",
     "write_sample": "beam_jobs.sample",
 }
 

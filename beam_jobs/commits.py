@@ -22,6 +22,7 @@ class Commit:
     Attributes:
         plan: Fingerprint of the plan it was written for.
         shard: Its file, and what that contains.
+        files: `{file: crc32c}` of the files beside the shard.
         blocks: Where every 64th record begins.
         statistics: Of its records.
         rejects: Keys of the shard that were not written.
@@ -30,6 +31,7 @@ class Commit:
 
     plan: str
     shard: Shard
+    files: dict[str, str]
     blocks: tuple[int, ...]
     statistics: Statistics
     rejects: tuple[Reject, ...]
@@ -41,6 +43,7 @@ def write_commit(workspace: Workspace, name: str, commit: Commit) -> None:
     fields = {
         "plan": commit.plan,
         "shard": dataclasses.asdict(commit.shard),
+        "files": commit.files,
         "blocks": commit.blocks,
         "statistics": dataclasses.asdict(commit.statistics),
         "rejects": [dump_reject(reject) for reject in commit.rejects],
@@ -55,6 +58,7 @@ def parse_commit(data: bytes) -> Commit:
     return Commit(
         plan=fields["plan"],
         shard=Shard(**fields["shard"]),
+        files=fields["files"],
         blocks=tuple(fields["blocks"]),
         statistics=Statistics.from_json(fields["statistics"]),
         rejects=tuple(map(load_reject, fields["rejects"])),
@@ -76,7 +80,7 @@ def finished(workspace: Workspace, shard: ShardPlan) -> Commit | None:
     commit = read_commit(workspace, shard.label)
     if commit is None or commit.plan != shard.plan:
         return None
-    for file in (shard.name.index_file, shard.name.samples_file):
+    for file in commit.files:
         if not os.path.exists(workspace.published(file)):
             return None
     try:

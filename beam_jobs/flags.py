@@ -14,7 +14,7 @@ from beam_jobs.options import (
     CAPTIONS_PER_FILE,
     RESIZE_MODES,
     JobConfig,
-    Limit,
+    allowed,
     parse_size,
     parse_splits,
 )
@@ -132,7 +132,7 @@ def add_build_parser(commands: Any) -> argparse.ArgumentParser:
     add(captions, "min_count", "a word must occur so often (%(default)s)", type=int)
 
     limits = parser.add_argument_group("limits: a count, or a percentage of all keys")
-    limit = _typed(lambda text: Limit(text=text))
+    limit = _typed(_limit)
     add(limits, "max_rejects", "fail if more are rejected (1%%)", type=limit)
     add(limits, "max_unpaired", "fail if more lack image or caption (10%%)", type=limit)
 
@@ -140,6 +140,11 @@ def add_build_parser(commands: Any) -> argparse.ArgumentParser:
     add(resources, "workers", "processes (by the number of cores)", type=int)
     add(resources, "threads", "threads of each process (by the cores)", type=int)
     return parser
+
+
+def _limit(text: str) -> str:
+    allowed(text, 0)
+    return text
 
 
 def _typed(parse: Callable[[str], Any]) -> Callable[[str], Any]:

@@ -4,9 +4,12 @@ Pure functions; what cannot be used raises `BadInput`. The codecs release the GI
 threads run in parallel.
 """
 
+import contextlib
 import hashlib
 import io
+import re
 import struct
+import warnings
 from typing import Any, NamedTuple
 
 import cv2
@@ -44,10 +47,22 @@ _DECODING_ERRORS = (
     LookupError,
     ArithmeticError,
     EOFError,
+    RuntimeError,
     struct.error,
     Image.DecompressionBombError,
 )
 
+# libjpeg's limit (JPEG_MAX_DIMENSION).
+_JPEG_MAX_SIDE = 65_500
+
+# How files of these formats begin.
+_MAGIC = re.compile(
+    rb"\xff\xd8\xff|\x89PNG\r\n|GIF8|RIFF....WEBP|BM|II\*\0|MM\0\*|....ftypavi", re.S
+)
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+
+# Metadata beyond reading is no news to a person who builds a dataset.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 # One thread per image, and the same pixels on every machine: IPP has other rounding.
 cv2.setNumThreads(1)
 cv2.ipp.setUseIPP(False)
@@ -77,6 +92,10 @@ class EncodedImage(NamedTuple):
     actions: tuple[str, ...]
 
 
+class _OddSampling(Exception):
+    """A JPEG with chroma sampling that TurboJPEG has no name for; Pillow reads it."""
+
+
 class SourceImage:
     """An image file whose header was read, and whose pixels were not yet decoded."""
 
@@ -92,9 +111,12 @@ class SourceImage:
         try:
             self._image = Image.open(io.BytesIO(data), formats=FORMATS)
         except _DECODING_ERRORS as error:
-            raise BadInput(
-                "not_an_image", f"begins with {data[:8].hex(' ')}: {error}"
-            ) from error
+            begins = f"begins with {data[:8].hex(' ')}"
+            if _MAGIC.match(data):
+                raise BadInput(
+                    "damaged_image", f"{begins}, but its header cannot be read"
+                ) from error
+            raise BadInput("not_an_image", begins) from error
         self.width, self.height = self._image.size
         # MPO is a JPEG with more pictures behind it, as some cameras write.
         self.format = (self._image.format or "").replace("MPO", "JPEG").lower()
@@ -121,6 +143,12 @@ class SourceImage:
             pixels = turn_upright(pixels, orientation)
             actions.append("oriented")
         resized = resize(pixels, spec)
+        if max(resized.shape) > _JPEG_MAX_SIDE:
+            raise BadInput(
+                "unsupported_image",
+                f"{self.width} × {self.height}: a side longer than the "
+                f"{_JPEG_MAX_SIDE} pixels of JPEG",
+            )
         if resized is not pixels:
             actions.append("resized")
         data = simplejpeg.encode_jpeg(
@@ -145,12 +173,33 @@ class SourceImage:
         """Returns uint8[height, width, 3] as the file has it, and what that took."""
         try:
             if self.format == "jpeg" and self._image.mode in ("RGB", "L"):
-                pixels = simplejpeg.decode_jpeg(self._data, "RGB", strict=True)
-                return pixels, []
+                with contextlib.suppress(_OddSampling):
+                    return self._decode_jpeg("RGB"), []
+            self._check_strictly()
             self._image.load()
             return to_rgb(self._image), ["converted"]
         except _DECODING_ERRORS as error:
-            raise BadInput("damaged_image", str(error) or repr(error)) from error
+            # A library may show objects, and where they lie is not the same twice.
+            detail = _ADDRESS.sub("", str(error)) or type(error).__name__
+            raise BadInput("damaged_image", detail) from error
+
+    def _check_strictly(self) -> None:
+        """Finds the damage that Pillow passes over while it decodes."""
+        if self.format == "png":
+            with Image.open(io.BytesIO(self._data)) as image:
+                image.verify()
+        elif self._image.mode == "CMYK":
+            with contextlib.suppress(_OddSampling):
+                self._decode_jpeg("CMYK")
+
+    def _decode_jpeg(self, colorspace: str) -> Pixels:
+        try:
+            pixels = simplejpeg.decode_jpeg(self._data, colorspace, strict=True)
+            return np.asarray(pixels, np.uint8)
+        except ValueError as error:
+            if "Could not determine subsampling" in str(error):
+                raise _OddSampling from error
+            raise
 
     def _orientation(self) -> int:
         try:
@@ -206,7 +255,9 @@ def to_rgb(image: Image.Image) -> Pixels:
     16-bit grey keeps its upper byte; what is transparent is laid over white.
     """
     if image.mode.startswith("I;16"):
-        grey = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
+        deep = np.asarray(image).astype(np.uint16)
+        grey = (deep >> 8).astype(np.uint8)
+        grey[deep == image.info.get("transparency", -1)] = 255
         return np.repeat(grey[..., np.newaxis], 3, axis=2)
     if image.mode in ("I", "F"):
         raise BadInput("unsupported_image", f"pixels of mode {image.mode}")

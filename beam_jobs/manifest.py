@@ -105,15 +105,17 @@ def _publish_dataset(
     rejects: list[Reject],
     books: Books,
 ) -> None:
-    blocks = pack_blocks([offset for commit in commits for offset in commit.blocks])
-    manifest = _make_manifest(config, plan, commits, books, crc32c_hex(blocks))
     vocabulary = workspace.read_if_exists(workspace.vocabulary)
-    for file, data in (
-        (layout.BLOCKS, blocks),
-        (f"{layout.TOKENIZER_DIR}/{plan.tokenizer.file}", vocabulary or b""),
-        (layout.REJECTS, dump_rejects(rejects)),
-        (layout.MANIFEST, dump_manifest(manifest)),
-    ):
+    files = {
+        layout.BLOCKS: pack_blocks([o for commit in commits for o in commit.blocks]),
+        f"{layout.TOKENIZER_DIR}/{plan.tokenizer.file}": vocabulary or b"",
+        layout.REJECTS: dump_rejects(rejects),
+    }
+    checksums = {file: crc32c_hex(data) for file, data in files.items()}
+    for commit in commits:
+        checksums |= commit.files
+    manifest = _make_manifest(config, plan, commits, books, checksums)
+    for file, data in (*files.items(), (layout.MANIFEST, dump_manifest(manifest))):
         workspace.publish(workspace.published(file), data)
 
 
@@ -122,7 +124,7 @@ def _make_manifest(
     plan: JobPlan,
     commits: list[Commit],
     books: Books,
-    blocks_crc32c: str,
+    files: dict[str, str],
 ) -> Manifest:
     return Manifest(
         name=config.name,
@@ -131,7 +133,7 @@ def _make_manifest(
         tokenizer=plan.tokenizer,
         splits=tuple(_splits(plan, commits)),
         books=books,
-        blocks_crc32c=blocks_crc32c,
+        files=files,
         fingerprints={
             "input": f"{sum(commit.input for commit in commits) % 2**256:064x}",
             "listing": plan.listing,

@@ -5,6 +5,7 @@ import hashlib
 import math
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -35,28 +36,6 @@ _OUTSIDE_FINGERPRINT = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limit:
-    """How many keys may go astray: a count, or a share of the keys found."""
-
-    text: str
-
-    def __post_init__(self) -> None:
-        """Checks the text."""
-        self.allowed(0)
-
-    def allowed(self, found: int) -> int:
-        """Returns how many of `found` keys that is."""
-        if re.fullmatch(r"\d+", self.text):
-            return int(self.text)
-        if re.fullmatch(r"\d+(\.\d+)?%", self.text) and float(self.text[:-1]) <= 100:
-            return int(Fraction(self.text[:-1]) * found / 100)
-        raise UsageError(
-            f'a limit is a count or a percentage up to 100, got "{self.text}": '
-            "write 20 or 0.5%"
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
 class JobConfig:
     """What to build, from what, and how.
 
@@ -65,7 +44,7 @@ class JobConfig:
         captions: Folder of captions; may be the same.
         output: The dataset's folder.
         name: The dataset's name, for its manifest.
-        splits: `{name: share}`; the shares sum to 1.
+        splits: `{name: share}`; the shares sum to 1, as decimals: 0.7, 0.2 and 0.1 do.
         num_shards: Shards over all splits; None to go by `shard_size`.
         shard_size: About how large a shard is to be, in bytes.
         seed: Of the records' order and of the splits.
@@ -78,8 +57,9 @@ class JobConfig:
         captions_per_file: `one`, or `lines` if each line is a caption.
         vocab_size: Of the `basic` tokenizer, its four special tokens included.
         min_count: A word must occur so often to enter the vocabulary.
-        max_rejects: How many keys may be rejected before the job fails.
-        max_unpaired: How many keys may lack their image or caption.
+        max_rejects: How many keys may be rejected before the job fails: a count, or
+            a percentage of all keys such as `0.5%`.
+        max_unpaired: How many keys may lack their image or caption, likewise.
         workers: Processes on this machine; None to go by its cores.
         threads: Threads a process encodes with; None to go by the cores.
         plan_only: Whether to stop after planning.
@@ -93,7 +73,7 @@ class JobConfig:
     captions: str
     output: str
     name: str = "diptych"
-    splits: dict[str, Fraction] = dataclasses.field(
+    splits: Mapping[str, Fraction | float] = dataclasses.field(
         default_factory=lambda: {"train": Fraction(1)}
     )
     num_shards: int | None = None
@@ -108,8 +88,8 @@ class JobConfig:
     captions_per_file: str = "one"
     vocab_size: int = 10_000
     min_count: int = 1
-    max_rejects: Limit = Limit(text="1%")
-    max_unpaired: Limit = Limit(text="10%")
+    max_rejects: str | int = "1%"
+    max_unpaired: str | int = "10%"
     workers: int | None = None
     threads: int | None = None
     plan_only: bool = False
@@ -117,7 +97,9 @@ class JobConfig:
 
     def __post_init__(self) -> None:
         """Checks every value."""
-        _check_splits(self.splits)
+        allowed(self.max_rejects, 0)
+        allowed(self.max_unpaired, 0)
+        _check_splits(self.shares)
         _check_choice("resize", self.resize, RESIZE_MODES)
         _check_choice("jpeg_subsampling", self.jpeg_subsampling, ("420", "444"))
         _check_choice("captions_per_file", self.captions_per_file, CAPTIONS_PER_FILE)
@@ -141,6 +123,11 @@ class JobConfig:
             )
         if not self.name.strip():
             raise UsageError("name must not be empty")
+
+    @property
+    def shares(self) -> dict[str, Fraction]:
+        """The splits with exact shares: 0.1 is a tenth."""
+        return {name: Fraction(str(share)) for name, share in self.splits.items()}
 
     @property
     def image_spec(self) -> ImageSpec:
@@ -176,7 +163,7 @@ class JobConfig:
             if field.name not in _OUTSIDE_FINGERPRINT
         }
         # In order: the order of splits is the order of shards in the index.
-        fields["splits"] = [[name, str(share)] for name, share in self.splits.items()]
+        fields["splits"] = [[name, str(share)] for name, share in self.shares.items()]
         if self.num_shards is not None:
             del fields["shard_size"]
         return fields
@@ -207,9 +194,27 @@ def _check_splits(splits: dict[str, Fraction]) -> None:
     total = sum(splits.values())
     if total != 1:
         raise UsageError(
-            f"shares of splits must sum to 1, got {float(total):g}: "
+            f"shares of splits must sum to 1, got {float(total)!r}: "
             "write for example train=0.9,validation=0.1"
         )
+
+
+def allowed(limit: str | int, found: int) -> int:
+    """Returns how many of `found` keys a limit allows: `20`, or `0.5%` of them.
+
+    Raises:
+        UsageError: It is neither a count nor a percentage up to 100.
+    """
+    text = str(limit)
+    if re.fullmatch(r"[0-9]+", text):
+        return int(text)
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)%", text)
+    if match is None or Fraction(match[1]) > 100:
+        raise UsageError(
+            f'a limit is a count or a percentage up to 100, got "{text}": '
+            "write 20 or 0.5%"
+        )
+    return int(Fraction(match[1]) * found / 100)
 
 
 def parse_splits(text: str) -> dict[str, Fraction]:
@@ -220,7 +225,7 @@ def parse_splits(text: str) -> dict[str, Fraction]:
     """
     splits: dict[str, Fraction] = {}
     for part in text.split(","):
-        match = re.fullmatch(r"\s*(\w+)\s*=\s*(\d*\.?\d+|\d+/\d+)\s*", part)
+        match = re.fullmatch(r"\s*(\w+)\s*=\s*(\d*\.?\d+|\d+/0*[1-9]\d*)\s*", part)
         if match is None:
             raise UsageError(
                 f'splits are written train=0.9,validation=0.1, got "{text}"'

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from beam_jobs.elements import Reject
 from beam_jobs.job_plan import JobPlan
-from beam_jobs.options import JobConfig
+from beam_jobs.options import JobConfig, allowed
 from beam_jobs.pair_lists import read_all_rejects
 from beam_jobs.workspace import Workspace
 from reader.contract.manifest import Books, dump_json
@@ -77,10 +77,10 @@ def _exceeded_limits(books: Books, config: JobConfig) -> Iterator[str]:
         ("rejected", config.max_rejects, "max_rejects"),
         ("unpaired", config.max_unpaired, "max_unpaired"),
     ):
-        if lines[line] > limit.allowed(books.found):
+        if lines[line] > allowed(limit, books.found):
             yield (
                 f"{lines[line]} of {books.found} keys are {line}, more than "
-                f"--{flag}={limit.text}: mend the source or raise the limit, and run "
+                f"--{flag}={limit}: mend the source or raise the limit, and run "
                 "the command again (finished shards are kept)"
             )
 
@@ -97,7 +97,8 @@ def _some_of_each(rejects: Iterable[Reject], num: int = 3) -> dict[str, list[str
 
 def dump_rejects(rejects: Iterable[Reject]) -> bytes:
     """Returns `rejects.jsonl`: a line per key that was not written."""
-    return "".join(map(_reject_line, rejects)).encode()
+    # What a library says of damaged bytes need not be text itself.
+    return "".join(map(_reject_line, rejects)).encode(errors="backslashreplace")
 
 
 def _reject_line(reject: Reject) -> str:

@@ -38,10 +38,11 @@ def pairs_of_shard(
     workspace: Workspace, shard: ShardName, config: JobConfig
 ) -> Iterator[Pair]:
     """Yields the pairs of a shard, in order."""
+    shares = config.shares
     for bucket in buckets_of_shard(shard.number, shard.num_shards):
         for pair in read_pairs(workspace, bucket):
             order = order_of(pair.key, config.seed)
             if shard_of(order, shard.num_shards) != shard.number:
                 continue
-            if split_of(pair.key, config.seed, config.splits) == shard.split:
+            if split_of(pair.key, config.seed, shares) == shard.split:
                 yield pair

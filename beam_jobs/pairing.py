@@ -47,7 +47,7 @@ class _PairFilesFn(beam.DoFn):
     def _pair(self, number: int, packs: Iterable[bytes]) -> Bucket:
         files, ignored, loops = _unpack(packs)
         pairs, rejects = pair_files(files)
-        seed, splits = self._config.seed, self._config.splits
+        seed, splits = self._config.seed, self._config.shares
         pairs.sort(key=lambda pair: (order_of(pair.key, seed), pair.key))
         rejects.sort(key=lambda reject: reject.key)
         workspace = Workspace(self._config.output)

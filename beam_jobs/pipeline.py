@@ -16,8 +16,9 @@ from typing import NamedTuple
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from beam_jobs.commits import committed_names
 from beam_jobs.elements import ListTask
-from beam_jobs.engines import run_pipeline
+from beam_jobs.engines import engine_options, run_pipeline
 from beam_jobs.failures import read_notes
 from beam_jobs.job_plan import JobPlan, parse_plan
 from beam_jobs.listing import ListFiles
@@ -81,8 +82,16 @@ class BuildResult(NamedTuple):
     outcome: Outcome | None
 
 
-def run(config: JobConfig, options: PipelineOptions) -> BuildResult | None:
+def run(
+    config: JobConfig, options: PipelineOptions | None = None
+) -> BuildResult | None:
     """Plans and writes; returns None if the dataset was complete already.
+
+    A dataset is published only if the result's `outcome.failures` is empty.
+
+    Args:
+        config: What to build.
+        options: Beam's, for another engine than the local one.
 
     Raises:
         UsageError: The folders are not as the configuration says.
@@ -90,6 +99,7 @@ def run(config: JobConfig, options: PipelineOptions) -> BuildResult | None:
             written. What is done is kept.
     """
     folders.check_roots(config)
+    options = options or engine_options(config, [])
     if config.plan_only:
         return _plan_only(config, options)
     workspace = Workspace(config.output)
@@ -125,7 +135,8 @@ def _run_plan(
         run_pipeline(options, lambda root: plan(root, config, tasks))
     job_plan = parse_plan(read_file(workspace.plan))
     if not job_plan.found:
-        remove_workspace(workspace)
+        if not any(committed_names(workspace)):
+            remove_workspace(workspace)
         others = ", ".join(f"{n} {kind}" for kind, n in job_plan.ignored.items())
         raise BuildError(
             f"no images and no captions in {config.images} and {config.captions}"

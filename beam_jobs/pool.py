@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, wait
 from typing import TypeVar
 
 _In = TypeVar("_In")
@@ -26,6 +26,5 @@ def map_in_order(
         while begun:
             yield begun.popleft().result()
     finally:
-        for future in begun:
-            if not future.cancel():
-                future.exception()
+        running = [future for future in begun if not future.cancel()]
+        wait(running)

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 from tqdm import tqdm
 
@@ -85,39 +85,21 @@ class ProgressBar:
         self._thread.join()
 
     def _show(self) -> None:
+        began = said_at = time.monotonic()
         on_terminal = sys.stderr.isatty()
-        bar: Any = tqdm(
-            total=self._plan.num_pairs,
-            unit=" examples",
-            smoothing=0.1,
-            mininterval=0 if on_terminal else _LINE_EVERY_SECONDS,
-            maxinterval=0 if on_terminal else _LINE_EVERY_SECONDS,
-            file=sys.stderr,
-            ascii=None if on_terminal else True,
-            disable=not on_terminal,
-        )
-        shown_at, began = time.monotonic(), time.monotonic()
-        with bar:
-            while True:
+        total = self._plan.num_pairs
+        with tqdm(total=total, unit=" examples", disable=not on_terminal) as bar:
+            stopping = False
+            while not stopping:
                 stopping = self._stop.wait(_LOOK_EVERY_SECONDS)
                 done, rejects = self._look()
                 bar.set_postfix(rejects=rejects, refresh=False)
                 bar.update(done - bar.n)
-                bar.refresh()
                 now = time.monotonic()
-                if not on_terminal and now - shown_at >= _LINE_EVERY_SECONDS:
-                    shown_at = now
-                    self._print_line(done, rejects, now - began)
-                if stopping:
-                    return
-
-    def _print_line(self, done: int, rejects: int, seconds: float) -> None:
-        print(
-            f"{done} of {self._plan.num_pairs} examples, {rejects} rejects, "
-            f"{seconds:.0f} s",
-            file=sys.stderr,
-            flush=True,
-        )
+                if not on_terminal and now - said_at >= _LINE_EVERY_SECONDS:
+                    said_at = now
+                    line = f"{done:,} of {total:,} examples, {rejects:,} rejects"
+                    print(f"{line}, {now - began:.0f} s", file=sys.stderr, flush=True)
 
     def _look(self) -> tuple[int, int]:
         """Returns how many pairs are done, and how many of these were rejected."""

@@ -1,7 +1,8 @@
 """`samples/`: a table with a row per record, in order, for people and other tools."""
 
+import io
 from collections.abc import Sequence
-from typing import IO, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -50,7 +51,9 @@ def sample_row(example: Example, offset: int, length: int) -> dict[str, Any]:
     }
 
 
-def write_samples(file: IO[bytes], rows: Sequence[dict[str, Any]]) -> None:
-    """Writes rows as Parquet."""
+def dump_samples(rows: Sequence[dict[str, Any]]) -> bytes:
+    """Returns rows as a Parquet file."""
     table = pa.Table.from_pylist(list(rows), schema=SCHEMA)
+    file = io.BytesIO()
     pq.write_table(table, file, compression="zstd")
+    return file.getvalue()

@@ -7,11 +7,12 @@ from typing import Any
 from beam_jobs.commits import Commit
 from beam_jobs.elements import Reject, ShardPlan
 from beam_jobs.examples import Example
-from beam_jobs.samples import sample_row, write_samples
+from beam_jobs.samples import dump_samples, sample_row
 from beam_jobs.storage import publish
 from beam_jobs.tfrecord import TFRecordWriter
 from beam_jobs.workspace import Workspace
 from reader.contract.manifest import Shard, Statistics, Tally
+from reader.contract.record import crc32c_hex
 
 
 def publish_shard(
@@ -32,9 +33,12 @@ def publish_shard(
             rows.append(sample_row(one, writer.offsets[-1], writer.lengths[-1]))
             statistics = statistics.merge(_statistics(one))
             inputs = (inputs + _input_hash(one)) % 2**256
-    workspace.publish(workspace.published(shard.name.index_file), writer.text_index())
-    with publish(workspace.published(shard.name.samples_file), workspace.tmp) as file:
-        write_samples(file, rows)
+    files = {
+        shard.name.index_file: writer.text_index(),
+        shard.name.samples_file: dump_samples(rows),
+    }
+    for name, data in files.items():
+        workspace.publish(workspace.published(name), data)
     return Commit(
         plan=shard.plan,
         shard=Shard(
@@ -43,6 +47,7 @@ def publish_shard(
             num_bytes=writer.num_bytes,
             crc32c=writer.crc32c,
         ),
+        files={name: crc32c_hex(data) for name, data in files.items()},
         blocks=tuple(writer.block_offsets()),
         statistics=statistics,
         rejects=tuple(rejects),

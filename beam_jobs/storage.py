@@ -3,6 +3,7 @@
 import contextlib
 import os
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from typing import IO, TypeVar
 
@@ -51,8 +52,8 @@ def publish(path: str, temporary_dir: str) -> Iterator[IO[bytes]]:
     """
     os.makedirs(os.path.dirname(path), exist_ok=True)
     os.makedirs(temporary_dir, exist_ok=True)
-    # The process number keeps two attempts at the same file apart.
-    temporary = os.path.join(temporary_dir, f"{os.path.basename(path)}.{os.getpid()}")
+    # A name of its own keeps two attempts at the same file apart.
+    temporary = os.path.join(temporary_dir, uuid.uuid4().hex)
     try:
         with open(temporary, "wb") as file:
             yield file

@@ -46,7 +46,7 @@ class _CountTokensFn(beam.DoFn):
         self._config = config
         # The split to learn from is the first: `train`, unless they are named else.
         self._training = (
-            "train" if "train" in config.splits else next(iter(config.splits))
+            "train" if "train" in config.splits else next(iter(config.shares))
         )
 
     def process(self, bucket: Bucket) -> Iterator[Draft]:
@@ -55,9 +55,10 @@ class _CountTokensFn(beam.DoFn):
 
     def _count(self, bucket: Bucket) -> Counter[str]:
         config, files = self._config, FolderFiles(self._config)
+        shares = config.shares
         counts: Counter[str] = Counter()
         for pair in read_pairs(Workspace(config.output), bucket.number):
-            if split_of(pair.key, config.seed, config.splits) != self._training:
+            if split_of(pair.key, config.seed, shares) != self._training:
                 continue
             try:
                 data = files.caption(pair)

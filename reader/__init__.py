@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from reader.contract.errors import DatasetError as DatasetError
     from reader.contract.errors import UsageError as UsageError
     from reader.contract.version import __version__ as __version__
+    from reader.integrity import verify as verify
     from reader.pipeline import load as load
     from reader.pipeline import tokenizer as tokenizer
-    from reader.verify import verify as verify
 
 _HOMES = {
     "DatasetError": "reader.contract.errors",
@@ -26,7 +26,7 @@ _HOMES = {
     "__version__": "reader.contract.version",
     "load": "reader.pipeline",
     "tokenizer": "reader.pipeline",
-    "verify": "reader.verify",
+    "verify": "reader.integrity",
 }
 
 __all__ = sorted(_HOMES)

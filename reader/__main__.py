@@ -35,14 +35,14 @@ def add_verify_parser(commands: Any) -> None:
 
 
 def _show(namespace: argparse.Namespace) -> int:
-    from reader.show import show
+    from reader.page import show
 
     print(show(namespace.folder, namespace.num))
     return 0
 
 
 def _verify(namespace: argparse.Namespace) -> int:
-    from reader.verify import verify
+    from reader.integrity import verify
 
     report = verify(namespace.folder)
     for problem in report.problems:

@@ -7,13 +7,17 @@ short or left over from another dataset is told here and not at step 40,000.
 import fnmatch
 import glob
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from reader.contract.errors import DatasetError, UsageError
 from reader.contract.layout import BUILD_DIR, MANIFEST, TOKENIZER_DIR
 from reader.contract.manifest import Manifest, Shard, Split, parse_manifest
 from reader.contract.tokenizer import Tokenizer, load_tokenizer
+
+_SUFFIX = ".tfrecord"
+
+Pattern = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
@@ -72,12 +76,13 @@ class Selection:
         return sum(shard.num_bytes for shard in self.shards)
 
 
-def open_dataset(folder: str) -> Dataset:
+def open_dataset(folder: Pattern) -> Dataset:
     """Opens a finished dataset.
 
     Raises:
         DatasetError: It has no manifest, a damaged one, or one of a newer format.
     """
+    folder = os.fspath(folder)
     try:
         with open(os.path.join(folder, MANIFEST), "rb") as file:
             return Dataset(folder, parse_manifest(file.read(), folder))
@@ -95,7 +100,7 @@ def open_dataset(folder: str) -> Dataset:
     )
 
 
-def select(pattern: str | Sequence[str], split: str | None = None) -> Selection:
+def select(pattern: Pattern | Sequence[Pattern], split: str | None = None) -> Selection:
     """Returns the shards that a glob, several globs, or a folder mean.
 
     Args:
@@ -108,12 +113,19 @@ def select(pattern: str | Sequence[str], split: str | None = None) -> Selection:
             size than the manifest says.
         UsageError: Nothing matches, or a split is missing or needed.
     """
-    patterns = [pattern] if isinstance(pattern, str) else list(pattern)
+    if isinstance(pattern, Mapping):
+        raise UsageError(
+            f"pattern must be a glob, a list of globs or a folder, got {pattern!r}: "
+            "datasets cannot be mixed yet"
+        )
+    patterns = [pattern] if isinstance(pattern, (str, os.PathLike)) else list(pattern)
     if not patterns:
         raise UsageError("pattern must not be an empty list")
     parts = [_select_one(os.fspath(part), split) for part in patterns]
-    if len({part.dataset.folder for part in parts}) > 1:
-        raise UsageError(f"patterns must lie in one dataset, got {', '.join(patterns)}")
+    if len({os.path.realpath(part.dataset.folder) for part in parts}) > 1:
+        raise UsageError(
+            f"patterns must lie in one dataset, got {', '.join(map(str, patterns))}"
+        )
     dataset = parts[0].dataset
     chosen = {shard.file for part in parts for shard in part.shards}
     shards = tuple(s for s in dataset.manifest.shards if s.file in chosen)
@@ -135,14 +147,16 @@ def _select_one(pattern: str, split: str | None) -> Selection:
             f'split="{split}" goes with a folder, got the pattern "{pattern}"'
         )
     folder, names = os.path.split(pattern)
+    if not glob.has_magic(names) and not names.endswith(_SUFFIX):
+        return Selection(open_dataset(pattern), (), ())  # Which says what is wrong.
     dataset = open_dataset(_one_folder(folder, pattern))
     shards = tuple(
         s for s in dataset.manifest.shards if fnmatch.fnmatchcase(s.file, names)
     )
     if not shards:
-        have = ", ".join(f"{s.name}-*.tfrecord" for s in dataset.manifest.splits)
+        have = ", ".join(f"{s.name}-*{_SUFFIX}" for s in dataset.manifest.splits)
         raise UsageError(f'no shard matches "{pattern}": there are {have}')
-    _check_strangers(dataset, pattern)
+    _check_strangers(dataset, names)
     return Selection(dataset, shards, ())
 
 
@@ -161,7 +175,7 @@ def _choose_split(dataset: Dataset, name: str | None) -> Split:
 
 
 def _one_folder(folder: str, pattern: str) -> str:
-    if not glob.has_magic(folder):
+    if not folder or os.path.isdir(folder) or not glob.has_magic(folder):
         return folder or "."
     folders = sorted(filter(os.path.isdir, glob.glob(folder)))
     if len(folders) != 1:
@@ -172,11 +186,11 @@ def _one_folder(folder: str, pattern: str) -> str:
     return folders[0]
 
 
-def _check_strangers(dataset: Dataset, pattern: str) -> None:
+def _check_strangers(dataset: Dataset, names: str) -> None:
     """Refuses shards that match but are no part of the dataset."""
-    known = _files(dataset.manifest.shards)
-    found = {os.path.basename(path) for path in glob.glob(pattern)}
-    strangers = sorted(name for name in found - known if name.endswith(".tfrecord"))
+    found = fnmatch.filter(os.listdir(dataset.folder), names)
+    strangers = sorted(set(found) - _files(dataset.manifest.shards))
+    strangers = [name for name in strangers if name.endswith(_SUFFIX)]
     if strangers:
         raise DatasetError(
             f"{dataset.path(strangers[0])} is no part of the dataset beside it "

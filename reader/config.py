@@ -1,5 +1,7 @@
 """How to read: one frozen value, checked when it is made. No TensorFlow in here."""
 
+import numbers
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reader.contract.errors import UsageError
@@ -54,17 +56,19 @@ class ReadConfig:
             ("batch_size", 1),
             ("max_tokens", 2 if self.add_special_tokens else 1),
             ("shuffle_bytes", 1),
+            ("seed", 0),
         ):
-            if getattr(self, field) < at_least:
-                value = getattr(self, field)
+            value = whole_number(field, getattr(self, field))
+            if value < at_least:
                 raise UsageError(f"{field} must be at least {at_least}, got {value}")
         if self.image_size is not None and min(self.image_size) < 1:
             raise UsageError(f"image_size must be positive, got {self.image_size}")
         if self.crop not in ("center", "none"):
             raise UsageError(f'crop must be "center" or "none", got "{self.crop}"')
-        if not 0 < self.crop_fraction <= 1:
+        fraction = self.crop_fraction
+        if not isinstance(fraction, numbers.Real) or not 0 < fraction <= 1:
             raise UsageError(
-                f"crop_fraction must be above 0 and at most 1, got {self.crop_fraction}"
+                f"crop_fraction must be above 0 and at most 1, got {fraction!r}"
             )
         self._check_outputs()
 
@@ -81,7 +85,18 @@ class ReadConfig:
         return DEFAULT_OUTPUTS if self.outputs is None else self.outputs
 
 
-def image_size_pair(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+def whole_number(field: str, value: object) -> int:
+    """Returns a whole number of any type, NumPy's among them.
+
+    Raises:
+        UsageError: It is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise UsageError(f"{field} must be a whole number, got {value!r}")
+    return int(value)
+
+
+def image_size_pair(size: object) -> tuple[int, int] | None:
     """Returns (height, width) of what a caller gave as `image_size`.
 
     Raises:
@@ -89,8 +104,24 @@ def image_size_pair(size: int | tuple[int, int] | None) -> tuple[int, int] | Non
     """
     if size is None:
         return None
-    if isinstance(size, int):
-        return size, size
-    if len(size) == 2 and all(isinstance(side, int) for side in size):
-        return size[0], size[1]
+    if isinstance(size, (tuple, list)) and len(size) == 2:
+        height, width = (whole_number("image_size", side) for side in size)
+        return height, width
+    if isinstance(size, numbers.Integral) and not isinstance(size, bool):
+        return int(size), int(size)
     raise UsageError(f"image_size must be an int or (height, width), got {size!r}")
+
+
+def output_names(outputs: object) -> tuple[str, ...] | None:
+    """Returns the names of what a caller gave as `outputs`.
+
+    Raises:
+        UsageError: It is no sequence of names.
+    """
+    if outputs is None:
+        return None
+    if isinstance(outputs, str) or not isinstance(outputs, Sequence):
+        raise UsageError(
+            f'outputs must be a tuple of names such as ("image",), got {outputs!r}'
+        )
+    return tuple(outputs)

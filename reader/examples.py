@@ -31,13 +31,13 @@ def make_examples(
     `mask` is left to the batch, where it costs one comparison.
     """
     features = _parsing_spec(manifest, config)
-    decode_image = make_decoder(config)
+    decode_image = make_decoder(config) if "image" in config.names else None
 
     def make(record: tf.Tensor) -> dict[str, tf.Tensor]:
         parsed = tf.io.parse_single_example(record, features)
         example = {}
         for name in config.names:
-            if name == "image":
+            if name == "image" and decode_image is not None:
                 example[name] = decode_image(*(parsed[key] for key in _NEEDS[name]))
             elif name == "key":
                 example[name] = parsed[schema.KEY]

@@ -15,22 +15,20 @@ DecodeImage = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 def make_decoder(config: ReadConfig) -> DecodeImage:
     """Returns a function (encoded, height, width) → `uint8[height, width, 3]`.
 
-    With an `image_size`, a region of its aspect ratio is cut while decoding, and
-    resampled (bilinear, antialiased) unless it has that size already.
+    A region with the aspect ratio of `image_size` is cut while decoding, and resampled
+    (bilinear, antialiased) unless it has that size already.
     """
-    if config.image_size is None:
-        return _decode_whole
-    target_height, target_width = config.image_size
+    size = _target(config)
 
     def decode(encoded: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
         if config.crop == "none":
-            pixels = _decode_whole(encoded, height, width)
+            pixels = tf.image.decode_jpeg(encoded, channels=3, dct_method=_DCT_METHOD)
         else:
             region = center_region(height, width, config)
             pixels = tf.image.decode_and_crop_jpeg(
                 encoded, region, channels=3, dct_method=_DCT_METHOD
             )
-        return _resample(pixels, target_height, target_width)
+        return _resample(pixels, *size)
 
     return decode
 
@@ -41,19 +39,18 @@ def center_region(height: tf.Tensor, width: tf.Tensor, config: ReadConfig) -> tf
     It has the aspect ratio of `image_size`, is `crop_fraction` of the largest that
     fits, and lies in the middle (half a pixel up and left where that is uneven).
     """
-    assert config.image_size is not None
-    target_height, target_width = config.image_size
     size = tf.cast(tf.stack([height, width]), tf.float64)
-    target = tf.constant([target_height, target_width], tf.float64)
+    target = tf.constant(_target(config), tf.float64)
     largest = target * tf.reduce_min(size / target)
     region = tf.maximum(tf.cast(tf.round(largest * config.crop_fraction), tf.int32), 1)
     corner = (tf.cast(size, tf.int32) - region) // 2
     return tf.concat([corner, region], axis=0)
 
 
-def _decode_whole(encoded: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-    del height, width
-    return tf.image.decode_jpeg(encoded, channels=3, dct_method=_DCT_METHOD)
+def _target(config: ReadConfig) -> tuple[int, int]:
+    if config.image_size is None:
+        raise ValueError("image_size must be known before images are decoded")
+    return config.image_size
 
 
 def _resample(pixels: tf.Tensor, height: int, width: int) -> tf.Tensor:

@@ -1,13 +1,13 @@
 """START HERE: shards → records → examples → batches."""
 
-import os
+import dataclasses
 from collections.abc import Sequence
 
 import tensorflow as tf
 
 from reader.batches import make_batches
-from reader.catalog import Selection, open_dataset, select
-from reader.config import ReadConfig, image_size_pair
+from reader.catalog import Pattern, Selection, open_dataset, select
+from reader.config import ReadConfig, image_size_pair, output_names
 from reader.contract.errors import UsageError
 from reader.contract.manifest import Statistics
 from reader.contract.tokenizer import Tokenizer
@@ -16,7 +16,7 @@ from reader.records import read_records
 
 
 def load(
-    pattern: str | Sequence[str],
+    pattern: Pattern | Sequence[Pattern],
     *,
     batch_size: int,
     image_size: int | tuple[int, int] | None = None,
@@ -79,10 +79,17 @@ def load(
         shuffle=shuffle,
         seed=seed,
         shuffle_bytes=shuffle_bytes,
-        outputs=None if outputs is None else tuple(outputs),
+        outputs=output_names(outputs),
     )
     selection = select(pattern, split)
-    _check_fit(selection, config)
+    if selection.num_examples < config.batch_size:
+        raise UsageError(
+            f"batch_size must be at most the number of examples, "
+            f"got {config.batch_size} and {selection.num_examples}"
+        )
+    if config.image_size is None and "image" in config.names:
+        stored = _stored_size(selection)
+        config = dataclasses.replace(config, image_size=stored, crop="none")
     records = read_records(selection, config)
     examples = make_examples(records, selection.dataset.manifest, config)
     batches = make_batches(examples, config)
@@ -91,18 +98,12 @@ def load(
     )
 
 
-def _check_fit(selection: Selection, config: ReadConfig) -> None:
-    """Tells now what would otherwise fail, or give nothing, at the first step."""
-    if selection.num_examples < config.batch_size:
-        raise UsageError(
-            f"batch_size must be at most the number of examples, "
-            f"got {config.batch_size} and {selection.num_examples}"
-        )
-    if config.image_size is None and "image" in config.names:
-        _check_uniform(selection)
+def _stored_size(selection: Selection) -> tuple[int, int]:
+    """Returns (height, width) of all stored images, where they have but one.
 
-
-def _check_uniform(selection: Selection) -> None:
+    Raises:
+        UsageError: They have several.
+    """
     statistics = Statistics()
     for split in selection.splits:
         statistics = statistics.merge(split.statistics)
@@ -113,9 +114,10 @@ def _check_uniform(selection: Selection) -> None:
             f"{width.min} to {width.max} pixels wide and {height.min} to "
             f"{height.max} high"
         )
+    return height.min, width.min
 
 
-def tokenizer(folder: str | os.PathLike[str]) -> Tokenizer:
+def tokenizer(folder: Pattern) -> Tokenizer:
     """Returns the tokenizer of a dataset, to encode queries and decode ids.
 
         tokenizer = reader.tokenizer("out")
@@ -125,4 +127,4 @@ def tokenizer(folder: str | os.PathLike[str]) -> Tokenizer:
     Raises:
         DatasetError: There is no finished dataset, or its tokenizer has changed.
     """
-    return open_dataset(os.fspath(folder)).tokenizer()
+    return open_dataset(folder).tokenizer()

@@ -4,7 +4,7 @@ Checks every checksum on the way, and says where a record is damaged.
 """
 
 from collections.abc import Iterator
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 from reader.contract.errors import DatasetError
 from reader.contract.record import FOOTER, HEADER, masked_crc32c
@@ -22,30 +22,48 @@ class Record(NamedTuple):
     data: bytes
 
 
+class Damage(NamedTuple):
+    """Where a shard is damaged, and how."""
+
+    offset: int
+    what: str
+
+
 def read_shard(path: str) -> Iterator[Record]:
     """Yields the records of a shard.
 
     Raises:
-        DatasetError: A record is damaged or cut short; names the file and the byte.
+        DatasetError: It is missing, or a record is damaged or cut short; names the
+            file and the byte.
+    """
+    try:
+        for part in scan_shard(path):
+            if isinstance(part, Damage):
+                raise DatasetError(f"{part.what} in {path} at byte {part.offset}")
+            yield part
+    except FileNotFoundError:
+        raise DatasetError(f"{path} is missing: restore it or build again") from None
+
+
+def scan_shard(path: str) -> Iterator[Record | Damage]:
+    """Yields the records of a shard and what is damaged, as far as there is a way on.
+
+    A record whose length cannot be trusted hides where the next one begins.
     """
     with open(path, "rb") as file:
-        offset = 0
         while header := file.read(HEADER.size):
-            data = _read_record(file, header, f"{path} at byte {offset}")
-            yield Record(offset, data)
-            offset = file.tell()
-
-
-def _read_record(file: IO[bytes], header: bytes, where: str) -> bytes:
-    if len(header) < HEADER.size:
-        raise DatasetError(f"truncated record in {where}")
-    length, length_crc = HEADER.unpack(header)
-    if masked_crc32c(header[:8]) != length_crc:
-        raise DatasetError(f"corrupt record in {where}: checksum of its length differs")
-    data = file.read(length)
-    footer = file.read(FOOTER.size)
-    if len(data) < length or len(footer) < FOOTER.size:
-        raise DatasetError(f"truncated record in {where}")
-    if masked_crc32c(data) != FOOTER.unpack(footer)[0]:
-        raise DatasetError(f"corrupt record in {where}: checksum of its data differs")
-    return data
+            offset = file.tell() - len(header)
+            if len(header) < HEADER.size:
+                yield Damage(offset, "truncated record")
+                return
+            length, length_crc = HEADER.unpack(header)
+            if masked_crc32c(header[:8]) != length_crc:
+                yield Damage(offset, "corrupt record (checksum of its length differs)")
+                return
+            data, footer = file.read(length), file.read(FOOTER.size)
+            if len(data) + len(footer) < length + FOOTER.size:
+                yield Damage(offset, "truncated record")
+            elif masked_crc32c(data) != FOOTER.unpack(footer)[0]:
+                yield Damage(offset, "corrupt record (checksum of its data differs)")
+            else:
+                yield Record(offset, data)

@@ -29,7 +29,7 @@ BLOCK_RECORDS = 64
 
 _SPLIT_NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 _SHARD_NAME = re.compile(
-    r"(?P<split>[a-z][a-z0-9_]*)-(?P<index>\d{5,})-of-(?P<num>\d{5,})\.tfrecord\Z"
+    r"(?P<split>[a-z][a-z0-9_]*)-(?P<number>[0-9]{5,})-of-(?P<num>[0-9]{5,})\.tfrecord\Z"
 )
 
 
@@ -66,7 +66,8 @@ def parse_shard_name(file: str) -> ShardName | None:
     match = _SHARD_NAME.match(file)
     if match is None:
         return None
-    return ShardName(match["split"], int(match["index"]), int(match["num"]))
+    name = ShardName(match["split"], int(match["number"]), int(match["num"]))
+    return name if name.file == file and name.number < name.num_shards else None
 
 
 def is_split_name(name: str) -> bool:

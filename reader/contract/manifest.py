@@ -181,7 +181,7 @@ class Manifest:
         tokenizer: How captions were tokenized.
         splits: In the order they were asked for.
         books: What became of every key.
-        blocks_crc32c: Checksum of `index/blocks.bin`.
+        files: `{file: crc32c}` of all other files but the manifest itself.
         fingerprints: `input` (contents of what was written), `listing` (names and
             sizes of the sources' files) and `config` (all that changes the output).
         config: The configuration behind that last fingerprint.
@@ -196,7 +196,7 @@ class Manifest:
     tokenizer: TokenizerSpec
     splits: tuple[Split, ...]
     books: Books
-    blocks_crc32c: str
+    files: Mapping[str, str]
     fingerprints: Mapping[str, str]
     config: Mapping[str, Any]
     versions: Mapping[str, str]

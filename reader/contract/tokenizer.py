@@ -16,7 +16,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from reader.contract.errors import DatasetError
+from reader.contract.errors import DatasetError, UsageError
 from reader.contract.manifest import TokenizerSpec
 
 PAD_ID, UNKNOWN_ID, START_ID, END_ID = range(4)
@@ -38,8 +38,9 @@ class Tokenizer(Protocol):
 # Ideographs (with their iteration mark and zero) and kana, each with what is written
 # onto it: voicing marks and variation selectors.
 _IDEOGRAPH = re.compile(
-    "([々〇\u3041-\u3096\u309d-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
-    "\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]"
+    "([\u3005\u3007\u3021-\u3029\u3038-\u303b\u3041-\u3096\u309d-\u30ff\u31f0-\u31ff"
+    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U0001aff0-\U0001b16f"
+    "\U00020000-\U0003ffff]"
     "[\u3099\u309a\ufe00-\ufe0f\U000e0100-\U000e01ef]*)"
 )
 
@@ -65,11 +66,11 @@ _KEEP_WORDS = _KeepWords()
 
 def split_words(text: str) -> list[str]:
     """Returns the tokens of a text under the `basic` rules (see the module)."""
-    text = text.lower()
+    text = text.lower().translate(_KEEP_WORDS)
     if not text.isascii():
-        text = unicodedata.normalize("NFC", text)
-        text = _IDEOGRAPH.sub(r" \1 ", text)
-    return text.translate(_KEEP_WORDS).split()
+        # After dropping: what stood between a letter and its mark may be gone.
+        text = _IDEOGRAPH.sub(r" \1 ", unicodedata.normalize("NFC", text))
+    return text.split()
 
 
 class BasicTokenizer:
@@ -91,9 +92,20 @@ class BasicTokenizer:
         return [get(word, UNKNOWN_ID) for word in split_words(text)]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Returns the words of `ids`, a space between; pad, start and end left out."""
+        """Returns the words of `ids`, a space between; pad, start and end left out.
+
+        Raises:
+            UsageError: An id is not of this vocabulary.
+        """
         silent = (PAD_ID, START_ID, END_ID)
-        return " ".join(self.vocabulary[id_] for id_ in ids if id_ not in silent)
+        return " ".join(self._word(int(id_)) for id_ in ids if id_ not in silent)
+
+    def _word(self, id_: int) -> str:
+        if not 0 <= id_ < len(self.vocabulary):
+            raise UsageError(
+                f"an id must be from 0 to {len(self.vocabulary) - 1}, got {id_}"
+            )
+        return self.vocabulary[id_]
 
 
 def make_vocabulary(

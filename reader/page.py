@@ -1,22 +1,27 @@
 """`diptych show`: what a dataset is, on a page of text."""
 
 import itertools
+import os
 from collections.abc import Iterator
 
 from reader.catalog import Dataset, open_dataset
 from reader.contract import schema
+from reader.contract.errors import UsageError
 from reader.contract.manifest import Tally
 from reader.contract.record import parse_example
 from reader.contract.text import books_table, splits_table
 from reader.shards import read_shard
 
 
-def show(folder: str, num_examples: int = 3) -> str:
+def show(folder: str | os.PathLike[str], num_examples: int = 3) -> str:
     """Returns a page about a dataset: schema, splits, books, a few examples.
 
     Raises:
         DatasetError: There is no finished dataset, or its first shard is damaged.
+        UsageError: The number is negative.
     """
+    if num_examples < 0:
+        raise UsageError(f"num must not be negative, got {num_examples}")
     return "\n".join(_lines(open_dataset(folder), num_examples))
 
 
