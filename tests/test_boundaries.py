@@ -1,0 +1,146 @@
+"""The three rules that make the import graph (docs/contributing.md)."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(
+        ".__init__"
+    ): path
+    for package in ("beam_jobs", "reader")
+    for path in sorted((ROOT / package).rglob("*.py"))
+}
+
+# The command line alone may hand over to the reader.
+HANDS_OVER = {"beam_jobs.__main__": {"reader.__main__"}, "beam_jobs.demo": {"reader"}}
+HANDS_OVER["beam_jobs.demo"].add("reader.__main__")
+
+# Everything that a pipeline's stages are made of, and no engine in it.
+PURE = (
+    "beam_jobs.captions",
+    "beam_jobs.elements",
+    "beam_jobs.examples",
+    "beam_jobs.images",
+    "beam_jobs.job_plan",
+    "beam_jobs.lines",
+    "beam_jobs.options",
+    "beam_jobs.plan",
+    "beam_jobs.pool",
+    "beam_jobs.sample",
+    "beam_jobs.samples",
+    "beam_jobs.sources.folders",
+    "beam_jobs.storage",
+    "beam_jobs.tfrecord",
+    "reader.catalog",
+    "reader.config",
+    "reader.contract",
+    "reader.integrity",
+    "reader.page",
+)
+
+# Modules that hold one stage of a pipeline each.
+STAGES = ("listing", "pairing", "vocabulary", "planning", "shards", "manifest")
+
+
+def imports_of(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names.add(str(node.module))
+    return names
+
+
+def below(name: str, *packages: str) -> bool:
+    return any(
+        name == package or name.startswith(package + ".") for package in packages
+    )
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_only_the_contract_is_shared(module):
+    imported = imports_of(MODULES[module])
+    if below(module, "reader"):
+        assert not [
+            name for name in imported if below(name, "beam_jobs", "apache_beam")
+        ]
+    else:
+        assert not [name for name in imported if below(name, "tensorflow")]
+        shared = {name for name in imported if below(name, "reader")}
+        strangers = {name for name in shared if not below(name, "reader.contract")}
+        assert strangers <= HANDS_OVER.get(module, set())
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_contract_knows_neither_side(module):
+    if below(module, "reader.contract"):
+        ours = {name for name in imports_of(MODULES[module]) if below(name, "reader")}
+        assert all(below(name, "reader.contract") for name in ours)
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_pure_modules_load_no_engine(module):
+    code = (
+        f"import sys, {module}; "
+        "print([m for m in ('apache_beam', 'tensorflow') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_stages_do_not_wire_each_other():
+    composites = {
+        node.name
+        for stage in STAGES
+        for node in ast.parse((ROOT / f"beam_jobs/{stage}.py").read_text()).body
+        if isinstance(node, ast.ClassDef)
+        and any(ast.unparse(base) == "beam.PTransform" for base in node.bases)
+    }
+    assert len(composites) == len(STAGES)
+    users = {
+        module
+        for module, path in MODULES.items()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom)
+        and composites & {alias.name for alias in node.names}
+    }
+    assert users == {"beam_jobs.pipeline"}
+
+
+def test_imports_make_no_circle():
+    graph = {
+        module: {name for name in imports_of(path) if name in MODULES}
+        for module, path in MODULES.items()
+        # A package's __init__ names its modules for type checkers only.
+        if not path.name == "__init__.py"
+    }
+    done: set[str] = set()
+    while (
+        ready := {m for m, needs in graph.items() if needs & set(graph) <= done} - done
+    ):
+        done |= ready
+    assert set(graph) == done
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if below(m, "beam_jobs")])
+def test_annotations_stay_real_for_beam_to_check(module):
+    assert "from __future__ import annotations" not in MODULES[module].read_text()
+
+
+def test_reader_loads_tensorflow_only_when_it_loads_data():
+    code = (
+        "import sys, reader; print('tensorflow' in sys.modules, 'numpy' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["False", "False"]
