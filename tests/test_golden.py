@@ -1,0 +1,78 @@
+"""Datasets of earlier versions, which every later reader must read.
+
+They are added to and never made anew. Each holds `dataset/` and `expected.json`, which
+was made with TensorFlow, Pillow and JSON alone.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import reader
+from reader.catalog import open_dataset
+from reader.contract.manifest import dump_manifest, parse_manifest
+from reader.page import show
+
+GOLDEN = sorted((Path(__file__).parent / "golden").iterdir())
+versions = pytest.mark.parametrize("version", GOLDEN, ids=lambda path: path.name)
+
+
+def expected_of(version: Path) -> dict[str, list[dict]]:
+    return json.loads((version / "expected.json").read_text(encoding="utf-8"))
+
+
+def test_there_is_a_golden_dataset_of_this_format():
+    manifest = open_dataset(GOLDEN[-1] / "dataset").manifest
+    assert GOLDEN[-1].name == f"v{manifest.format_version}"
+
+
+@versions
+def test_every_byte_is_still_right(version):
+    report = reader.verify(version / "dataset")
+    assert report.problems == []
+    assert report.num_examples == sum(map(len, expected_of(version).values()))
+
+
+@versions
+def test_batches_hold_what_they_held(version):
+    for file, rows in expected_of(version).items():
+        batches = reader.load(
+            version / "dataset" / file,
+            batch_size=1,
+            image_size=48,
+            crop="none",
+            shuffle=False,
+            outputs=("key", "caption", "tokens", "length", "height", "width", "image"),
+        )
+        for batch, row in zip(batches, rows, strict=True):
+            key, caption, tokens, length, height, width, image = (
+                tensor.numpy()[0] for tensor in batch
+            )
+            assert (key.decode(), caption.decode()) == (row["key"], row["captions"][0])
+            assert tokens[:length].tolist() == [2, *row["ids"][0], 3]
+            assert (height, width) == (row["height"], row["width"])
+            mean = image.mean(axis=(0, 1)) * 255
+            assert np.abs(mean - row["mean_rgb"]).max() < 2
+
+
+@versions
+def test_the_tokenizer_still_gives_the_same_ids(version):
+    tokenizer = reader.tokenizer(version / "dataset")
+    rows = [row for rows in expected_of(version).values() for row in rows]
+    for row in rows:
+        assert [tokenizer.encode(caption) for caption in row["captions"]] == row["ids"]
+
+
+@versions
+def test_its_manifest_is_still_understood(version):
+    data = (version / "dataset/manifest.json").read_bytes()
+    assert dump_manifest(parse_manifest(data, "golden")) == data
+
+
+@versions
+def test_its_page_can_be_shown(version):
+    page = show(version / "dataset", num_examples=100)
+    for rows in expected_of(version).values():
+        assert all(row["key"] in page for row in rows)
