@@ -12,6 +12,15 @@ from beam_jobs.elements import BadInput
 # A caption is a sentence or a page, never a book: more is another kind of file.
 MAX_CAPTION_BYTES = 1 << 20
 
+# UTF-32's comes first: in little-endian it begins like UTF-16's.
+_BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
 # Control characters, zero-width spaces, soft hyphens, byte order marks and direction
@@ -27,8 +36,8 @@ def read_captions(data: bytes, *, per_file: str) -> list[str]:
     """Returns the captions that a file's bytes hold, cleaned.
 
     Args:
-        data: The file's bytes: UTF-8 with or without a byte order mark, or UTF-16
-            with one.
+        data: The file's bytes: UTF-8 with or without a byte order mark, or UTF-16 or
+            UTF-32 with one.
         per_file: `one` if the file is one caption, `lines` if each line that is not
             blank is one.
 
@@ -58,13 +67,21 @@ def _decode(data: bytes) -> str:
             "caption_file_too_large",
             f"{len(data)} bytes, more than {MAX_CAPTION_BYTES}",
         )
-    utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    encoding = "utf-16" if utf16 else "utf-8-sig"
+    mark, encoding = next(
+        (known for known in _BYTE_ORDER_MARKS if data.startswith(known[0])),
+        (b"", "utf-8"),
+    )
     try:
-        return data.decode(encoding)
+        text = data[len(mark) :].decode(encoding)
     except UnicodeDecodeError as error:
         raise BadInput(
             "undecodable_caption",
-            f"not {encoding.removesuffix('-sig').upper()}: {error.reason} "
-            f"at byte {error.start}",
+            f"not {encoding.upper()}: {error.reason} at byte {error.start + len(mark)}",
         ) from error
+    if "\0" in text:
+        # UTF-16 or UTF-32 without a mark is often sound UTF-8 with zeros in it.
+        raise BadInput(
+            "undecodable_caption",
+            f"zero bytes in {encoding.upper()}: if it is UTF-16, begin it with a mark",
+        )
+    return text

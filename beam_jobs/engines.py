@@ -64,7 +64,7 @@ def _set_up_local(
     config: JobConfig, options: PipelineOptions, beam_args: list[str]
 ) -> None:
     for arg in beam_args:
-        if arg.startswith("--direct_"):
+        if arg.startswith(("--direct_", "--num_workers")):
             raise UsageError(f"{arg}: say --workers=N instead")
     direct = options.view_as(DirectOptions)
     direct.direct_num_workers = config.num_workers

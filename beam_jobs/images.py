@@ -18,6 +18,7 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
+from beam_jobs.colour import pixels_to_srgb, to_srgb
 from beam_jobs.elements import BadInput
 from reader.contract.manifest import ImageSpec
 
@@ -128,8 +129,9 @@ class SourceImage:
 
     @property
     def decoded_bytes(self) -> int:
-        """How much memory its pixels take, as RGB."""
-        return self.width * self.height * 3
+        """About how much memory decoding takes; Pillow makes copies on the way."""
+        copies = 1 if self.format == "jpeg" else 4
+        return self.width * self.height * 3 * copies
 
     def encode(self, spec: ImageSpec) -> EncodedImage:
         """Returns the image decoded, upright, resized and encoded again.
@@ -174,21 +176,32 @@ class SourceImage:
         try:
             if self.format == "jpeg" and self._image.mode in ("RGB", "L"):
                 with contextlib.suppress(_OddSampling):
-                    return self._decode_jpeg("RGB"), []
+                    return self._decode_plain_jpeg()
             self._check_strictly()
             self._image.load()
-            return to_rgb(self._image), ["converted"]
+            profile = self._image.info.get("icc_profile")
+            return to_rgb(self._image, profile), ["converted"]
         except _DECODING_ERRORS as error:
             # A library may show objects, and where they lie is not the same twice.
             detail = _ADDRESS.sub("", str(error)) or type(error).__name__
             raise BadInput("damaged_image", detail) from error
+
+    def _decode_plain_jpeg(self) -> tuple[Pixels, list[str]]:
+        grey = self._image.mode == "L"
+        profile = self._image.info.get("icc_profile")
+        if profile:
+            pixels = self._decode_jpeg("GRAY" if grey else "RGB")
+            converted = pixels_to_srgb(pixels[..., 0] if grey else pixels, profile)
+            if converted is not None:
+                return converted, ["converted"]
+        return self._decode_jpeg("RGB"), ["converted"] if grey else []
 
     def _check_strictly(self) -> None:
         """Finds the damage that Pillow passes over while it decodes."""
         if self.format == "png":
             with Image.open(io.BytesIO(self._data)) as image:
                 image.verify()
-        elif self._image.mode == "CMYK":
+        elif self.format == "jpeg" and self._image.mode == "CMYK":
             with contextlib.suppress(_OddSampling):
                 self._decode_jpeg("CMYK")
 
@@ -249,10 +262,11 @@ def target_size(height: int, width: int, spec: ImageSpec) -> tuple[int, int]:
     return next(scaled), next(scaled)
 
 
-def to_rgb(image: Image.Image) -> Pixels:
+def to_rgb(image: Image.Image, profile: bytes | None = None) -> Pixels:
     """Returns uint8[height, width, 3] of a decoded image of any mode.
 
-    16-bit grey keeps its upper byte; what is transparent is laid over white.
+    16-bit grey keeps its upper byte; what is transparent is laid over white; a profile
+    for these pixels brings them to sRGB.
     """
     if image.mode.startswith("I;16"):
         deep = np.asarray(image).astype(np.uint16)
@@ -264,5 +278,7 @@ def to_rgb(image: Image.Image) -> Pixels:
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return np.asarray(image.convert("RGB"))
+        image = Image.alpha_composite(white, image).convert("RGB")
+    elif image.mode == "P":
+        image = image.convert("RGB")
+    return np.asarray(to_srgb(image, profile) or image.convert("RGB"))

@@ -116,7 +116,10 @@ class JobConfig:
         ):
             value = getattr(self, field)
             if value is not None and value < at_least:
-                raise UsageError(f"{field} must be at least {at_least}, got {value}")
+                why = " (one for each split)" if field == "num_shards" else ""
+                raise UsageError(
+                    f"{field} must be at least {at_least}{why}, got {value}"
+                )
         if not 1 <= self.jpeg_quality <= 100:
             raise UsageError(
                 f"jpeg_quality must be from 1 to 100, got {self.jpeg_quality}"

@@ -42,7 +42,7 @@ def prepared_output(workspace: Workspace, config: JobConfig) -> Iterator[bool]:
         raise BuildError(f"cannot write to {output}: {error.strerror}") from error
     with workspace.locked():
         if config.overwrite:
-            _clear(workspace)
+            workspace.forget_attempts()
         _check_same_job(workspace, config)
         workspace.begin_attempt()
         yield False
@@ -140,27 +140,18 @@ def remove_strays(workspace: Workspace, plan: JobPlan) -> None:
             os.unlink(file)
 
 
-def _clear(workspace: Workspace) -> None:
+def remove_dataset(workspace: Workspace) -> None:
     """Removes an earlier dataset, its manifest first, and nothing that is not ours."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(workspace.published(layout.MANIFEST))
     for file in _shard_files(workspace):
         os.unlink(file)
-    for name in (*_OURS, *_inside(workspace.build)):
+    for name in _OURS:
         path = workspace.published(name)
         if os.path.isdir(path):
             shutil.rmtree(path)
         elif os.path.exists(path):
             os.unlink(path)
-
-
-def _inside(build: str) -> list[str]:
-    # Not the lock: this job holds it.
-    return [
-        os.path.join(layout.BUILD_DIR, name)
-        for name in os.listdir(build)
-        if name != "lock"
-    ]
 
 
 def _shard_files(workspace: Workspace) -> list[str]:

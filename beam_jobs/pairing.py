@@ -53,8 +53,8 @@ class _PairFilesFn(beam.DoFn):
         workspace = Workspace(self._config.output)
         pairs_data = "".join(map(dump_pair, pairs)).encode()
         rejects_data = "".join(map(dump_reject, rejects)).encode()
-        workspace.publish(workspace.pairs(number), pairs_data)
-        workspace.publish(workspace.rejects(number), rejects_data)
+        workspace.publish(workspace.pairs(number), pairs_data, durable=False)
+        workspace.publish(workspace.rejects(number), rejects_data, durable=False)
         self._found.inc(len(pairs) + len(rejects))
         return Bucket(
             number=number,

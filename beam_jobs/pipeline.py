@@ -28,6 +28,7 @@ from beam_jobs.outcome import Outcome, parse_outcome, turned_down
 from beam_jobs.output import (
     check_commits,
     prepared_output,
+    remove_dataset,
     remove_strays,
     remove_workspace,
 )
@@ -109,6 +110,9 @@ def run(
         job_plan = _run_plan(workspace, config, options, folders.list_tasks(config))
         outcome = turned_down(config, job_plan)
         if outcome is None:
+            if config.overwrite:
+                # Not before: a mistyped folder should not cost the old dataset.
+                remove_dataset(workspace)
             outcome = _run_write(workspace, config, options, job_plan)
         if not outcome.failures:
             remove_workspace(workspace)

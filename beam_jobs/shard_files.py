@@ -11,7 +11,7 @@ from beam_jobs.samples import dump_samples, sample_row
 from beam_jobs.storage import publish
 from beam_jobs.tfrecord import TFRecordWriter
 from beam_jobs.workspace import Workspace
-from reader.contract.manifest import Shard, Statistics, Tally
+from reader.contract.manifest import Shard, Statistics, statistics_of
 from reader.contract.record import crc32c_hex
 
 
@@ -31,7 +31,15 @@ def publish_shard(
                 continue
             writer.write(one.record)
             rows.append(sample_row(one, writer.offsets[-1], writer.lengths[-1]))
-            statistics = statistics.merge(_statistics(one))
+            statistics = statistics.merge(
+                statistics_of(
+                    width=one.image.width,
+                    height=one.image.height,
+                    num_image_bytes=one.num_image_bytes,
+                    num_tokens=one.num_tokens,
+                    num_unknown=one.num_unknown,
+                )
+            )
             inputs = (inputs + _input_hash(one)) % 2**256
     files = {
         shard.name.index_file: writer.text_index(),
@@ -52,19 +60,6 @@ def publish_shard(
         statistics=statistics,
         rejects=tuple(rejects),
         input=inputs,
-    )
-
-
-def _statistics(example: Example) -> Statistics:
-    tokens = Tally()
-    for num_tokens in example.num_tokens:
-        tokens = tokens.add(num_tokens)
-    return Statistics(
-        width=Tally().add(example.image.width),
-        height=Tally().add(example.image.height),
-        image_bytes=Tally().add(example.num_image_bytes),
-        caption_tokens=tokens,
-        unknown_tokens=example.num_unknown,
     )
 
 

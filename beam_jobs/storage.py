@@ -13,12 +13,18 @@ _T = TypeVar("_T")
 _RETRY_AFTER_SECONDS = (0.1, 0.5)
 
 
-def read_file(path: str | bytes, *, at_most: int = -1) -> bytes:
+def read_file(
+    path: str | bytes,
+    *,
+    at_most: int = -1,
+    check: Callable[[os.stat_result], None] | None = None,
+) -> bytes:
     """Returns a file's bytes; tries again where trying again may help.
 
     Args:
         path: Of the file.
         at_most: Reads no more bytes than these.
+        check: Is shown the open file's status first, and may raise.
 
     Raises:
         OSError: It cannot be read. This never becomes a `Reject`: it says nothing of
@@ -27,6 +33,8 @@ def read_file(path: str | bytes, *, at_most: int = -1) -> bytes:
 
     def read() -> bytes:
         with open(path, "rb") as file:
+            if check is not None:
+                check(os.fstat(file.fileno()))
             return file.read(at_most)
 
     return _patiently(read)
@@ -44,11 +52,14 @@ def _patiently(action: Callable[[], _T]) -> _T:
 
 
 @contextlib.contextmanager
-def publish(path: str, temporary_dir: str) -> Iterator[IO[bytes]]:
-    """Opens a file that appears at `path` once it is complete and on the disk.
+def publish(
+    path: str, temporary_dir: str, *, durable: bool = True
+) -> Iterator[IO[bytes]]:
+    """Opens a file that appears at `path` once it is complete.
 
     Until then it lies in `temporary_dir`, which must be on the same file system. If the
-    block raises, nothing is left behind.
+    block raises, nothing is left behind. A durable file survives a power cut from then
+    on; one that the next attempt makes again need not.
     """
     os.makedirs(os.path.dirname(path), exist_ok=True)
     os.makedirs(temporary_dir, exist_ok=True)
@@ -58,15 +69,28 @@ def publish(path: str, temporary_dir: str) -> Iterator[IO[bytes]]:
         with open(temporary, "wb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
+        if durable:
+            _sync_folder(os.path.dirname(path))
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
 
 
-def publish_bytes(path: str, data: bytes, temporary_dir: str) -> None:
+def _sync_folder(path: str) -> None:
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def publish_bytes(
+    path: str, data: bytes, temporary_dir: str, *, durable: bool = True
+) -> None:
     """Writes a file that appears at `path` only when it is complete."""
-    with publish(path, temporary_dir) as file:
+    with publish(path, temporary_dir, durable=durable) as file:
         file.write(data)

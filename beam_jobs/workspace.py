@@ -57,9 +57,9 @@ class Workspace:
         """Path of a file of the finished dataset."""
         return os.path.join(self.output, file)
 
-    def publish(self, path: str, data: bytes) -> None:
+    def publish(self, path: str, data: bytes, *, durable: bool = True) -> None:
         """Writes a file that appears at `path` only when it is complete."""
-        publish_bytes(path, data, self.tmp)
+        publish_bytes(path, data, self.tmp, durable=durable)
 
     def read_if_exists(self, path: str) -> bytes | None:
         """Returns a file's bytes, or None where there is none."""
@@ -71,6 +71,12 @@ class Workspace:
     def clear_plan(self) -> None:
         """Removes an earlier plan: a bucket that has become empty has no new list."""
         shutil.rmtree(os.path.dirname(self.plan), ignore_errors=True)
+
+    def forget_attempts(self) -> None:
+        """Removes what earlier attempts have finished, but for the lock on it."""
+        shutil.rmtree(self.commits, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.config)
 
     def begin_attempt(self) -> None:
         """Clears what an attempt that was cut off left behind."""

@@ -69,7 +69,7 @@ def main(args: list[str] | None = None) -> int:
         status: int = namespace.run(namespace)
     except (DatasetError, UsageError) as error:
         print(f"python -m reader: error: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, UsageError) else 1
     return status
 
 

@@ -156,6 +156,14 @@ def _select_one(pattern: str, split: str | None) -> Selection:
     if not shards:
         have = ", ".join(f"{s.name}-*{_SUFFIX}" for s in dataset.manifest.splits)
         raise UsageError(f'no shard matches "{pattern}": there are {have}')
+    splits = [
+        s.name for s in dataset.manifest.splits if _files(shards) & _files(s.shards)
+    ]
+    if len(splits) > 1:
+        raise UsageError(
+            f'"{pattern}" takes in the splits {", ".join(splits)}: name one of them, '
+            "or give a list of patterns to mix them"
+        )
     _check_strangers(dataset, names)
     return Selection(dataset, shards, ())
 

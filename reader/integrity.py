@@ -9,12 +9,20 @@ import google_crc32c
 from reader.catalog import Dataset, open_dataset
 from reader.contract import schema
 from reader.contract.errors import DatasetError
-from reader.contract.layout import parse_shard_name
-from reader.contract.manifest import Shard
+from reader.contract.layout import (
+    BLOCKS,
+    MANIFEST,
+    REJECTS,
+    TOKENIZER_DIR,
+    parse_shard_name,
+)
+from reader.contract.manifest import Manifest, Shard, Statistics, statistics_of
 from reader.contract.record import parse_example
 from reader.shards import Damage, scan_shard
 
 _CHUNK_BYTES = 1 << 20
+
+_TYPES = {"bytes": bytes, "int64": int, "float32": float}
 
 
 class Report(NamedTuple):
@@ -40,90 +48,137 @@ def verify(folder: str | os.PathLike[str]) -> Report:
     dataset = open_dataset(folder)
     keys: set[bytes] = set()
     problems: list[str] = []
-    for shard in dataset.manifest.shards:
-        problems += _check_shard(dataset, shard, keys)
+    for split in dataset.manifest.splits:
+        statistics = Statistics()
+        for shard in split.shards:
+            check = _ShardCheck(dataset, shard, keys)
+            problems += check.problems()
+            statistics = statistics.merge(check.statistics)
+        if statistics != split.statistics:
+            problems.append(
+                f"{dataset.path(MANIFEST)}: its statistics of {split.name} are not "
+                "those of the records that can be read"
+            )
     problems += _check_files(dataset)
-    problems += _check_counts(dataset)
+    problems += _check_books(dataset)
     return Report(len(dataset.manifest.shards), len(keys), problems)
 
 
-def _check_shard(dataset: Dataset, shard: Shard, keys: set[bytes]) -> Iterator[str]:
-    """Yields what is wrong with a shard; adds the keys of its records."""
-    path = dataset.path(shard.file)
-    if not os.path.exists(path):
-        yield f"{path} is missing"
-        return
-    size = os.path.getsize(path)
-    if size != shard.num_bytes:
-        yield f"{path}: {size} bytes, not {shard.num_bytes} as the manifest says"
-    if _file_crc32c(path) != shard.crc32c:
-        yield f"{path}: its checksum is not that of the manifest"
-    num_readable = 0
-    for part in scan_shard(path):
-        where = f"{path} at byte {part.offset}"
-        if isinstance(part, Damage):
-            yield f"{where}: {part.what}"
-        else:
-            num_readable += 1
-            yield from _check_record(dataset, part.data, where, keys)
-    if num_readable != shard.num_examples:
-        yield (
-            f"{path}: {num_readable} records can be read, not {shard.num_examples} "
-            "as the manifest says"
-        )
+class _ShardCheck:
+    """Reads one shard; gathers what is wrong, its keys, and its statistics."""
 
+    def __init__(self, dataset: Dataset, shard: Shard, keys: set[bytes]) -> None:
+        self._dataset = dataset
+        self._shard = shard
+        self._path = dataset.path(shard.file)
+        self._keys = keys
+        self.statistics = Statistics()
 
-def _check_record(
-    dataset: Dataset, data: bytes, where: str, keys: set[bytes]
-) -> Iterator[str]:
-    try:
-        example = parse_example(data)
-    except ValueError as error:
-        yield f"{where}: {error}"
-        return
-    for feature in dataset.manifest.features:
-        if not _fits(feature, example):
-            yield f"{where}: feature {feature.key} is not as the manifest says"
+    def problems(self) -> Iterator[str]:
+        if not os.path.isfile(self._path):
+            yield f"{self._path} is missing"
             return
-    if sum(example[schema.TOKEN_LENGTHS]) != len(example[schema.TOKEN_IDS]):
-        yield f"{where}: caption/lengths do not add up to caption/ids"
-    (key,) = example[schema.KEY]
-    if key in keys:
-        yield f"{where}: key {schema.display_path(key)} is there twice"
-    keys.add(key)
+        size = os.path.getsize(self._path)
+        if size != self._shard.num_bytes:
+            expected = self._shard.num_bytes
+            yield f"{self._path}: {size} bytes, not {expected} as the manifest says"
+        if _file_crc32c(self._path) != self._shard.crc32c:
+            yield f"{self._path}: its checksum is not that of the manifest"
+        num_readable = 0
+        for part in scan_shard(self._path):
+            where = f"{self._path} at byte {part.offset}"
+            if isinstance(part, Damage):
+                yield f"{where}: {part.what}"
+            else:
+                num_readable += 1
+                yield from self._check_record(part.data, where)
+        if num_readable != self._shard.num_examples:
+            yield (
+                f"{self._path}: {num_readable} records can be read, not "
+                f"{self._shard.num_examples} as the manifest says"
+            )
+
+    def _check_record(self, data: bytes, where: str) -> Iterator[str]:
+        try:
+            example = parse_example(data)
+        except ValueError as error:
+            yield f"{where}: {error}"
+            return
+        for feature in self._dataset.manifest.features:
+            if not _fits(feature, example):
+                yield f"{where}: feature {feature.key} is not as the manifest says"
+                return
+        if sum(example[schema.TOKEN_LENGTHS]) != len(example[schema.TOKEN_IDS]):
+            yield f"{where}: caption/lengths do not add up to caption/ids"
+        (key,) = example[schema.KEY]
+        if key in self._keys:
+            yield f"{where}: key {schema.display_path(key)} is there twice"
+        self._keys.add(key)
+        unknown_id = self._dataset.manifest.tokenizer.unknown_id
+        self.statistics = self.statistics.merge(_statistics(example, unknown_id))
 
 
 def _fits(feature: schema.Feature, example: dict[str, list[Any]]) -> bool:
-    if feature.key not in example:
+    values = example.get(feature.key)
+    if values is None or (feature.shape == () and len(values) != 1):
         return False
-    return feature.shape != () or len(example[feature.key]) == 1
+    return all(isinstance(value, _TYPES[feature.dtype]) for value in values)
+
+
+def _statistics(example: dict[str, list[Any]], unknown_id: int) -> Statistics:
+    return statistics_of(
+        width=example[schema.WIDTH][0],
+        height=example[schema.HEIGHT][0],
+        num_image_bytes=len(example[schema.IMAGE][0]),
+        num_tokens=example[schema.TOKEN_LENGTHS],
+        num_unknown=example[schema.TOKEN_IDS].count(unknown_id),
+    )
 
 
 def _check_files(dataset: Dataset) -> Iterator[str]:
     """Yields what is wrong with the files beside the shards."""
     for file, crc32c in dataset.manifest.files.items():
         path = dataset.path(file)
-        if not os.path.exists(path):
+        if not os.path.isfile(path):
             yield f"{path} is missing"
         elif _file_crc32c(path) != crc32c:
             yield f"{path}: its checksum is not that of the manifest"
-    known = {shard.file for shard in dataset.manifest.shards}
+    manifest = dataset.manifest
+    for file in _files_of(manifest):
+        if file not in manifest.files:
+            yield f"{dataset.path(MANIFEST)}: it has no checksum of {file}"
+    known = {shard.file for shard in manifest.shards}
     for name in sorted(os.listdir(dataset.folder)):
         if parse_shard_name(name) is not None and name not in known:
             yield f"{dataset.path(name)} is no part of the dataset: remove it"
 
 
-def _check_counts(dataset: Dataset) -> Iterator[str]:
-    """Yields where the manifest contradicts itself, or the tokenizer."""
+def _files_of(manifest: Manifest) -> Iterator[str]:
+    """Yields every file that a dataset has beside its shards and its manifest."""
+    yield from (BLOCKS, REJECTS, f"{TOKENIZER_DIR}/{manifest.tokenizer.file}")
+    for shard in manifest.shards:
+        name = parse_shard_name(shard.file)
+        if name is not None:
+            yield from (name.index_file, name.samples_file)
+
+
+def _check_books(dataset: Dataset) -> Iterator[str]:
+    """Yields where the manifest contradicts itself, the tokenizer or the rejects."""
     try:
         dataset.tokenizer()
     except DatasetError as error:
         yield str(error)
-    manifest = dataset.manifest
+    manifest, where = dataset.manifest, dataset.path(MANIFEST)
     if not manifest.books.balanced:
-        yield "manifest.json: its books do not balance"
+        yield f"{where}: its books do not balance"
     if manifest.books.written != manifest.num_examples:
-        yield "manifest.json: its books and its shards count different examples"
+        yield f"{where}: its books and its shards count different examples"
+    rejects = dataset.path(REJECTS)
+    if os.path.isfile(rejects):
+        with open(rejects, "rb") as file:
+            num_lines = sum(1 for _ in file)
+        if num_lines != sum(manifest.books.not_written.values()):
+            yield f"{rejects}: not a line for each key that the books say"
 
 
 def _file_crc32c(path: str) -> str:

@@ -85,7 +85,7 @@ def load(
     if selection.num_examples < config.batch_size:
         raise UsageError(
             f"batch_size must be at most the number of examples, "
-            f"got {config.batch_size} and {selection.num_examples}"
+            f"got {config.batch_size} and {selection.num_examples}: lower it"
         )
     if config.image_size is None and "image" in config.names:
         stored = _stored_size(selection)

@@ -121,7 +121,7 @@ def test_imports_make_no_circle():
         module: {name for name in imports_of(path) if name in MODULES}
         for module, path in MODULES.items()
         # A package's __init__ names its modules for type checkers only.
-        if not path.name == "__init__.py"
+        if path.name != "__init__.py"
     }
     done: set[str] = set()
     while (

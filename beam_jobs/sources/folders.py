@@ -25,8 +25,8 @@ SUFFIXES = {
 
 _BOTH = ("image", "caption")
 
-# A link to what is not there, and a link to itself.
-_LEADS_NOWHERE = (errno.ENOENT, errno.ELOOP)
+# A link to what is not there, to itself, to below a file, to a name that cannot be.
+_LEADS_NOWHERE = (errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 
 class Listed(NamedTuple):

@@ -6,13 +6,14 @@ into two folders have the same manifest, byte for byte.
 
 import dataclasses
 import json
-from collections.abc import Mapping
+import typing
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from reader.contract.errors import DatasetError
 from reader.contract.layout import FORMAT_VERSION, MANIFEST
-from reader.contract.schema import Feature
+from reader.contract.schema import Dtype, Feature
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +130,27 @@ class Statistics:
             **{name: _known(Tally, data[name]) for name in tallies},
             unknown_tokens=data["unknown_tokens"],
         )
+
+
+def statistics_of(
+    *,
+    width: int,
+    height: int,
+    num_image_bytes: int,
+    num_tokens: Iterable[int],
+    num_unknown: int,
+) -> Statistics:
+    """Returns the statistics of one record."""
+    tokens = Tally()
+    for number in num_tokens:
+        tokens = tokens.add(number)
+    return Statistics(
+        width=Tally().add(width),
+        height=Tally().add(height),
+        image_bytes=Tally().add(num_image_bytes),
+        caption_tokens=tokens,
+        unknown_tokens=num_unknown,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,16 +283,21 @@ def _manifest_from(fields: Mapping[str, Any]) -> Any:
         Manifest,
         {
             **fields,
-            "features": tuple(
-                Feature(f["key"], f["dtype"], tuple(f["shape"]), f["role"])
-                for f in fields["features"]
-            ),
+            "features": tuple(map(_feature_from, fields["features"])),
             "image": _known(ImageSpec, fields["image"]),
             "tokenizer": _known(TokenizerSpec, fields["tokenizer"]),
             "splits": tuple(map(_split_from, fields["splits"])),
             "books": _known(Books, fields["books"]),
             "overlays": tuple(fields["overlays"]),
         },
+    )
+
+
+def _feature_from(fields: Mapping[str, Any]) -> Feature:
+    if fields["dtype"] not in typing.get_args(Dtype):
+        raise TypeError(f"dtype must not be {fields['dtype']!r}")
+    return Feature(
+        str(fields["key"]), fields["dtype"], tuple(fields["shape"]), fields["role"]
     )
 
 
@@ -283,6 +310,13 @@ def _split_from(fields: Mapping[str, Any]) -> Split:
 
 
 def _known(cls: type[Any], fields: Mapping[str, Any]) -> Any:
-    """Makes a dataclass of the fields that it has."""
-    names = {field.name for field in dataclasses.fields(cls)}
-    return cls(**{name: value for name, value in fields.items() if name in names})
+    """Makes a dataclass of the fields that it has, and checks the plain ones' types."""
+    types = typing.get_type_hints(cls)
+    known = {name: value for name, value in fields.items() if name in types}
+    for name, value in known.items():
+        if types[name] in (int, str) and not isinstance(value, types[name]):
+            raise TypeError(f"{name} must be {types[name].__name__}, got {value!r}")
+    for name in ("not_written", "files"):
+        if not isinstance(known.get(name, {}), Mapping):
+            raise TypeError(f"{name} must be an object, got {known[name]!r}")
+    return cls(**known)

@@ -39,9 +39,9 @@ class Tokenizer(Protocol):
 # onto it: voicing marks and variation selectors.
 _IDEOGRAPH = re.compile(
     "([\u3005\u3007\u3021-\u3029\u3038-\u303b\u3041-\u3096\u309d-\u30ff\u31f0-\u31ff"
-    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U0001aff0-\U0001b16f"
+    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9d\U0001aff0-\U0001b16f"
     "\U00020000-\U0003ffff]"
-    "[\u3099\u309a\ufe00-\ufe0f\U000e0100-\U000e01ef]*)"
+    "[\u3099\u309a\uff9e\uff9f\ufe00-\ufe0f\U000e0100-\U000e01ef]*)"
 )
 
 

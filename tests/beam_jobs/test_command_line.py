@@ -77,7 +77,10 @@ def test_a_finished_dataset_is_not_built_again(folder, capfd):
         (["--jpeg_qualty=80"], "did you mean --jpeg_quality?"),
         (["--direct_num_workers=2"], "say --workers=N instead"),
         (["--jpeg_quality=0"], "jpeg_quality must be from 1 to 100, got 0"),
-        (["--num_shards=0"], "num_shards must be at least 1, got 0"),
+        (
+            ["--num_shards=0"],
+            "num_shards must be at least 1 (one for each split), got 0",
+        ),
         (["--image_size=0"], "image_size must be at least 1, got 0"),
         (["--splits=train=0.5"], "must sum to 1, got 0.5"),
         (["--runner=Nothing"], "--runner=Nothing: Unexpected pipeline runner"),

@@ -1,0 +1,205 @@
+"""The flags of `diptych build`."""
+
+import argparse
+import dataclasses
+from fractions import Fraction
+
+import pytest
+
+from beam_jobs.flags import add_build_parser, check_beam_args, config_from, underscored
+from beam_jobs.options import JobConfig
+from reader.contract.errors import UsageError
+
+REQUIRED = ["--images=i", "--captions=c", "--output=o"]
+
+
+def build_parser() -> argparse.ArgumentParser:
+    return add_build_parser(argparse.ArgumentParser().add_subparsers())
+
+
+def parse(*flags: str) -> JobConfig:
+    return config_from(build_parser().parse_args(underscored([*REQUIRED, *flags])))
+
+
+def flags_of(parser: argparse.ArgumentParser) -> set[str]:
+    return {name for action in parser._actions for name in action.option_strings}
+
+
+def refused(*flags: str, capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit) as caught:
+        parse(*flags)
+    assert caught.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_every_field_has_a_flag_of_its_name_and_no_flag_lacks_a_field():
+    fields = {f"--{field.name}" for field in dataclasses.fields(JobConfig)}
+    assert flags_of(build_parser()) == fields | {"-h", "--help"}
+
+
+def test_without_flags_the_configuration_is_the_default_one():
+    assert parse() == JobConfig(images="i", captions="c", output="o")
+
+
+GIVEN = {
+    "name": ("shapes", "shapes"),
+    "splits": ("a=0.75,b=0.25", {"a": Fraction(3, 4), "b": Fraction(1, 4)}),
+    "num_shards": ("9", 9),
+    "shard_size": ("1MiB", 1 << 20),
+    "seed": ("-5", -5),
+    "resize": ("none", "none"),
+    "image_size": ("99", 99),
+    "jpeg_quality": ("77", 77),
+    "jpeg_subsampling": ("444", "444"),
+    "max_pixels": ("1000", 1000),
+    "max_image_bytes": ("2MB", 2_000_000),
+    "captions_per_file": ("lines", "lines"),
+    "vocab_size": ("500", 500),
+    "min_count": ("3", 3),
+    "max_rejects": ("7", "7"),
+    "max_unpaired": ("2.5%", "2.5%"),
+    "workers": ("3", 3),
+    "threads": ("4", 4),
+}
+SWITCHES = ("overwrite", "plan_only")
+
+
+def test_every_flag_is_tried_here():
+    fields = {field.name for field in dataclasses.fields(JobConfig)}
+    assert {*GIVEN, *SWITCHES, "images", "captions", "output"} == fields
+
+
+@pytest.mark.parametrize("field", GIVEN)
+@pytest.mark.parametrize("dashes", [False, True])
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_flag_becomes_its_field(field, dashes, apart):
+    text, value = GIVEN[field]
+    flag = "--" + (field.replace("_", "-") if dashes else field)
+    made = parse(*([flag, text] if apart else [f"{flag}={text}"]))
+    assert getattr(made, field) == value
+    # And no other field.
+    default = JobConfig(images="i", captions="c", output="o")
+    assert dataclasses.replace(made, **{field: getattr(default, field)}) == default
+
+
+@pytest.mark.parametrize("field", SWITCHES)
+@pytest.mark.parametrize("dashes", [False, True])
+def test_a_switch_becomes_its_field(field, dashes):
+    assert not getattr(parse(), field)
+    flag = "--" + (field.replace("_", "-") if dashes else field)
+    assert getattr(parse(flag), field) is True
+
+
+def test_dashes_in_values_stay():
+    args = ["build", "--shard-size=1-2", "--output", "my-out", "-x-y", "--a-b-c"]
+    assert underscored(args) == [
+        "build",
+        "--shard_size=1-2",
+        "--output",
+        "my-out",
+        "-x-y",
+        "--a_b_c",
+    ]
+    assert parse("--output=my-out/a=b-c").output == "my-out/a=b-c"
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ("--splits=train", '"train"'),
+        ("--splits=a=0.5,a=0.5", "named twice"),
+        ("--shard_size=12 apples", '"12 apples"'),
+        ("--max_image_bytes=much", '"much"'),
+        ("--max_rejects=101%", '"101%"'),
+        ("--max_unpaired=few", '"few"'),
+        ("--image_size=big", "'big'"),
+        ("--num_shards=1.5", "'1.5'"),
+        ("--resize=area", "'area'"),
+        ("--jpeg_subsampling=411", "'411'"),
+        ("--captions_per_file=all", "'all'"),
+    ],
+)
+def test_a_value_that_cannot_be_read_is_shown_with_its_flag(flag, said, capsys):
+    message = refused(flag, capsys=capsys)
+    assert said in message
+    assert flag.partition("=")[0] in message
+
+
+@pytest.mark.parametrize("missing", REQUIRED)
+def test_a_folder_that_is_not_given_is_named(missing, capsys):
+    given = [flag for flag in REQUIRED if flag != missing]
+    with pytest.raises(SystemExit) as caught:
+        build_parser().parse_args(given)
+    assert caught.value.code == 2
+    assert missing.partition("=")[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--jpeg_quality=0", "--splits=a=0.5", "--workers=0"])
+def test_a_value_out_of_range_is_wrong_usage(flag):
+    with pytest.raises(UsageError):
+        parse(flag)
+
+
+def test_flags_are_not_abbreviated():
+    _, rest = build_parser().parse_known_args([*REQUIRED, "--image=3", "--vocab=9"])
+    assert rest == ["--image=3", "--vocab=9"]
+
+
+def test_help_tells_every_flag_and_the_defaults(capsys):
+    parser = build_parser()
+    with pytest.raises(SystemExit) as caught:
+        parser.parse_args(["--help"])
+    assert caught.value.code == 0
+    page = capsys.readouterr().out
+    assert all(flag in page for flag in flags_of(parser))
+    for default in ("256", "90", "128MiB", "256MiB", "100000000", "10000", "1%", "10%"):
+        assert f"({default})" in page
+    # A percent sign was meant.
+    assert "%%" not in page
+    assert "%(" not in page
+
+
+# Flags that are not ours.
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        [],
+        ["--runner=FlinkRunner"],
+        ["--runner", "DataflowRunner", "--project=p", "--region=r"],
+        ["--temp_location=gs://b/tmp", "--num_workers=3"],
+        ["--job_endpoint=localhost:8099", "--environment_type=LOOPBACK"],
+    ],
+)
+def test_flags_of_beam_pass(args):
+    check_beam_args(args, build_parser())
+
+
+@pytest.mark.parametrize(
+    ("args", "flag", "meant"),
+    [
+        (["--imagesize=3"], "--imagesize", "--image_size"),
+        (["--jpeg_qualty=3"], "--jpeg_qualty", "--jpeg_quality"),
+        (["--split=a=1"], "--split", "--splits"),
+        (["--max_reject", "3"], "--max_reject", "--max_rejects"),
+        (["--runer=FlinkRunner"], "--runer", "--runner"),
+        (["--runner=FlinkRunner", "--num_shard=3"], "--num_shard", "--num_shards"),
+        (["--temp_loc=x"], "--temp_loc", "--temp_location"),
+    ],
+)
+def test_an_unknown_flag_is_refused_with_what_was_meant(args, flag, meant):
+    with pytest.raises(UsageError) as caught:
+        check_beam_args(args, build_parser())
+    assert str(caught.value) == f"unknown flag {flag}: did you mean {meant}?"
+
+
+@pytest.mark.parametrize("flag", ["--zzzzzz", "-x"])
+def test_an_unknown_flag_that_is_like_no_other_points_to_the_help(flag):
+    with pytest.raises(UsageError, match=f"unknown flag {flag}: see diptych build"):
+        check_beam_args([flag], build_parser())
+
+
+def test_a_stray_argument_is_refused():
+    with pytest.raises(UsageError, match='unexpected argument "photos"'):
+        check_beam_args(["photos"], build_parser())

@@ -1,0 +1,79 @@
+"""Fixtures that all tests share.
+
+What is session-scoped is made once and must not be changed: ask for `own_dataset` to
+damage something.
+"""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+from beam_jobs.engines import engine_options
+from beam_jobs.options import JobConfig, parse_splits
+from beam_jobs.pipeline import run
+from beam_jobs.sample import write_sample
+
+# The same examples in every run; the first one of a test may wait for an import.
+settings.register_profile("diptych", derandomize=True, deadline=None)
+settings.load_profile("diptych")
+
+Build = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def build() -> Build:
+    """`build(images, captions, output, **settings)` builds here; returns `output`."""
+
+    def build(images: Path, captions: Path, output: Path, **more: Any) -> Path:
+        folders = {"images": images, "captions": captions, "output": output}
+        config = JobConfig(
+            **{name: str(path) for name, path in folders.items()}, **more
+        )
+        run(config, engine_options(config, []))
+        return output
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 drawn pictures in `images/`, two captions (lines) of each in `captions/`."""
+    folder = tmp_path_factory.mktemp("sample")
+    write_sample(str(folder), 60, captions_per_image=2)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def dataset(
+    sample: Path, build: Build, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A dataset of `sample`: splits train and validation, four shards."""
+    return build(
+        sample / "images",
+        sample / "captions",
+        tmp_path_factory.mktemp("dataset") / "out",
+        splits=parse_splits("train=0.8,validation=0.2"),
+        num_shards=4,
+        captions_per_file="lines",
+    )
+
+
+@pytest.fixture
+def own_dataset(dataset: Path, tmp_path: Path) -> Path:
+    """A copy of `dataset`, for one test to change."""
+    return Path(shutil.copytree(dataset, tmp_path / "out"))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real inputs that nobody in this project made: `DIPTYCH_DATA`, ../shared/data."""
+    beside = Path(__file__).parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("DIPTYCH_DATA", beside))
+    if not folder.is_dir():
+        pytest.skip(f"DIPTYCH_DATA {folder}: no real inputs here")
+    return folder
