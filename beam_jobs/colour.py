@@ -1,6 +1,7 @@
 """Colour: pixels under an embedded ICC profile → sRGB.
 
 The profile says what the numbers mean; sRGB is what training code takes them for.
+Perceptual intent, by LittleCMS.
 """
 
 import functools
@@ -14,38 +15,44 @@ from PIL import Image, ImageCms
 # the same curve.
 _SAME_COLOUR = 3
 
-# The modes of pixels that a profile's colour space speaks of.
-_MODES = {"RGB": ("RGB",), "GRAY": ("L",), "CMYK": ("CMYK",)}
-
-
-def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image | None:
-    """Returns an RGB image in sRGB, or None where there is nothing to convert.
-
-    That is so without a profile, with one that is sRGB itself, with one that cannot be
-    read, and with one for another kind of pixels than these. Perceptual intent.
-    """
-    if not profile:
-        return None
-    transform = _transform(profile, image.mode)
-    return None if transform is None else ImageCms.applyTransform(image, transform)
+# Modes of pixels, by what a profile calls its colour space.
+_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 
 
 def pixels_to_srgb(
     pixels: NDArray[np.uint8], profile: bytes | None
 ) -> NDArray[np.uint8] | None:
-    """Does the same to uint8[height, width, 3] or uint8[height, width]."""
-    if not profile:
+    """Returns uint8[height, width, 3] in sRGB, or None where nothing is to be done.
+
+    That is so without a profile, with one that is sRGB itself or cannot be read, and
+    with a profile of grey for pixels that are not.
+    """
+    transform = _transform(profile) if profile else None
+    if transform is None or transform.input_mode == "CMYK":
         return None
-    converted = to_srgb(Image.fromarray(pixels), profile)
-    return None if converted is None else np.asarray(converted)
+    if transform.input_mode == "L":
+        grey = pixels[..., 0]
+        if (pixels != grey[..., np.newaxis]).any():
+            return None
+        pixels = grey
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    return np.asarray(ImageCms.applyTransform(image, transform))
+
+
+def cmyk_to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image | None:
+    """Returns a CMYK image in sRGB, or None without a profile for it."""
+    transform = _transform(profile) if profile else None
+    if transform is None or transform.input_mode != "CMYK":
+        return None
+    return ImageCms.applyTransform(image, transform)
 
 
 @functools.lru_cache(maxsize=64)
-def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+def _transform(profile: bytes) -> ImageCms.ImageCmsTransform | None:
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        space = str(source.profile.xcolor_space).strip()
-        if mode not in _MODES.get(space, ()):
+        mode = _MODES.get(source.profile.xcolor_space.strip())
+        if mode is None:
             return None
         # Without lcms's own cache, which threads must not share.
         transform = ImageCms.buildTransform(

@@ -18,7 +18,7 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
-from beam_jobs.colour import pixels_to_srgb, to_srgb
+from beam_jobs.colour import cmyk_to_srgb, pixels_to_srgb
 from beam_jobs.elements import BadInput
 from reader.contract.manifest import ImageSpec
 
@@ -80,7 +80,8 @@ class EncodedImage(NamedTuple):
         source_format: `jpeg`, `png`, …: by content, not by name.
         source_height, source_width: As encoded in the file, before being turned.
         sha256: Hex digest of the source's bytes.
-        actions: What was done to it, in order: `oriented`, `converted`, `resized`.
+        actions: What was done to it, in order: `converted`, `oriented`, `resized`,
+            `to_srgb`.
     """
 
     data: bytes
@@ -139,7 +140,8 @@ class SourceImage:
         Raises:
             BadInput: The data is damaged or cut short.
         """
-        pixels, actions = self._decode()
+        pixels = self._decode()
+        actions = [] if self._is_plain_jpeg else ["converted"]
         orientation = self._orientation()
         if orientation in _TURNS:
             pixels = turn_upright(pixels, orientation)
@@ -153,6 +155,11 @@ class SourceImage:
             )
         if resized is not pixels:
             actions.append("resized")
+        # After resizing: there are fewer pixels to convert.
+        in_srgb = pixels_to_srgb(resized, self._image.info.get("icc_profile"))
+        if in_srgb is not None:
+            actions.append("to_srgb")
+            resized = in_srgb
         data = simplejpeg.encode_jpeg(
             np.ascontiguousarray(resized),
             quality=spec.quality,
@@ -171,30 +178,23 @@ class SourceImage:
             actions=tuple(actions),
         )
 
-    def _decode(self) -> tuple[Pixels, list[str]]:
-        """Returns uint8[height, width, 3] as the file has it, and what that took."""
+    @property
+    def _is_plain_jpeg(self) -> bool:
+        return self.format == "jpeg" and self._image.mode in ("RGB", "L")
+
+    def _decode(self) -> Pixels:
+        """Returns uint8[height, width, 3] as the file has it."""
         try:
-            if self.format == "jpeg" and self._image.mode in ("RGB", "L"):
+            if self._is_plain_jpeg:
                 with contextlib.suppress(_OddSampling):
-                    return self._decode_plain_jpeg()
+                    return self._decode_jpeg("RGB")
             self._check_strictly()
             self._image.load()
-            profile = self._image.info.get("icc_profile")
-            return to_rgb(self._image, profile), ["converted"]
+            return to_rgb(self._image)
         except _DECODING_ERRORS as error:
             # A library may show objects, and where they lie is not the same twice.
             detail = _ADDRESS.sub("", str(error)) or type(error).__name__
             raise BadInput("damaged_image", detail) from error
-
-    def _decode_plain_jpeg(self) -> tuple[Pixels, list[str]]:
-        grey = self._image.mode == "L"
-        profile = self._image.info.get("icc_profile")
-        if profile:
-            pixels = self._decode_jpeg("GRAY" if grey else "RGB")
-            converted = pixels_to_srgb(pixels[..., 0] if grey else pixels, profile)
-            if converted is not None:
-                return converted, ["converted"]
-        return self._decode_jpeg("RGB"), ["converted"] if grey else []
 
     def _check_strictly(self) -> None:
         """Finds the damage that Pillow passes over while it decodes."""
@@ -262,11 +262,11 @@ def target_size(height: int, width: int, spec: ImageSpec) -> tuple[int, int]:
     return next(scaled), next(scaled)
 
 
-def to_rgb(image: Image.Image, profile: bytes | None = None) -> Pixels:
+def to_rgb(image: Image.Image) -> Pixels:
     """Returns uint8[height, width, 3] of a decoded image of any mode.
 
-    16-bit grey keeps its upper byte; what is transparent is laid over white; a profile
-    for these pixels brings them to sRGB.
+    16-bit grey keeps its upper byte; what is transparent is laid over white; CMYK goes
+    by its profile, if it has one.
     """
     if image.mode.startswith("I;16"):
         deep = np.asarray(image).astype(np.uint16)
@@ -275,10 +275,10 @@ def to_rgb(image: Image.Image, profile: bytes | None = None) -> Pixels:
         return np.repeat(grey[..., np.newaxis], 3, axis=2)
     if image.mode in ("I", "F"):
         raise BadInput("unsupported_image", f"pixels of mode {image.mode}")
+    if image.mode == "CMYK":
+        image = cmyk_to_srgb(image, image.info.get("icc_profile")) or image
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image).convert("RGB")
-    elif image.mode == "P":
-        image = image.convert("RGB")
-    return np.asarray(to_srgb(image, profile) or image.convert("RGB"))
+        image = Image.alpha_composite(white, image)
+    return np.asarray(image.convert("RGB"))

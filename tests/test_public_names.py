@@ -9,8 +9,22 @@ import beam_jobs
 import reader
 
 PUBLIC = {
-    beam_jobs: ["BuildError", "JobConfig", "UsageError", "__version__", "run", "write_sample"],
-    reader: ["DatasetError", "UsageError", "__version__", "load", "tokenizer", "verify"],
+    beam_jobs: [
+        "BuildError",
+        "JobConfig",
+        "UsageError",
+        "__version__",
+        "run",
+        "write_sample",
+    ],
+    reader: [
+        "DatasetError",
+        "UsageError",
+        "__version__",
+        "load",
+        "tokenizer",
+        "verify",
+    ],
 }
 packages = pytest.mark.parametrize("package", PUBLIC, ids=lambda p: p.__name__)
 
