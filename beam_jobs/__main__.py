@@ -38,6 +38,10 @@ def main(args: list[str] | None = None) -> int:
         # Whoever read our output, such as `head`, has had enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        # Of files, here, and so nothing that a traceback would explain.
+        name = os.fsdecode(error.filename) if error.filename else "a file"
+        return _fail(f"{error.strerror or error}: {name}", status=1)
 
 
 def _fail(error: object, *, status: int) -> int:

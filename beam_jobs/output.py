@@ -33,7 +33,9 @@ def prepared_output(workspace: Workspace, config: JobConfig) -> Iterator[bool]:
         raise UsageError(f"--output={output}: not a folder")
     _check_ours(workspace)
     if not config.overwrite and _is_complete(workspace, config):
-        remove_workspace(workspace)
+        if os.path.isdir(workspace.build):
+            with workspace.locked():
+                remove_workspace(workspace)
         yield True
         return
     try:
@@ -52,7 +54,9 @@ def _check_ours(workspace: Workspace) -> None:
     """Refuses a folder of other things: we would bury them, or they us."""
     with contextlib.suppress(FileNotFoundError):
         held = {name for name in os.listdir(workspace.output) if name[0] != "."}
-        if held and not held & {layout.MANIFEST, layout.BUILD_DIR}:
+        if os.path.exists(workspace.lock) or _manifest_of(workspace) is not None:
+            return
+        if held:
             raise BuildError(
                 f"{workspace.output} is not empty and holds no dataset "
                 f"({_some(held)}): choose another --output, or empty it"
@@ -87,7 +91,10 @@ def _manifest_of(workspace: Workspace) -> Manifest | None:
     try:
         return parse_manifest(data, workspace.output)
     except DatasetError as error:
-        raise BuildError(str(error)) from error
+        raise BuildError(
+            f"{workspace.output} holds a {layout.MANIFEST} that is damaged or of "
+            "something else: choose another --output, or empty it"
+        ) from error
 
 
 def _refuse_other(config: JobConfig, held: Mapping[str, Any], what: str) -> None:

@@ -1,7 +1,7 @@
 """Work in progress: what lies where below the output while a job runs.
 
 _build/config.json              the configuration the job was begun with
-_build/lock                     held by the job at work
+_build/diptych.lock             held by the job at work; tells that this is ours
 _build/plan/pairs-007.jsonl     pairs of a bucket, in order
 _build/plan/rejects-007.jsonl   keys of a bucket that pairing turned down
 _build/plan/vocab.txt           the vocabulary
@@ -31,6 +31,7 @@ class Workspace:
         """Takes the output folder; creates nothing."""
         self.output = output
         self.build = os.path.join(output, BUILD_DIR)
+        self.lock = os.path.join(self.build, "diptych.lock")
         self.config = os.path.join(self.build, "config.json")
         self.plan = os.path.join(self.build, "plan", "plan.json")
         self.vocabulary = os.path.join(self.build, "plan", "vocab.txt")
@@ -96,7 +97,7 @@ class Workspace:
         import fcntl
 
         os.makedirs(self.build, exist_ok=True)
-        with open(os.path.join(self.build, "lock"), "w") as lock:
+        with open(self.lock, "w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

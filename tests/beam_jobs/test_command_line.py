@@ -300,3 +300,27 @@ def test_a_reader_that_closes_the_pipe_gets_no_traceback(folder):
     )
     assert "diptych" in done.stdout
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "_build/html/index.html"])
+def test_a_folder_with_names_like_ours_is_left_alone(folder, capfd, name):
+    file = folder / "theirs" / name
+    file.parent.mkdir(parents=True)
+    file.write_text("{}")
+    (folder / "theirs/samples").mkdir()
+    for flags in ((), ("--overwrite",)):
+        assert build("--output=theirs", *flags) == 1
+        assert "choose another --output" in error_of(capfd)
+    assert file.exists()
+    assert (folder / "theirs/samples").is_dir()
+
+
+def test_a_subfolder_that_may_not_be_read_fails_by_name(unprivileged, capfd):
+    assert build("--output=o") == 0
+    with as_root():
+        (unprivileged / "s/images/closed").mkdir()
+        (unprivileged / "s/images/closed").chmod(0)
+    capfd.readouterr()
+    for output in ("o", "new"):
+        assert build(f"--output={output}") == 1
+        assert "Permission denied: s/images/closed" in error_of(capfd)
