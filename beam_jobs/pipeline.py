@@ -168,6 +168,9 @@ def _explained(workspace: Workspace) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError) as error:
+        if str(error).startswith("KeyboardInterrupt"):
+            # Ctrl-C, which the local engine wraps as it does a DoFn's exception.
+            raise KeyboardInterrupt from error
         notes = read_notes(workspace)
         if not notes:
             raise

@@ -156,3 +156,27 @@ def test_two_jobs_on_one_output_do_not_mix(source, tmp_path, capfd):
     finally:
         os.kill(process.pid, signal.SIGCONT)
     assert process.wait() == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_stops_with_one_message_and_keeps_what_is_done(
+    source, undisturbed, tmp_path, workers
+):
+    output = tmp_path / "out"
+    command = args(source, output, f"--workers={workers}", "--threads=1")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "beam_jobs", *command],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while commits(output) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate()[1].splitlines()[-1]
+    assert process.returncode == 130
+    assert "run the same command again to go on" in said
+    assert main(command) == 0
+    assert files_below(output) == undisturbed
