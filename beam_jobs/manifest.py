@@ -3,6 +3,7 @@
 Idempotent: it may run twice, or again after being cut off anywhere.
 """
 
+import functools
 from collections.abc import Iterator
 from importlib.metadata import version
 
@@ -140,11 +141,14 @@ def _make_manifest(
             "config": config.fingerprint,
         },
         config=config.fingerprint_fields(),
-        versions={
-            "diptych": __version__,
-            **{name: version(name) for name in _SHAPING_LIBRARIES},
-        },
+        versions=_versions(),
     )
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    ours = {"diptych": __version__}
+    return ours | {name: version(name) for name in _SHAPING_LIBRARIES}
 
 
 def _splits(plan: JobPlan, commits: list[Commit]) -> Iterator[Split]:
