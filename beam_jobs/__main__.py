@@ -6,6 +6,7 @@ Exit status: 0 complete, 1 failed, 2 wrong usage.
 import argparse
 import importlib
 import importlib.util
+import io
 import logging
 import os
 import sys
@@ -18,6 +19,10 @@ from reader.contract.version import __version__
 
 def main(args: list[str] | None = None) -> int:
     """Runs one command; returns its exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a caption should not end the command.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     args = underscored(sys.argv[1:] if args is None else args)
     parser = _parser()
     namespace, rest = parser.parse_known_args(args)
@@ -35,9 +40,10 @@ def main(args: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("stopped; run the same command again to go on", status=130)
     except BrokenPipeError:
-        # Whoever read our output, such as `head`, has had enough.
+        # Whoever read our output, such as `head`, has had enough. The status is what
+        # a shell shows of SIGPIPE: we cannot say that all went well.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return 141
     except OSError as error:
         # Of files, here, and so nothing that a traceback would explain.
         name = os.fsdecode(error.filename) if error.filename else "a file"

@@ -24,12 +24,12 @@ def build(config: JobConfig, beam_args: list[str]) -> int:
     if outcome is None:
         print(plan_page(plan))
         return 0
-    print(outcome_page(plan, outcome))
+    for failure in outcome.failures:
+        print(f"diptych: error: {failure}", file=sys.stderr)
+    if outcome.failures and not config.plan_only:
+        print(f"all rejects: {config.output}/_build/rejects.jsonl", file=sys.stderr)
+    print(outcome_page(plan, outcome), flush=True)
     if outcome.failures:
-        for failure in outcome.failures:
-            print(f"diptych: error: {failure}", file=sys.stderr)
-        if not config.plan_only:
-            print(f"all rejects: {config.output}/_build/rejects.jsonl", file=sys.stderr)
         return 1
     _report_dataset(config, time.monotonic() - began)
     return 0

@@ -7,11 +7,17 @@ import time
 from beam_jobs.command import build
 from beam_jobs.options import JobConfig, parse_splits
 from beam_jobs.sample import write_sample
-from reader.contract.errors import BuildError
+from reader.contract.errors import BuildError, UsageError
 
 
 def demo(output: str, num: int) -> int:
-    """Draws scenes, builds a dataset of them, verifies it and streams it."""
+    """Draws scenes, builds a dataset of them, verifies it and streams it.
+
+    Raises:
+        UsageError: Too few scenes to split and to batch.
+    """
+    if num < 10:
+        raise UsageError(f"num must be at least 10, got {num}")
     with tempfile.TemporaryDirectory(prefix="diptych-demo-") as folder:
         write_sample(folder, num, captions_per_image=2)
         print(f"drew {num} scenes of coloured shapes, two captions each")

@@ -87,7 +87,7 @@ class Bucket(NamedTuple):
         ignored: `{suffix: files}` that are neither image nor caption.
         loops: Links that lead back to a folder that holds them.
         listing: Digest of names and sizes of all its files.
-        digest: Digest of all that the plan holds of it, times of change included.
+        digest: Digest of its pairs, times of change included.
     """
 
     number: int

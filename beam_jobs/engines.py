@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable
 
 import apache_beam as beam
+import grpc
 from apache_beam.options.pipeline_options import (
     DirectOptions,
     PipelineOptions,
@@ -15,6 +16,7 @@ from apache_beam.options.pipeline_options import (
     StandardOptions,
     WorkerOptions,
 )
+from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
 from apache_beam.portability.api import beam_provision_api_pb2
 from apache_beam.runners.portability import local_job_service
 from apache_beam.runners.portability.fn_api_runner import fn_runner
@@ -41,7 +43,7 @@ def engine_options(config: JobConfig, beam_args: list[str]) -> PipelineOptions:
     if is_local(options):
         _set_up_local(config, options, beam_args)
     else:
-        _check_runner(options.view_as(StandardOptions).runner)
+        _check_runner(options)
     portable = options.view_as(PortableOptions)
     if portable.job_server_timeout == _BEAM_DEFAULT_TIMEOUT_SECONDS:
         portable.job_server_timeout = _JOB_SERVER_TIMEOUT_SECONDS
@@ -53,11 +55,15 @@ def is_local(options: PipelineOptions) -> bool:
     return options.view_as(StandardOptions).runner in LOCAL_RUNNERS
 
 
-def _check_runner(name: str) -> None:
+def _check_runner(options: PipelineOptions) -> None:
+    name = options.view_as(StandardOptions).runner
     try:
-        create_runner(name)
+        runner = create_runner(name)
     except (ValueError, ImportError, AttributeError) as error:
         raise UsageError(f"--runner={name}: {error}") from error
+    errors = PipelineOptionsValidator(options, runner).validate()
+    if errors:
+        raise UsageError(f"--runner={name}: {' '.join(errors)}")
 
 
 def _set_up_local(
@@ -89,8 +95,14 @@ def run_pipeline(
     runner = _local_runner(options) if is_local(options) else None
     pipeline = beam.Pipeline(runner=runner, options=options)
     build(pipeline)
-    result = pipeline.run()
-    state = result.wait_until_finish() or result.state
+    try:
+        result = pipeline.run()
+        state = result.wait_until_finish() or result.state
+    except (grpc.FutureTimeoutError, grpc.RpcError) as error:
+        raise BuildError(
+            f"the engine does not answer ({type(error).__name__}): is it running, and "
+            "is its address right?"
+        ) from error
     if state != "DONE":
         raise BuildError(f"the engine ended in state {state}: see its log")
 

@@ -18,13 +18,13 @@ from reader.contract.record import serialize_example
 from reader.contract.schema import Dtype, Values
 from reader.contract.tokenizer import Tokenizer
 
-# Decoded pixels that one process holds at a time; 256 MB are twenty photographs of
+# Decoded pixels that one DoFn holds at a time; 256 MB are twenty photographs of
 # 4 megapixels. A single larger image is let through alone.
 DECODED_BYTES = 256 << 20
 
 
 class Budget:
-    """A bound on bytes held at a time, over all threads of a process."""
+    """A bound on bytes held at a time, over the threads that share it."""
 
     def __init__(self, limit: int = DECODED_BYTES) -> None:
         """Takes the bound, in bytes."""

@@ -5,6 +5,7 @@ the side reaches the launcher whole, on any engine.
 """
 
 import contextlib
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -19,7 +20,10 @@ def noted(workspace: Workspace, label: str) -> Iterator[None]:
         yield
     except OSError as error:
         path = os.fsdecode(error.filename) if error.filename else "a file"
-        message = f"{error.strerror or error}: {path}"
+        remedy = "mend it and run the command again, finished shards are kept"
+        if error.errno == errno.ESTALE:
+            remedy = "pass --overwrite to begin with the sources as they are now"
+        message = f"{error.strerror or error}: {path}: {remedy}"
         # The disk may be what failed; then the error alone has to do.
         with contextlib.suppress(OSError):
             workspace.publish(

@@ -32,7 +32,8 @@ class JobPlan:
         record_bytes: Mean size of the first records in order.
         tokenizer: How captions are tokenized.
         listing: Digest of names and sizes of the sources' files.
-        sources: Digest of these, of times of change, and of the configuration.
+        sources: Digest of the pairs, times of change included, of the configuration
+            and of the libraries' versions.
     """
 
     splits: tuple[PlannedSplit, ...]
@@ -57,8 +58,10 @@ class JobPlan:
 
     @property
     def fingerprint(self) -> str:
-        """Digest of the plan; a commit record with another is of another job."""
-        return hashlib.sha256(dump_plan(self)).hexdigest()
+        """Digest of all that shapes a shard; a commit record has it too."""
+        shards = [(split.name, split.num_shards) for split in self.splits]
+        shaping = [shards, self.tokenizer.sha256, self.sources]
+        return hashlib.sha256(dump_json(shaping)).hexdigest()
 
     def shards(self) -> list[ShardPlan]:
         """Returns every shard to be written, in the manifest's order."""

@@ -3,9 +3,7 @@
 Idempotent: it may run twice, or again after being cut off anywhere.
 """
 
-import functools
 from collections.abc import Iterator
-from importlib.metadata import version
 
 import apache_beam as beam
 
@@ -17,6 +15,7 @@ from beam_jobs.options import JobConfig
 from beam_jobs.outcome import Outcome, dump_outcome, dump_rejects, judge
 from beam_jobs.pair_lists import read_all_rejects
 from beam_jobs.tfrecord import pack_blocks
+from beam_jobs.versions import shaping_versions
 from beam_jobs.workspace import Workspace
 from reader.contract import layout
 from reader.contract.errors import BuildError
@@ -29,17 +28,6 @@ from reader.contract.manifest import (
 )
 from reader.contract.record import crc32c_hex
 from reader.contract.schema import FEATURES
-from reader.contract.version import __version__
-
-# Libraries whose version shapes the bytes that are written.
-_SHAPING_LIBRARIES = (
-    "numpy",
-    "opencv-python-headless",
-    "Pillow",
-    "protobuf",
-    "pyarrow",
-    "simplejpeg",
-)
 
 
 class Finalise(beam.PTransform):
@@ -141,14 +129,8 @@ def _make_manifest(
             "config": config.fingerprint,
         },
         config=config.fingerprint_fields(),
-        versions=_versions(),
+        versions=shaping_versions(),
     )
-
-
-@functools.cache
-def _versions() -> dict[str, str]:
-    ours = {"diptych": __version__}
-    return ours | {name: version(name) for name in _SHAPING_LIBRARIES}
 
 
 def _splits(plan: JobPlan, commits: list[Commit]) -> Iterator[Split]:

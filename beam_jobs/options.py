@@ -124,8 +124,9 @@ class JobConfig:
             raise UsageError(
                 f"jpeg_quality must be from 1 to 100, got {self.jpeg_quality}"
             )
-        if not self.name.strip():
-            raise UsageError("name must not be empty")
+        for field in ("name", "output"):
+            if not getattr(self, field).strip():
+                raise UsageError(f"{field} must not be empty")
 
     @property
     def shares(self) -> dict[str, Fraction]:

@@ -80,8 +80,8 @@ def _exceeded_limits(books: Books, config: JobConfig) -> Iterator[str]:
         if lines[line] > allowed(limit, books.found):
             yield (
                 f"{lines[line]} of {books.found} keys are {line}, more than "
-                f"--{flag}={limit}: mend the source or raise the limit, and run "
-                "the command again (finished shards are kept)"
+                f"--{flag}={limit}: raise the limit and run the command again "
+                "(finished shards are kept), or mend the source and pass --overwrite"
             )
 
 

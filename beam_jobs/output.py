@@ -32,10 +32,7 @@ def prepared_output(workspace: Workspace, config: JobConfig) -> Iterator[bool]:
     if os.path.exists(output) and not os.path.isdir(output):
         raise UsageError(f"--output={output}: not a folder")
     _check_ours(workspace)
-    if not config.overwrite and _is_complete(workspace, config):
-        if os.path.isdir(workspace.build):
-            with workspace.locked():
-                remove_workspace(workspace)
+    if not os.path.isdir(workspace.build) and _need_not_run(workspace, config):
         yield True
         return
     try:
@@ -43,6 +40,11 @@ def prepared_output(workspace: Workspace, config: JobConfig) -> Iterator[bool]:
     except OSError as error:
         raise BuildError(f"cannot write to {output}: {error.strerror}") from error
     with workspace.locked():
+        # Under the lock: another job may have finished just now.
+        if _need_not_run(workspace, config):
+            remove_workspace(workspace)
+            yield True
+            return
         if config.overwrite:
             workspace.forget_attempts()
         _check_same_job(workspace, config)
@@ -54,9 +56,7 @@ def _check_ours(workspace: Workspace) -> None:
     """Refuses a folder of other things: we would bury them, or they us."""
     with contextlib.suppress(FileNotFoundError):
         held = {name for name in os.listdir(workspace.output) if name[0] != "."}
-        if os.path.exists(workspace.lock) or _manifest_of(workspace) is not None:
-            return
-        if held:
+        if _manifest_of(workspace) is None and held and not workspace.is_ours():
             raise BuildError(
                 f"{workspace.output} is not empty and holds no dataset "
                 f"({_some(held)}): choose another --output, or empty it"
@@ -68,9 +68,13 @@ def _some(names: set[str]) -> str:
     return ", ".join(shown) + (", …" if len(names) > len(shown) else "")
 
 
-def _is_complete(workspace: Workspace, config: JobConfig) -> bool:
-    """Tells whether the output is just what this job would make of these sources."""
-    manifest = _manifest_of(workspace)
+def _need_not_run(workspace: Workspace, config: JobConfig) -> bool:
+    """Tells whether the output is just what this job would make of these sources.
+
+    Raises:
+        BuildError: It is complete, but something else.
+    """
+    manifest = None if config.overwrite else _manifest_of(workspace)
     if manifest is None:
         return False
     _refuse_other(config, manifest.config, "holds a dataset built")
@@ -91,6 +95,8 @@ def _manifest_of(workspace: Workspace) -> Manifest | None:
     try:
         return parse_manifest(data, workspace.output)
     except DatasetError as error:
+        if "newer" in str(error):
+            raise
         raise BuildError(
             f"{workspace.output} holds a {layout.MANIFEST} that is damaged or of "
             "something else: choose another --output, or empty it"
@@ -140,19 +146,23 @@ def check_commits(workspace: Workspace, plan: JobPlan) -> None:
 
 def remove_strays(workspace: Workspace, plan: JobPlan) -> None:
     """Removes shards that a cut-off attempt left under a plan that never came true."""
-    planned = {shard.name for shard in plan.shards()}
-    for file in _shard_files(workspace):
-        name = layout.parse_shard_name(os.path.basename(file))
-        if name is not None and name not in planned:
-            os.unlink(file)
+    planned = {
+        file
+        for shard in plan.shards()
+        for file in (shard.name.file, shard.name.index_file, shard.name.samples_file)
+    }
+    for folder in ("", layout.INDEX_DIR, layout.SAMPLES_DIR):
+        for file in _shard_files(workspace, folder):
+            if file not in planned:
+                os.unlink(workspace.published(file))
 
 
 def remove_dataset(workspace: Workspace) -> None:
     """Removes an earlier dataset, its manifest first, and nothing that is not ours."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(workspace.published(layout.MANIFEST))
-    for file in _shard_files(workspace):
-        os.unlink(file)
+    for file in _shard_files(workspace, ""):
+        os.unlink(workspace.published(file))
     for name in _OURS:
         path = workspace.published(name)
         if os.path.isdir(path):
@@ -161,12 +171,13 @@ def remove_dataset(workspace: Workspace) -> None:
             os.unlink(path)
 
 
-def _shard_files(workspace: Workspace) -> list[str]:
-    return [
-        workspace.published(name)
-        for name in os.listdir(workspace.output)
-        if layout.parse_shard_name(name) is not None
-    ]
+def _shard_files(workspace: Workspace, folder: str) -> list[str]:
+    """Returns the files of a folder that are called after shards."""
+    try:
+        names = os.listdir(workspace.published(folder))
+    except FileNotFoundError:
+        return []
+    return [os.path.join(folder, name) for name in names if layout.shard_of_file(name)]
 
 
 def remove_workspace(workspace: Workspace) -> None:

@@ -64,7 +64,7 @@ class _PairFilesFn(beam.DoFn):
             ignored=dict(ignored),
             loops=tuple(sorted(loops)),
             listing=digest_of_files(files),
-            digest=hashlib.sha256(pairs_data + b"\0" + rejects_data).hexdigest(),
+            digest=hashlib.sha256(pairs_data).hexdigest(),
         )
 
 

@@ -71,6 +71,10 @@ def write(
     )
 
 
+# What Beam's local engine says of it.
+_WORKER_DIED = "Channel closed prematurely"
+
+
 class BuildResult(NamedTuple):
     """What a job did.
 
@@ -172,10 +176,12 @@ def _explained(workspace: Workspace) -> Iterator[None]:
             # Ctrl-C, which the local engine wraps as it does a DoFn's exception.
             raise KeyboardInterrupt from error
         notes = read_notes(workspace)
-        if not notes:
-            raise
-        more = f" (and {len(notes) - 1} more)" if len(notes) > 1 else ""
-        raise BuildError(
-            f"{notes[0]}{more}: mend it and run the command again, finished shards "
-            "are kept"
-        ) from error
+        if notes:
+            more = f" (and {len(notes) - 1} more)" if len(notes) > 1 else ""
+            raise BuildError(f"{notes[0]}{more}") from error
+        if _WORKER_DIED in str(error):
+            raise BuildError(
+                "a worker process died, perhaps for lack of memory: lower --workers or "
+                "--threads and run the command again, finished shards are kept"
+            ) from error
+        raise

@@ -15,6 +15,7 @@ from beam_jobs.options import JobConfig
 from beam_jobs.pair_lists import read_pairs
 from beam_jobs.plan import shards_by_size, share_out
 from beam_jobs.sources.files import FolderFiles
+from beam_jobs.versions import shaping_versions
 from beam_jobs.vocabulary import Draft
 from beam_jobs.workspace import Workspace
 from reader.contract.record import FRAMING_BYTES
@@ -29,6 +30,8 @@ from reader.contract.tokenizer import (
 # Records that are made to learn how large a record is. Photographs differ by half of
 # their mean, so that 32 give shards within a fifth of the size asked for.
 SAMPLE_RECORDS = 32
+# Pairs that are tried for it: there may be many rejects among them.
+MAX_SAMPLED_PAIRS = 32 * SAMPLE_RECORDS
 
 
 class ClosePlan(beam.PTransform):
@@ -101,7 +104,7 @@ def make_plan(
         sources=join_digests(
             itertools.chain(
                 (bucket.digest for bucket in buckets),
-                [config.fingerprint],
+                [config.fingerprint, str(shaping_versions())],
             )
         ),
     )
@@ -114,10 +117,12 @@ def _mean_record_bytes(
     files, budget = FolderFiles(config), Budget()
     tokenizer = BasicTokenizer(vocabulary)
     sizes = []
-    for pair in itertools.islice(_pairs(buckets, config), SAMPLE_RECORDS):
+    for pair in itertools.islice(_pairs(buckets, config), MAX_SAMPLED_PAIRS):
         example = make_example(pair, files, config, tokenizer, UNKNOWN_ID, budget)
         if not isinstance(example, Reject):
             sizes.append(len(example.record) + FRAMING_BYTES)
+        if len(sizes) == SAMPLE_RECORDS:
+            break
     return sum(sizes) // len(sizes) if sizes else 0
 
 

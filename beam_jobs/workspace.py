@@ -1,7 +1,7 @@
 """Work in progress: what lies where below the output while a job runs.
 
 _build/config.json              the configuration the job was begun with
-_build/diptych.lock             held by the job at work; tells that this is ours
+_build/diptych.lock             held by the job at work
 _build/plan/pairs-007.jsonl     pairs of a bucket, in order
 _build/plan/rejects-007.jsonl   keys of a bucket that pairing turned down
 _build/plan/vocab.txt           the vocabulary
@@ -41,6 +41,14 @@ class Workspace:
         self.outcome = os.path.join(self.build, "outcome.json")
         self.too_many_rejects = os.path.join(self.build, "rejects.jsonl")
         self.tmp = os.path.join(self.build, "tmp")
+
+    def is_ours(self) -> bool:
+        """Tells whether `_build/` is there, with nothing in it that is not ours."""
+        plan = os.path.dirname(self.plan)
+        files = [self.config, self.lock, self.outcome, self.too_many_rejects]
+        folders = [plan, self.commits, self.progress, self.failures, self.tmp]
+        ours = {os.path.basename(path) for path in (*files, *folders)}
+        return os.path.isdir(self.build) and set(os.listdir(self.build)) <= ours
 
     def pairs(self, bucket: int) -> str:
         """Path of the pairs of a bucket."""
@@ -100,7 +108,10 @@ class Workspace:
         with open(self.lock, "w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+                # A job that has just finished takes the lock's file away with it.
+                if not os.path.samestat(os.fstat(lock.fileno()), os.stat(self.lock)):
+                    raise BlockingIOError
+            except (BlockingIOError, FileNotFoundError):
                 raise BuildError(
                     f"another job is writing to {self.output}: wait for it, or choose "
                     "another --output"

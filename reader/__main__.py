@@ -70,6 +70,9 @@ def main(args: list[str] | None = None) -> int:
     except (DatasetError, UsageError) as error:
         print(f"python -m reader: error: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
+    except OSError as error:
+        print(f"python -m reader: error: {error}", file=sys.stderr)
+        return 1
     return status
 
 

@@ -87,14 +87,17 @@ def open_dataset(folder: Pattern) -> Dataset:
         with open(os.path.join(folder, MANIFEST), "rb") as file:
             return Dataset(folder, parse_manifest(file.read(), folder))
     except (FileNotFoundError, NotADirectoryError):
-        pass
+        raise _no_dataset(folder) from None
+
+
+def _no_dataset(folder: str) -> DatasetError:
     shown = folder.rstrip("/") + "/"
     if os.path.isdir(os.path.join(folder, BUILD_DIR)):
-        raise DatasetError(
+        return DatasetError(
             f"no {MANIFEST} in {shown}: the job has not finished; run it again to "
             "resume"
         )
-    raise DatasetError(
+    return DatasetError(
         f"no {MANIFEST} in {shown}: the job has not finished (run it again to resume), "
         "or the path is wrong"
     )
@@ -148,7 +151,7 @@ def _select_one(pattern: str, split: str | None) -> Selection:
         )
     folder, names = os.path.split(pattern)
     if not glob.has_magic(names) and not names.endswith(_SUFFIX):
-        return Selection(open_dataset(pattern), (), ())  # Which says what is wrong.
+        raise _no_dataset(pattern)
     dataset = open_dataset(_one_folder(folder, pattern))
     shards = tuple(
         s for s in dataset.manifest.shards if fnmatch.fnmatchcase(s.file, names)

@@ -11,10 +11,13 @@ from reader.contract import schema
 from reader.contract.errors import DatasetError
 from reader.contract.layout import (
     BLOCKS,
+    INDEX_DIR,
     MANIFEST,
     REJECTS,
+    SAMPLES_DIR,
     TOKENIZER_DIR,
     parse_shard_name,
+    shard_of_file,
 )
 from reader.contract.manifest import Manifest, Shard, Statistics, statistics_of
 from reader.contract.record import parse_example
@@ -147,10 +150,17 @@ def _check_files(dataset: Dataset) -> Iterator[str]:
     for file in _files_of(manifest):
         if file not in manifest.files:
             yield f"{dataset.path(MANIFEST)}: it has no checksum of {file}"
-    known = {shard.file for shard in manifest.shards}
-    for name in sorted(os.listdir(dataset.folder)):
-        if parse_shard_name(name) is not None and name not in known:
-            yield f"{dataset.path(name)} is no part of the dataset: remove it"
+    known = {*manifest.files, *(shard.file for shard in manifest.shards)}
+    for folder in ("", INDEX_DIR, SAMPLES_DIR):
+        for file in _named_after_shards(dataset, folder):
+            if file not in known:
+                yield f"{dataset.path(file)} is no part of the dataset: remove it"
+
+
+def _named_after_shards(dataset: Dataset, folder: str) -> list[str]:
+    path = dataset.path(folder)
+    names = sorted(os.listdir(path)) if os.path.isdir(path) else []
+    return [os.path.join(folder, name) for name in names if shard_of_file(name)]
 
 
 def _files_of(manifest: Manifest) -> Iterator[str]:
@@ -169,6 +179,10 @@ def _check_books(dataset: Dataset) -> Iterator[str]:
     except DatasetError as error:
         yield str(error)
     manifest, where = dataset.manifest, dataset.path(MANIFEST)
+    described = {feature.key for feature in manifest.features}
+    for feature in schema.FEATURES:
+        if feature.key not in described:
+            yield f"{where}: it does not describe {feature.key}"
     if not manifest.books.balanced:
         yield f"{where}: its books do not balance"
     if manifest.books.written != manifest.num_examples:

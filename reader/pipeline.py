@@ -50,7 +50,7 @@ def load(
         add_special_tokens: Whether captions begin with the tokenizer's start token
             and close with its end token, kept when cutting.
         shuffle: Whether to shuffle; False reads in the order written.
-        seed: Equal seeds give equal orders.
+        seed: Equal seeds give equal orders, under one `tf.random.set_seed`.
         shuffle_bytes: How much to hold for shuffling, in encoded bytes.
         outputs: Names, in order, to get tuples instead of a dictionary: `image`,
             `tokens`, `mask`, `length`, `key`, `caption`, `height`, `width`.

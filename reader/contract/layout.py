@@ -70,6 +70,16 @@ def parse_shard_name(file: str) -> ShardName | None:
     return name if name.file == file and name.number < name.num_shards else None
 
 
+def shard_of_file(name: str) -> ShardName | None:
+    """Returns the shard that a file in any folder is called after, or None.
+
+    >>> shard_of_file("train-00000-of-00002.parquet").file
+    'train-00000-of-00002.tfrecord'
+    """
+    stem = name.removesuffix(".idx").removesuffix(".tfrecord").removesuffix(".parquet")
+    return parse_shard_name(f"{stem}.tfrecord")
+
+
 def is_split_name(name: str) -> bool:
     """Tells whether a split may be called so (it becomes part of file names)."""
     return _SPLIT_NAME.match(name) is not None

@@ -326,3 +326,38 @@ def test_a_subfolder_that_may_not_be_read_fails_by_name(unprivileged, capfd):
     for output in ("o", "new"):
         assert build(f"--output={output}") == 1
         assert "Permission denied: s/images/closed" in error_of(capfd)
+
+
+def test_a_failed_job_is_no_success_when_nobody_reads_on(folder):
+    (folder / "empty").mkdir()
+    command = f"{sys.executable} -m beam_jobs build --images=s/images --captions=empty"
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command} --output=o | true"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode != 0
+    assert "12 of 12 keys are unpaired" in done.stderr
+
+
+def test_a_newer_dataset_is_not_called_damaged(folder, capfd):
+    assert build("--output=out") == 0
+    manifest = folder / "out/manifest.json"
+    fields = json.loads(manifest.read_text()) | {"format_version": 99}
+    manifest.write_text(json.dumps(fields))
+    capfd.readouterr()
+    assert build("--output=out") == 1
+    assert "format_version 99 is newer than this reader" in error_of(capfd)
+
+
+@pytest.mark.parametrize(
+    ("flags", "status", "said"),
+    [
+        (["--runner=DataflowRunner"], 2, "Missing required option: project"),
+        (["--output="], 2, "output must not be empty"),
+    ],
+)
+def test_more_wrong_usage(folder, capfd, flags, status, said):
+    assert build("--output=out", *flags) == status
+    assert said in error_of(capfd)
+    assert not (folder / "out").exists()

@@ -180,3 +180,64 @@ def test_ctrl_c_stops_with_one_message_and_keeps_what_is_done(
     assert "run the same command again to go on" in said
     assert main(command) == 0
     assert files_below(output) == undisturbed
+
+
+def test_an_ignored_file_between_attempts_changes_nothing(
+    source, undisturbed, tmp_path
+):
+    ours = tmp_path / "s"
+    shutil.copytree(source, ours)
+    output = tmp_path / "out"
+    kill_once(args(ours, output), lambda: commits(output) >= 2)
+    done = [path.stem for path in (output / "_build/commits").iterdir()]
+    written = [(output / f"{stem}.tfrecord").stat().st_mtime_ns for stem in done]
+    (ours / "images/.DS_Store").touch()
+    (ours / "images/notes.md").touch()
+    assert main(args(ours, output)) == 0
+    assert files_below(output) == undisturbed
+    after = [(output / f"{stem}.tfrecord").stat().st_mtime_ns for stem in done]
+    assert after == written
+
+
+def test_files_of_a_plan_that_never_came_true_are_removed(
+    source, undisturbed, tmp_path
+):
+    output = tmp_path / "out"
+    for name in (
+        "train-00000-of-00099.tfrecord",
+        "index/train-00000-of-00099.tfrecord.idx",
+        "samples/train-00000-of-00099.parquet",
+        "_build/tmp/half",
+    ):
+        (output / name).parent.mkdir(parents=True, exist_ok=True)
+        (output / name).write_text("left behind")
+    assert main(args(source, output)) == 0
+    assert files_below(output) == undisturbed
+
+
+def test_a_killed_worker_ends_the_job_with_advice(source, undisturbed, tmp_path):
+    output = tmp_path / "out"
+    command = args(source, output, "--workers=2", "--threads=1")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "beam_jobs", *command],
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while commits(output) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    workers = subprocess.run(
+        ["pgrep", "-g", str(process.pid), "-f", "^[^ ]*python[^ ]* -m .*sdk_worker"],
+        capture_output=True,
+        text=True,
+    ).stdout.split()
+    assert workers
+    os.kill(int(workers[-1]), signal.SIGKILL)
+    said = process.communicate(timeout=PATIENCE_SECONDS)[1].splitlines()[-1]
+    assert process.returncode == 1
+    assert "a worker process died" in said
+    assert main(command) == 0
+    assert files_below(output) == undisturbed
