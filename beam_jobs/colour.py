@@ -19,22 +19,23 @@ _SAME_COLOUR = 3
 _MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 
 
+# Modes of files, by the mode that a profile for them is made for.
+_PROFILED_AS = {"RGB": "RGB", "RGBA": "RGB", "P": "RGB", "L": "L", "LA": "L"}
+
+
 def pixels_to_srgb(
-    pixels: NDArray[np.uint8], profile: bytes | None
+    pixels: NDArray[np.uint8], profile: bytes | None, mode: str
 ) -> NDArray[np.uint8] | None:
     """Returns uint8[height, width, 3] in sRGB, or None where nothing is to be done.
 
     That is so without a profile, with one that is sRGB itself or cannot be read, and
-    with a profile of grey for pixels that are not.
+    with one for other pixels than those of `mode`, which the file had.
     """
     transform = _transform(profile) if profile else None
-    if transform is None or transform.input_mode == "CMYK":
+    if transform is None or transform.input_mode != _PROFILED_AS.get(mode):
         return None
     if transform.input_mode == "L":
-        grey = pixels[..., 0]
-        if (pixels != grey[..., np.newaxis]).any():
-            return None
-        pixels = grey
+        pixels = pixels[..., 0]
     image = Image.fromarray(np.ascontiguousarray(pixels))
     return np.asarray(ImageCms.applyTransform(image, transform))
 

@@ -156,7 +156,8 @@ class SourceImage:
         if resized is not pixels:
             actions.append("resized")
         # After resizing: there are fewer pixels to convert.
-        in_srgb = pixels_to_srgb(resized, self._image.info.get("icc_profile"))
+        profile = self._image.info.get("icc_profile")
+        in_srgb = pixels_to_srgb(resized, profile, self._image.mode)
         if in_srgb is not None:
             actions.append("to_srgb")
             resized = in_srgb

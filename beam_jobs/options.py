@@ -20,6 +20,9 @@ CAPTIONS_PER_FILE = ("one", "lines")
 _UNITS = {"": 1, "B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
 _UNITS |= {"KB": 10**3, "MB": 10**6, "GB": 10**9}
 
+# What the names of shards have digits for.
+_MOST_SHARDS = 99_999
+
 # How a job runs and where, what it is held to, and what it is asked to do: none of it
 # changes a byte of the output.
 _OUTSIDE_FINGERPRINT = (
@@ -119,6 +122,21 @@ class JobConfig:
                 why = " (one for each split)" if field == "num_shards" else ""
                 raise UsageError(
                     f"{field} must be at least {at_least}{why}, got {value}"
+                )
+        for field, at_most in (
+            ("num_shards", _MOST_SHARDS),
+            # Each takes 200 MB before it has read a single image.
+            ("workers", 4 * _cores()),
+            ("threads", 256),
+        ):
+            value = getattr(self, field)
+            if value is not None and value > at_most:
+                raise UsageError(f"{field} must be at most {at_most}, got {value}")
+        for field in ("images", "captions", "output"):
+            if "://" in getattr(self, field):
+                raise UsageError(
+                    f"{field} must be a local folder: remote paths are not read yet, "
+                    f"got {getattr(self, field)}"
                 )
         if not 1 <= self.jpeg_quality <= 100:
             raise UsageError(

@@ -91,8 +91,13 @@ def _some_of_each(rejects: Iterable[Reject], num: int = 3) -> dict[str, list[str
         examples = some.setdefault(reject.reason, [])
         if len(examples) < num:
             sources = ", ".join(display_path(path) for path in reject.source)
-            examples.append(f"{sources}: {reject.detail}")
+            examples.append(_printable(f"{sources}: {reject.detail}"))
     return some
+
+
+def _printable(text: str) -> str:
+    """Escapes what could move a terminal's cursor: file names are anybody's."""
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
 
 
 def dump_rejects(rejects: Iterable[Reject]) -> bytes:

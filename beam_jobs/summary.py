@@ -52,6 +52,7 @@ def warnings_of(manifest: Manifest) -> Iterator[str]:
         unknown = split.statistics.unknown_tokens
         if unknown > _HIGH_UNKNOWN_RATE * tokens:
             yield (
-                f"{unknown / tokens:.0%} of the words of {split.name} are unknown: "
-                "raise --vocab_size or lower --min_count"
+                f"{unknown / tokens:.0%} of the words of {split.name} are not in the "
+                "vocabulary: it takes more captions to train on, a higher --vocab_size "
+                "or a lower --min_count"
             )

@@ -361,3 +361,20 @@ def test_more_wrong_usage(folder, capfd, flags, status, said):
     assert build("--output=out", *flags) == status
     assert said in error_of(capfd)
     assert not (folder / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ("--num_shards=999999999", "num_shards must be at most 99999"),
+        ("--workers=5000", "workers must be at most"),
+        ("--threads=5000", "threads must be at most 256"),
+        ("--output=gs://bucket/out", "remote paths are not read yet"),
+    ],
+)
+def test_what_would_exhaust_the_machine_or_go_astray_is_refused(
+    folder, capfd, flag, said
+):
+    assert build("--output=out", flag) == 2
+    assert said in error_of(capfd)
+    assert os.listdir(folder) == ["s"]

@@ -892,3 +892,11 @@ def test_what_was_done_is_told_in_order(data, actions):
 def test_the_same_bytes_give_the_same_bytes():
     data = file_of(noisy(300, 400), "JPEG")
     assert encode(data, AS_BUILT) == encode(data, AS_BUILT)
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_a_profile_for_other_pixels_is_passed_over(mode):
+    image = Image.new("RGB", (16, 16), (230, 20, 20)).convert(mode)
+    plain = encode(file_of(image, "TIFF"))
+    profiled = encode(file_of(image, "TIFF", icc_profile=swapped_profile()))
+    assert profiled.data == plain.data
