@@ -51,15 +51,22 @@ def add_build_parser(commands: Any) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    defaults = {field.name: field.default for field in dataclasses.fields(JobConfig)}
+    _add_files(parser)
+    _add_splits_and_shards(parser)
+    _add_images_and_captions(parser)
+    _add_limits_and_resources(parser)
+    return parser
 
-    def add(group: Any, name: str, help: str, **more: Any) -> None:
-        if defaults.get(name) is None:
-            more.setdefault("default", None)
-        group.add_argument(
-            f"--{name}", help=help, **{"default": defaults[name], **more}
-        )
 
+_DEFAULTS = {field.name: field.default for field in dataclasses.fields(JobConfig)}
+
+
+def _add(group: Any, name: str, help: str, **more: Any) -> None:
+    """Adds the flag of a field of `JobConfig`, with that field's default."""
+    group.add_argument(f"--{name}", help=help, default=_DEFAULTS[name], **more)
+
+
+def _add_files(parser: argparse.ArgumentParser) -> None:
     files = parser.add_argument_group("input and output")
     for name, help in (
         ("images", "folder of images, at any depth"),
@@ -67,20 +74,22 @@ def add_build_parser(commands: Any) -> argparse.ArgumentParser:
         ("output", "the dataset's folder; new, or that of an unfinished job"),
     ):
         files.add_argument(f"--{name}", required=True, metavar="DIR", help=help)
-    add(files, "name", "the dataset's name (%(default)s)")
-    add(
+    _add(files, "name", "the dataset's name (%(default)s)")
+    _add(
         files,
         "overwrite",
         "replace the dataset that --output holds",
         action="store_true",
     )
-    add(
+    _add(
         files,
         "plan_only",
         "pair the files and show the plan; write nothing",
         action="store_true",
     )
 
+
+def _add_splits_and_shards(parser: argparse.ArgumentParser) -> None:
     plan = parser.add_argument_group("splits and shards")
     plan.add_argument(
         "--splits",
@@ -89,32 +98,34 @@ def add_build_parser(commands: Any) -> argparse.ArgumentParser:
         help="such as train=0.9,validation=0.1 (train=1)",
         default={"train": 1},
     )
-    add(plan, "num_shards", "shards over all splits (by --shard_size)", type=int)
-    add(
+    _add(plan, "num_shards", "shards over all splits (by --shard_size)", type=int)
+    _add(
         plan,
         "shard_size",
         "about how large a shard is (128MiB)",
         type=_typed(parse_size),
     )
-    add(plan, "seed", "of order and splits (%(default)s)", type=int)
+    _add(plan, "seed", "of order and splits (%(default)s)", type=int)
 
+
+def _add_images_and_captions(parser: argparse.ArgumentParser) -> None:
     images = parser.add_argument_group("images")
-    add(
+    _add(
         images,
         "resize",
         "what --image_size refers to (%(default)s)",
         choices=RESIZE_MODES,
     )
-    add(
+    _add(
         images,
         "image_size",
         "pixels; images are never enlarged (%(default)s)",
         type=int,
     )
-    add(images, "jpeg_quality", "1 to 100 (%(default)s)", type=int)
-    add(images, "jpeg_subsampling", "of chroma (%(default)s)", choices=("420", "444"))
-    add(images, "max_pixels", "reject larger images undecoded (%(default)s)", type=int)
-    add(
+    _add(images, "jpeg_quality", "1 to 100 (%(default)s)", type=int)
+    _add(images, "jpeg_subsampling", "of chroma (%(default)s)", choices=("420", "444"))
+    _add(images, "max_pixels", "reject larger images undecoded (%(default)s)", type=int)
+    _add(
         images,
         "max_image_bytes",
         "reject larger image files unread (256MiB)",
@@ -122,24 +133,29 @@ def add_build_parser(commands: Any) -> argparse.ArgumentParser:
     )
 
     captions = parser.add_argument_group("captions")
-    add(
+    _add(
         captions,
         "captions_per_file",
         "a file is one caption, or each of its lines is (%(default)s)",
         choices=CAPTIONS_PER_FILE,
     )
-    add(captions, "vocab_size", "words and four special tokens (%(default)s)", type=int)
-    add(captions, "min_count", "a word must occur so often (%(default)s)", type=int)
+    _add(
+        captions, "vocab_size", "words and four special tokens (%(default)s)", type=int
+    )
+    _add(captions, "min_count", "a word must occur so often (%(default)s)", type=int)
 
+
+def _add_limits_and_resources(parser: argparse.ArgumentParser) -> None:
     limits = parser.add_argument_group("limits: a count, or a percentage of all keys")
     limit = _typed(_limit)
-    add(limits, "max_rejects", "fail if more are rejected (1%%)", type=limit)
-    add(limits, "max_unpaired", "fail if more lack image or caption (10%%)", type=limit)
+    _add(limits, "max_rejects", "fail if more are rejected (1%%)", type=limit)
+    _add(
+        limits, "max_unpaired", "fail if more lack image or caption (10%%)", type=limit
+    )
 
     resources = parser.add_argument_group("this machine")
-    add(resources, "workers", "processes (by the number of cores)", type=int)
-    add(resources, "threads", "threads of each process (by the cores)", type=int)
-    return parser
+    _add(resources, "workers", "processes (by the number of cores)", type=int)
+    _add(resources, "threads", "threads of each process (by the cores)", type=int)
 
 
 def _limit(text: str) -> str:
