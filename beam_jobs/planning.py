@@ -103,7 +103,7 @@ def make_plan(
         listing=join_digests(bucket.listing for bucket in buckets if bucket.found),
         sources=join_digests(
             itertools.chain(
-                (bucket.digest for bucket in buckets),
+                (bucket.digest for bucket in buckets if bucket.pairs),
                 [config.fingerprint, str(shaping_versions())],
             )
         ),
