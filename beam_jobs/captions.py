@@ -1,11 +1,16 @@
-"""Captions: bytes of a file to clean text.
+"""Captions: bytes of a file, or text of a table, to clean text.
 
-Pure functions; what cannot be used raises `BadInput`.
+Pure functions; what cannot be used raises `BadInput`. One bad caption among several is
+dropped, and counted.
 """
 
 import codecs
+import hashlib
+import json
 import re
 import unicodedata
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from beam_jobs.elements import BadInput
 
@@ -22,6 +27,10 @@ _BYTE_ORDER_MARKS = (
 )
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
+_LINE_END_BYTES = re.compile(rb"\r\n|\r|\n")
+
+# In these a line's end is not the byte that it is in ASCII.
+_WIDE = re.compile(r"utf_?(16|32|7)|ebcdic|cp(037|273|424|500|875|1026|1140)")
 
 # Control characters, zero-width spaces, soft hyphens, byte order marks and direction
 # marks: invisible, and apt to make two equal captions differ. Joiners (U+200C, U+200D)
@@ -32,24 +41,107 @@ _INVISIBLE = re.compile(
 )
 
 
-def read_captions(data: bytes, *, per_file: str) -> list[str]:
+class Captions(NamedTuple):
+    """The captions of a key.
+
+    Attributes:
+        texts: Cleaned, in order; one at least.
+        dropped: How many others were of no use.
+        sha256: Hex digest of what they were made of.
+    """
+
+    texts: tuple[str, ...]
+    dropped: int
+    sha256: str
+
+
+def read_captions(data: bytes, *, per_file: str, encoding: str = "utf-8") -> Captions:
     """Returns the captions that a file's bytes hold, cleaned.
 
     Args:
-        data: The file's bytes: UTF-8 with or without a byte order mark, or UTF-16 or
-            UTF-32 with one.
+        data: The file's bytes: in `encoding`, or in UTF-8, UTF-16 or UTF-32 with a byte
+            order mark.
         per_file: `one` if the file is one caption, `lines` if each line that is not
             blank is one.
+        encoding: Of a file without a mark.
 
     Raises:
         BadInput: It is no text in these encodings, or there is nothing in it.
     """
-    text = _decode(data)
-    parts = _LINE_END.split(text) if per_file == "lines" else [text]
-    captions = [caption for part in parts if (caption := clean_text(part))]
+    sha256 = hashlib.sha256(data).hexdigest()
+    return _collect(caption_parts(data, per_file=per_file, encoding=encoding), sha256)
+
+
+def caption_parts(data: bytes, *, per_file: str, encoding: str) -> list[str | BadInput]:
+    """Returns the captions of a file as they are, or why one is none.
+
+    Raises:
+        BadInput: The file is too large.
+    """
+    if len(data) > MAX_CAPTION_BYTES:
+        raise BadInput(
+            "caption_too_large", f"{len(data)} bytes, more than {MAX_CAPTION_BYTES}"
+        )
+    mark, encoding = next(
+        (known for known in _BYTE_ORDER_MARKS if data.startswith(known[0])),
+        (b"", encoding),
+    )
+    text = data[len(mark) :]
+    if per_file == "lines":
+        return _lines(text, encoding, len(mark))
+    return [_decode(text, encoding, len(mark))]
+
+
+def clean_captions(texts: Iterable[str]) -> Captions:
+    """Returns captions that a table holds, cleaned.
+
+    Bytes of the table that were not in its encoding come as lone surrogates.
+
+    Raises:
+        BadInput: None of them is of use.
+    """
+    texts = list(texts)
+    sha256 = hashlib.sha256(json.dumps(texts).encode()).hexdigest()
+    return _collect(map(_checked, texts), sha256)
+
+
+def _collect(parts: Iterable[str | BadInput], sha256: str) -> Captions:
+    """Cleans each part; one that fails, or has nothing in it, is dropped."""
+    captions: list[str] = []
+    bad: list[BadInput] = []
+    for part in parts:
+        if isinstance(part, BadInput):
+            bad.append(part)
+        elif caption := clean_text(part):
+            captions.append(caption)
+        else:
+            bad.append(BadInput("empty_caption", "no text in it"))
     if not captions:
-        raise BadInput("empty_caption", f"no text in {len(data)} bytes")
-    return captions
+        raise bad[0] if bad else BadInput("empty_caption", "no text in it")
+    return Captions(tuple(captions), len(bad), sha256)
+
+
+def _checked(text: str) -> str | BadInput:
+    if len(text) > MAX_CAPTION_BYTES:
+        detail = f"{len(text)} characters, more than {MAX_CAPTION_BYTES}"
+        return BadInput("caption_too_large", detail)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        detail = f"cannot be decoded: character {error.start} is no text"
+        return BadInput("undecodable_caption", detail)
+    return _without_zeros(text, "text")
+
+
+def _lines(data: bytes, encoding: str, offset: int) -> list[str | BadInput]:
+    """Decodes line by line where that is possible: a bad one leaves the others be."""
+    if _WIDE.match(codecs.lookup(encoding).name.replace("-", "_")):
+        text = _decode(data, encoding, offset)
+        lines = [text] if isinstance(text, BadInput) else _LINE_END.split(text)
+    else:
+        split = _LINE_END_BYTES.split(data)
+        lines = [_decode(line, encoding, offset) for line in split]
+    return [line for line in lines if isinstance(line, BadInput) or line.strip()]
 
 
 def clean_text(text: str) -> str:
@@ -61,27 +153,22 @@ def clean_text(text: str) -> str:
     return unicodedata.normalize("NFC", " ".join(_INVISIBLE.sub("", text).split()))
 
 
-def _decode(data: bytes) -> str:
-    if len(data) > MAX_CAPTION_BYTES:
-        raise BadInput(
-            "caption_file_too_large",
-            f"{len(data)} bytes, more than {MAX_CAPTION_BYTES}",
-        )
-    mark, encoding = next(
-        (known for known in _BYTE_ORDER_MARKS if data.startswith(known[0])),
-        (b"", "utf-8"),
-    )
+def _decode(data: bytes, encoding: str, offset: int) -> str | BadInput:
     try:
-        text = data[len(mark) :].decode(encoding)
+        text = data.decode(encoding)
     except UnicodeDecodeError as error:
-        raise BadInput(
-            "undecodable_caption",
-            f"not {encoding.upper()}: {error.reason} at byte {error.start + len(mark)}",
-        ) from error
-    if "\0" in text:
-        # UTF-16 or UTF-32 without a mark is often sound UTF-8 with zeros in it.
-        raise BadInput(
-            "undecodable_caption",
-            f"zero bytes in {encoding.upper()}: if it is UTF-16, begin it with a mark",
+        detail = (
+            f"not {encoding.upper()}: {error.reason} at byte {error.start + offset}"
         )
-    return text
+        return BadInput("undecodable_caption", detail)
+    return _without_zeros(text, encoding.upper())
+
+
+def _without_zeros(text: str, what: str) -> str | BadInput:
+    if "\0" not in text:
+        return text
+    # UTF-16 or UTF-32 without a mark is often sound UTF-8 with zeros in it.
+    return BadInput(
+        "undecodable_caption",
+        f"zero bytes in {what}: if it is UTF-16, begin it with a mark",
+    )

@@ -5,29 +5,98 @@ Keys and paths are bytes: a file name need not be text.
 
 from typing import NamedTuple
 
+from beam_jobs.columns import Value
 from reader.contract.layout import ShardName
 
 
+# The size of a file that a table names and nobody has looked at yet.
+UNSEEN = -1
+
+
 class SourceFile(NamedTuple):
-    """A file as it was listed.
+    """A file as it was found, or a member of a tar.
 
     Attributes:
-        path: Below the root it was found under, `/`-separated.
-        size: In bytes.
-        mtime_ns: Time of its last change, to notice a source that changes under us.
+        path: Below its root, `/`-separated; of a member, below its tar: `a.tar/1.jpg`.
+        size: In bytes; `UNSEEN` if only its name is known.
+        mtime_ns: Time of its last change, to notice a source that changes under us; of
+            a member, the tar's.
+        root: Which of the source's roots, see `beam_jobs.sources.roots`.
+        archive: Path of the tar it is a member of; empty for a file of its own.
+        offset: Where it begins in that tar, in bytes.
     """
 
     path: bytes
-    size: int
-    mtime_ns: int
+    size: int = UNSEEN
+    mtime_ns: int = 0
+    root: int = 0
+    archive: bytes = b""
+    offset: int = 0
+
+    @property
+    def place(self) -> tuple[int, bytes, int]:
+        """What two names of the same file have in common."""
+        return self.root, self.archive or self.path, self.offset
+
+
+class Entry(NamedTuple):
+    """What a source says of one key in one place: a file, a row, an annotation.
+
+    Attributes:
+        key: The key.
+        origin: Where it says so: the file, or the table.
+        rank: Of its captions, among all captions of the key.
+        image: The image, if it names one.
+        caption: A file of captions, if it is one.
+        texts: Captions themselves, if it holds any.
+        values: Of the columns that are carried through, if it has them.
+        split: The split it names, if any.
+        flaw: Why it cannot be used, as reason and detail.
+    """
+
+    key: bytes
+    origin: bytes
+    rank: int = 0
+    image: SourceFile | None = None
+    caption: SourceFile | None = None
+    texts: tuple[str, ...] | None = None
+    values: tuple[Value, ...] | None = None
+    split: str | None = None
+    flaw: tuple[str, str] | None = None
+
+
+class Aside(NamedTuple):
+    """What a source holds that belongs to no key, for the summary.
+
+    Attributes:
+        kind: `ignored`, or `loop` for a link to a folder that holds it.
+        name: Kind of file ignored, or path of the link.
+    """
+
+    kind: str
+    name: bytes
 
 
 class Pair(NamedTuple):
-    """An image and its captions, by path."""
+    """An image and its captions.
+
+    Attributes:
+        key: The key.
+        split: The split it goes to.
+        image: The image.
+        caption: The file of captions, or the table they were found in.
+        texts: The captions themselves, if they are not in a file of their own.
+        values: Of the columns that are carried through.
+        sha256: Hex digest of the image's bytes, if contents are compared.
+    """
 
     key: bytes
+    split: str
     image: SourceFile
     caption: SourceFile
+    texts: tuple[str, ...] | None = None
+    values: tuple[Value, ...] = ()
+    sha256: str = ""
 
 
 class Reject(NamedTuple):
@@ -36,7 +105,7 @@ class Reject(NamedTuple):
     Attributes:
         key: The key.
         source: Paths of the files concerned, below their roots.
-        stage: `pair`, `caption` or `image`.
+        stage: `list`, `pair`, `caption` or `image`.
         reason: One of `reader.contract.schema.REASONS`.
         detail: What exactly was found, for a person to read.
     """
@@ -59,21 +128,26 @@ class BadInput(Exception):
 
 
 class ListTask(NamedTuple):
-    """A part of a source folder to be listed.
+    """A part of a source to be listed: a folder, a table, a tar.
 
     Attributes:
-        root: The source folder.
-        path: The part of it, below the root; empty for the root itself.
-        recursive: Whether what lies deeper belongs to this part too.
-        kinds: Which files count: `image`, `caption`, or both.
-        skip: A folder to pass over: the job's own output.
+        kind: `folder`, `table`, `coco` or `tar`.
+        root: The folder that paths are below.
+        path: Of the part, below the root; empty for the root itself.
+        recursive: Whether what lies deeper in a folder belongs to it too.
+        suffixes: Which files of a folder count: `image`, `caption`, or both.
+        passed_over: Paths to pass over: the job's own output, tables.
+        image_column, caption_column: Where a table has its images and captions.
     """
 
+    kind: str
     root: bytes
     path: bytes
-    recursive: bool
-    kinds: tuple[str, ...]
-    skip: bytes
+    recursive: bool = False
+    suffixes: tuple[str, ...] = ()
+    passed_over: tuple[bytes, ...] = ()
+    image_column: str = ""
+    caption_column: str = ""
 
 
 class Bucket(NamedTuple):
@@ -82,21 +156,21 @@ class Bucket(NamedTuple):
     Attributes:
         number: Of the bucket; its pairs lie in a file of that number.
         found: Keys found.
-        pairs: `{split: pairs}`.
-        rejects: `{reason: keys}`.
         ignored: `{suffix: files}` that are neither image nor caption.
         loops: Links that lead back to a folder that holds them.
-        listing: Digest of names and sizes of all its files.
+        listing: Sum of hashes of all that was listed, times of change left out.
+        pairs: `{split: pairs}`.
+        rejects: `{reason: keys}`.
         digest: Digest of its pairs, times of change included.
     """
 
     number: int
     found: int
-    pairs: dict[str, int]
-    rejects: dict[str, int]
     ignored: dict[str, int]
     loops: tuple[bytes, ...]
     listing: str
+    pairs: dict[str, int]
+    rejects: dict[str, int]
     digest: str
 
 

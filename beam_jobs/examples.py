@@ -4,12 +4,12 @@ Pure but for memory: `Budget` bounds how many decoded pixels there are at a time
 """
 
 import contextlib
-import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
-from beam_jobs.captions import read_captions
+from beam_jobs.captions import Captions
+from beam_jobs.columns import feature_values
 from beam_jobs.elements import BadInput, Pair, Reject
 from beam_jobs.images import EncodedImage, SourceImage
 from beam_jobs.options import JobConfig
@@ -54,8 +54,8 @@ class ReadsFiles(Protocol):
     def image(self, pair: Pair) -> bytes:
         """Returns the bytes of the image's file."""
 
-    def caption(self, pair: Pair) -> bytes:
-        """Returns the bytes of the caption's file."""
+    def captions(self, pair: Pair) -> Captions:
+        """Returns the captions, cleaned."""
 
 
 class Example(NamedTuple):
@@ -66,20 +66,18 @@ class Example(NamedTuple):
         pair: What it was made of.
         image: As stored; `data` is empty, since the record has it.
         num_image_bytes: Of the encoded image.
-        captions: As stored.
+        captions: As stored, and how many were dropped.
         num_tokens: Tokens of each caption.
         num_unknown: How many of all tokens are unknown.
-        caption_sha256: Hex digest of the caption's file.
     """
 
     record: bytes
     pair: Pair
     image: EncodedImage
     num_image_bytes: int
-    captions: tuple[str, ...]
+    captions: Captions
     num_tokens: tuple[int, ...]
     num_unknown: int
-    caption_sha256: str
 
 
 def make_example(
@@ -93,22 +91,22 @@ def make_example(
     """Returns the example that a pair becomes, or why it becomes none."""
     stage, source = "caption", pair.caption.path
     try:
-        caption_data = files.caption(pair)
-        captions = read_captions(caption_data, per_file=config.captions_per_file)
+        captions = files.captions(pair)
         stage, source = "image", pair.image.path
         image = _encode_image(pair, files, config, budget)
     except BadInput as error:
         return Reject(pair.key, (source,), stage, error.reason, error.detail)
-    ids = [tokenizer.encode(caption) for caption in captions]
+    ids = [tokenizer.encode(caption) for caption in captions.texts]
     return Example(
-        record=serialize_example(_features(pair.key, image, captions, ids)),
+        record=serialize_example(
+            _features(pair.key, image, captions.texts, ids) | _extras(pair, config)
+        ),
         pair=pair,
         image=image._replace(data=b""),
         num_image_bytes=len(image.data),
-        captions=tuple(captions),
+        captions=captions,
         num_tokens=tuple(map(len, ids)),
         num_unknown=sum(row.count(unknown_id) for row in ids),
-        caption_sha256=hashlib.sha256(caption_data).hexdigest(),
     )
 
 
@@ -126,7 +124,7 @@ def _encode_image(
 
 
 def _features(
-    key: bytes, image: EncodedImage, captions: list[str], ids: list[list[int]]
+    key: bytes, image: EncodedImage, captions: Sequence[str], ids: list[list[int]]
 ) -> dict[str, tuple[Dtype, Values]]:
     values: dict[str, Values] = {
         schema.IMAGE: [image.data],
@@ -141,4 +139,11 @@ def _features(
     }
     return {
         feature.key: (feature.dtype, values[feature.key]) for feature in schema.FEATURES
+    }
+
+
+def _extras(pair: Pair, config: JobConfig) -> dict[str, tuple[Dtype, Values]]:
+    return {
+        column.feature.key: (column.feature.dtype, feature_values(column, value))
+        for column, value in zip(config.columns, pair.values, strict=True)
     }

@@ -10,9 +10,12 @@ import difflib
 from collections.abc import Callable
 from typing import Any
 
+from beam_jobs.columns import parse_columns
 from beam_jobs.options import (
     CAPTIONS_PER_FILE,
+    DEDUPE,
     RESIZE_MODES,
+    SPLIT_BY,
     JobConfig,
     allowed,
     parse_size,
@@ -25,6 +28,9 @@ examples:
   diptych build --images=photos --captions=photos --output=out
   diptych build --images=photos --captions=texts --output=out \\
       --splits=train=0.98,validation=0.02 --image_size=288 --shard_size=256MiB
+  diptych build --table=captions.csv --images=photos --output=out --dedupe=exact
+  diptych build --coco=captions_train2017.json --images=train2017 --output=out
+  diptych build --webdataset='shards/*.tar' --output=out
   diptych build --images=photos --captions=texts --output=out --plan_only
 
 Flags of Apache Beam pass through, such as --runner=FlinkRunner.
@@ -51,7 +57,8 @@ def add_build_parser(commands: Any) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    _add_files(parser)
+    _add_sources(parser)
+    _add_output(parser)
     _add_splits_and_shards(parser)
     _add_images_and_captions(parser)
     _add_limits_and_resources(parser)
@@ -66,14 +73,53 @@ def _add(group: Any, name: str, help: str, **more: Any) -> None:
     group.add_argument(f"--{name}", help=help, default=_DEFAULTS[name], **more)
 
 
-def _add_files(parser: argparse.ArgumentParser) -> None:
-    files = parser.add_argument_group("input and output")
-    for name, help in (
-        ("images", "folder of images, at any depth"),
-        ("captions", "folder of captions (.txt, .caption); may be the same"),
-        ("output", "the dataset's folder; new, or that of an unfinished job"),
+def _add_sources(parser: argparse.ArgumentParser) -> None:
+    sources = parser.add_argument_group("sources: one of these")
+    for name, metavar, help in (
+        ("images", "DIR", "folder of images, at any depth"),
+        ("captions", "DIR", "folder of captions (.txt, .caption); may be the same"),
+        ("table", "FILE", "CSV, TSV, JSONL or Parquet that names images; or a glob"),
+        ("coco", "FILE", "captions as COCO has them, images in --images"),
+        ("webdataset", "GLOB", "tars; quote the glob"),
     ):
-        files.add_argument(f"--{name}", required=True, metavar="DIR", help=help)
+        _add(sources, name, help, metavar=metavar)
+
+    columns = parser.add_argument_group("columns of a table, or of WebDataset's JSON")
+    for name, help in (
+        ("image_column", "names images (by usual names: file_name, image, …)"),
+        ("caption_column", "captions (by usual names: caption, text, …)"),
+        ("key_column", "keys (by the images' names)"),
+        ("split_column", "names splits, in place of --splits"),
+    ):
+        _add(columns, name, help, metavar="NAME")
+    _add(
+        columns,
+        "columns",
+        "carried through as extra/…: score:float,url:str,emb:float[512],label:int=-1",
+        metavar="NAME:TYPE,…",
+        type=_typed(parse_columns),
+    )
+    _add(
+        columns,
+        "allow_roots",
+        "folders that a table may name images in, besides --images",
+        metavar="DIR,…",
+        type=_folders,
+    )
+
+
+def _folders(text: str) -> tuple[str, ...]:
+    return tuple(part for part in text.split(",") if part)
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    files = parser.add_argument_group("output")
+    files.add_argument(
+        "--output",
+        required=True,
+        metavar="DIR",
+        help="the dataset's folder; new, or that of an unfinished job",
+    )
     _add(files, "name", "the dataset's name (%(default)s)")
     _add(
         files,
@@ -97,6 +143,18 @@ def _add_splits_and_shards(parser: argparse.ArgumentParser) -> None:
         type=_typed(parse_splits),
         help="such as train=0.9,validation=0.1 (train=1)",
         default={"train": 1},
+    )
+    _add(
+        plan,
+        "split_by",
+        "what decides on the split; content is the image's file (%(default)s)",
+        choices=SPLIT_BY,
+    )
+    _add(
+        plan,
+        "dedupe",
+        "exact: of keys with equal image files, keep one (%(default)s)",
+        choices=DEDUPE,
     )
     _add(plan, "num_shards", "shards over all splits (by --shard_size)", type=int)
     _add(
@@ -138,6 +196,12 @@ def _add_images_and_captions(parser: argparse.ArgumentParser) -> None:
         "captions_per_file",
         "a file is one caption, or each of its lines is (%(default)s)",
         choices=CAPTIONS_PER_FILE,
+    )
+    _add(
+        captions,
+        "caption_encoding",
+        "of captions and tables without a byte order mark (%(default)s)",
+        metavar="NAME",
     )
     _add(
         captions, "vocab_size", "words and four special tokens (%(default)s)", type=int

@@ -21,20 +21,43 @@ def path_of(text: str) -> bytes:
 
 def dump_pair(pair: Pair) -> str:
     """Returns a pair as a line."""
-    fields: list[Any] = [text_of(pair.key)]
-    for path, *status in (pair.image, pair.caption):
-        fields += [text_of(path), *status]
+    fields: list[Any] = [
+        text_of(pair.key),
+        pair.split,
+        _dump_file(pair.image),
+        _dump_file(pair.caption),
+        pair.texts,
+        pair.values,
+        pair.sha256,
+    ]
     return json.dumps(fields) + "\n"
 
 
 def load_pair(line: str | bytes) -> Pair:
     """Returns the pair of a line."""
-    key, image, image_size, image_time, caption, size, mtime_ns = json.loads(line)
+    key, split, image, caption, texts, values, sha256 = json.loads(line)
     return Pair(
-        path_of(key),
-        SourceFile(path_of(image), image_size, image_time),
-        SourceFile(path_of(caption), size, mtime_ns),
+        key=path_of(key),
+        split=split,
+        image=_load_file(image),
+        caption=_load_file(caption),
+        texts=None if texts is None else tuple(texts),
+        values=tuple(tuple(v) if isinstance(v, list) else v for v in values),
+        sha256=sha256,
     )
+
+
+def _dump_file(file: SourceFile) -> list[Any]:
+    fields = [text_of(file.path), file.size, file.mtime_ns, file.root]
+    return [*fields, text_of(file.archive), file.offset] if file.archive else fields
+
+
+def _load_file(fields: list[Any]) -> SourceFile:
+    path, size, mtime_ns, root, *member = fields
+    file = SourceFile(path_of(path), size, mtime_ns, root)
+    if not member:
+        return file
+    return file._replace(archive=path_of(member[0]), offset=member[1])
 
 
 def dump_reject(reject: Reject) -> str:

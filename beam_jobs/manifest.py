@@ -117,7 +117,7 @@ def _make_manifest(
 ) -> Manifest:
     return Manifest(
         name=config.name,
-        features=FEATURES,
+        features=(*FEATURES, *(column.feature for column in config.columns)),
         image=config.image_spec,
         tokenizer=plan.tokenizer,
         splits=tuple(_splits(plan, commits)),

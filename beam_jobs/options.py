@@ -1,5 +1,6 @@
 """The job's configuration: one frozen value, checked when it is made."""
 
+import codecs
 import dataclasses
 import hashlib
 import math
@@ -10,12 +11,15 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from beam_jobs.columns import Column
 from reader.contract.errors import UsageError
 from reader.contract.layout import is_split_name
 from reader.contract.manifest import ImageSpec, dump_json
 
 RESIZE_MODES = ("shorter_side", "none")
 CAPTIONS_PER_FILE = ("one", "lines")
+SPLIT_BY = ("key", "folder", "content")
+DEDUPE = ("none", "exact")
 
 _UNITS = {"": 1, "B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
 _UNITS |= {"KB": 10**3, "MB": 10**6, "GB": 10**9}
@@ -28,6 +32,10 @@ _MOST_SHARDS = 99_999
 _OUTSIDE_FINGERPRINT = (
     "images",
     "captions",
+    "table",
+    "coco",
+    "webdataset",
+    "allow_roots",
     "output",
     "max_rejects",
     "max_unpaired",
@@ -45,9 +53,21 @@ class JobConfig:
     Attributes:
         images: Folder of images.
         captions: Folder of captions; may be the same.
+        table: CSV, TSV, JSONL or Parquet file that names images, or a glob.
+        coco: JSON file of captions as COCO has it, or a glob.
+        webdataset: Glob of tars.
         output: The dataset's folder.
+        image_column: Of a table; None to go by the usual names.
+        caption_column: Of a table, or of WebDataset's JSON; likewise.
+        key_column: Column that holds keys; None to go by the images' names.
+        split_column: Column that names splits, in place of `splits`.
+        columns: Columns that are carried through, as `extra/<name>`.
+        allow_roots: Folders that a table may name images in, by absolute path.
         name: The dataset's name, for its manifest.
         splits: `{name: share}`; the shares sum to 1, as decimals: 0.7, 0.2 and 0.1 do.
+        split_by: What decides on the split: `key`, `folder` (of the key), or `content`
+            (of the image's file).
+        dedupe: `exact` to keep one key of those whose image files are equal.
         num_shards: Shards over all splits; None to go by `shard_size`.
         shard_size: About how large a shard is to be, in bytes.
         seed: Of the records' order and of the splits.
@@ -58,6 +78,7 @@ class JobConfig:
         max_pixels: An image with more is rejected before it is decoded.
         max_image_bytes: A larger image file is rejected before it is read.
         captions_per_file: `one`, or `lines` if each line is a caption.
+        caption_encoding: Of captions and tables without a byte order mark.
         vocab_size: Of the `basic` tokenizer, its four special tokens included.
         min_count: A word must occur so often to enter the vocabulary.
         max_rejects: How many keys may be rejected before the job fails: a count, or
@@ -72,13 +93,24 @@ class JobConfig:
         UsageError: A value is out of range; it is named and shown.
     """
 
-    images: str
-    captions: str
     output: str
+    images: str | None = None
+    captions: str | None = None
+    table: str | None = None
+    coco: str | None = None
+    webdataset: str | None = None
+    image_column: str | None = None
+    caption_column: str | None = None
+    key_column: str | None = None
+    split_column: str | None = None
+    columns: tuple[Column, ...] = ()
+    allow_roots: tuple[str, ...] = ()
     name: str = "diptych"
     splits: Mapping[str, Fraction | float] = dataclasses.field(
         default_factory=lambda: {"train": Fraction(1)}
     )
+    split_by: str = "key"
+    dedupe: str = "none"
     num_shards: int | None = None
     shard_size: int = 128 << 20
     seed: int = 0
@@ -89,6 +121,7 @@ class JobConfig:
     max_pixels: int = 100_000_000
     max_image_bytes: int = 256 << 20
     captions_per_file: str = "one"
+    caption_encoding: str = "utf-8"
     vocab_size: int = 10_000
     min_count: int = 1
     max_rejects: str | int = "1%"
@@ -106,6 +139,10 @@ class JobConfig:
         _check_choice("resize", self.resize, RESIZE_MODES)
         _check_choice("jpeg_subsampling", self.jpeg_subsampling, ("420", "444"))
         _check_choice("captions_per_file", self.captions_per_file, CAPTIONS_PER_FILE)
+        _check_choice("split_by", self.split_by, SPLIT_BY)
+        _check_choice("dedupe", self.dedupe, DEDUPE)
+        _check_encoding(self.caption_encoding)
+        self._check_source()
         for field, at_least in (
             ("num_shards", len(self.splits)),
             ("shard_size", 1 << 10),
@@ -132,11 +169,12 @@ class JobConfig:
             value = getattr(self, field)
             if value is not None and value > at_most:
                 raise UsageError(f"{field} must be at most {at_most}, got {value}")
-        for field in ("images", "captions", "output"):
-            if "://" in getattr(self, field):
+        for field in ("images", "captions", "table", "coco", "webdataset", "output"):
+            path = getattr(self, field)
+            if path is not None and "://" in path:
                 raise UsageError(
-                    f"{field} must be a local folder: remote paths are not read yet, "
-                    f"got {getattr(self, field)}"
+                    f"{field} must be a local path: remote ones are not read yet, "
+                    f"got {path}"
                 )
         if not 1 <= self.jpeg_quality <= 100:
             raise UsageError(
@@ -145,6 +183,47 @@ class JobConfig:
         for field in ("name", "output"):
             if not getattr(self, field).strip():
                 raise UsageError(f"{field} must not be empty")
+
+    def _check_source(self) -> None:
+        """Checks that the fields name one source, and nothing that it has not."""
+        named = [
+            field
+            for field in ("captions", "table", "coco", "webdataset")
+            if getattr(self, field) is not None
+        ]
+        if len(named) > 1:
+            raise UsageError(f"{named[0]} and {named[1]} exclude each other: name one")
+        if self.images is None and named not in (["table"], ["webdataset"]):
+            raise UsageError("images must be given: the folder of images")
+        if self.images is not None and self.webdataset is not None:
+            raise UsageError("images and webdataset exclude each other: name one")
+        if self.captions is not None and self.reads_columns:
+            raise UsageError(
+                "columns need a table: folders of captions have none, use table, coco "
+                "or webdataset"
+            )
+        if self.split_column is not None and (
+            self.split_by != "key" or list(self.splits) != ["train"]
+        ):
+            raise UsageError(
+                "split_column names the splits itself: leave out splits and split_by"
+            )
+
+    @property
+    def sources(self) -> list[str]:
+        """The files and folders that are read."""
+        named = (self.images, self.captions, self.table, self.coco, self.webdataset)
+        return [path for path in named if path is not None]
+
+    @property
+    def reads_columns(self) -> bool:
+        """Whether anything but images and captions is taken from the source."""
+        return bool(self.columns or self.key_column or self.split_column)
+
+    @property
+    def reads_contents(self) -> bool:
+        """Whether planning reads the images."""
+        return self.dedupe != "none" or self.split_by == "content"
 
     @property
     def shares(self) -> dict[str, Fraction]:
@@ -185,6 +264,8 @@ class JobConfig:
             if field.name not in _OUTSIDE_FINGERPRINT
         }
         # In order: the order of splits is the order of shards in the index.
+        fields["columns"] = [list(column) for column in self.columns]
+        fields["caption_encoding"] = codecs.lookup(self.caption_encoding).name
         fields["splits"] = [[name, str(share)] for name, share in self.shares.items()]
         if self.num_shards is not None:
             del fields["shard_size"]
@@ -202,6 +283,17 @@ def _cores() -> int:
 def _check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise UsageError(f'{field} must be one of {", ".join(choices)}, got "{value}"')
+
+
+def _check_encoding(encoding: str) -> None:
+    try:
+        decoded = b"".decode(encoding)
+    except LookupError:
+        decoded = None
+    if not isinstance(decoded, str):
+        raise UsageError(
+            f'caption_encoding must be an encoding of text such as cp1252, got "{encoding}"'
+        )
 
 
 def _check_splits(splits: dict[str, Fraction]) -> None:

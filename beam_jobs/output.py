@@ -9,9 +9,8 @@ from typing import Any
 
 from beam_jobs.commits import committed_names, read_commit
 from beam_jobs.job_plan import JobPlan
-from beam_jobs.listing import digest_of_listing
 from beam_jobs.options import JobConfig
-from beam_jobs.sources import folders
+from beam_jobs.sources.digest import digest_of_sources
 from beam_jobs.workspace import Workspace
 from reader.contract import layout
 from reader.contract.errors import BuildError, DatasetError, UsageError
@@ -78,8 +77,7 @@ def _need_not_run(workspace: Workspace, config: JobConfig) -> bool:
     if manifest is None:
         return False
     _refuse_other(config, manifest.config, "holds a dataset built")
-    listing = digest_of_listing(folders.list_tasks(config), config.seed)
-    if listing != manifest.fingerprints["listing"]:
+    if digest_of_sources(config) != manifest.fingerprints["listing"]:
         raise BuildError(
             f"{config.output} holds a dataset built from other files: some were added, "
             "removed or changed in size since. Choose another --output or pass "

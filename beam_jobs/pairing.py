@@ -1,27 +1,28 @@
-"""PairFiles: packs of files of a bucket → its pairs, in order, on disk; and counts.
+"""PairFiles: packs of entries of a bucket → its pairs, in order, on disk; and counts.
 
 Every key ends as a pair or as a reject; we never guess which of two files is meant.
 """
 
-import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import apache_beam as beam
 
-from beam_jobs.elements import Bucket, Pair, Reject, SourceFile
+from beam_jobs.columns import Value
+from beam_jobs.elements import BadInput, Bucket, Entry, Pair, Reject, SourceFile
 from beam_jobs.failures import noted
-from beam_jobs.lines import dump_pair, dump_reject, path_of
-from beam_jobs.listing import digest_of_files
 from beam_jobs.options import JobConfig
-from beam_jobs.plan import order_of, split_of
-from beam_jobs.sources.folders import Listed, key_of
+from beam_jobs.packs import Pack, unpack
+from beam_jobs.pair_lists import write_lists
+from beam_jobs.plan import place_split
+from beam_jobs.sources.digest import hash_of_entry, looked_at, sum_hashes
+from beam_jobs.sources.files import SourceFiles
 from beam_jobs.workspace import Workspace
 
 
 class PairFiles(beam.PTransform):
-    """Pairs the files of each bucket: (bucket, packs) → `Bucket`."""
+    """Pairs the entries of each bucket: (bucket, packs) → `Bucket`."""
 
     def __init__(self, config: JobConfig) -> None:
         """Takes the job's configuration."""
@@ -40,88 +41,109 @@ class _PairFilesFn(beam.DoFn):
         self._config = config
         self._found = beam.metrics.Metrics.counter("pairs", "found")
 
+    def setup(self) -> None:
+        self._files = SourceFiles(self._config)
+
     def process(self, packed: tuple[int, Iterable[bytes]]) -> Iterator[Bucket]:
         with noted(Workspace(self._config.output), f"pairing-{packed[0]:03d}"):
-            yield self._pair(*packed)
+            yield self._pair(packed[0], unpack(packed[1]))
 
-    def _pair(self, number: int, packs: Iterable[bytes]) -> Bucket:
-        files, ignored, loops = _unpack(packs)
-        pairs, rejects = pair_files(files)
-        seed, splits = self._config.seed, self._config.shares
-        pairs.sort(key=lambda pair: (order_of(pair.key, seed), pair.key))
-        rejects.sort(key=lambda reject: reject.key)
-        workspace = Workspace(self._config.output)
-        pairs_data = "".join(map(dump_pair, pairs)).encode()
-        rejects_data = "".join(map(dump_reject, rejects)).encode()
-        workspace.publish(workspace.pairs(number), pairs_data, durable=False)
-        workspace.publish(workspace.rejects(number), rejects_data, durable=False)
-        self._found.inc(len(pairs) + len(rejects))
+    def _pair(self, number: int, pack: Pack) -> Bucket:
+        entries = [looked_at(entry, self._files) for entry in pack.entries]
+        pairs, rejects = pair_entries(entries, self._config)
+        found = len(pairs) + len(rejects)
+        self._found.inc(found)
+        lists = write_lists(self._config, number, pairs, rejects)
         return Bucket(
             number=number,
-            found=len({key_of(listed.path) for listed in files}),
-            pairs=dict(Counter(split_of(pair.key, seed, splits) for pair in pairs)),
-            rejects=dict(Counter(reject.reason for reject in rejects)),
-            ignored=dict(ignored),
-            loops=tuple(sorted(loops)),
-            listing=digest_of_files(files),
-            digest=hashlib.sha256(pairs_data).hexdigest(),
+            found=found,
+            ignored=dict(pack.ignored),
+            loops=tuple(sorted(pack.loops)),
+            listing=sum_hashes(map(hash_of_entry, entries)),
+            **lists._asdict(),
         )
 
 
-def _unpack(
-    packs: Iterable[bytes],
-) -> tuple[list[Listed], Counter[str], list[bytes]]:
-    files: list[Listed] = []
-    ignored: Counter[str] = Counter()
-    loops: list[bytes] = []
-    for pack in packs:
-        content = json.loads(pack)
-        files.extend(
-            Listed(kind, path_of(path), size, mtime_ns)
-            for kind, path, size, mtime_ns in content.get("files", ())
-        )
-        ignored.update(content.get("ignored", {}))
-        loops.extend(map(path_of, content.get("loops", ())))
-    return sorted(files), ignored, loops
-
-
-def pair_files(files: Iterable[Listed]) -> tuple[list[Pair], list[Reject]]:
-    """Returns the pairs, and a reject for each key that makes none.
-
-    Args:
-        files: Images, captions, and what is named like one but is no file; sorted.
-    """
-    by_key: dict[bytes, dict[str, list[SourceFile]]] = {}
-    for kind, path, size, mtime_ns in files:
-        source = SourceFile(path, size, mtime_ns)
-        by_key.setdefault(key_of(source.path), {}).setdefault(kind, []).append(source)
+def pair_entries(
+    entries: Iterable[Entry], config: JobConfig
+) -> tuple[list[Pair], list[Reject]]:
+    """Returns the pairs, and a reject for each key that makes none."""
+    by_key: dict[bytes, list[Entry]] = {}
+    for entry in entries:
+        by_key.setdefault(entry.key, []).append(entry)
     pairs: list[Pair] = []
     rejects: list[Reject] = []
-    for key, kinds in by_key.items():
-        made = _pair_one(key, kinds)
-        if isinstance(made, Pair):
-            pairs.append(made)
-        else:
-            rejects.append(made)
+    for key, of_key in by_key.items():
+        of_key.sort(key=lambda entry: (entry.origin, entry.rank))
+        try:
+            pairs.append(_pair_one(key, of_key, config))
+        except BadInput as error:
+            stage = "list" if any(entry.flaw for entry in of_key) else "pair"
+            sources = _sources_of(of_key)
+            rejects.append(Reject(key, sources, stage, error.reason, error.detail))
     return pairs, rejects
 
 
-def _pair_one(key: bytes, kinds: dict[str, list[SourceFile]]) -> Pair | Reject:
-    images, captions = kinds.get("image", []), kinds.get("caption", [])
-    if missing := kinds.get("not_a_file"):
-        detail = "a link to nowhere, or not a regular file"
-        return _reject(key, "not_a_file", missing, detail)
-    if not captions:
-        return _reject(key, "unpaired_image", images, "no caption of that name")
+def _sources_of(entries: Iterable[Entry]) -> tuple[bytes, ...]:
+    paths = (
+        path
+        for entry in entries
+        for path in (entry.image.path if entry.image else None, entry.origin)
+        if path is not None
+    )
+    return tuple(dict.fromkeys(paths))
+
+
+def _pair_one(key: bytes, entries: Sequence[Entry], config: JobConfig) -> Pair:
+    """Returns the pair that the entries of a key make.
+
+    Raises:
+        BadInput: They make none.
+    """
+    for entry in entries:
+        if entry.flaw is not None:
+            raise BadInput(*entry.flaw)
+    images = {e.image.place: e.image for e in entries if e.image is not None}
+    captions = [entry.caption for entry in entries if entry.caption is not None]
+    texts = [entry for entry in entries if entry.texts]
+    if not captions and not texts:
+        raise BadInput("unpaired_image", "no caption of that name")
     if not images:
-        return _reject(key, "unpaired_caption", captions, "no image of that name")
+        raise BadInput("unpaired_caption", "no image of that name")
     if len(images) > 1 or len(captions) > 1:
-        detail = f"{len(images)} images and {len(captions)} captions have this key"
-        return _reject(key, "ambiguous_key", images + captions, detail)
-    return Pair(key, images[0], captions[0])
+        raise BadInput(
+            "ambiguous_key",
+            f"{len(images)} images and {max(len(captions), len(texts))} captions have "
+            "this key",
+        )
+    image = next(iter(images.values()))
+    split = _agreed("splits", {entry.split for entry in entries} - {None})
+    return Pair(
+        key=key,
+        split=place_split(key, config) if split is None else str(split),
+        image=image,
+        caption=captions[0] if captions else SourceFile(texts[0].origin),
+        texts=None if captions else tuple(t for e in texts for t in e.texts or ()),
+        values=_values(entries),
+    )
 
 
-def _reject(
-    key: bytes, reason: str, files: Iterable[SourceFile], detail: str
-) -> Reject:
-    return Reject(key, tuple(file.path for file in files), "pair", reason, detail)
+def _values(entries: Sequence[Entry]) -> tuple[Value, ...]:
+    said = {json.dumps(e.values): e.values for e in entries if e.values is not None}
+    agreed = _agreed("values of columns", said)
+    return said[agreed] or () if agreed is not None else ()
+
+
+def _agreed(what: str, said: Iterable[str | None]) -> str | None:
+    """Returns the one thing that all rows of a key say, or None if none says any.
+
+    Raises:
+        BadInput: `conflicting_rows`.
+    """
+    different = sorted(str(one) for one in said)
+    if len(different) > 1:
+        shown = " and ".join(one[:60] for one in different[:2])
+        raise BadInput(
+            "conflicting_rows", f"rows of this key differ in {what}: {shown}"
+        )
+    return different[0] if different else None

@@ -1,6 +1,6 @@
 """START HERE: the job, as two linear pipelines and what holds them together.
 
-    plan    list → pair → count the vocabulary → close the plan
+    plan    list → pair → compare contents → count the vocabulary → close the plan
     write   shards → write each → finalise
 
 Between the two lies `_build/plan/`; after them, the dataset. Both may run again after
@@ -17,11 +17,12 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs.commits import committed_names
+from beam_jobs.contents import CompareContents
 from beam_jobs.elements import ListTask
 from beam_jobs.engines import engine_options, run_pipeline
 from beam_jobs.failures import read_notes
 from beam_jobs.job_plan import JobPlan, parse_plan
-from beam_jobs.listing import ListFiles
+from beam_jobs.listing import ListSources
 from beam_jobs.manifest import Finalise
 from beam_jobs.options import JobConfig
 from beam_jobs.outcome import Outcome, parse_outcome, turned_down
@@ -36,7 +37,7 @@ from beam_jobs.pairing import PairFiles
 from beam_jobs.planning import ClosePlan
 from beam_jobs.progress import ProgressBar
 from beam_jobs.shards import WriteShards
-from beam_jobs.sources import folders
+from beam_jobs.sources.catalogue import list_tasks
 from beam_jobs.storage import read_file
 from beam_jobs.vocabulary import CountTokens
 from beam_jobs.workspace import Workspace
@@ -49,10 +50,12 @@ def plan(
     """Wires the planning pipeline; it leaves the plan in `_build/plan/`."""
     return (
         root
-        | "Name folders" >> beam.Create(tasks)
-        | "List files" >> ListFiles(config)
+        | "Name parts" >> beam.Create(tasks)
+        | "Spread" >> beam.Reshuffle()
+        | "List sources" >> ListSources(config)
         | "Group by bucket" >> beam.GroupByKey()
         | "Pair files" >> PairFiles(config)
+        | "Compare contents" >> CompareContents(config)
         | "Count tokens" >> CountTokens(config)
         | "Close plan" >> ClosePlan(config)
     )
@@ -103,15 +106,15 @@ def run(
         BuildError: The output holds something else, or a file could not be read or
             written. What is done is kept.
     """
-    folders.check_roots(config)
+    tasks = list_tasks(config)
     options = options or engine_options(config, [])
     if config.plan_only:
-        return _plan_only(config, options)
+        return _plan_only(config, options, tasks)
     workspace = Workspace(config.output)
     with prepared_output(workspace, config) as complete:
         if complete:
             return None
-        job_plan = _run_plan(workspace, config, options, folders.list_tasks(config))
+        job_plan = _run_plan(workspace, config, options, tasks)
         outcome = turned_down(config, job_plan)
         if outcome is None:
             if config.overwrite:
@@ -123,9 +126,10 @@ def run(
         return BuildResult(job_plan, outcome)
 
 
-def _plan_only(config: JobConfig, options: PipelineOptions) -> BuildResult:
+def _plan_only(
+    config: JobConfig, options: PipelineOptions, tasks: list[ListTask]
+) -> BuildResult:
     """Plans in a folder of its own: the output stays as it is."""
-    tasks = folders.list_tasks(config)
     with tempfile.TemporaryDirectory(prefix="diptych-") as folder:
         elsewhere = dataclasses.replace(config, output=folder)
         job_plan = _run_plan(Workspace(folder), elsewhere, options, tasks)
@@ -147,7 +151,7 @@ def _run_plan(
             remove_workspace(workspace)
         others = ", ".join(f"{n} {kind}" for kind, n in job_plan.ignored.items())
         raise BuildError(
-            f"no images and no captions in {config.images} and {config.captions}"
+            f"no images and no captions in {' and '.join(config.sources)}"
             + (f" (only {others})" if others else "")
         )
     return job_plan

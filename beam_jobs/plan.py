@@ -6,9 +6,12 @@ split comes from a second, independent hash. The plan itself is kept by bucket, 
 of the order hash too, so that no stage ever holds all keys.
 """
 
+import posixpath
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from hashlib import blake2b
+
+from beam_jobs.options import JobConfig
 
 # Pairs are planned in this many ranges of the order hash: at 10^6 pairs one holds
 # 4,000, a file of half a megabyte; at 10^8, 60 MB.
@@ -23,7 +26,10 @@ def order_of(key: bytes, seed: int) -> int:
 
 
 def split_of(key: bytes, seed: int, splits: Mapping[str, Fraction]) -> str:
-    """Returns the split of a key, given each split's share (they sum to 1)."""
+    """Returns the split of a key (or of what stands for it), given splits' shares.
+
+    The shares sum to 1.
+    """
     place = Fraction(_hash(b"split", key, seed), _HASH_RANGE)
     upper = Fraction(0)
     for name, share in splits.items():
@@ -31,6 +37,23 @@ def split_of(key: bytes, seed: int, splits: Mapping[str, Fraction]) -> str:
         if place < upper:
             return name
     raise ValueError(f"shares of splits must sum to 1, got {upper}")
+
+
+def place_split(key: bytes, config: JobConfig, sha256: str = "") -> str:
+    """Returns the split of a key, by what the configuration splits by.
+
+    Args:
+        key: The key.
+        config: The splits and what decides: the key, its folder, or the image's
+            content.
+        sha256: Hex digest of the content; without it, the key stands in.
+    """
+    by = key
+    if config.split_by == "folder":
+        by = posixpath.dirname(key)
+    elif config.split_by == "content" and sha256:
+        by = sha256.encode()
+    return split_of(by, config.seed, config.shares)
 
 
 def _hash(use: bytes, key: bytes, seed: int) -> int:

@@ -1,5 +1,6 @@
 """ClosePlan: a draft → the vocabulary, the number of shards, and `plan.json`."""
 
+import hashlib
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -10,14 +11,16 @@ from beam_jobs.elements import Bucket, Pair, Reject
 from beam_jobs.examples import Budget, make_example
 from beam_jobs.failures import noted
 from beam_jobs.job_plan import JobPlan, PlannedSplit, dump_plan
-from beam_jobs.listing import join_digests
 from beam_jobs.options import JobConfig
 from beam_jobs.pair_lists import read_pairs
 from beam_jobs.plan import shards_by_size, share_out
-from beam_jobs.sources.files import FolderFiles
+from beam_jobs.sources.digest import sum_hashes
+from beam_jobs.sources.files import SourceFiles
 from beam_jobs.versions import shaping_versions
-from beam_jobs.vocabulary import Draft
+from beam_jobs.vocabulary import Draft, training_split
 from beam_jobs.workspace import Workspace
+from reader.contract.errors import BuildError
+from reader.contract.manifest import dump_json
 from reader.contract.record import FRAMING_BYTES
 from reader.contract.tokenizer import (
     UNKNOWN_ID,
@@ -32,6 +35,9 @@ from reader.contract.tokenizer import (
 SAMPLE_RECORDS = 32
 # Pairs that are tried for it: there may be many rejects among them.
 MAX_SAMPLED_PAIRS = 32 * SAMPLE_RECORDS
+
+# A column with more names for splits than these holds something else.
+_MOST_NAMED_SPLITS = 100
 
 
 class ClosePlan(beam.PTransform):
@@ -57,8 +63,9 @@ class _ClosePlanFn(beam.DoFn):
             yield self._close(workspace, draft).fingerprint
 
     def _close(self, workspace: Workspace, draft: Draft) -> JobPlan:
+        counts = draft.counts
         vocabulary = make_vocabulary(
-            draft.counts,
+            counts.get(training_split(sorted(counts)), {}) if counts else {},
             vocab_size=self._config.vocab_size,
             min_count=self._config.min_count,
         )
@@ -75,10 +82,15 @@ def make_plan(
     buckets = sorted(buckets)
     pairs = {
         name: sum(bucket.pairs.get(name, 0) for bucket in buckets)
-        for name in config.splits
+        for name in _split_names(buckets, config)
     }
     record_bytes = _mean_record_bytes(buckets, vocabulary, config)
     if config.num_shards is not None:
+        if config.num_shards < len(pairs):
+            raise BuildError(
+                f"num_shards must be at least {len(pairs)} (one for each split), got "
+                f"{config.num_shards}"
+            )
         num_shards = share_out(config.num_shards, list(pairs.values()))
     else:
         num_shards = [
@@ -100,21 +112,32 @@ def make_plan(
         ),
         record_bytes=record_bytes,
         tokenizer=basic_spec(vocabulary),
-        listing=join_digests(bucket.listing for bucket in buckets if bucket.found),
-        sources=join_digests(
-            itertools.chain(
-                (bucket.digest for bucket in buckets if bucket.pairs),
-                [config.fingerprint, str(shaping_versions())],
-            )
+        listing=sum_hashes(int(bucket.listing, 16) for bucket in buckets),
+        sources=_digest_of(
+            [bucket.digest for bucket in buckets if bucket.pairs],
+            [config.fingerprint, str(shaping_versions())],
         ),
     )
+
+
+def _split_names(buckets: list[Bucket], config: JobConfig) -> list[str]:
+    """Returns the splits: those asked for, or those that the column names."""
+    if config.split_column is None:
+        return list(config.splits)
+    names = sorted({name for bucket in buckets for name in bucket.pairs})
+    if len(names) > _MOST_NAMED_SPLITS:
+        raise BuildError(
+            f"column {config.split_column} names {len(names)} splits ({names[0]}, "
+            f"{names[1]}, …): more than {_MOST_NAMED_SPLITS} are hardly meant"
+        )
+    return names
 
 
 def _mean_record_bytes(
     buckets: list[Bucket], vocabulary: list[str], config: JobConfig
 ) -> int:
     """Makes the first records in order, and returns their mean size with framing."""
-    files, budget = FolderFiles(config), Budget()
+    files, budget = SourceFiles(config), Budget()
     tokenizer = BasicTokenizer(vocabulary)
     sizes = []
     for pair in itertools.islice(_pairs(buckets, config), MAX_SAMPLED_PAIRS):
@@ -124,6 +147,10 @@ def _mean_record_bytes(
         if len(sizes) == SAMPLE_RECORDS:
             break
     return sum(sizes) // len(sizes) if sizes else 0
+
+
+def _digest_of(*parts: list[str]) -> str:
+    return hashlib.sha256(dump_json(parts)).hexdigest()
 
 
 def _pairs(buckets: list[Bucket], config: JobConfig) -> Iterator[Pair]:

@@ -7,33 +7,36 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from beam_jobs.columns import Column
 from beam_jobs.examples import Example
 from reader.contract.schema import display_path
 
-SCHEMA = pa.schema(
-    [
-        ("key", pa.string()),
-        ("offset", pa.int64()),
-        ("length", pa.int64()),
-        ("source", pa.string()),
-        ("caption_source", pa.string()),
-        ("original_width", pa.int32()),
-        ("original_height", pa.int32()),
-        ("original_format", pa.string()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("actions", pa.list_(pa.string())),
-        ("captions", pa.list_(pa.string())),
-        ("num_tokens", pa.list_(pa.int32())),
-        ("sha256", pa.string()),
-    ]
-)
+_FIELDS = [
+    ("key", pa.string()),
+    ("offset", pa.int64()),
+    ("length", pa.int64()),
+    ("source", pa.string()),
+    ("caption_source", pa.string()),
+    ("original_width", pa.int32()),
+    ("original_height", pa.int32()),
+    ("original_format", pa.string()),
+    ("width", pa.int32()),
+    ("height", pa.int32()),
+    ("actions", pa.list_(pa.string())),
+    ("captions", pa.list_(pa.string())),
+    ("num_tokens", pa.list_(pa.int32())),
+    ("sha256", pa.string()),
+]
+_TYPES = {"int64": pa.int64(), "float32": pa.float32(), "bytes": pa.string()}
 
 
-def sample_row(example: Example, offset: int, length: int) -> dict[str, Any]:
+def sample_row(
+    example: Example, offset: int, length: int, columns: Sequence[Column]
+) -> dict[str, Any]:
     """Returns the row of a record that lies at `offset` and takes `length` bytes."""
     image = example.image
-    return {
+    values = zip(columns, example.pair.values, strict=True)
+    return {column.feature.key: value for column, value in values} | {
         "key": display_path(example.pair.key),
         "offset": offset,
         "length": length,
@@ -45,15 +48,21 @@ def sample_row(example: Example, offset: int, length: int) -> dict[str, Any]:
         "width": image.width,
         "height": image.height,
         "actions": image.actions,
-        "captions": example.captions,
+        "captions": example.captions.texts,
         "num_tokens": example.num_tokens,
         "sha256": image.sha256,
     }
 
 
-def dump_samples(rows: Sequence[dict[str, Any]]) -> bytes:
+def dump_samples(rows: Sequence[dict[str, Any]], columns: Sequence[Column]) -> bytes:
     """Returns rows as a Parquet file."""
-    table = pa.Table.from_pylist(list(rows), schema=SCHEMA)
+    extras = [(column.feature.key, _type_of(column)) for column in columns]
+    table = pa.Table.from_pylist(list(rows), schema=pa.schema([*_FIELDS, *extras]))
     file = io.BytesIO()
     pq.write_table(table, file, compression="zstd")
     return file.getvalue()
+
+
+def _type_of(column: Column) -> pa.DataType:
+    single = _TYPES[column.feature.dtype]
+    return single if column.length is None else pa.list_(single, column.length)

@@ -1,9 +1,11 @@
 """The files of one shard: its records, its index, its samples."""
 
 import hashlib
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from beam_jobs.columns import Column
 from beam_jobs.commits import Commit
 from beam_jobs.elements import Reject, ShardPlan
 from beam_jobs.examples import Example
@@ -16,7 +18,10 @@ from reader.contract.record import crc32c_hex
 
 
 def publish_shard(
-    workspace: Workspace, shard: ShardPlan, made: Iterable[Example | Reject]
+    workspace: Workspace,
+    shard: ShardPlan,
+    made: Iterable[Example | Reject],
+    columns: Sequence[Column],
 ) -> Commit:
     """Writes and publishes the files of a shard; returns what to commit."""
     rows: list[dict[str, Any]] = []
@@ -30,7 +35,9 @@ def publish_shard(
                 rejects.append(one)
                 continue
             writer.write(one.record)
-            rows.append(sample_row(one, writer.offsets[-1], writer.lengths[-1]))
+            rows.append(
+                sample_row(one, writer.offsets[-1], writer.lengths[-1], columns)
+            )
             statistics = statistics.merge(
                 statistics_of(
                     width=one.image.width,
@@ -38,12 +45,13 @@ def publish_shard(
                     num_image_bytes=one.num_image_bytes,
                     num_tokens=one.num_tokens,
                     num_unknown=one.num_unknown,
+                    num_dropped=one.captions.dropped,
                 )
             )
             inputs = (inputs + _input_hash(one)) % 2**256
     files = {
         shard.name.index_file: writer.text_index(),
-        shard.name.samples_file: dump_samples(rows),
+        shard.name.samples_file: dump_samples(rows, columns),
     }
     for name, data in files.items():
         workspace.publish(workspace.published(name), data)
@@ -70,5 +78,7 @@ def _input_hash(example: Example) -> int:
     neither order nor shards (AdHash: Bellare and Micciancio, EUROCRYPT 1997).
     """
     digest = hashlib.sha256(b"%d:" % len(example.pair.key) + example.pair.key)
-    digest.update(bytes.fromhex(example.image.sha256 + example.caption_sha256))
+    digest.update(bytes.fromhex(example.image.sha256 + example.captions.sha256))
+    if example.pair.values:
+        digest.update(json.dumps(example.pair.values).encode())
     return int.from_bytes(digest.digest(), "big")

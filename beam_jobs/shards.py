@@ -21,7 +21,7 @@ from beam_jobs.pair_lists import pairs_of_shard
 from beam_jobs.pool import map_in_order
 from beam_jobs.progress import ShardProgress
 from beam_jobs.shard_files import publish_shard
-from beam_jobs.sources.files import FolderFiles
+from beam_jobs.sources.files import SourceFiles
 from beam_jobs.workspace import Workspace
 from reader.contract.manifest import TokenizerSpec
 from reader.contract.tokenizer import load_tokenizer
@@ -57,7 +57,7 @@ class _WriteShardFn(beam.DoFn):
 
     def setup(self) -> None:
         self._workspace = Workspace(self._config.output)
-        self._files = FolderFiles(self._config)
+        self._files = SourceFiles(self._config)
         self._budget = Budget()
         self._threads = ThreadPoolExecutor(self._config.num_threads)
         vocabulary = self._workspace.read_if_exists(self._workspace.vocabulary)
@@ -82,7 +82,9 @@ class _WriteShardFn(beam.DoFn):
         progress = ShardProgress(self._workspace, shard.label)
         with contextlib.closing(made), progress:
             counted = map(self._count, progress.watch(made))
-            commit = publish_shard(self._workspace, shard, counted)
+            commit = publish_shard(
+                self._workspace, shard, counted, self._config.columns
+            )
             write_commit(self._workspace, shard.label, commit)
         return commit
 

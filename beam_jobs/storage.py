@@ -16,6 +16,7 @@ _RETRY_AFTER_SECONDS = (0.1, 0.5)
 def read_file(
     path: str | bytes,
     *,
+    offset: int = 0,
     at_most: int = -1,
     check: Callable[[os.stat_result], None] | None = None,
 ) -> bytes:
@@ -23,6 +24,7 @@ def read_file(
 
     Args:
         path: Of the file.
+        offset: Where to begin, in bytes.
         at_most: Reads no more bytes than these.
         check: Is shown the open file's status first, and may raise.
 
@@ -35,6 +37,7 @@ def read_file(
         with open(path, "rb") as file:
             if check is not None:
                 check(os.fstat(file.fileno()))
+            file.seek(offset)
             return file.read(at_most)
 
     return _patiently(read)

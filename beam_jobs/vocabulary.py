@@ -6,22 +6,25 @@ from typing import NamedTuple
 
 import apache_beam as beam
 
-from beam_jobs.captions import read_captions
 from beam_jobs.elements import BadInput, Bucket
 from beam_jobs.failures import noted
 from beam_jobs.options import JobConfig
 from beam_jobs.pair_lists import read_pairs
-from beam_jobs.plan import split_of
-from beam_jobs.sources.files import FolderFiles
+from beam_jobs.sources.files import SourceFiles
 from beam_jobs.workspace import Workspace
 from reader.contract.tokenizer import split_words
 
 
 class Draft(NamedTuple):
-    """What is known once every bucket is paired and counted."""
+    """What is known once every bucket is paired and counted.
+
+    Attributes:
+        buckets: In order.
+        counts: `{split: {word: count}}` of splits that may be learnt from.
+    """
 
     buckets: tuple[Bucket, ...]
-    counts: dict[str, int]
+    counts: dict[str, dict[str, int]]
 
 
 class CountTokens(beam.PTransform):
@@ -44,52 +47,60 @@ class CountTokens(beam.PTransform):
 class _CountTokensFn(beam.DoFn):
     def __init__(self, config: JobConfig) -> None:
         self._config = config
-        # The split to learn from is the first: `train`, unless they are named else.
-        self._training = (
-            "train" if "train" in config.splits else next(iter(config.shares))
+        # Where a column names the splits, which there are is known at the end alone.
+        self._learnt_from = (
+            None if config.split_column else training_split(config.splits)
         )
+
+    def setup(self) -> None:
+        self._files = SourceFiles(self._config)
 
     def process(self, bucket: Bucket) -> Iterator[Draft]:
         with noted(Workspace(self._config.output), f"counting-{bucket.number:03d}"):
-            yield Draft((bucket,), dict(self._count(bucket)))
+            yield Draft((bucket,), self._count(bucket))
 
-    def _count(self, bucket: Bucket) -> Counter[str]:
-        config, files = self._config, FolderFiles(self._config)
-        shares = config.shares
-        counts: Counter[str] = Counter()
-        for pair in read_pairs(Workspace(config.output), bucket.number):
-            if split_of(pair.key, config.seed, shares) != self._training:
+    def _count(self, bucket: Bucket) -> dict[str, dict[str, int]]:
+        counts: dict[str, Counter[str]] = {}
+        for pair in read_pairs(Workspace(self._config.output), bucket.number):
+            if self._learnt_from not in (None, pair.split):
                 continue
             try:
-                data = files.caption(pair)
-                captions = read_captions(data, per_file=config.captions_per_file)
+                captions = self._files.captions(pair)
             except BadInput:
                 continue  # Rejected when its shard is written, by the same rule.
-            for caption in captions:
-                counts.update(split_words(caption))
-        return counts
+            of_split = counts.setdefault(pair.split, Counter())
+            for caption in captions.texts:
+                of_split.update(split_words(caption))
+        return {split: dict(words) for split, words in counts.items()}
 
 
-_Merged = tuple[list[Bucket], Counter[str]]
+def training_split(splits: Iterable[str]) -> str:
+    """Returns the split to learn from: `train`, or the first if there is none."""
+    splits = list(splits)
+    return "train" if "train" in splits else splits[0]
+
+
+_Merged = tuple[list[Bucket], dict[str, Counter[str]]]
 
 
 class _MergeDrafts(beam.CombineFn):
     """Adds counts in place: a vocabulary of millions is not copied for each bucket."""
 
     def create_accumulator(self) -> _Merged:
-        return [], Counter()
+        return [], {}
 
     def add_input(self, merged: _Merged, draft: Draft) -> _Merged:
         merged[0].extend(draft.buckets)
-        merged[1].update(draft.counts)
+        for split, counts in draft.counts.items():
+            merged[1].setdefault(split, Counter()).update(counts)
         return merged
 
     def merge_accumulators(self, accumulators: Iterable[_Merged]) -> _Merged:
-        buckets, counts = self.create_accumulator()
-        for more_buckets, more_counts in accumulators:
-            buckets.extend(more_buckets)
-            counts.update(more_counts)
-        return buckets, counts
+        merged = self.create_accumulator()
+        for buckets, counts in accumulators:
+            merged = self.add_input(merged, Draft(tuple(buckets), dict(counts)))
+        return merged
 
     def extract_output(self, merged: _Merged) -> Draft:
-        return Draft(tuple(sorted(merged[0])), dict(merged[1]))
+        counts = {split: dict(words) for split, words in merged[1].items()}
+        return Draft(tuple(sorted(merged[0])), counts)

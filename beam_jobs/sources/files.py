@@ -1,37 +1,95 @@
-"""Reading the files of a pair, wherever its source has them."""
+"""The files of a pair: looked at, and read, wherever the source has them."""
 
 import errno
 import os
+import stat
+import unicodedata
+from collections.abc import Iterator
 
-from beam_jobs.captions import MAX_CAPTION_BYTES
-from beam_jobs.elements import Pair, SourceFile
+from beam_jobs.captions import (
+    MAX_CAPTION_BYTES,
+    Captions,
+    clean_captions,
+    read_captions,
+)
+from beam_jobs.elements import UNSEEN, BadInput, Pair, SourceFile
 from beam_jobs.options import JobConfig
+from beam_jobs.sources.folders import LEADS_NOWHERE
+from beam_jobs.sources.roots import roots_of
 from beam_jobs.storage import read_file
 
 
-class FolderFiles:
-    """Reads files of source `folders`, and notices when one has changed."""
+class SourceFiles:
+    """Looks at and reads the files of a source; notices when one has changed."""
 
     def __init__(self, config: JobConfig) -> None:
-        """Takes the roots from the job's configuration."""
-        self._images = os.fsencode(config.images)
-        self._captions = os.fsencode(config.captions)
+        """Takes the source from the job's configuration."""
+        self._config = config
+        self._roots = roots_of(config)
+
+    def look(self, file: SourceFile) -> SourceFile:
+        """Returns a file with its size and time, if only its name is known.
+
+        A name that is there in another Unicode form only is taken for that one.
+
+        Raises:
+            BadInput: `missing_image` or `not_a_file`.
+        """
+        if file.size != UNSEEN:
+            return file
+        for path in _forms(file.path):
+            try:
+                status = os.stat(os.path.join(self._roots[file.root], path))
+            except OSError as error:
+                if error.errno not in LEADS_NOWHERE:
+                    raise
+                continue
+            if not stat.S_ISREG(status.st_mode):
+                raise BadInput("not_a_file", "not a regular file")
+            return file._replace(
+                path=path, size=status.st_size, mtime_ns=status.st_mtime_ns
+            )
+        raise BadInput("missing_image", "no such file")
 
     def image(self, pair: Pair) -> bytes:
-        """Returns the bytes of the image's file."""
-        return _read(self._images, pair.image)
+        """Returns the bytes of the image."""
+        return self._read(pair.image, at_most=pair.image.size)
 
-    def caption(self, pair: Pair) -> bytes:
-        """Returns the bytes of the caption's file; one too many if it is too large."""
-        return _read(self._captions, pair.caption, at_most=MAX_CAPTION_BYTES + 1)
+    def captions(self, pair: Pair) -> Captions:
+        """Returns the captions, cleaned.
+
+        Raises:
+            BadInput: None of them is of use.
+        """
+        if pair.texts is not None:
+            return clean_captions(pair.texts)
+        # One byte too many, if the file is too large.
+        data = self._read(pair.caption, at_most=MAX_CAPTION_BYTES + 1)
+        return read_captions(
+            data,
+            per_file=self._config.captions_per_file,
+            encoding=self._config.caption_encoding,
+        )
+
+    def _read(self, file: SourceFile, at_most: int) -> bytes:
+        path = os.path.join(self._roots[file.root], file.archive or file.path)
+
+        def check(status: os.stat_result) -> None:
+            # What was planned no longer holds: vocabulary, fingerprints, sizes.
+            same_size = bool(file.archive) or status.st_size == file.size
+            if not same_size or status.st_mtime_ns != file.mtime_ns:
+                raise OSError(errno.ESTALE, "Changed while the job was running", path)
+
+        return read_file(path, offset=file.offset, at_most=at_most, check=check)
 
 
-def _read(root: bytes, file: SourceFile, at_most: int = -1) -> bytes:
-    path = os.path.join(root, file.path)
-
-    def check(status: os.stat_result) -> None:
-        # What was planned no longer holds: vocabulary, fingerprints, sizes.
-        if (status.st_size, status.st_mtime_ns) != (file.size, file.mtime_ns):
-            raise OSError(errno.ESTALE, "Changed while the job was running", path)
-
-    return read_file(path, at_most=at_most, check=check)
+def _forms(path: bytes) -> Iterator[bytes]:
+    yield path
+    if not path.isascii():
+        try:
+            text = path.decode()
+        except UnicodeDecodeError:
+            return
+        yield from (
+            unicodedata.normalize(form, text).encode() for form in ("NFC", "NFD")
+        )

@@ -7,13 +7,12 @@ together if their paths below their roots are equal but for the last suffix.
 import errno
 import os
 import stat
-import unicodedata
 from collections.abc import Iterator
-from typing import NamedTuple
 
-from beam_jobs.elements import ListTask
+from beam_jobs.elements import Aside, Entry, ListTask, SourceFile
 from beam_jobs.options import JobConfig
-from reader.contract.errors import UsageError
+from beam_jobs.sources.keys import key_of
+from beam_jobs.sources.roots import check_folder
 
 _IMAGES = "jpg jpeg png webp gif bmp tif tiff avif"
 _CAPTIONS = "txt caption"
@@ -23,72 +22,55 @@ SUFFIXES = {
     for suffix in suffixes.split()
 }
 
-_BOTH = ("image", "caption")
+# `SourceFile.root` of each kind of file: see `beam_jobs.sources.roots`.
+_ROOTS = {"image": 0, "caption": 1}
 
 # A link to what is not there, to itself, to below a file, to a name that cannot be.
-_LEADS_NOWHERE = (errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG)
+LEADS_NOWHERE = (errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 
-class Listed(NamedTuple):
-    """One entry of a source folder.
-
-    Attributes:
-        kind: `image`, `caption`, `not_a_file`, `ignored` or `loop`.
-        path: Below the root.
-        size: In bytes.
-        mtime_ns: Time of its last change.
-    """
-
-    kind: str
-    path: bytes
-    size: int = 0
-    mtime_ns: int = 0
-
-
-def check_roots(config: JobConfig) -> None:
+def check(config: JobConfig) -> None:
     """Checks that the folders are there, before any work.
 
     Raises:
         UsageError: One is missing, no folder, not to be read, or is the output.
     """
-    for flag, root in (("images", config.images), ("captions", config.captions)):
-        if not os.path.exists(root):
-            raise UsageError(f"--{flag}={root}: no such folder")
-        if not os.path.isdir(root):
-            raise UsageError(f"--{flag}={root}: not a folder")
-        if not os.access(root, os.R_OK | os.X_OK, effective_ids=True):
-            raise UsageError(f"--{flag}={root}: no permission to read this folder")
-        if os.path.realpath(root) == os.path.realpath(config.output):
-            raise UsageError(
-                f"--output={config.output} is the folder of {flag} itself: choose "
-                "another, such as a new folder in it"
-            )
+    check_folder("images", str(config.images), config.output)
+    check_folder("captions", str(config.captions), config.output)
 
 
 def list_tasks(config: JobConfig) -> list[ListTask]:
     """Returns the listing as tasks that can run side by side: a folder each."""
-    images, captions = os.fsencode(config.images), os.fsencode(config.captions)
+    images, captions = (
+        os.fsencode(str(config.images)),
+        os.fsencode(str(config.captions)),
+    )
     if os.path.realpath(images) == os.path.realpath(captions):
-        return _tasks_below(images, _BOTH, config)
+        return tasks_below(images, ("image", "caption"), config)
     return [
-        *_tasks_below(images, ("image",), config),
-        *_tasks_below(captions, ("caption",), config),
+        *tasks_below(images, ("image",), config),
+        *tasks_below(captions, ("caption",), config),
     ]
 
 
-def _tasks_below(
-    root: bytes, kinds: tuple[str, ...], config: JobConfig
+def tasks_below(
+    root: bytes,
+    suffixes: tuple[str, ...],
+    config: JobConfig,
+    passed_over: tuple[bytes, ...] = (),
 ) -> list[ListTask]:
-    skip = os.fsencode(os.path.realpath(config.output))
+    """Returns a task for each folder in a root, and one for the files in the root."""
+    passed_over += (os.fsencode(os.path.realpath(config.output)),)
     with os.scandir(root) as entries:
         folders = sorted(entry.name for entry in entries if _is_folder(entry))
+    whole = ListTask("folder", root, b"", False, suffixes, passed_over)
     return [
-        ListTask(root, b"", False, kinds, skip),
-        *(ListTask(root, folder, True, kinds, skip) for folder in folders),
+        whole,
+        *(whole._replace(path=folder, recursive=True) for folder in folders),
     ]
 
 
-def list_files(task: ListTask) -> Iterator[Listed]:
+def list_entries(task: ListTask, config: JobConfig) -> Iterator[Entry | Aside]:
     """Lists one part of a source folder.
 
     Hidden files and folders (their names begin with a dot) are ignored, and counted so.
@@ -105,69 +87,68 @@ def _ancestry(root: bytes, path: bytes) -> tuple[bytes, ...]:
 
 def _walk(
     task: ListTask, path: bytes, ancestors: tuple[bytes, ...]
-) -> Iterator[Listed]:
+) -> Iterator[Entry | Aside]:
     folder = os.path.realpath(os.path.join(task.root, path))
-    if folder == task.skip:
+    if folder in task.passed_over:
         return
     if path and os.path.basename(path).startswith(b"."):
-        yield Listed("ignored", path)
+        yield Aside("ignored", b"hidden")
         return
     if folder in ancestors:
-        yield Listed("loop", path)
+        yield Aside("loop", path)
         return
     with os.scandir(os.path.join(task.root, path)) as entries:
         for entry in entries:
             below = os.path.join(path, entry.name)
             if not _is_folder(entry):
-                yield _listed(task, entry, below)
+                yield from _entries_of(task, entry, below)
             elif task.recursive:
                 yield from _walk(task, below, (*ancestors, folder))
 
 
-def _listed(task: ListTask, entry: os.DirEntry[bytes], path: bytes) -> Listed:
+def _entries_of(
+    task: ListTask, entry: os.DirEntry[bytes], path: bytes
+) -> Iterator[Entry | Aside]:
     kind = SUFFIXES.get(os.path.splitext(entry.name)[1].lower())
-    if kind not in task.kinds or entry.name.startswith(b"."):
-        return Listed("ignored", path)
+    if kind not in task.suffixes or entry.name.startswith(b"."):
+        if path not in task.passed_over:
+            yield Aside("ignored", ignored_as(path))
+        return
     try:
         status = entry.stat()
     except OSError as error:
-        if error.errno not in _LEADS_NOWHERE:
+        if error.errno not in LEADS_NOWHERE:
             raise
-        return Listed("not_a_file", path)
+        yield _no_file(path)
+        return
     # Opening a pipe would wait for ever.
     if not stat.S_ISREG(status.st_mode):
-        return Listed("not_a_file", path)
-    return Listed(str(kind), path, status.st_size, status.st_mtime_ns)
+        yield _no_file(path)
+        return
+    file = SourceFile(path, status.st_size, status.st_mtime_ns, _ROOTS[kind])
+    if kind == "image":
+        yield Entry(key_of(path), path, image=file)
+    else:
+        yield Entry(key_of(path), path, caption=file)
+
+
+def _no_file(path: bytes) -> Entry:
+    flaw = ("not_a_file", "a link to nowhere, or not a regular file")
+    return Entry(key_of(path), path, flaw=flaw)
 
 
 def _is_folder(entry: os.DirEntry[bytes]) -> bool:
     try:
         return entry.is_dir()
     except OSError as error:
-        if error.errno not in _LEADS_NOWHERE:
+        if error.errno not in LEADS_NOWHERE:
             raise
         return False
 
 
-def key_of(path: bytes) -> bytes:
-    """Returns the key of a path below its root: without its last suffix, in NFC.
-
-    >>> key_of(b"park/a.b.jpg")
-    b'park/a.b'
-    """
-    key = os.path.splitext(path)[0]
-    if key.isascii():
-        return key
-    try:
-        return unicodedata.normalize("NFC", key.decode()).encode()
-    except UnicodeDecodeError:
-        return key
-
-
-def ignored_as(path: bytes) -> str:
+def ignored_as(path: bytes) -> bytes:
     """Returns what an ignored file is counted under: its suffix, `hidden` or `none`."""
     name = os.path.basename(path)
     if name.startswith(b"."):
-        return "hidden"
-    suffix = os.path.splitext(name)[1].lower()
-    return suffix.decode("utf-8", errors="replace") if suffix else "none"
+        return b"hidden"
+    return os.path.splitext(name)[1].lower() or b"none"

@@ -17,6 +17,8 @@ SHA256 = "image/key/sha256"
 CAPTIONS = "image/caption"
 TOKEN_IDS = "caption/ids"
 TOKEN_LENGTHS = "caption/lengths"
+# Features of columns carried through are called `extra/<name>`.
+EXTRA = "extra/"
 
 
 class Feature(NamedTuple):
@@ -52,16 +54,24 @@ FEATURES = (
 REASONS = {
     "unpaired_image": "unpaired",
     "unpaired_caption": "unpaired",
+    "missing_image": "unpaired",
     "ambiguous_key": "rejected",
+    "conflicting_rows": "rejected",
+    "bad_row": "rejected",
+    "bad_value": "rejected",
+    "outside_root": "rejected",
     "not_a_file": "rejected",
+    "unknown_extension": "rejected",
+    "damaged_archive": "rejected",
     "not_an_image": "rejected",
     "unsupported_image": "rejected",
     "damaged_image": "rejected",
     "too_many_pixels": "rejected",
     "image_file_too_large": "rejected",
-    "caption_file_too_large": "rejected",
+    "caption_too_large": "rejected",
     "undecodable_caption": "rejected",
     "empty_caption": "rejected",
+    "duplicate_of": "duplicates",
 }
 
 

@@ -1,0 +1,185 @@
+"""Columns carried through: cells of a table to the values of `extra/…` features.
+
+Pure functions; a cell that cannot become its column's type raises `BadCell`. A null
+becomes the column's default: that of `name:type=default`, else NaN for floats and empty
+text for strings. Whole numbers and truth values have no such value of their own: without
+a default given, a null is turned down.
+"""
+
+import json
+import math
+import re
+import struct
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from reader.contract.errors import UsageError
+from reader.contract.schema import EXTRA, Dtype, Feature, Values
+
+Scalar = int | float | str
+Value = Scalar | tuple[Scalar, ...]
+
+_DTYPES: dict[str, Dtype] = {
+    "int": "int64",
+    "float": "float32",
+    "str": "bytes",
+    "bool": "int64",
+}
+_SPEC = re.compile(
+    r"(?P<name>[^\s:,=\[\]/][^:,=\[\]/]*):(?P<type>int|float|str|bool)"
+    r"(?:\[(?P<length>[1-9][0-9]*)\])?(?:=(?P<default>.*))?"
+)
+_TRUTH = {"true": 1, "false": 0, "1": 1, "0": 0}
+
+
+class BadCell(ValueError):
+    """A cell that its column's type has no value for."""
+
+
+class Column(NamedTuple):
+    """A column carried through.
+
+    Attributes:
+        name: As the table has it; the feature is `extra/<name>`.
+        type: `int`, `float`, `str` or `bool`.
+        length: How many values a cell holds; None for a single one.
+        default: What a null becomes; None if there is nothing.
+    """
+
+    name: str
+    type: str
+    length: int | None
+    default: Scalar | None
+
+    @property
+    def feature(self) -> Feature:
+        """The feature that its values become."""
+        shape = () if self.length is None else (self.length,)
+        return Feature(f"{EXTRA}{self.name}", _DTYPES[self.type], shape, "extra")
+
+    def value_of(self, cell: Any) -> Value:
+        """Returns the value that a cell becomes.
+
+        Raises:
+            BadCell: It is of another type, length or range.
+        """
+        if cell is None or (cell == "" and self.type != "str"):
+            return self._null()
+        if self.length is None:
+            return self._scalar(cell)
+        if isinstance(cell, str):
+            cell = self._parsed(cell)
+        if not isinstance(cell, (list, tuple)) or len(cell) != self.length:
+            raise BadCell(f"{_shown(cell)} is no list of {self.length}")
+        return tuple(self._scalar(item) for item in cell)
+
+    def _null(self) -> Value:
+        if self.default is None:
+            raise BadCell(
+                f"null: say what it stands for, such as {self.name}:{self.type}=-1"
+            )
+        return self.default if self.length is None else (self.default,) * self.length
+
+    def _parsed(self, cell: str) -> Any:
+        """Returns the list that a cell of a CSV holds as JSON."""
+        try:
+            return json.loads(cell)
+        except (ValueError, RecursionError):
+            raise BadCell(f"{_shown(cell)} is no JSON list") from None
+
+    def _scalar(self, cell: Any) -> Scalar:
+        try:
+            return _CONVERT[self.type](cell)
+        except (TypeError, ValueError, OverflowError):
+            raise BadCell(f"{_shown(cell)} is no {self.type}") from None
+
+
+def _shown(cell: Any) -> str:
+    text = repr(cell)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _int(cell: Any) -> int:
+    number = int(_number_or_text(cell))
+    if isinstance(cell, float) and number != cell:
+        raise ValueError
+    if not -(2**63) <= number < 2**63:
+        raise OverflowError
+    return number
+
+
+def _float(cell: Any) -> float:
+    # As it will be stored; what is too large for float32 raises.
+    packed = struct.pack("<f", float(_number_or_text(cell)))
+    stored: float = struct.unpack("<f", packed)[0]
+    return stored
+
+
+def _number_or_text(cell: Any) -> int | float | str:
+    if isinstance(cell, bool) or not isinstance(cell, (int, float, str)):
+        raise TypeError
+    return cell
+
+
+def _bool(cell: Any) -> int:
+    text = str(cell).strip().lower()
+    if text not in _TRUTH:
+        raise ValueError
+    return _TRUTH[text]
+
+
+def _str(cell: Any) -> str:
+    if not isinstance(cell, (str, int, float)):
+        raise TypeError
+    text = str(cell)
+    text.encode()  # A lone surrogate is no text.
+    return text
+
+
+_CONVERT: dict[str, Callable[[Any], Scalar]] = {
+    "int": _int,
+    "float": _float,
+    "str": _str,
+    "bool": _bool,
+}
+# What a null becomes where nothing else is said.
+_NULLS: dict[str, Scalar] = {"float": math.nan, "str": ""}
+
+
+def parse_columns(text: str) -> tuple[Column, ...]:
+    """Returns the columns of `score:float,url:str,emb:float[512],label:int=-1`.
+
+    Raises:
+        UsageError: It is not of that form, or a column is named twice.
+    """
+    columns = tuple(_parse_column(part.strip()) for part in text.split(","))
+    names = [column.name for column in columns]
+    if len(set(names)) < len(names):
+        raise UsageError(f'a column is named twice in "{text}"')
+    return columns
+
+
+def _parse_column(text: str) -> Column:
+    match = _SPEC.fullmatch(text)
+    if match is None:
+        raise UsageError(
+            "columns are written score:float,url:str,emb:float[512],label:int=-1 "
+            f'with types int, float, str and bool, got "{text}"'
+        )
+    kind, default = match["type"], match["default"]
+    try:
+        null = _NULLS.get(kind) if default is None else _CONVERT[kind](default)
+    except (TypeError, ValueError, OverflowError):
+        raise UsageError(f'"{default}" is no {kind}, in column "{text}"') from None
+    length = int(match["length"]) if match["length"] else None
+    return Column(match["name"], kind, length, null)
+
+
+def feature_values(column: Column, value: Value) -> Values:
+    """Returns a value as the list that a record's feature holds."""
+    items = value if isinstance(value, tuple) else (value,)
+    if column.type == "str":
+        return [str(item).encode() for item in items]
+    if column.type == "float":
+        return [float(item) for item in items]
+    return [int(item) for item in items]

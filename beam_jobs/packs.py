@@ -1,0 +1,76 @@
+"""Packs: entries on their way to their bucket, many to one element.
+
+An engine spends as long on an element as we do on ten entries.
+"""
+
+import pickle
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from beam_jobs.elements import Aside, Entry
+from beam_jobs.plan import bucket_of, order_of
+
+# Large enough to spread the cost of an element, small enough to bound memory.
+_PACK_ENTRIES = 100_000
+
+# Counts of what belongs to no key ride along with this bucket.
+_BUCKET_OF_COUNTS = 0
+
+
+@dataclass
+class Pack:
+    """What was found for one bucket.
+
+    Attributes:
+        entries: Of its keys.
+        ignored: `{kind: files}` that are neither image nor caption.
+        loops: Links that lead back to a folder that holds them.
+    """
+
+    entries: list[Entry] = field(default_factory=list)
+    ignored: Counter[str] = field(default_factory=Counter)
+    loops: list[bytes] = field(default_factory=list)
+
+    def add(self, aside: Aside) -> None:
+        """Counts what belongs to no key."""
+        if aside.kind == "loop":
+            self.loops.append(aside.name)
+        else:
+            self.ignored[aside.name.decode("utf-8", errors="replace")] += 1
+
+
+def pack(found: Iterable[Entry | Aside], seed: int) -> Iterator[tuple[int, bytes]]:
+    """Yields (bucket, packed bytes) of what a source lists."""
+    packs: dict[int, Pack] = {}
+    counts = Pack()
+    num_entries = 0
+    for one in found:
+        if isinstance(one, Aside):
+            counts.add(one)
+            continue
+        bucket = bucket_of(order_of(one.key, seed))
+        packs.setdefault(bucket, Pack()).entries.append(one)
+        num_entries += 1
+        if num_entries % _PACK_ENTRIES == 0:
+            yield from _packed(packs)
+            packs = {}
+    yield from _packed(packs)
+    if counts.ignored or counts.loops:
+        yield from _packed({_BUCKET_OF_COUNTS: counts})
+
+
+def _packed(packs: dict[int, Pack]) -> Iterator[tuple[int, bytes]]:
+    # Pickle takes bytes that are no text, and lives no longer than the pipeline.
+    return ((bucket, pickle.dumps(pack)) for bucket, pack in packs.items())
+
+
+def unpack(packed: Iterable[bytes]) -> Pack:
+    """Returns all packs of a bucket as one."""
+    whole = Pack()
+    for data in packed:
+        part: Pack = pickle.loads(data)
+        whole.entries += part.entries
+        whole.ignored += part.ignored
+        whole.loops += part.loops
+    return whole

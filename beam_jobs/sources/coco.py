@@ -1,0 +1,109 @@
+"""Source `coco`: captions in the JSON of COCO, images in a folder.
+
+    {"images": [{"id": 9, "file_name": "000000000009.jpg"}],
+     "annotations": [{"id": 1, "image_id": 9, "caption": "A man."}]}
+
+Captions of an image are in the order of their ids. The file is read as a stream.
+"""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import ijson
+
+from beam_jobs.elements import Aside, BadInput, Entry, ListTask
+from beam_jobs.options import JobConfig
+from beam_jobs.sources import table
+from beam_jobs.sources.keys import key_of
+from beam_jobs.sources.places import place_of
+from beam_jobs.sources.roots import common_folder, files_named, roots_of
+from beam_jobs.sources.row_entries import filled, texts_of
+from reader.contract.errors import BuildError
+
+
+def check(config: JobConfig) -> None:
+    """Checks file and folder, before any work.
+
+    Raises:
+        UsageError: One is missing or not to be read.
+    """
+    table.check(config)
+    files_named("coco", str(config.coco))
+
+
+def list_tasks(config: JobConfig) -> list[ListTask]:
+    """Returns a task for each file."""
+    paths = files_named("coco", str(config.coco))
+    root = common_folder(paths)
+    return [
+        ListTask("coco", root, os.path.relpath(os.path.abspath(path), root))
+        for path in paths
+    ]
+
+
+def list_entries(task: ListTask, config: JobConfig) -> Iterator[Entry | Aside]:
+    """Lists one file: its images, then its annotations.
+
+    Raises:
+        BuildError: It is no JSON.
+    """
+    path = os.path.join(task.root, task.path)
+    keys: dict[Any, bytes] = {}
+    try:
+        yield from _images(task, path, keys, config)
+        yield from _annotations(task, path, keys)
+    except (ijson.JSONError, UnicodeDecodeError) as error:
+        raise BuildError(f"{os.fsdecode(path)} is damaged: {error}") from error
+
+
+def _images(
+    task: ListTask, path: bytes, keys: dict[Any, bytes], config: JobConfig
+) -> Iterator[Entry]:
+    roots = roots_of(config)
+    for number, image in enumerate(_items(path, "images"), 1):
+        unnamed = Entry(b"%b:images:%d" % (task.path, number), task.path)
+        try:
+            name, id_ = _field(image, "file_name", str), _field(image, "id", int, str)
+            place = place_of(name, b"", roots)
+        except BadInput as error:
+            yield unnamed._replace(flaw=(error.reason, error.detail))
+            continue
+        named = unnamed._replace(key=key_of(place.path), image=place)
+        entry = filled(named, image, None, config)
+        if keys.setdefault(id_, entry.key) != entry.key:
+            flaw = ("conflicting_rows", f"another image has the id {id_}")
+            entry = entry._replace(flaw=flaw)
+        yield entry
+
+
+def _annotations(
+    task: ListTask, path: bytes, keys: dict[Any, bytes]
+) -> Iterator[Entry]:
+    for number, annotation in enumerate(_items(path, "annotations"), 1):
+        unnamed = Entry(b"%b:annotations:%d" % (task.path, number), task.path, number)
+        try:
+            image = _field(annotation, "image_id", int, str)
+            key = keys.get(image)
+            if key is None:
+                raise BadInput("unpaired_caption", f"no image has the id {image}")
+            texts = texts_of(_field(annotation, "caption", str, list))
+        except BadInput as error:
+            yield unnamed._replace(flaw=(error.reason, error.detail))
+            continue
+        rank = annotation.get("id")
+        yield Entry(
+            key, task.path, rank if isinstance(rank, int) else number, texts=texts
+        )
+
+
+def _items(path: bytes, name: str) -> Iterator[Any]:
+    with open(path, "rb") as file:
+        yield from ijson.items(file, f"{name}.item", use_float=True)
+
+
+def _field(item: Any, name: str, *types: type) -> Any:
+    value = item.get(name) if isinstance(item, dict) else None
+    if not isinstance(value, types):
+        raise BadInput("bad_row", f"{value!r:.60} in place of its {name}")
+    return value

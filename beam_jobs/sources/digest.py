@@ -1,0 +1,48 @@
+"""A digest of all that a source lists, so that a later run notices what changed.
+
+The hashes of entries are added, modulo 2^256: the sum depends on no order, and takes no
+memory (AdHash: Bellare and Micciancio, EUROCRYPT 1997).
+"""
+
+import hashlib
+from collections.abc import Iterable
+
+from beam_jobs.elements import BadInput, Entry
+from beam_jobs.options import JobConfig
+from beam_jobs.sources.catalogue import list_entries, list_tasks
+from beam_jobs.sources.files import SourceFiles
+
+
+def looked_at(entry: Entry, files: SourceFiles) -> Entry:
+    """Returns an entry whose image was looked at; with a flaw if it is not there."""
+    if entry.image is None or entry.flaw is not None:
+        return entry
+    try:
+        return entry._replace(image=files.look(entry.image))
+    except BadInput as error:
+        return entry._replace(flaw=(error.reason, error.detail))
+
+
+def hash_of_entry(entry: Entry) -> int:
+    """Returns a hash of all that an entry says, times of change left out."""
+    timeless = entry._replace(
+        image=entry.image and entry.image._replace(mtime_ns=0),
+        caption=entry.caption and entry.caption._replace(mtime_ns=0),
+    )
+    return int.from_bytes(hashlib.sha256(repr(timeless).encode()).digest(), "big")
+
+
+def sum_hashes(hashes: Iterable[int]) -> str:
+    """Returns the sum of hashes as 64 hex digits."""
+    return f"{sum(hashes) % 2**256:064x}"
+
+
+def digest_of_sources(config: JobConfig) -> str:
+    """Returns the digest that planning these sources would give."""
+    files = SourceFiles(config)
+    return sum_hashes(
+        hash_of_entry(looked_at(entry, files))
+        for task in list_tasks(config)
+        for entry in list_entries(task, config)
+        if isinstance(entry, Entry)
+    )

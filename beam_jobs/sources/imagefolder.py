@@ -1,0 +1,59 @@
+"""Source `imagefolder` of Hugging Face: a folder of images with tables in it.
+
+The tables are called `metadata.csv`, `.jsonl` or `.parquet` and lie in the folder itself
+or in folders in it; names in a table are below the table's own folder.
+"""
+
+import os
+from collections.abc import Iterator
+
+from beam_jobs.elements import ListTask
+from beam_jobs.options import JobConfig
+from beam_jobs.sources import table
+from beam_jobs.sources.folders import tasks_below
+from beam_jobs.sources.roots import check_folder
+from reader.contract.errors import UsageError
+
+_NAMES = (b"metadata.csv", b"metadata.jsonl", b"metadata.parquet")
+
+
+def check(config: JobConfig) -> None:
+    """Checks the folder, before any work.
+
+    Raises:
+        UsageError: It is missing, or has no table.
+    """
+    table.check(config)
+    folder = str(config.images)
+    check_folder("images", folder, config.output)
+    tables = list(_tables_in(folder))
+    if not tables:
+        raise UsageError(
+            f"--images={folder}: no captions: say --captions=DIR (it may be the same "
+            "folder), --table=FILE or --coco=FILE; there is no metadata.csv, .jsonl or "
+            ".parquet in it either"
+        )
+    beside = [os.path.dirname(path) for path in tables]
+    if len(set(beside)) < len(beside):
+        names = ", ".join(sorted(map(os.fsdecode, tables)))
+        raise UsageError(f"--images={folder}: say which with --table=FILE: {names}")
+
+
+def list_tasks(config: JobConfig) -> list[ListTask]:
+    """Returns a task for each folder of images, and one for each table."""
+    root = os.path.abspath(os.fsencode(str(config.images)))
+    tables = sorted(_tables_in(str(config.images)))
+    tasks = table.tasks_of(tables, root, config)
+    passed_over = tuple(task.path for task in tasks)
+    return [*tasks_below(root, ("image",), config, passed_over), *tasks]
+
+
+def _tables_in(folder: str) -> Iterator[bytes]:
+    root = os.path.abspath(os.fsencode(folder))
+    with os.scandir(root) as entries:
+        inside = [entry.path for entry in entries if entry.is_dir()]
+    for place in (root, *sorted(inside)):
+        for name in _NAMES:
+            path = os.path.join(place, name)
+            if os.path.isfile(path):
+                yield path

@@ -1,0 +1,60 @@
+"""Names that a table or a tar holds → places below the roots they may not leave.
+
+Pure functions on paths: nothing is looked up. What is refused raises `BadInput`.
+"""
+
+import os
+import posixpath
+import re
+from collections.abc import Sequence
+
+from beam_jobs.elements import BadInput, SourceFile
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+def place_of(name: str, folder: bytes, roots: Sequence[bytes]) -> SourceFile:
+    """Returns the file that a table's cell names, not looked at yet.
+
+    Args:
+        name: The cell: a path below `folder`, or an absolute one below some root.
+        folder: Below the first root, where relative names begin; empty for the root.
+        roots: Folders that may be named, absolute.
+
+    Raises:
+        BadInput: `outside_root` or `missing_image`.
+    """
+    if _URL.match(name):
+        raise BadInput("missing_image", f"{name}: an address, not a file: download it")
+    path = _bytes_of(name)
+    if not path.startswith(b"/"):
+        return SourceFile(below_root(path, folder), root=0)
+    for number, root in enumerate(roots):
+        inside = posixpath.normpath(path).removeprefix(root.rstrip(b"/") + b"/")
+        if not inside.startswith(b"/"):
+            return SourceFile(inside, root=number)
+    raise BadInput(
+        "outside_root", f"{name}: add its folder with --allow_roots if it may be read"
+    )
+
+
+def below_root(name: bytes, folder: bytes = b"") -> bytes:
+    """Returns a relative name as a plain path below the root.
+
+    Raises:
+        BadInput: `outside_root`: it leads out of the root.
+    """
+    path = posixpath.normpath(posixpath.join(folder, name))
+    if path.startswith((b"../", b"/")) or path in (b"..", b"."):
+        raise BadInput("outside_root", f"{os.fsdecode(name)}: not below its root")
+    return path
+
+
+def _bytes_of(name: str) -> bytes:
+    try:
+        path = name.encode("utf-8", errors="surrogateescape")
+    except UnicodeEncodeError:
+        raise BadInput("missing_image", "its name is no text") from None
+    if not path or b"\0" in path:
+        raise BadInput("missing_image", f"{name!r} is no name of a file")
+    return path

@@ -1,0 +1,190 @@
+"""Rows of tables: CSV, TSV, JSONL (each also gzipped) and Parquet, one at a time.
+
+A row that is no row (too many cells, no JSON object) is given with what is wrong with it.
+"""
+
+import codecs
+import contextlib
+import csv
+import gzip
+import io
+import json
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import IO, Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from beam_jobs.captions import MAX_CAPTION_BYTES
+from reader.contract.errors import BuildError, UsageError
+
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_TEXT = (*_DELIMITERS, ".jsonl", ".ndjson")
+FORMATS = (*_TEXT, ".parquet")
+
+# A process-wide setting of Python's; its default is too small for an embedding.
+csv.field_size_limit(16 * MAX_CAPTION_BYTES)
+
+_BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+
+
+class Row(NamedTuple):
+    """A row of a table.
+
+    Attributes:
+        number: The first is 1; a heading does not count.
+        cells: `{column: cell}`.
+        wrong: What is wrong with it, if it is no row.
+    """
+
+    number: int
+    cells: dict[str, Any]
+    wrong: str | None = None
+
+
+def format_of(path: bytes) -> str:
+    """Returns the format of a table by its name: `.csv`.
+
+    Raises:
+        UsageError: It is none that we read.
+    """
+    name = os.fsdecode(path).lower()
+    formats = _TEXT if name.endswith(".gz") else FORMATS
+    suffix = os.path.splitext(name.removesuffix(".gz"))[1]
+    if suffix not in formats:
+        raise UsageError(
+            f"{os.fsdecode(path)}: a table is called {', '.join(FORMATS)}, "
+            "or .gz behind one of these that are text"
+        )
+    return suffix
+
+
+def column_names(path: bytes, encoding: str) -> list[str]:
+    """Returns the names of a table's columns; of JSONL, those of its first object.
+
+    Raises:
+        UsageError: There are none, or two of one name.
+        BuildError: The file is damaged.
+    """
+    kind = format_of(path)
+    if kind == ".parquet":
+        names = list(_open_parquet(path).schema_arrow.names)
+    else:
+        with _open_text(path, encoding) as text:
+            if kind in _DELIMITERS:
+                names = next(_cells(text, kind), [])
+            else:
+                rows = _json_lines(text)
+                names = list(next((row.cells for row in rows if row.cells), {}))
+    if not names:
+        raise UsageError(f"{os.fsdecode(path)}: no columns in it")
+    if len(set(names)) < len(names):
+        raise UsageError(f"{os.fsdecode(path)}: two columns of one name")
+    return names
+
+
+def read_rows(path: bytes, columns: Sequence[str], encoding: str) -> Iterator[Row]:
+    """Yields the rows of a table, with these of its columns at least.
+
+    Raises:
+        BuildError: The file is damaged.
+    """
+    kind = format_of(path)
+    if kind == ".parquet":
+        yield from _parquet_rows(path, columns)
+        return
+    with _open_text(path, encoding) as text:
+        yield from _delimited(text, kind) if kind in _DELIMITERS else _json_lines(text)
+
+
+@contextlib.contextmanager
+def _open_text(path: bytes, encoding: str) -> Iterator[IO[str]]:
+    gzipped = path.lower().endswith(b".gz")
+    opened: Any = gzip.open(path) if gzipped else open(path, "rb")
+    with opened as file, _explained(path):
+        mark, encoding = _encoding_of(file.read(4), encoding)
+        file.seek(len(mark))
+        # Bytes that do not decode become lone surrogates, a matter of their cell alone.
+        yield io.TextIOWrapper(file, encoding, errors="surrogateescape", newline="")
+
+
+def _encoding_of(begin: bytes, encoding: str) -> tuple[bytes, str]:
+    for mark, marked in _BYTE_ORDER_MARKS:
+        if begin.startswith(mark):
+            return mark, marked
+    return b"", encoding
+
+
+@contextlib.contextmanager
+def _explained(path: bytes) -> Iterator[None]:
+    """Says which table it is that cannot be read at all."""
+    try:
+        yield
+    except (
+        UnicodeDecodeError,
+        EOFError,
+        gzip.BadGzipFile,
+        zlib.error,
+        pa.ArrowInvalid,
+    ) as error:
+        raise BuildError(f"{os.fsdecode(path)} is damaged: {error}") from error
+
+
+def _cells(text: IO[str], kind: str) -> Iterator[list[str]]:
+    return csv.reader(text, delimiter=_DELIMITERS[kind], strict=True)
+
+
+def _delimited(text: IO[str], kind: str) -> Iterator[Row]:
+    rows = _cells(text, kind)
+    names = next(rows, [])
+    number = 0
+    while True:
+        number += 1
+        try:
+            cells = next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield Row(number, {}, f"not quoted as in CSV: {error}")
+            continue
+        if len(cells) == len(names):
+            yield Row(number, dict(zip(names, cells, strict=True)))
+        elif cells:
+            wrong = f"{len(cells)} cells, but {len(names)} columns"
+            yield Row(number, dict(zip(names, cells, strict=False)), wrong)
+
+
+def _json_lines(text: IO[str]) -> Iterator[Row]:
+    for number, line in enumerate(text, 1):
+        if not line.strip():
+            continue
+        try:
+            cells = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            yield Row(number, {}, f"no JSON: {error}")
+            continue
+        if isinstance(cells, dict):
+            yield Row(number, cells)
+        else:
+            yield Row(number, {}, "no JSON object")
+
+
+def _open_parquet(path: bytes) -> pq.ParquetFile:
+    with _explained(path):
+        return pq.ParquetFile(os.fsdecode(path))
+
+
+def _parquet_rows(path: bytes, columns: Sequence[str]) -> Iterator[Row]:
+    number = 0
+    file = _open_parquet(path)
+    with _explained(path):
+        for batch in file.iter_batches(batch_size=4096, columns=list(columns)):
+            for cells in batch.to_pylist():
+                number += 1
+                yield Row(number, cells)

@@ -1,0 +1,213 @@
+"""Source `webdataset`: tars whose members belong together by their names.
+
+Members are read in place, by their offset. Within a tar, a key is what WebDataset makes
+it: the path up to the first dot of the name; all behind that dot is the extension. The
+tar's own path goes before it, since many number their samples anew in each tar.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from typing import IO, Any
+
+from beam_jobs.captions import MAX_CAPTION_BYTES, caption_parts
+from beam_jobs.elements import Aside, BadInput, Entry, ListTask, SourceFile
+from beam_jobs.options import JobConfig
+from beam_jobs.sources.folders import SUFFIXES
+from beam_jobs.sources.keys import composed
+from beam_jobs.sources.places import below_root
+from beam_jobs.sources.roots import files_named, roots_of
+from beam_jobs.sources.row_entries import filled
+from beam_jobs.sources.tars import Member, members_of
+from reader.contract.errors import UsageError
+
+_CAPTION_FIELD = "caption"
+# Extensions of captions; the first that a sample has is taken.
+_TELLING: tuple[str, ...] = ("txt", "json")
+_MAX_JSON_BYTES = 16 * MAX_CAPTION_BYTES
+
+# How files that are compressed begin: gzip, bzip2, xz, Zstandard.
+_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
+
+# A caption among several that cannot be decoded: it stays to be counted.
+_UNDECODABLE = "\udcff"
+
+_Sample = dict[str, Member]
+
+
+def check(config: JobConfig) -> None:
+    """Checks that there are tars that can be read in place, before any work.
+
+    Raises:
+        UsageError: There is none, or one is compressed.
+    """
+    for path in files_named("webdataset", str(config.webdataset)):
+        with open(path, "rb") as file:
+            if file.read(6).startswith(_COMPRESSED):
+                raise UsageError(
+                    f"--webdataset={os.fsdecode(path)}: compressed, so that its members "
+                    "cannot be read in place: uncompress it first"
+                )
+
+
+def list_tasks(config: JobConfig) -> list[ListTask]:
+    """Returns a task for each tar."""
+    (root,) = roots_of(config)
+    paths = files_named("webdataset", str(config.webdataset))
+    return [
+        ListTask("tar", root, os.path.relpath(os.path.abspath(path), root))
+        for path in paths
+    ]
+
+
+def list_entries(task: ListTask, config: JobConfig) -> Iterator[Entry | Aside]:
+    """Lists one tar, sample by sample."""
+    with open(os.path.join(task.root, task.path), "rb") as file:
+        tar = _Tar(task.path, file, config)
+        sample: _Sample = {}
+        key = b""
+        try:
+            for member in members_of(file):
+                try:
+                    member_key, extension = _split_name(member.name)
+                except BadInput as error:
+                    yield tar.flawed(member.name, error)
+                    continue
+                if member_key != key or extension in sample:
+                    yield from tar.entries(key, sample)
+                    sample, key = {}, member_key
+                sample[extension] = member
+        except BadInput as error:
+            yield from tar.entries(key, sample)
+            yield tar.flawed(b"", error)
+            return
+        yield from tar.entries(key, sample)
+
+
+def _split_name(name: bytes) -> tuple[bytes, str]:
+    """Returns a member's key and extension: `b"a/1.seg.png"` -> `b"a/1"`, `seg.png`.
+
+    Raises:
+        BadInput: `outside_root`: its name leads out of the tar.
+    """
+    path = below_root(name)
+    folder, base = os.path.split(path)
+    stem, _, extension = base.partition(b".")
+    return os.path.join(folder, stem), extension.decode("utf-8", "replace").lower()
+
+
+class _Tar:
+    """One tar, while it is listed."""
+
+    def __init__(self, path: bytes, file: IO[bytes], config: JobConfig) -> None:
+        self._path = path
+        self._file = file
+        self._config = config
+        self._mtime_ns = os.fstat(file.fileno()).st_mtime_ns
+        self._stem = os.path.splitext(path)[0]
+
+    def flawed(self, name: bytes, error: BadInput) -> Entry:
+        """Returns an entry for what cannot be told from a key: it is one of its own."""
+        path = os.path.join(self._path, name.lstrip(b"/")) if name else self._path
+        return Entry(composed(path), path, flaw=(error.reason, error.detail))
+
+    def entries(self, key: bytes, sample: _Sample) -> Iterator[Entry | Aside]:
+        """Yields what one sample says."""
+        images = {e: m for e, m in sample.items() if _kind_of(e) == "image"}
+        told: _Sample = {e: sample[e] for e in _TELLING if e in sample}
+        others = [e for e in sample if e not in images and e not in told]
+        if not key or not images and not told:
+            # No sample, or one with names that WebDataset takes for other extensions.
+            yield from self._without_use(key, sample)
+            return
+        for extension in others:
+            yield Aside("ignored", f".{extension}".encode())
+        entry = self._entry(key, images, told)
+        yield entry
+        for member in list(images.values())[1:]:
+            yield Entry(entry.key, entry.origin, image=self._file_of(member))
+
+    def _without_use(self, key: bytes, sample: _Sample) -> Iterator[Entry | Aside]:
+        lost = [e for e in sample if key and _kind_of(e.rpartition(".")[2])]
+        if lost:
+            detail = f"all behind the first dot is the extension: {', '.join(lost)}"
+            yield Entry(
+                self._key(key),
+                self._name_of(sample[lost[0]]),
+                flaw=("unknown_extension", detail),
+            )
+        for extension in sample:
+            if extension not in lost:
+                kind = f".{extension}" if key else "hidden"
+                yield Aside("ignored", kind.encode() if extension else b"none")
+
+    def _entry(self, key: bytes, images: _Sample, told: _Sample) -> Entry:
+        members = [*images.values(), *told.values()]
+        teller = next(iter(told.values()), members[0])
+        entry = Entry(self._key(key), self._name_of(teller))
+        for member in members:
+            if member.wrong is not None:
+                return entry._replace(flaw=member.wrong)
+        if images:
+            entry = entry._replace(image=self._file_of(next(iter(images.values()))))
+        try:
+            row = self._row(told)
+            captions = self._captions(told, row)
+        except BadInput as error:
+            return entry._replace(flaw=(error.reason, error.detail))
+        return filled(entry, row, captions, self._config)
+
+    def _row(self, told: _Sample) -> dict[str, Any]:
+        """Returns the JSON of a sample, if it is wanted."""
+        wanted = self._config.reads_columns or "txt" not in told
+        if "json" not in told or not wanted:
+            return {}
+        try:
+            row = json.loads(self._read(told["json"], _MAX_JSON_BYTES, "bad_row"))
+        except (ValueError, RecursionError) as error:
+            raise BadInput("bad_row", f"no JSON: {error}") from error
+        if not isinstance(row, dict):
+            raise BadInput("bad_row", "no JSON object")
+        return row
+
+    def _captions(self, told: _Sample, row: dict[str, Any]) -> Any:
+        if "txt" not in told:
+            return row.get(self._config.caption_column or _CAPTION_FIELD)
+        data = self._read(told["txt"], MAX_CAPTION_BYTES, "caption_too_large")
+        parts = caption_parts(
+            data,
+            per_file=self._config.captions_per_file,
+            encoding=self._config.caption_encoding,
+        )
+        bad = [part for part in parts if isinstance(part, BadInput)]
+        if bad and len(bad) == len(parts):
+            raise bad[0]
+        return [part if isinstance(part, str) else _UNDECODABLE for part in parts]
+
+    def _read(self, member: Member, limit: int, reason: str) -> bytes:
+        if member.size > limit:
+            raise BadInput(reason, f"{member.size} bytes, more than {limit}")
+        here = self._file.tell()
+        self._file.seek(member.offset)
+        data = self._file.read(member.size)
+        self._file.seek(here)
+        return data
+
+    def _key(self, key: bytes) -> bytes:
+        return composed(os.path.join(self._stem, key))
+
+    def _name_of(self, member: Member) -> bytes:
+        return os.path.join(self._path, below_root(member.name))
+
+    def _file_of(self, member: Member) -> SourceFile:
+        return SourceFile(
+            path=self._name_of(member),
+            size=member.size,
+            mtime_ns=self._mtime_ns,
+            archive=self._path,
+            offset=member.offset,
+        )
+
+
+def _kind_of(extension: str) -> str | None:
+    return SUFFIXES.get(b"." + extension.encode())
