@@ -26,6 +26,7 @@ class Commit:
         blocks: Where every 64th record begins.
         statistics: Of its records.
         rejects: Keys of the shard that were not written.
+        dropped_captions: Captions of no use, beside others of their key.
         input: Sum modulo 2^256 of the SHA-256 of each record's key and sources.
     """
 
@@ -35,6 +36,7 @@ class Commit:
     blocks: tuple[int, ...]
     statistics: Statistics
     rejects: tuple[Reject, ...]
+    dropped_captions: int
     input: int
 
 
@@ -47,6 +49,7 @@ def write_commit(workspace: Workspace, name: str, commit: Commit) -> None:
         "blocks": commit.blocks,
         "statistics": dataclasses.asdict(commit.statistics),
         "rejects": [dump_reject(reject) for reject in commit.rejects],
+        "dropped_captions": commit.dropped_captions,
         "input": f"{commit.input:064x}",
     }
     workspace.publish(workspace.commit(name), dump_json(fields))
@@ -62,6 +65,7 @@ def parse_commit(data: bytes) -> Commit:
         blocks=tuple(fields["blocks"]),
         statistics=Statistics.from_json(fields["statistics"]),
         rejects=tuple(map(load_reject, fields["rejects"])),
+        dropped_captions=fields["dropped_captions"],
         input=int(fields["input"], 16),
     )
 

@@ -70,11 +70,13 @@ class Aside(NamedTuple):
 
     Attributes:
         kind: `ignored`, or `loop` for a link to a folder that holds it.
-        name: Kind of file ignored, or path of the link.
+        path: Below the root.
+        counted_as: What ignored files are counted under: a suffix, `hidden` or `none`.
     """
 
     kind: str
-    name: bytes
+    path: bytes
+    counted_as: str = ""
 
 
 class Pair(NamedTuple):

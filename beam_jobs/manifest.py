@@ -70,7 +70,8 @@ def finalise(config: JobConfig, plan: JobPlan) -> Outcome:
         ]
     )
     written = sum(commit.shard.num_examples for commit in commits)
-    outcome = judge(config, plan.found, written, rejects)
+    dropped = sum(commit.dropped_captions for commit in commits)
+    outcome = judge(config, plan.found, written, rejects, dropped)
     if outcome.failures:
         workspace.publish(workspace.too_many_rejects, dump_rejects(rejects))
     else:

@@ -2,6 +2,7 @@
 
 import codecs
 import dataclasses
+import functools
 import hashlib
 import math
 import os
@@ -225,7 +226,7 @@ class JobConfig:
         """Whether planning reads the images."""
         return self.dedupe != "none" or self.split_by == "content"
 
-    @property
+    @functools.cached_property
     def shares(self) -> dict[str, Fraction]:
         """The splits with exact shares: 0.1 is a tenth."""
         return {name: Fraction(str(share)) for name, share in self.splits.items()}

@@ -30,13 +30,18 @@ class Outcome(NamedTuple):
 
 
 def judge(
-    config: JobConfig, found: int, written: int, rejects: list[Reject]
+    config: JobConfig,
+    found: int,
+    written: int,
+    rejects: list[Reject],
+    dropped_captions: int,
 ) -> Outcome:
     """Returns the outcome of a job whose shards are all written."""
     books = Books(
         found=found,
         written=written,
         not_written=dict(sorted(Counter(r.reason for r in rejects).items())),
+        dropped_captions=dropped_captions,
     )
     failures = [*_imbalances(books), *_exceeded_limits(books, config)]
     return Outcome(books, tuple(failures), _some_of_each(rejects))

@@ -35,9 +35,9 @@ class Pack:
     def add(self, aside: Aside) -> None:
         """Counts what belongs to no key."""
         if aside.kind == "loop":
-            self.loops.append(aside.name)
+            self.loops.append(aside.path)
         else:
-            self.ignored[aside.name.decode("utf-8", errors="replace")] += 1
+            self.ignored[aside.counted_as] += 1
 
 
 def pack(found: Iterable[Entry | Aside], seed: int) -> Iterator[tuple[int, bytes]]:

@@ -78,9 +78,16 @@ def pair_entries(
         try:
             pairs.append(_pair_one(key, of_key, config))
         except BadInput as error:
-            stage = "list" if any(entry.flaw for entry in of_key) else "pair"
-            sources = _sources_of(of_key)
-            rejects.append(Reject(key, sources, stage, error.reason, error.detail))
+            flawed = [entry for entry in of_key if entry.flaw is not None]
+            rejects.append(
+                Reject(
+                    key=key,
+                    source=_sources_of(flawed or of_key),
+                    stage="list" if flawed else "pair",
+                    reason=error.reason,
+                    detail=error.detail,
+                )
+            )
     return pairs, rejects
 
 
@@ -117,7 +124,7 @@ def _pair_one(key: bytes, entries: Sequence[Entry], config: JobConfig) -> Pair:
             "this key",
         )
     image = next(iter(images.values()))
-    split = _agreed("splits", {entry.split for entry in entries} - {None})
+    split = _agreed("splits", {e.split for e in entries if e.split is not None})
     return Pair(
         key=key,
         split=place_split(key, config) if split is None else str(split),
@@ -129,7 +136,7 @@ def _pair_one(key: bytes, entries: Sequence[Entry], config: JobConfig) -> Pair:
 
 
 def _values(entries: Sequence[Entry]) -> tuple[Value, ...]:
-    said = {json.dumps(e.values): e.values for e in entries if e.values is not None}
+    said = {json.dumps(e.values): e.values for e in entries if e.values}
     agreed = _agreed("values of columns", said)
     return said[agreed] or () if agreed is not None else ()
 

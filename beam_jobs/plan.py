@@ -6,6 +6,9 @@ split comes from a second, independent hash. The plan itself is kept by bucket, 
 of the order hash too, so that no stage ever holds all keys.
 """
 
+import functools
+import itertools
+import math
 import posixpath
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
@@ -30,13 +33,22 @@ def split_of(key: bytes, seed: int, splits: Mapping[str, Fraction]) -> str:
 
     The shares sum to 1.
     """
-    place = Fraction(_hash(b"split", key, seed), _HASH_RANGE)
-    upper = Fraction(0)
-    for name, share in splits.items():
-        upper += share
-        if place < upper:
+    place = _hash(b"split", key, seed)
+    for name, bound in _bounds(tuple(splits.items())):
+        if place < bound:
             return name
-    raise ValueError(f"shares of splits must sum to 1, got {upper}")
+    raise ValueError(f"shares of splits must sum to 1, got {sum(splits.values())}")
+
+
+@functools.cache
+def _bounds(splits: tuple[tuple[str, Fraction], ...]) -> list[tuple[str, int]]:
+    """Returns where each split ends, in the range of the hash."""
+    upper = itertools.accumulate(share for _, share in splits)
+    names = (name for name, _ in splits)
+    return [
+        (name, math.ceil(share * _HASH_RANGE))
+        for name, share in zip(names, upper, strict=True)
+    ]
 
 
 def place_split(key: bytes, config: JobConfig, sha256: str = "") -> str:

@@ -124,7 +124,8 @@ def _split_names(buckets: list[Bucket], config: JobConfig) -> list[str]:
     """Returns the splits: those asked for, or those that the column names."""
     if config.split_column is None:
         return list(config.splits)
-    names = sorted({name for bucket in buckets for name in bucket.pairs})
+    named = {name for bucket in buckets for name in bucket.pairs}
+    names = sorted(named, key=lambda name: (name != "train", name))
     if len(names) > _MOST_NAMED_SPLITS:
         raise BuildError(
             f"column {config.split_column} names {len(names)} splits ({names[0]}, "

@@ -27,7 +27,7 @@ def publish_shard(
     rows: list[dict[str, Any]] = []
     rejects: list[Reject] = []
     statistics = Statistics()
-    inputs = 0
+    inputs = dropped = 0
     with publish(workspace.published(shard.name.file), workspace.tmp) as file:
         writer = TFRecordWriter(file.write)
         for one in made:
@@ -45,9 +45,9 @@ def publish_shard(
                     num_image_bytes=one.num_image_bytes,
                     num_tokens=one.num_tokens,
                     num_unknown=one.num_unknown,
-                    num_dropped=one.captions.dropped,
                 )
             )
+            dropped += one.captions.dropped
             inputs = (inputs + _input_hash(one)) % 2**256
     files = {
         shard.name.index_file: writer.text_index(),
@@ -67,6 +67,7 @@ def publish_shard(
         blocks=tuple(writer.block_offsets()),
         statistics=statistics,
         rejects=tuple(rejects),
+        dropped_captions=dropped,
         input=inputs,
     )
 

@@ -2,17 +2,23 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import apache_beam as beam
 
-from beam_jobs.elements import BadInput, Bucket
+from beam_jobs.elements import BadInput, Bucket, Pair
 from beam_jobs.failures import noted
 from beam_jobs.options import JobConfig
 from beam_jobs.pair_lists import read_pairs
+from beam_jobs.pool import map_in_order
 from beam_jobs.sources.files import SourceFiles
 from beam_jobs.workspace import Workspace
 from reader.contract.tokenizer import split_words
+
+
+# Files of captions read at a time.
+_READING_THREADS = 8
 
 
 class Draft(NamedTuple):
@@ -54,24 +60,37 @@ class _CountTokensFn(beam.DoFn):
 
     def setup(self) -> None:
         self._files = SourceFiles(self._config)
+        self._threads = ThreadPoolExecutor(_READING_THREADS)
+
+    def teardown(self) -> None:
+        self._threads.shutdown(cancel_futures=True)
 
     def process(self, bucket: Bucket) -> Iterator[Draft]:
         with noted(Workspace(self._config.output), f"counting-{bucket.number:03d}"):
             yield Draft((bucket,), self._count(bucket))
 
     def _count(self, bucket: Bucket) -> dict[str, dict[str, int]]:
+        pairs = read_pairs(Workspace(self._config.output), bucket.number)
+        wanted = (pair for pair in pairs if self._learnt_from in (None, pair.split))
         counts: dict[str, Counter[str]] = {}
-        for pair in read_pairs(Workspace(self._config.output), bucket.number):
-            if self._learnt_from not in (None, pair.split):
-                continue
-            try:
-                captions = self._files.captions(pair)
-            except BadInput:
-                continue  # Rejected when its shard is written, by the same rule.
-            of_split = counts.setdefault(pair.split, Counter())
-            for caption in captions.texts:
-                of_split.update(split_words(caption))
+        for split, texts in self._read(wanted):
+            of_split = counts.setdefault(split, Counter())
+            for text in texts:
+                of_split.update(split_words(text))
         return {split: dict(words) for split, words in counts.items()}
+
+    def _read(self, pairs: Iterable[Pair]) -> Iterable[tuple[str, tuple[str, ...]]]:
+        """Yields the split and the captions of each pair."""
+        if self._config.captions is None:
+            return map(self._captions, pairs)
+        # Files of a few words each: most of the time goes to waiting for the disk.
+        return map_in_order(self._captions, pairs, self._threads, 8 * _READING_THREADS)
+
+    def _captions(self, pair: Pair) -> tuple[str, tuple[str, ...]]:
+        try:
+            return pair.split, self._files.captions(pair).texts
+        except BadInput:
+            return pair.split, ()  # Rejected when its shard is written.
 
 
 def training_split(splits: Iterable[str]) -> str:

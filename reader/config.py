@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reader.contract.errors import UsageError
+from reader.contract.schema import EXTRA
 
 OUTPUTS = (
     "image",
@@ -74,8 +75,11 @@ class ReadConfig:
 
     def _check_outputs(self) -> None:
         for name in self.outputs if self.outputs is not None else ():
-            if name not in OUTPUTS:
-                raise UsageError(f"outputs may name {', '.join(OUTPUTS)}, got {name!r}")
+            if name not in OUTPUTS and not is_extra(name):
+                raise UsageError(
+                    f"outputs may name {', '.join(OUTPUTS)} and columns such as "
+                    f"extra/score, got {name!r}"
+                )
         if self.outputs == ():
             raise UsageError("outputs must not be empty: leave it out for the usual")
 
@@ -83,6 +87,11 @@ class ReadConfig:
     def names(self) -> tuple[str, ...]:
         """What a batch holds."""
         return DEFAULT_OUTPUTS if self.outputs is None else self.outputs
+
+
+def is_extra(name: object) -> bool:
+    """Tells whether an output is a column that was carried through."""
+    return isinstance(name, str) and name.startswith(EXTRA)
 
 
 def whole_number(field: str, value: object) -> int:

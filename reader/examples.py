@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from reader.captions import first_caption, frame_tokens
-from reader.config import ReadConfig
+from reader.config import ReadConfig, is_extra
 from reader.contract import schema
 from reader.contract.manifest import Manifest
 from reader.images import make_decoder
@@ -39,6 +39,8 @@ def make_examples(
         for name in config.names:
             if name == "image" and decode_image is not None:
                 example[name] = decode_image(*(parsed[key] for key in _NEEDS[name]))
+            elif is_extra(name):
+                example[name] = parsed[name]
             elif name == "key":
                 example[name] = parsed[schema.KEY]
             elif name == "caption":
@@ -56,7 +58,7 @@ def make_examples(
 
 def _parsing_spec(manifest: Manifest, config: ReadConfig) -> dict[str, object]:
     """Returns what `tf.io.parse_single_example` needs, from the manifest's features."""
-    needed = {key for name in config.names for key in _NEEDS[name]}
+    needed = {key for name in config.names for key in _NEEDS.get(name, (name,))}
     return {
         feature.key: _feature_spec(feature)
         for feature in manifest.features
@@ -66,6 +68,6 @@ def _parsing_spec(manifest: Manifest, config: ReadConfig) -> dict[str, object]:
 
 def _feature_spec(feature: schema.Feature) -> object:
     dtype = _TYPES[feature.dtype]
-    if feature.shape == ():
-        return tf.io.FixedLenFeature((), dtype)
+    if None not in feature.shape:
+        return tf.io.FixedLenFeature(feature.shape, dtype)
     return tf.io.FixedLenSequenceFeature((), dtype, allow_missing=True)

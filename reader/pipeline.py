@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from reader.batches import make_batches
 from reader.catalog import Pattern, Selection, open_dataset, select
-from reader.config import ReadConfig, image_size_pair, output_names
+from reader.config import ReadConfig, image_size_pair, is_extra, output_names
 from reader.contract.errors import UsageError
 from reader.contract.manifest import Statistics
 from reader.contract.tokenizer import Tokenizer
@@ -53,7 +53,8 @@ def load(
         seed: Equal seeds give equal orders, under one `tf.random.set_seed`.
         shuffle_bytes: How much to hold for shuffling, in encoded bytes.
         outputs: Names, in order, to get tuples instead of a dictionary: `image`,
-            `tokens`, `mask`, `length`, `key`, `caption`, `height`, `width`.
+            `tokens`, `mask`, `length`, `key`, `caption`, `height`, `width`, and columns
+            that were carried through, such as `extra/score`.
 
     Returns:
         A `tf.data.Dataset`; its `len` is exact. A batch is a dictionary:
@@ -63,7 +64,8 @@ def load(
             mask    bool[batch_size, max_tokens], True where tokens are not padding
 
         and on request `length` int32[batch_size], `key` and `caption`
-        string[batch_size], `height` and `width` (as stored) int32[batch_size].
+        string[batch_size], `height` and `width` (as stored) int32[batch_size], columns
+        of one value float32, int64 or string[batch_size], of *n* values [batch_size, n].
 
     Raises:
         UsageError: An argument is wrong (a `ValueError`).
@@ -82,6 +84,7 @@ def load(
         outputs=output_names(outputs),
     )
     selection = select(pattern, split)
+    _check_extras(selection, config)
     if selection.num_examples < config.batch_size:
         raise UsageError(
             f"batch_size must be at most the number of examples, "
@@ -96,6 +99,17 @@ def load(
     return batches.apply(
         tf.data.experimental.assert_cardinality(selection.num_examples // batch_size)
     )
+
+
+def _check_extras(selection: Selection, config: ReadConfig) -> None:
+    features = selection.dataset.manifest.features
+    held = [feature.key for feature in features if is_extra(feature.key)]
+    for name in filter(is_extra, config.names):
+        if name not in held:
+            raise UsageError(
+                f"outputs names {name}, but the dataset holds "
+                f"{', '.join(held) or 'no columns'}: build it with --columns"
+            )
 
 
 def _stored_size(selection: Selection) -> tuple[int, int]:

@@ -92,7 +92,7 @@ def _walk(
     if folder in task.passed_over:
         return
     if path and os.path.basename(path).startswith(b"."):
-        yield Aside("ignored", b"hidden")
+        yield Aside("ignored", path, ignored_as(path))
         return
     if folder in ancestors:
         yield Aside("loop", path)
@@ -112,7 +112,7 @@ def _entries_of(
     kind = SUFFIXES.get(os.path.splitext(entry.name)[1].lower())
     if kind not in task.suffixes or entry.name.startswith(b"."):
         if path not in task.passed_over:
-            yield Aside("ignored", ignored_as(path))
+            yield Aside("ignored", path, ignored_as(path))
         return
     try:
         status = entry.stat()
@@ -146,9 +146,10 @@ def _is_folder(entry: os.DirEntry[bytes]) -> bool:
         return False
 
 
-def ignored_as(path: bytes) -> bytes:
+def ignored_as(path: bytes) -> str:
     """Returns what an ignored file is counted under: its suffix, `hidden` or `none`."""
     name = os.path.basename(path)
     if name.startswith(b"."):
-        return b"hidden"
-    return os.path.splitext(name)[1].lower() or b"none"
+        return "hidden"
+    suffix = os.path.splitext(name)[1].lower()
+    return suffix.decode("utf-8", errors="replace") or "none"

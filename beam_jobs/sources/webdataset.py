@@ -121,7 +121,7 @@ class _Tar:
             yield from self._without_use(key, sample)
             return
         for extension in others:
-            yield Aside("ignored", f".{extension}".encode())
+            yield self._ignored(sample[extension], f".{extension}")
         entry = self._entry(key, images, told)
         yield entry
         for member in list(images.values())[1:]:
@@ -138,8 +138,14 @@ class _Tar:
             )
         for extension in sample:
             if extension not in lost:
-                kind = f".{extension}" if key else "hidden"
-                yield Aside("ignored", kind.encode() if extension else b"none")
+                counted_as = f".{extension}" if extension else "none"
+                hidden = os.path.basename(sample[extension].name).startswith(b".")
+                yield self._ignored(
+                    sample[extension], "hidden" if hidden else counted_as
+                )
+
+    def _ignored(self, member: Member, counted_as: str) -> Aside:
+        return Aside("ignored", self._name_of(member), counted_as)
 
     def _entry(self, key: bytes, images: _Sample, told: _Sample) -> Entry:
         members = [*images.values(), *told.values()]

@@ -104,7 +104,6 @@ class Statistics:
         image_bytes: Of encoded images.
         caption_tokens: Tokens of each caption, without start and end.
         unknown_tokens: How many of these tokens are unknown.
-        dropped_captions: Captions of no use, beside others of their key.
     """
 
     width: Tally = Tally()
@@ -112,7 +111,6 @@ class Statistics:
     image_bytes: Tally = Tally()
     caption_tokens: Tally = Tally()
     unknown_tokens: int = 0
-    dropped_captions: int = 0
 
     def merge(self, other: "Statistics") -> "Statistics":
         """Returns the statistics of both."""
@@ -122,7 +120,6 @@ class Statistics:
             image_bytes=self.image_bytes.merge(other.image_bytes),
             caption_tokens=self.caption_tokens.merge(other.caption_tokens),
             unknown_tokens=self.unknown_tokens + other.unknown_tokens,
-            dropped_captions=self.dropped_captions + other.dropped_captions,
         )
 
     @classmethod
@@ -132,7 +129,6 @@ class Statistics:
         return cls(
             **{name: _known(Tally, data[name]) for name in tallies},
             unknown_tokens=data["unknown_tokens"],
-            dropped_captions=data.get("dropped_captions", 0),
         )
 
 
@@ -143,7 +139,6 @@ def statistics_of(
     num_image_bytes: int,
     num_tokens: Iterable[int],
     num_unknown: int,
-    num_dropped: int = 0,
 ) -> Statistics:
     """Returns the statistics of one record."""
     tokens = Tally()
@@ -155,7 +150,6 @@ def statistics_of(
         image_bytes=Tally().add(num_image_bytes),
         caption_tokens=tokens,
         unknown_tokens=num_unknown,
-        dropped_captions=num_dropped,
     )
 
 
@@ -186,11 +180,13 @@ class Books:
         found: Keys among the sources.
         written: Keys that became a record.
         not_written: `{reason: keys}` for the others.
+        dropped_captions: Captions of no use, of keys that were written for their others.
     """
 
     found: int
     written: int
     not_written: Mapping[str, int]
+    dropped_captions: int = 0
 
     @property
     def balanced(self) -> bool:

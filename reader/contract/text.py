@@ -24,4 +24,7 @@ def splits_table(manifest: Manifest) -> list[str]:
 def books_table(books: Books) -> list[str]:
     """Returns a line per thing that became of keys."""
     lines = [f"{books.found:>12,} keys found", f"{books.written:>12,} written"]
-    return lines + [f"{n:>12,} {reason}" for reason, n in books.not_written.items()]
+    lines += [f"{n:>12,} {reason}" for reason, n in books.not_written.items()]
+    if books.dropped_captions:
+        lines.append(f"{books.dropped_captions:>12,} captions dropped beside others")
+    return lines

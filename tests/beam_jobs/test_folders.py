@@ -7,20 +7,21 @@ import socket
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
+from beam_jobs.elements import Aside, Entry, ListTask, Pair, Reject, SourceFile
 from beam_jobs.options import JobConfig
-from beam_jobs.pairing import pair_files
+from beam_jobs.pairing import pair_entries
 from beam_jobs.sources.folders import (
     SUFFIXES,
-    Listed,
-    check_roots,
+    check,
     ignored_as,
-    key_of,
-    list_files,
+    list_entries,
     list_tasks,
 )
+from beam_jobs.sources.keys import key_of
 from reader.contract.errors import UsageError
 
 NFC, NFD = "caf\u00e9".encode(), "cafe\u0301".encode()
@@ -28,13 +29,53 @@ IMAGE_SUFFIXES = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "av
 CAPTION_SUFFIXES = ["txt", "caption"]
 
 
-def list_all(images: Path, captions: Path | None = None, *, output="") -> list[Listed]:
+class Listed(NamedTuple):
+    """What a listing says of one path, whichever way it says so."""
+
+    kind: str
+    path: bytes
+    size: int
+    mtime_ns: int
+
+
+def list_task(task: ListTask, config: JobConfig) -> list[Entry | Aside]:
+    return list(list_entries(task, config))
+
+
+def said(one: Entry | Aside) -> Listed:
+    if isinstance(one, Aside):
+        return Listed(one.kind, one.path, 0, 0)
+    if one.flaw is not None:
+        return Listed(one.flaw[0], one.origin, 0, 0)
+    kind = "image" if one.image else "caption"
+    file = one.image or one.caption or SourceFile(b"")
+    assert one.key == key_of(file.path)
+    assert one.origin == file.path
+    assert file.root == (kind == "caption")
+    return Listed(kind, file.path, file.size, file.mtime_ns)
+
+
+def entries_of(
+    images: Path, captions: Path | None = None, *, output=""
+) -> list[Entry | Aside]:
     config = JobConfig(
         images=str(images),
         captions=str(captions or images),
         output=str(output) or str(images) + "-out",
     )
-    return [listed for task in list_tasks(config) for listed in list_files(task)]
+    return [one for task in list_tasks(config) for one in list_task(task, config)]
+
+
+def list_all(images: Path, captions: Path | None = None, *, output="") -> list[Listed]:
+    return [said(one) for one in entries_of(images, captions, output=output)]
+
+
+def pair_all(
+    images: Path, captions: Path | None = None
+) -> tuple[list[Pair], list[Reject]]:
+    config = JobConfig(images="i", captions="c", output="o")
+    found = entries_of(images, captions)
+    return pair_entries([one for one in found if isinstance(one, Entry)], config)
 
 
 def kinds_of(listed: Iterable[Listed]) -> dict[bytes, str]:
@@ -317,7 +358,7 @@ def test_files_of_any_name_pair(source, name, folder):
     if name.startswith(b"."):
         assert {one.kind for one in listed} == {"ignored"}
         return
-    (pair,), rejects = pair_files(listed)
+    (pair,), rejects = pair_all(source)
     assert not rejects
     assert pair.key == folder + name
     for file, suffix in ((pair.image, b".jpg"), (pair.caption, b".txt")):
@@ -328,7 +369,7 @@ def test_files_of_any_name_pair(source, name, folder):
 def test_the_longest_name_that_there_is_pairs(source):
     write(source, b"x" * 251 + b".jpg", b"x" * 251 + b".txt")
     assert max(len(name) for name in os.listdir(source)) == 255
-    (pair,), rejects = pair_files(sorted(list_all(source)))
+    (pair,), rejects = pair_all(source)
     assert pair.key == b"x" * 251
     assert not rejects
 
@@ -337,8 +378,7 @@ def test_the_longest_name_that_there_is_pairs(source):
 def test_composed_and_decomposed_names_are_one_key(tmp_path, image, caption):
     write(tmp_path / "i", image + b"/" + image + b".jpg")
     write(tmp_path / "c", caption + b"/" + caption + b".txt")
-    listed = list_all(tmp_path / "i", tmp_path / "c")
-    (pair,), rejects = pair_files(sorted(listed))
+    (pair,), rejects = pair_all(tmp_path / "i", tmp_path / "c")
     assert not rejects
     assert pair.key == NFC + b"/" + NFC
     # The files are found under the names that they have.
@@ -368,7 +408,7 @@ def test_known_keys(path, key):
 
 def test_keys_are_told_apart_by_case(source):
     write(source, "a.jpg", "A.txt")
-    pairs, rejects = pair_files(sorted(list_all(source)))
+    pairs, rejects = pair_all(source)
     assert not pairs
     assert {reject.key for reject in rejects} == {b"a", b"A"}
 
@@ -422,7 +462,7 @@ def test_a_root_that_will_not_do_is_told_by_its_flag(
     os.symlink("out", "link to out")
     roots = {"images": "ok", "captions": "ok", flag: root}
     with pytest.raises(UsageError, match=said.format(flag=flag)) as caught:
-        check_roots(JobConfig(**roots, output="out"))
+        check(JobConfig(**roots, output="out"))
     shown = "--output=out" if "itself" in said else f"--{flag}={root}"
     assert shown in str(caught.value)
 
@@ -467,7 +507,8 @@ def test_each_folder_at_the_top_is_a_task_of_its_own(source):
     write(source, "a.jpg", "x/b.jpg", "y/deep/c.jpg", "z/d.jpg")
     config = JobConfig(images=str(source), captions=str(source), output="out")
     parts = [
-        {listed.path for listed in list_files(task)} for task in list_tasks(config)
+        {said(one).path for one in list_task(task, config)}
+        for task in list_tasks(config)
     ]
     assert sorted(map(sorted, parts)) == [
         [b"a.jpg"],

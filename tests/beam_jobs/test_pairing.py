@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_jobs.elements import Pair, Reject, SourceFile
+from beam_jobs.elements import Entry, Pair, Reject, SourceFile
 from beam_jobs.lines import (
     dump_pair,
     dump_reject,
@@ -16,29 +16,44 @@ from beam_jobs.lines import (
     path_of,
     text_of,
 )
-from beam_jobs.pairing import pair_files
-from beam_jobs.sources.folders import Listed, key_of
+from beam_jobs.options import JobConfig
+from beam_jobs.pairing import pair_entries
+from beam_jobs.sources.keys import key_of
 from reader.contract.schema import REASONS
 
 NFC, NFD = "caf\u00e9".encode(), "cafe\u0301".encode()
 
 
-def listed(*files: tuple[str, bytes]) -> list[Listed]:
-    sized = [
-        Listed(kind, path, 10 + n, 100 + n) for n, (kind, path) in enumerate(files)
+CONFIG = JobConfig(images="i", captions="c", output="o")
+
+
+def entry_of(kind: str, file: SourceFile) -> Entry:
+    entry = Entry(key_of(file.path), file.path)
+    if kind == "not_a_file":
+        return entry._replace(flaw=("not_a_file", "a link to nowhere"))
+    return entry._replace(**{kind: file})
+
+
+def listed(*files: tuple[str, bytes]) -> list[Entry]:
+    return [
+        entry_of(kind, SourceFile(path, 10 + n, 100 + n, kind == "caption"))
+        for n, (kind, path) in enumerate(files)
     ]
-    return sorted(sized)
+
+
+def pair_listed(entries: list[Entry]) -> tuple[list[Pair], list[Reject]]:
+    return pair_entries(entries, CONFIG)
 
 
 def pair(*files: tuple[str, bytes]) -> tuple[list[Pair], list[Reject]]:
-    return pair_files(listed(*files))
+    return pair_listed(listed(*files))
 
 
 def only_reject(*files: tuple[str, bytes]) -> Reject:
     pairs, rejects = pair(*files)
     assert not pairs
     (reject,) = rejects
-    assert reject.stage == "pair"
+    assert reject.stage == "list" if reject.reason == "not_a_file" else "pair"
     assert reject.reason in REASONS
     assert reject.detail
     return reject
@@ -46,12 +61,13 @@ def only_reject(*files: tuple[str, bytes]) -> Reject:
 
 def test_an_image_and_a_caption_of_one_key_are_a_pair():
     files = listed(("image", b"park/1.jpg"), ("caption", b"park/1.txt"))
-    (made,), rejects = pair_files(files)
+    (made,), rejects = pair_listed(files)
     assert not rejects
     assert made == Pair(
         b"park/1",
-        SourceFile(b"park/1.jpg", 10, 100),
-        SourceFile(b"park/1.txt", 11, 101),
+        "train",
+        SourceFile(b"park/1.jpg", 10, 100, root=0),
+        SourceFile(b"park/1.txt", 11, 101, root=1),
     )
 
 
@@ -159,7 +175,7 @@ def test_the_same_file_name_below_two_roots_is_one_of_each():
 
 
 def test_nothing_makes_nothing():
-    assert pair_files([]) == ([], [])
+    assert pair_listed([]) == ([], [])
 
 
 STEMS = st.sampled_from([b"a", b"b", b"x/a", b"a.b", NFC, NFD, b"\xff", b"x/" + NFD])
@@ -233,7 +249,31 @@ PATHS = st.binary(max_size=30) | st.sampled_from(
     ]
 )
 SOURCE_FILES = st.builds(
-    SourceFile, PATHS, st.integers(0, 2**50), st.integers(-(2**62), 2**62)
+    SourceFile,
+    path=PATHS,
+    size=st.integers(0, 2**50),
+    mtime_ns=st.integers(-(2**62), 2**62),
+    root=st.integers(0, 9),
+    archive=st.just(b""),
+    offset=st.just(0),
+) | st.builds(
+    SourceFile,
+    path=PATHS,
+    size=st.integers(0, 2**50),
+    mtime_ns=st.integers(-(2**62), 2**62),
+    archive=PATHS.filter(bool),
+    offset=st.integers(0, 2**50),
+)
+SCALARS = st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text()
+PAIRS = st.builds(
+    Pair,
+    key=PATHS,
+    split=st.sampled_from(["train", "test"]),
+    image=SOURCE_FILES,
+    caption=SOURCE_FILES,
+    texts=st.none() | st.lists(st.text() | st.just("\udcff\udc80")).map(tuple),
+    values=st.lists(SCALARS | st.lists(SCALARS, min_size=1).map(tuple)).map(tuple),
+    sha256=st.sampled_from(["", "00ff" * 16]),
 )
 
 
@@ -244,7 +284,7 @@ def test_a_path_is_the_same_after_being_text(path):
 
 
 @settings(max_examples=300)
-@given(st.builds(Pair, PATHS, SOURCE_FILES, SOURCE_FILES))
+@given(PAIRS)
 def test_a_pair_is_the_same_after_being_a_line(made):
     line = dump_pair(made)
     assert load_pair(line) == made
@@ -275,7 +315,7 @@ def test_a_reject_is_the_same_after_being_a_line(reject):
 
 def test_lines_come_back_as_the_types_that_went():
     made = load_pair(
-        dump_pair(Pair(b"k", SourceFile(b"i", 1, 2), SourceFile(b"c", 3, 4)))
+        dump_pair(Pair(b"k", "train", SourceFile(b"i", 1, 2), SourceFile(b"c", 3, 4)))
     )
     assert isinstance(made, Pair)
     assert isinstance(made.image, SourceFile)
