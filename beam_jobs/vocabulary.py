@@ -14,7 +14,7 @@ from beam_jobs.pair_lists import read_pairs
 from beam_jobs.plan import split_of
 from beam_jobs.sources.files import FolderFiles
 from beam_jobs.workspace import Workspace
-from reader.contract.tokenizer import split_words
+from reader.contract.tokenizers.basic import split_words
 
 
 class Draft(NamedTuple):
@@ -25,7 +25,10 @@ class Draft(NamedTuple):
 
 
 class CountTokens(beam.PTransform):
-    """Counts words over captions of the training split: `Bucket` → one `Draft`."""
+    """Counts words over captions of the training split: `Bucket` → one `Draft`.
+
+    Only the `basic` tokenizer wants them.
+    """
 
     def __init__(self, config: JobConfig) -> None:
         """Takes the job's configuration."""
@@ -51,7 +54,9 @@ class _CountTokensFn(beam.DoFn):
 
     def process(self, bucket: Bucket) -> Iterator[Draft]:
         with noted(Workspace(self._config.output), f"counting-{bucket.number:03d}"):
-            yield Draft((bucket,), dict(self._count(bucket)))
+            # A tokenizer that was given has its vocabulary: captions are left unread.
+            counts = self._count(bucket) if self._config.counts_words else {}
+            yield Draft((bucket,), dict(counts))
 
     def _count(self, bucket: Bucket) -> Counter[str]:
         config, files = self._config, FolderFiles(self._config)
