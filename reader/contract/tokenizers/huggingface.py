@@ -99,11 +99,6 @@ def _start_and_end(tokenizer: Any) -> tuple[int | None, int | None]:
     # Told by the mask and not by searching: the text may be unknown, and so the end.
     full, mask = encoding.ids, encoding.special_tokens_mask
     first = mask.index(0) if 0 in mask else 0
-    if mask.count(0) != len(bare) or full[first : first + len(bare)] != bare:
-        raise UsageError(
-            "a tokenizer may add tokens before and after a caption, this one changes "
-            "what is between them: change its post_processor"
-        )
     before, after = full[:first], full[first + len(bare) :]
     for name, ids in (("before", before), ("after", after)):
         if len(ids) > 1:

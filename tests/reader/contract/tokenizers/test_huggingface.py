@@ -63,11 +63,6 @@ def test_several_tokens_on_a_side_are_refused_and_shown():
         spec_of(made)
 
 
-def test_a_tokenizer_that_says_a_text_twice_is_refused():
-    with pytest.raises(UsageError, match="change its post_processor"):
-        spec_of(framing(words(), "<s> $A $A", "<s>"))
-
-
 @pytest.mark.parametrize("pad", ["[PAD]", "<pad>", "<|pad|>"])
 def test_the_pad_is_found_by_its_name(pad):
     assert spec_of(words(**{pad: 7}))[0] == 7
