@@ -69,7 +69,8 @@ def read_captions(data: bytes, *, per_file: str, encoding: str = "utf-8") -> Cap
         BadInput: It is no text in these encodings, or there is nothing in it.
     """
     sha256 = hashlib.sha256(data).hexdigest()
-    return _collect(caption_parts(data, per_file=per_file, encoding=encoding), sha256)
+    parts = caption_parts(data, per_file=per_file, encoding=encoding)
+    return _collect(parts, sha256, f"{len(data)} bytes")
 
 
 def caption_parts(data: bytes, *, per_file: str, encoding: str) -> list[str | BadInput]:
@@ -102,10 +103,10 @@ def clean_captions(texts: Iterable[str]) -> Captions:
     """
     texts = list(texts)
     sha256 = hashlib.sha256(json.dumps(texts).encode()).hexdigest()
-    return _collect(map(_checked, texts), sha256)
+    return _collect(map(_checked, texts), sha256, f"{len(texts)} captions")
 
 
-def _collect(parts: Iterable[str | BadInput], sha256: str) -> Captions:
+def _collect(parts: Iterable[str | BadInput], sha256: str, where: str) -> Captions:
     """Cleans each part; one that fails, or has nothing in it, is dropped."""
     captions: list[str] = []
     bad: list[BadInput] = []
@@ -115,9 +116,9 @@ def _collect(parts: Iterable[str | BadInput], sha256: str) -> Captions:
         elif caption := clean_text(part):
             captions.append(caption)
         else:
-            bad.append(BadInput("empty_caption", "no text in it"))
+            bad.append(BadInput("empty_caption", f"no text in {where}"))
     if not captions:
-        raise bad[0] if bad else BadInput("empty_caption", "no text in it")
+        raise bad[0] if bad else BadInput("empty_caption", f"no text in {where}")
     return Captions(tuple(captions), len(bad), sha256)
 
 

@@ -1,9 +1,9 @@
 """Columns carried through: cells of a table to the values of `extra/…` features.
 
 Pure functions; a cell that cannot become its column's type raises `BadCell`. A null
-becomes the column's default: that of `name:type=default`, else NaN for floats and empty
-text for strings. Whole numbers and truth values have no such value of their own: without
-a default given, a null is turned down.
+becomes the column's default: that of `name:type=default`, else NaN for floats and an
+empty string for text. Whole numbers and truth values have no such value: without a
+default, a null is turned down.
 """
 
 import json

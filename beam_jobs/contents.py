@@ -92,7 +92,7 @@ class _HashFn(beam.DoFn):
         yield bucket.number, pickle.dumps(bucket)
 
     def _hashed(self, number: int) -> Iterator[Pair]:
-        """Yields the pairs of a bucket with hashes; their list has them from then on."""
+        """Yields the pairs of a bucket with hashes, and puts these in its list."""
         workspace = Workspace(self._config.output)
         ahead = _AHEAD_PER_THREAD * self._config.num_threads
         pairs = list(

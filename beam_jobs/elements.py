@@ -8,7 +8,6 @@ from typing import NamedTuple
 from beam_jobs.columns import Value
 from reader.contract.layout import ShardName
 
-
 # The size of a file that a table names and nobody has looked at yet.
 UNSEEN = -1
 

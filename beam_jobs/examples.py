@@ -16,7 +16,7 @@ from beam_jobs.options import JobConfig
 from reader.contract import schema
 from reader.contract.record import serialize_example
 from reader.contract.schema import Dtype, Values
-from reader.contract.tokenizer import Tokenizer
+from reader.contract.tokenizers.protocol import Tokenizer
 
 # Decoded pixels that one DoFn holds at a time; 256 MB are twenty photographs of
 # 4 megapixels. A single larger image is let through alone.
@@ -85,7 +85,7 @@ def make_example(
     files: ReadsFiles,
     config: JobConfig,
     tokenizer: Tokenizer,
-    unknown_id: int,
+    unknown_id: int | None,
     budget: Budget,
 ) -> Example | Reject:
     """Returns the example that a pair becomes, or why it becomes none."""
@@ -106,7 +106,7 @@ def make_example(
         num_image_bytes=len(image.data),
         captions=captions,
         num_tokens=tuple(map(len, ids)),
-        num_unknown=sum(row.count(unknown_id) for row in ids),
+        num_unknown=sum(id_ == unknown_id for row in ids for id_ in row),
     )
 
 

@@ -204,7 +204,17 @@ def _add_images_and_captions(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
     )
     _add(
-        captions, "vocab_size", "words and four special tokens (%(default)s)", type=int
+        captions,
+        "tokenizer",
+        "basic, bytes, or a tokenizer.json, SentencePiece model or CLIP's merges "
+        "(%(default)s)",
+        metavar="KIND|FILE",
+    )
+    _add(
+        captions,
+        "vocab_size",
+        "words and four special tokens of basic (%(default)s)",
+        type=int,
     )
     _add(captions, "min_count", "a word must occur so often (%(default)s)", type=int)
 
@@ -245,7 +255,7 @@ def config_from(namespace: argparse.Namespace) -> JobConfig:
     Raises:
         UsageError: A value is out of range.
     """
-    names = [field.name for field in dataclasses.fields(JobConfig)]
+    names = [field.name for field in dataclasses.fields(JobConfig) if field.init]
     return JobConfig(**{name: getattr(namespace, name) for name in names})
 
 

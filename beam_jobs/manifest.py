@@ -95,10 +95,10 @@ def _publish_dataset(
     rejects: list[Reject],
     books: Books,
 ) -> None:
-    vocabulary = workspace.read_if_exists(workspace.vocabulary)
+    tokenizer = workspace.read_if_exists(workspace.tokenizer)
     files = {
         layout.BLOCKS: pack_blocks([o for commit in commits for o in commit.blocks]),
-        f"{layout.TOKENIZER_DIR}/{plan.tokenizer.file}": vocabulary or b"",
+        f"{layout.TOKENIZER_DIR}/{plan.tokenizer.file}": tokenizer or b"",
         layout.REJECTS: dump_rejects(rejects),
     }
     checksums = {file: crc32c_hex(data) for file, data in files.items()}
@@ -130,7 +130,7 @@ def _make_manifest(
             "config": config.fingerprint,
         },
         config=config.fingerprint_fields(),
-        versions=shaping_versions(),
+        versions=shaping_versions(plan.tokenizer.kind),
     )
 
 

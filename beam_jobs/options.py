@@ -13,6 +13,7 @@ from fractions import Fraction
 from typing import Any
 
 from beam_jobs.columns import Column
+from beam_jobs.tokenizer_files import read_tokenizer_file
 from reader.contract.errors import UsageError
 from reader.contract.layout import is_split_name
 from reader.contract.manifest import ImageSpec, dump_json
@@ -80,6 +81,8 @@ class JobConfig:
         max_image_bytes: A larger image file is rejected before it is read.
         captions_per_file: `one`, or `lines` if each line is a caption.
         caption_encoding: Of captions and tables without a byte order mark.
+        tokenizer: `basic`, `bytes`, or the path of a tokenizer's file, whose content
+            tells of what kind it is.
         vocab_size: Of the `basic` tokenizer, its four special tokens included.
         min_count: A word must occur so often to enter the vocabulary.
         max_rejects: How many keys may be rejected before the job fails: a count, or
@@ -89,6 +92,8 @@ class JobConfig:
         threads: Threads a process encodes with; None to go by the cores.
         plan_only: Whether to stop after planning.
         overwrite: Whether to replace what the output holds.
+        tokenizer_kind: What `tokenizer` was found to be.
+        tokenizer_sha256: Of its file; empty for `basic`, which has none yet.
 
     Raises:
         UsageError: A value is out of range; it is named and shown.
@@ -123,6 +128,7 @@ class JobConfig:
     max_image_bytes: int = 256 << 20
     captions_per_file: str = "one"
     caption_encoding: str = "utf-8"
+    tokenizer: str = "basic"
     vocab_size: int = 10_000
     min_count: int = 1
     max_rejects: str | int = "1%"
@@ -131,6 +137,8 @@ class JobConfig:
     threads: int | None = None
     plan_only: bool = False
     overwrite: bool = False
+    tokenizer_kind: str = dataclasses.field(init=False)
+    tokenizer_sha256: str = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
         """Checks every value."""
@@ -184,6 +192,30 @@ class JobConfig:
         for field in ("name", "output"):
             if not getattr(self, field).strip():
                 raise UsageError(f"{field} must not be empty")
+        self._look_at_tokenizer()
+
+    def _look_at_tokenizer(self) -> None:
+        """Notes what the tokenizer is: not its path but its content shapes the output.
+
+        Workers are sent these notes, and never look for the file.
+        """
+        file = read_tokenizer_file(self.tokenizer)
+        object.__setattr__(self, "tokenizer_kind", file.kind)
+        object.__setattr__(self, "tokenizer_sha256", file.sha256)
+        if self.counts_words:
+            return
+        for field in ("vocab_size", "min_count"):
+            value = getattr(self, field)
+            if value != type(self).__dataclass_fields__[field].default:
+                raise UsageError(
+                    f"{field} is of the basic tokenizer, whose words are counted: with "
+                    f"--tokenizer={self.tokenizer} leave it out, got {value}"
+                )
+
+    @property
+    def counts_words(self) -> bool:
+        """Whether the job makes the vocabulary, from the captions."""
+        return self.tokenizer_kind == "basic"
 
     def _check_source(self) -> None:
         """Checks that the fields name one source, and nothing that it has not."""
@@ -268,8 +300,12 @@ class JobConfig:
         fields["columns"] = [list(column) for column in self.columns]
         fields["caption_encoding"] = codecs.lookup(self.caption_encoding).name
         fields["splits"] = [[name, str(share)] for name, share in self.shares.items()]
-        if self.num_shards is not None:
-            del fields["shard_size"]
+        fields["tokenizer"] = fields.pop("tokenizer_kind")
+        unused = (
+            ["tokenizer_sha256"] if self.counts_words else ["vocab_size", "min_count"]
+        )
+        for field in unused + (["shard_size"] if self.num_shards is not None else []):
+            del fields[field]
         return fields
 
 
@@ -293,7 +329,8 @@ def _check_encoding(encoding: str) -> None:
         decoded = None
     if not isinstance(decoded, str):
         raise UsageError(
-            f'caption_encoding must be an encoding of text such as cp1252, got "{encoding}"'
+            "caption_encoding must be an encoding of text such as cp1252, "
+            f'got "{encoding}"'
         )
 
 

@@ -4,7 +4,6 @@ Every key ends as a pair or as a reject; we never guess which of two files is me
 """
 
 import json
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 import apache_beam as beam

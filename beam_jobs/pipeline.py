@@ -39,6 +39,7 @@ from beam_jobs.progress import ProgressBar
 from beam_jobs.shards import WriteShards
 from beam_jobs.sources.catalogue import list_tasks
 from beam_jobs.storage import read_file
+from beam_jobs.tokenizer_files import given_tokenizer
 from beam_jobs.vocabulary import CountTokens
 from beam_jobs.workspace import Workspace
 from reader.contract.errors import BuildError
@@ -102,19 +103,20 @@ def run(
         options: Beam's, for another engine than the local one.
 
     Raises:
-        UsageError: The folders are not as the configuration says.
+        UsageError: The folders or the tokenizer are not as the configuration says.
         BuildError: The output holds something else, or a file could not be read or
             written. What is done is kept.
     """
     tasks = list_tasks(config)
+    tokenizer = given_tokenizer(config.tokenizer, config.tokenizer_sha256)
     options = options or engine_options(config, [])
     if config.plan_only:
-        return _plan_only(config, options, tasks)
+        return _plan_only(config, options, tasks, tokenizer)
     workspace = Workspace(config.output)
     with prepared_output(workspace, config) as complete:
         if complete:
             return None
-        job_plan = _run_plan(workspace, config, options, tasks)
+        job_plan = _run_plan(workspace, config, options, tasks, tokenizer)
         outcome = turned_down(config, job_plan)
         if outcome is None:
             if config.overwrite:
@@ -127,12 +129,15 @@ def run(
 
 
 def _plan_only(
-    config: JobConfig, options: PipelineOptions, tasks: list[ListTask]
+    config: JobConfig,
+    options: PipelineOptions,
+    tasks: list[ListTask],
+    tokenizer: bytes | None,
 ) -> BuildResult:
     """Plans in a folder of its own: the output stays as it is."""
     with tempfile.TemporaryDirectory(prefix="diptych-") as folder:
         elsewhere = dataclasses.replace(config, output=folder)
-        job_plan = _run_plan(Workspace(folder), elsewhere, options, tasks)
+        job_plan = _run_plan(Workspace(folder), elsewhere, options, tasks, tokenizer)
         return BuildResult(job_plan, turned_down(elsewhere, job_plan))
 
 
@@ -141,8 +146,11 @@ def _run_plan(
     config: JobConfig,
     options: PipelineOptions,
     tasks: list[ListTask],
+    tokenizer: bytes | None,
 ) -> JobPlan:
     workspace.clear_plan()
+    if tokenizer is not None:
+        workspace.publish(workspace.tokenizer, tokenizer)
     with _explained(workspace):
         run_pipeline(options, lambda root: plan(root, config, tasks))
     job_plan = parse_plan(read_file(workspace.plan))

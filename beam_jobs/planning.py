@@ -1,4 +1,4 @@
-"""ClosePlan: a draft → the vocabulary, the number of shards, and `plan.json`."""
+"""ClosePlan: a draft → the tokenizer, the number of shards, and `plan.json`."""
 
 import hashlib
 import itertools
@@ -16,19 +16,16 @@ from beam_jobs.pair_lists import read_pairs
 from beam_jobs.plan import shards_by_size, share_out
 from beam_jobs.sources.digest import sum_hashes
 from beam_jobs.sources.files import SourceFiles
+from beam_jobs.storage import read_file
 from beam_jobs.versions import shaping_versions
 from beam_jobs.vocabulary import Draft, training_split
 from beam_jobs.workspace import Workspace
 from reader.contract.errors import BuildError
-from reader.contract.manifest import dump_json
+from reader.contract.manifest import TokenizerSpec, dump_json
 from reader.contract.record import FRAMING_BYTES
-from reader.contract.tokenizer import (
-    UNKNOWN_ID,
-    BasicTokenizer,
-    basic_spec,
-    dump_vocabulary,
-    make_vocabulary,
-)
+from reader.contract.tokenizers.basic import dump_vocabulary, make_vocabulary
+from reader.contract.tokenizers.loading import load_tokenizer, make_spec
+from reader.contract.tokenizers.protocol import Tokenizer
 
 # Records that are made to learn how large a record is. Photographs differ by half of
 # their mean, so that 32 give shards within a fifth of the size asked for.
@@ -49,7 +46,7 @@ class ClosePlan(beam.PTransform):
         self._config = config
 
     def expand(self, draft: beam.PCollection[Draft]) -> beam.PCollection[str]:
-        """Writes `vocab.txt` and, last, `plan.json`."""
+        """Writes a counted vocabulary and, last, `plan.json`."""
         return draft | "Close" >> beam.ParDo(_ClosePlanFn(self._config))
 
 
@@ -63,28 +60,36 @@ class _ClosePlanFn(beam.DoFn):
             yield self._close(workspace, draft).fingerprint
 
     def _close(self, workspace: Workspace, draft: Draft) -> JobPlan:
-        counts = draft.counts
-        vocabulary = make_vocabulary(
-            counts.get(training_split(sorted(counts)), {}) if counts else {},
-            vocab_size=self._config.vocab_size,
-            min_count=self._config.min_count,
-        )
-        workspace.publish(workspace.vocabulary, dump_vocabulary(vocabulary))
-        plan = make_plan(draft.buckets, vocabulary, self._config)
+        config, counts = self._config, draft.counts
+        if config.counts_words:
+            vocabulary = make_vocabulary(
+                counts[training_split(sorted(counts))] if counts else {},
+                vocab_size=config.vocab_size,
+                min_count=config.min_count,
+            )
+            workspace.publish(workspace.tokenizer, dump_vocabulary(vocabulary))
+        tokenizer = read_file(workspace.tokenizer)
+        plan = make_plan(draft.buckets, tokenizer, config)
         workspace.publish(workspace.plan, dump_plan(plan))
         return plan
 
 
 def make_plan(
-    buckets: Iterable[Bucket], vocabulary: list[str], config: JobConfig
+    buckets: Iterable[Bucket], tokenizer: bytes, config: JobConfig
 ) -> JobPlan:
-    """Returns the plan: how many shards each split gets, and all that was counted."""
+    """Returns the plan: how many shards each split gets, and all that was counted.
+
+    `tokenizer` is the content of its file.
+    """
     buckets = sorted(buckets)
+    spec = make_spec(config.tokenizer_kind, tokenizer)
     pairs = {
         name: sum(bucket.pairs.get(name, 0) for bucket in buckets)
         for name in _split_names(buckets, config)
     }
-    record_bytes = _mean_record_bytes(buckets, vocabulary, config)
+    record_bytes = _mean_record_bytes(
+        buckets, spec, load_tokenizer(spec, tokenizer), config
+    )
     if config.num_shards is not None:
         if config.num_shards < len(pairs):
             raise BuildError(
@@ -111,11 +116,11 @@ def make_plan(
             for loop in bucket.loops
         ),
         record_bytes=record_bytes,
-        tokenizer=basic_spec(vocabulary),
+        tokenizer=spec,
         listing=sum_hashes(int(bucket.listing, 16) for bucket in buckets),
         sources=_digest_of(
             [bucket.digest for bucket in buckets if bucket.pairs],
-            [config.fingerprint, str(shaping_versions())],
+            [config.fingerprint, str(shaping_versions(spec.kind))],
         ),
     )
 
@@ -135,14 +140,16 @@ def _split_names(buckets: list[Bucket], config: JobConfig) -> list[str]:
 
 
 def _mean_record_bytes(
-    buckets: list[Bucket], vocabulary: list[str], config: JobConfig
+    buckets: list[Bucket],
+    spec: TokenizerSpec,
+    tokenizer: Tokenizer,
+    config: JobConfig,
 ) -> int:
     """Makes the first records in order, and returns their mean size with framing."""
     files, budget = SourceFiles(config), Budget()
-    tokenizer = BasicTokenizer(vocabulary)
     sizes = []
     for pair in itertools.islice(_pairs(buckets, config), MAX_SAMPLED_PAIRS):
-        example = make_example(pair, files, config, tokenizer, UNKNOWN_ID, budget)
+        example = make_example(pair, files, config, tokenizer, spec.unknown_id, budget)
         if not isinstance(example, Reject):
             sizes.append(len(example.record) + FRAMING_BYTES)
         if len(sizes) == SAMPLE_RECORDS:

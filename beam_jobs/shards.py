@@ -24,7 +24,7 @@ from beam_jobs.shard_files import publish_shard
 from beam_jobs.sources.files import SourceFiles
 from beam_jobs.workspace import Workspace
 from reader.contract.manifest import TokenizerSpec
-from reader.contract.tokenizer import load_tokenizer
+from reader.contract.tokenizers.loading import load_tokenizer
 
 # Pairs each thread may be ahead of the one to be written next: enough that one large
 # photograph does not make the others wait.
@@ -60,8 +60,8 @@ class _WriteShardFn(beam.DoFn):
         self._files = SourceFiles(self._config)
         self._budget = Budget()
         self._threads = ThreadPoolExecutor(self._config.num_threads)
-        vocabulary = self._workspace.read_if_exists(self._workspace.vocabulary)
-        self._tokenizer = load_tokenizer(self._spec, vocabulary or b"")
+        data = self._workspace.read_if_exists(self._workspace.tokenizer)
+        self._tokenizer = load_tokenizer(self._spec, data or b"")
 
     def teardown(self) -> None:
         self._threads.shutdown(cancel_futures=True)

@@ -1,5 +1,7 @@
 """Versions of the libraries that shape the bytes that are written."""
 
+import importlib.metadata
+
 import cv2
 import google.protobuf
 import numpy as np
@@ -7,15 +9,16 @@ import PIL
 import pyarrow
 import simplejpeg
 
+from reader.contract.tokenizers.loading import libraries_of
 from reader.contract.version import __version__
 
 
-def shaping_versions() -> dict[str, str]:
-    """Returns `{library: version}`, ours among them.
+def shaping_versions(tokenizer: str) -> dict[str, str]:
+    """Returns `{library: version}`, ours and those of a kind of tokenizer among them.
 
     Asked of the modules: OpenCV comes under several names of distributions.
     """
-    return {
+    ours = {
         "diptych": __version__,
         "numpy": np.__version__,
         "opencv": cv2.__version__,
@@ -24,3 +27,5 @@ def shaping_versions() -> dict[str, str]:
         "pyarrow": pyarrow.__version__,
         "simplejpeg": simplejpeg.__version__,
     }
+    more = {name: importlib.metadata.version(name) for name in libraries_of(tokenizer)}
+    return ours | more

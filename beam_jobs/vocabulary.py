@@ -14,8 +14,7 @@ from beam_jobs.pair_lists import read_pairs
 from beam_jobs.pool import map_in_order
 from beam_jobs.sources.files import SourceFiles
 from beam_jobs.workspace import Workspace
-from reader.contract.tokenizer import split_words
-
+from reader.contract.tokenizers.basic import split_words
 
 # Files of captions read at a time.
 _READING_THREADS = 8
@@ -34,7 +33,10 @@ class Draft(NamedTuple):
 
 
 class CountTokens(beam.PTransform):
-    """Counts words over captions of the training split: `Bucket` → one `Draft`."""
+    """Counts words over captions of the training split: `Bucket` → one `Draft`.
+
+    Only the `basic` tokenizer wants them.
+    """
 
     def __init__(self, config: JobConfig) -> None:
         """Takes the job's configuration."""
@@ -67,7 +69,9 @@ class _CountTokensFn(beam.DoFn):
 
     def process(self, bucket: Bucket) -> Iterator[Draft]:
         with noted(Workspace(self._config.output), f"counting-{bucket.number:03d}"):
-            yield Draft((bucket,), self._count(bucket))
+            # A tokenizer that was given has its vocabulary: captions are left unread.
+            counts = self._count(bucket) if self._config.counts_words else {}
+            yield Draft((bucket,), counts)
 
     def _count(self, bucket: Bucket) -> dict[str, dict[str, int]]:
         pairs = read_pairs(Workspace(self._config.output), bucket.number)

@@ -4,7 +4,7 @@ _build/config.json              the configuration the job was begun with
 _build/diptych.lock             held by the job at work
 _build/plan/pairs-007.jsonl     pairs of a bucket, in order
 _build/plan/rejects-007.jsonl   keys of a bucket that pairing turned down
-_build/plan/vocab.txt           the vocabulary
+_build/plan/tokenizer           the tokenizer's file: a vocabulary, a model, merges
 _build/plan/plan.json           the plan is complete
 _build/commits/*.json           a finished shard each
 _build/progress/*               examples done of a shard at work
@@ -34,7 +34,7 @@ class Workspace:
         self.lock = os.path.join(self.build, "diptych.lock")
         self.config = os.path.join(self.build, "config.json")
         self.plan = os.path.join(self.build, "plan", "plan.json")
-        self.vocabulary = os.path.join(self.build, "plan", "vocab.txt")
+        self.tokenizer = os.path.join(self.build, "plan", "tokenizer")
         self.commits = os.path.join(self.build, "commits")
         self.progress = os.path.join(self.build, "progress")
         self.failures = os.path.join(self.build, "failures")

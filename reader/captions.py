@@ -3,12 +3,32 @@
 import tensorflow as tf
 
 from reader.config import ReadConfig
+from reader.contract.errors import UsageError
 from reader.contract.manifest import TokenizerSpec
 
 
 def first_caption(ids: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
     """Returns `int64[length]`: the ids of the first caption of a record."""
     return ids[: lengths[0]]
+
+
+def special_tokens(
+    spec: TokenizerSpec, config: ReadConfig
+) -> tuple[list[int], list[int]]:
+    """Returns what is put before a caption and after it: a token each, or none.
+
+    Raises:
+        UsageError: They do not fit into `max_tokens`.
+    """
+    ids = (spec.start_id, spec.end_id) if config.add_special_tokens else (None, None)
+    start, end = ([] if id_ is None else [id_] for id_ in ids)
+    at_least = len(start) + len(end)
+    if config.max_tokens < at_least:
+        raise UsageError(
+            f"max_tokens must be at least {at_least}, for the start and the end of a "
+            f"caption, got {config.max_tokens}"
+        )
+    return start, end
 
 
 def frame_tokens(
@@ -21,13 +41,13 @@ def frame_tokens(
 
         [7]            -> [2, 7, 3, 0, 0], 3
         [7, 8, 9, 10]  -> [2, 7, 8, 9, 3], 5
+
+    A tokenizer without start or end gives rows without.
     """
-    ids = tf.cast(ids, tf.int32)
-    if config.add_special_tokens:
-        kept = ids[: config.max_tokens - 2]
-        ids = tf.concat([[spec.start_id], kept, [spec.end_id]], axis=0)
-    else:
-        ids = ids[: config.max_tokens]
+    start, end = special_tokens(spec, config)
+    kept = tf.cast(ids, tf.int32)[: config.max_tokens - len(start) - len(end)]
+    parts = [tf.constant(part, tf.int32) for part in (start, end)]
+    ids = tf.concat([parts[0], kept, parts[1]], axis=0)
     length = tf.size(ids)
     row = tf.pad(ids, [[0, config.max_tokens - length]], constant_values=spec.pad_id)
     row.set_shape((config.max_tokens,))

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from reader.contract.errors import DatasetError, UsageError
 from reader.contract.layout import BUILD_DIR, MANIFEST, TOKENIZER_DIR
 from reader.contract.manifest import Manifest, Shard, Split, parse_manifest
-from reader.contract.tokenizer import Tokenizer, load_tokenizer
+from reader.contract.tokenizers.loading import check_tokenizer, load_tokenizer
+from reader.contract.tokenizers.protocol import Tokenizer
 
 _SUFFIX = ".tfrecord"
 
@@ -35,15 +36,26 @@ class Dataset:
         """Returns the tokenizer its captions were tokenized with.
 
         Raises:
-            DatasetError: Its files are missing or changed.
+            DatasetError: Its file is missing or changed.
+            UsageError: A library that it needs is not installed.
+        """
+        return load_tokenizer(self.manifest.tokenizer, self.tokenizer_data())
+
+    def tokenizer_data(self) -> bytes:
+        """Returns the bytes of the tokenizer's file; needs no library.
+
+        Raises:
+            DatasetError: It is missing or changed.
         """
         spec = self.manifest.tokenizer
         path = self.path(f"{TOKENIZER_DIR}/{spec.file}")
         try:
             with open(path, "rb") as file:
-                return load_tokenizer(spec, file.read())
+                data = file.read()
         except FileNotFoundError:
             raise DatasetError(f"{path} is missing: restore it") from None
+        check_tokenizer(spec, data)
+        return data
 
 
 @dataclass(frozen=True)

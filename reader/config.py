@@ -55,7 +55,7 @@ class ReadConfig:
         """Checks every value."""
         for field, at_least in (
             ("batch_size", 1),
-            ("max_tokens", 2 if self.add_special_tokens else 1),
+            ("max_tokens", 1),
             ("shuffle_bytes", 1),
             ("seed", 0),
         ):

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from reader.batches import make_batches
+from reader.captions import special_tokens
 from reader.catalog import Pattern, Selection, open_dataset, select
 from reader.config import ReadConfig, image_size_pair, is_extra, output_names
 from reader.contract.errors import UsageError
 from reader.contract.manifest import Statistics
-from reader.contract.tokenizer import Tokenizer
+from reader.contract.tokenizers.protocol import Tokenizer
 from reader.examples import make_examples
 from reader.records import read_records
 
@@ -48,7 +49,7 @@ def load(
             default, 0.875, cuts 224 pixels of 256 with no resampling.
         max_tokens: Captions are padded or cut to this; start and end count.
         add_special_tokens: Whether captions begin with the tokenizer's start token
-            and close with its end token, kept when cutting.
+            and close with its end token, where it has these; kept when cutting.
         shuffle: Whether to shuffle; False reads in the order written.
         seed: Equal seeds give equal orders, under one `tf.random.set_seed`.
         shuffle_bytes: How much to hold for shuffling, in encoded bytes.
@@ -65,7 +66,7 @@ def load(
 
         and on request `length` int32[batch_size], `key` and `caption`
         string[batch_size], `height` and `width` (as stored) int32[batch_size], columns
-        of one value float32, int64 or string[batch_size], of *n* values [batch_size, n].
+        float32, int64 or string[batch_size], or of *n* values [batch_size, n].
 
     Raises:
         UsageError: An argument is wrong (a `ValueError`).
@@ -85,6 +86,7 @@ def load(
     )
     selection = select(pattern, split)
     _check_extras(selection, config)
+    special_tokens(selection.dataset.manifest.tokenizer, config)  # Do they fit?
     if selection.num_examples < config.batch_size:
         raise UsageError(
             f"batch_size must be at most the number of examples, "
@@ -139,6 +141,7 @@ def tokenizer(folder: Pattern) -> Tokenizer:
         tokenizer.decode(batch["tokens"][0])    # "a red circle"
 
     Raises:
+        UsageError: A library that the tokenizer needs is not installed.
         DatasetError: There is no finished dataset, or its tokenizer has changed.
     """
     return open_dataset(folder).tokenizer()

@@ -1,6 +1,6 @@
 """Rows of tables: CSV, TSV, JSONL (each also gzipped) and Parquet, one at a time.
 
-A row that is no row (too many cells, no JSON object) is given with what is wrong with it.
+A row that is none (too many cells, no JSON object) is given with what is wrong with it.
 """
 
 import codecs
@@ -105,9 +105,11 @@ def read_rows(path: bytes, columns: Sequence[str], encoding: str) -> Iterator[Ro
 
 @contextlib.contextmanager
 def _open_text(path: bytes, encoding: str) -> Iterator[IO[str]]:
-    gzipped = path.lower().endswith(b".gz")
-    opened: Any = gzip.open(path) if gzipped else open(path, "rb")
-    with opened as file, _explained(path):
+    with contextlib.ExitStack() as stack:
+        file: Any = stack.enter_context(open(path, "rb"))
+        if path.lower().endswith(b".gz"):
+            file = stack.enter_context(gzip.GzipFile(fileobj=file))
+        stack.enter_context(_explained(path))
         mark, encoding = _encoding_of(file.read(4), encoding)
         file.seek(len(mark))
         # Bytes that do not decode become lone surrogates, a matter of their cell alone.

@@ -38,7 +38,7 @@ def members_of(file: IO[bytes]) -> Iterator[Member]:
     # One past the last header, so that a hostile tar cannot send us back.
     behind = 0
     try:
-        tar = tarfile.open(fileobj=file, mode="r:", errors="surrogateescape")
+        tar = tarfile.TarFile(fileobj=file, errors="surrogateescape")
         while (info := tar.next()) is not None:
             if info.offset < behind or info.size < 0:
                 raise BadInput("damaged_archive", f"bad header at byte {info.offset}")

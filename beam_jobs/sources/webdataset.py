@@ -45,8 +45,8 @@ def check(config: JobConfig) -> None:
         with open(path, "rb") as file:
             if file.read(6).startswith(_COMPRESSED):
                 raise UsageError(
-                    f"--webdataset={os.fsdecode(path)}: compressed, so that its members "
-                    "cannot be read in place: uncompress it first"
+                    f"--webdataset={os.fsdecode(path)}: compressed, so that its "
+                    "members cannot be read in place: uncompress it first"
                 )
 
 
@@ -116,7 +116,7 @@ class _Tar:
         images = {e: m for e, m in sample.items() if _kind_of(e) == "image"}
         told: _Sample = {e: sample[e] for e in _TELLING if e in sample}
         others = [e for e in sample if e not in images and e not in told]
-        if not key or not images and not told:
+        if not key or (not images and not told):
             # No sample, or one with names that WebDataset takes for other extensions.
             yield from self._without_use(key, sample)
             return

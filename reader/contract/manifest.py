@@ -40,14 +40,15 @@ class TokenizerSpec:
     """How captions were tokenized.
 
     Attributes:
-        kind: `basic`.
+        kind: `basic`, `bytes`, `huggingface`, `sentencepiece` or `clip`.
         file: Its file below `tokenizer/`.
         sha256: Hex digest of that file.
         vocab_size: Number of ids; every id is below it.
-        pad_id: Fills up to a common length.
-        unknown_id: Stands for a word outside the vocabulary.
-        start_id: Put before a caption by the reader; ids are stored without.
-        end_id: Put after a caption by the reader.
+        pad_id: Fills up to a common length; 0 where the tokenizer has no token for it.
+        unknown_id: Stands for what is outside the vocabulary; None if nothing is.
+        start_id: Put before a caption by the reader; ids are stored without. None if
+            the tokenizer has no such token.
+        end_id: Put after a caption by the reader, likewise.
     """
 
     kind: str
@@ -55,9 +56,9 @@ class TokenizerSpec:
     sha256: str
     vocab_size: int
     pad_id: int
-    unknown_id: int
-    start_id: int
-    end_id: int
+    unknown_id: int | None
+    start_id: int | None
+    end_id: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +105,8 @@ class Statistics:
         image_bytes: Of encoded images.
         caption_tokens: Tokens of each caption, without start and end.
         unknown_tokens: How many of these tokens are unknown.
+        one_token_captions: How many captions are a single token; None in manifests of
+            before this was counted.
     """
 
     width: Tally = Tally()
@@ -111,6 +114,7 @@ class Statistics:
     image_bytes: Tally = Tally()
     caption_tokens: Tally = Tally()
     unknown_tokens: int = 0
+    one_token_captions: int | None = 0
 
     def merge(self, other: "Statistics") -> "Statistics":
         """Returns the statistics of both."""
@@ -120,6 +124,7 @@ class Statistics:
             image_bytes=self.image_bytes.merge(other.image_bytes),
             caption_tokens=self.caption_tokens.merge(other.caption_tokens),
             unknown_tokens=self.unknown_tokens + other.unknown_tokens,
+            one_token_captions=_sum(self.one_token_captions, other.one_token_captions),
         )
 
     @classmethod
@@ -129,7 +134,12 @@ class Statistics:
         return cls(
             **{name: _known(Tally, data[name]) for name in tallies},
             unknown_tokens=data["unknown_tokens"],
+            one_token_captions=data.get("one_token_captions"),
         )
+
+
+def _sum(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else one + other
 
 
 def statistics_of(
@@ -141,15 +151,17 @@ def statistics_of(
     num_unknown: int,
 ) -> Statistics:
     """Returns the statistics of one record."""
-    tokens = Tally()
+    tokens, single = Tally(), 0
     for number in num_tokens:
         tokens = tokens.add(number)
+        single += number == 1
     return Statistics(
         width=Tally().add(width),
         height=Tally().add(height),
         image_bytes=Tally().add(num_image_bytes),
         caption_tokens=tokens,
         unknown_tokens=num_unknown,
+        one_token_captions=single,
     )
 
 
@@ -180,7 +192,7 @@ class Books:
         found: Keys among the sources.
         written: Keys that became a record.
         not_written: `{reason: keys}` for the others.
-        dropped_captions: Captions of no use, of keys that were written for their others.
+        dropped_captions: Captions of no use, of keys written for their others.
     """
 
     found: int
@@ -316,8 +328,10 @@ def _known(cls: type[Any], fields: Mapping[str, Any]) -> Any:
     types = typing.get_type_hints(cls)
     known = {name: value for name, value in fields.items() if name in types}
     for name, value in known.items():
-        if types[name] in (int, str) and not isinstance(value, types[name]):
-            raise TypeError(f"{name} must be {types[name].__name__}, got {value!r}")
+        plain = types[name] in (int, str, int | None)
+        if plain and not isinstance(value, types[name]):
+            wanted = getattr(types[name], "__name__", types[name])
+            raise TypeError(f"{name} must be {wanted}, got {value!r}")
     for name in ("not_written", "files"):
         if not isinstance(known.get(name, {}), Mapping):
             raise TypeError(f"{name} must be an object, got {known[name]!r}")

@@ -41,6 +41,7 @@ STATISTICS = st.builds(
     image_bytes=TALLIES,
     caption_tokens=TALLIES,
     unknown_tokens=NUMBERS,
+    one_token_captions=NUMBERS | st.none(),
 )
 SHARDS = st.builds(
     Shard, file=TEXT, num_examples=NUMBERS, num_bytes=NUMBERS, crc32c=TEXT
@@ -77,9 +78,9 @@ MANIFESTS = st.builds(
         sha256=TEXT,
         vocab_size=NUMBERS,
         pad_id=NUMBERS,
-        unknown_id=NUMBERS,
-        start_id=NUMBERS,
-        end_id=NUMBERS,
+        unknown_id=NUMBERS | st.none(),
+        start_id=NUMBERS | st.none(),
+        end_id=NUMBERS | st.none(),
     ),
     splits=st.lists(SPLITS, max_size=2).map(tuple),
     books=st.builds(
@@ -236,6 +237,7 @@ def test_statistics_merge_part_by_part(one, other):
             image_bytes=part,
             caption_tokens=part,
             unknown_tokens=sum(values),
+            one_token_captions=sum(values),
         )
 
     assert statistics(one).merge(statistics(other)) == statistics(one + other)

@@ -1,6 +1,6 @@
-"""Tokenizers: text to ids and back, the same in the job and in training code.
+"""The `basic` tokenizer: words, with a vocabulary that the job counts.
 
-The `basic` tokenizer lower-cases, keeps the letters, marks and digits of every script,
+It lower-cases, keeps the letters, marks and digits of every script,
 makes each Han or kana character a token of its own, and splits on white space:
 
     "A red circle."           -> a | red | circle
@@ -10,29 +10,18 @@ makes each Han or kana character a token of its own, and splits on white space:
     "👍 ..."                   -> (no tokens)
 """
 
-import hashlib
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from typing import Protocol
 
-from reader.contract.errors import DatasetError, UsageError
+from reader.contract.errors import DatasetError
 from reader.contract.manifest import TokenizerSpec
+from reader.contract.tokenizers.protocol import sha256_hex, text_ids
 
 PAD_ID, UNKNOWN_ID, START_ID, END_ID = range(4)
 # Brackets never survive `split_words`, so no word can be mistaken for one of these.
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[START]", "[END]")
 VOCABULARY_FILE = "vocab.txt"
-
-
-class Tokenizer(Protocol):
-    """What the job and the reader ask of any tokenizer."""
-
-    def encode(self, text: str) -> list[int]:
-        """Returns the ids of a text, without start and end."""
-
-    def decode(self, ids: Iterable[int]) -> str:
-        """Returns text again; special tokens are left out."""
 
 
 # Ideographs (with their iteration mark and zero) and kana, each with what is written
@@ -85,6 +74,12 @@ class BasicTokenizer:
             )
         self.vocabulary = tuple(vocabulary)
         self._ids = {word: id_ for id_, word in enumerate(vocabulary)}
+        self._spec = basic_spec(vocabulary)
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of words, special tokens among them."""
+        return len(self.vocabulary)
 
     def encode(self, text: str) -> list[int]:
         """Returns the ids of a text: `"a cat"` -> `[5, 9]`."""
@@ -97,15 +92,7 @@ class BasicTokenizer:
         Raises:
             UsageError: An id is not of this vocabulary.
         """
-        silent = (PAD_ID, START_ID, END_ID)
-        return " ".join(self._word(int(id_)) for id_ in ids if id_ not in silent)
-
-    def _word(self, id_: int) -> str:
-        if not 0 <= id_ < len(self.vocabulary):
-            raise UsageError(
-                f"an id must be from 0 to {len(self.vocabulary) - 1}, got {id_}"
-            )
-        return self.vocabulary[id_]
+        return " ".join(self.vocabulary[id_] for id_ in text_ids(ids, self._spec))
 
 
 def make_vocabulary(
@@ -122,33 +109,20 @@ def dump_vocabulary(vocabulary: Sequence[str]) -> bytes:
     return "".join(f"{word}\n" for word in vocabulary).encode()
 
 
+def parse_vocabulary(data: bytes) -> list[str]:
+    """Returns the tokens that `vocab.txt` holds."""
+    return data.decode().split("\n")[:-1]
+
+
 def basic_spec(vocabulary: Sequence[str]) -> TokenizerSpec:
     """Returns what the manifest says of a `basic` tokenizer."""
     return TokenizerSpec(
         kind="basic",
         file=VOCABULARY_FILE,
-        sha256=hashlib.sha256(dump_vocabulary(vocabulary)).hexdigest(),
+        sha256=sha256_hex(dump_vocabulary(vocabulary)),
         vocab_size=len(vocabulary),
         pad_id=PAD_ID,
         unknown_id=UNKNOWN_ID,
         start_id=START_ID,
         end_id=END_ID,
     )
-
-
-def load_tokenizer(spec: TokenizerSpec, data: bytes) -> Tokenizer:
-    """Returns the tokenizer that `spec` describes, from the bytes of its file.
-
-    Raises:
-        DatasetError: The bytes are not those the dataset was tokenized with, or this
-            version knows no tokenizer of that kind.
-    """
-    found = hashlib.sha256(data).hexdigest()
-    if found != spec.sha256:
-        raise DatasetError(
-            f"tokenizer/{spec.file} has changed since the dataset was built "
-            f"(sha256 {found[:12]}…, not {spec.sha256[:12]}…): restore it"
-        )
-    if spec.kind != "basic":
-        raise DatasetError(f"unknown kind of tokenizer {spec.kind!r}: upgrade diptych")
-    return BasicTokenizer(data.decode().split("\n")[:-1])

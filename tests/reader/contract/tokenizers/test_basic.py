@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reader.contract.errors import DatasetError, UsageError
-from reader.contract.tokenizer import (
+from reader.contract.tokenizers.basic import (
     END_ID,
     PAD_ID,
     SPECIAL_TOKENS,
@@ -17,10 +17,10 @@ from reader.contract.tokenizer import (
     BasicTokenizer,
     basic_spec,
     dump_vocabulary,
-    load_tokenizer,
     make_vocabulary,
     split_words,
 )
+from reader.contract.tokenizers.loading import load_tokenizer
 
 # Plain text, and text made of what is hard: scripts, marks, joiners, line ends.
 HARD = (

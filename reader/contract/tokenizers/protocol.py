@@ -1,0 +1,84 @@
+"""What every tokenizer offers, and what several kinds of them share."""
+
+import hashlib
+import importlib
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from reader.contract.errors import UsageError
+from reader.contract.manifest import TokenizerSpec
+
+
+class Tokenizer(Protocol):
+    """What the job and the reader ask of any tokenizer."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids; every id is below it."""
+
+    def encode(self, text: str) -> list[int]:
+        """Returns the ids of a text, without start and end."""
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Returns text again; pad, start and end are left out.
+
+        Raises:
+            UsageError: An id is not of this tokenizer.
+        """
+
+
+class MissingLibraryError(UsageError):
+    """A library that this kind of tokenizer needs is not installed."""
+
+
+def import_library(module: str, wanted_by: str) -> Any:
+    """Imports a library that only some tokenizers need.
+
+    Raises:
+        MissingLibraryError: It is not installed; says what to install.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        raise MissingLibraryError(
+            f"{wanted_by} needs {module}, which is not installed: "
+            "pip install 'diptych[tokenizers]'"
+        ) from None
+
+
+def sha256_hex(data: bytes) -> str:
+    """Returns the SHA-256 of a tokenizer's file, as the manifest holds it."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def text_ids(
+    ids: Iterable[int], spec: TokenizerSpec, *, own_pad: bool = True
+) -> list[int]:
+    """Returns the ids that stand for text: without pad, start and end.
+
+    Args:
+        ids: Of whatever integer type.
+        spec: Says which ids are special.
+        own_pad: Whether the pad stands for nothing else. Where it does, a caption ends
+            at its end, and the pad's id before that is text.
+
+    Raises:
+        UsageError: An id is not of this tokenizer.
+    """
+    plain = [_checked(int(id_), spec.vocab_size) for id_ in ids]
+    if own_pad:
+        silent = {spec.pad_id, spec.start_id, spec.end_id}
+        return [id_ for id_ in plain if id_ not in silent]
+    if plain[:1] == [spec.start_id]:
+        del plain[0]
+    if spec.end_id in plain:
+        del plain[plain.index(spec.end_id) :]
+    return [id_ for id_ in plain if id_ != spec.start_id]
+
+
+def _checked(id_: int, vocab_size: int) -> int:
+    if not 0 <= id_ < vocab_size:
+        raise UsageError(f"an id must be from 0 to {vocab_size - 1}, got {id_}")
+    return id_

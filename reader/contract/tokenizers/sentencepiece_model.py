@@ -1,0 +1,78 @@
+"""SentencePiece's `.model`, read by their library `sentencepiece`.
+
+(Not called `sentencepiece.py`, which is the library's name.)
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from reader.contract.errors import UsageError
+from reader.contract.manifest import TokenizerSpec
+from reader.contract.tokenizers.protocol import import_library, sha256_hex, text_ids
+
+FILE = "sentencepiece.model"
+
+
+def sentencepiece_spec(data: bytes) -> TokenizerSpec:
+    """Returns what the manifest says of a SentencePiece model.
+
+    Raises:
+        UsageError: It is none, or the library is not installed.
+    """
+    model = _parse(data)
+    return TokenizerSpec(
+        kind="sentencepiece",
+        file=FILE,
+        sha256=sha256_hex(data),
+        vocab_size=model.get_piece_size(),
+        # Many models are trained without a pad: then 0, and the mask tells.
+        pad_id=max(0, model.pad_id()),
+        unknown_id=_id(model.unk_id()),
+        start_id=_id(model.bos_id()),
+        end_id=_id(model.eos_id()),
+    )
+
+
+class SentencePieceTokenizer:
+    """A SentencePiece model."""
+
+    def __init__(self, spec: TokenizerSpec, data: bytes) -> None:
+        """Takes what the manifest says of it, and the bytes of the model."""
+        self._spec = spec
+        self._model = _parse(data)
+        self._own_pad = self._model.pad_id() >= 0
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of pieces; every id is below it."""
+        return self._spec.vocab_size
+
+    def encode(self, text: str) -> list[int]:
+        """Returns the ids of a text, without start and end."""
+        ids: list[int] = self._model.encode(text, out_type=int)
+        return ids
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Returns text again, as the library writes it; ⁇ stands for the unknown.
+
+        Raises:
+            UsageError: An id is not of this model.
+        """
+        text: str = self._model.decode(text_ids(ids, self._spec, own_pad=self._own_pad))
+        return text
+
+
+def _parse(data: bytes) -> Any:
+    library = import_library("sentencepiece", "a SentencePiece model")
+    try:
+        model = library.SentencePieceProcessor(model_proto=data)
+    except RuntimeError as error:
+        raise UsageError(f"not a SentencePiece model: {error}") from error
+    if not model.get_piece_size():
+        raise UsageError("not a SentencePiece model: there are no pieces in it")
+    return model
+
+
+def _id(id_: int) -> int | None:
+    """Returns an id, or None for -1: the model was trained without that token."""
+    return id_ if id_ >= 0 else None
