@@ -1,6 +1,7 @@
 """The job's configuration: one frozen value, checked when it is made."""
 
 import codecs
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -182,7 +183,7 @@ class JobConfig:
             path = getattr(self, field)
             if path is not None and "://" in path:
                 raise UsageError(
-                    f"{field} must be a local path: remote ones are not read yet, "
+                    f"{field} must be a local path: remote paths are not read yet, "
                     f"got {path}"
                 )
         if not 1 <= self.jpeg_quality <= 100:
@@ -324,14 +325,13 @@ def _check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
 
 def _check_encoding(encoding: str) -> None:
     try:
-        decoded = b"".decode(encoding)
-    except LookupError:
-        decoded = None
-    if not isinstance(decoded, str):
+        with contextlib.suppress(UnicodeError):
+            b"?".decode(encoding)
+    except LookupError as error:
         raise UsageError(
             "caption_encoding must be an encoding of text such as cp1252, "
             f'got "{encoding}"'
-        )
+        ) from error
 
 
 def _check_splits(splits: dict[str, Fraction]) -> None:

@@ -1,7 +1,7 @@
 """Source `imagefolder` of Hugging Face: a folder of images with tables in it.
 
-The tables are called `metadata.csv`, `.jsonl` or `.parquet`, and lie in the folder or in
-folders in it; names in a table are below the table's own folder.
+The tables are called `metadata.csv`, `.jsonl` or `.parquet` and lie in the folder or in
+a folder in it; names in a table are below the table's own folder.
 """
 
 import os

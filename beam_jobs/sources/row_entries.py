@@ -124,7 +124,7 @@ def _split_of(cells: Mapping[str, Any], config: JobConfig) -> str | None:
     if not isinstance(split, str) or not is_split_name(split):
         raise BadInput(
             "bad_value",
-            f"column {config.split_column}: {split!r:.60} is no split: they are called in "
-            "lower-case letters, digits and _",
+            f"column {config.split_column}: {split!r:.60} is no split: "
+            "these are called in lower-case letters, digits and _",
         )
     return split

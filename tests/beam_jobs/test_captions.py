@@ -16,7 +16,7 @@ TEXT = "Zwei rote Äpfel, 苹果 und 🍎"
 
 
 def read(data: bytes, per_file: str = "one") -> list[str]:
-    return read_captions(data, per_file=per_file)
+    return list(read_captions(data, per_file=per_file).texts)
 
 
 def refusal(data: bytes, per_file: str = "one") -> BadInput:
@@ -128,13 +128,13 @@ def test_a_file_without_text_is_refused(data, per_file):
 def test_a_file_that_is_too_large_is_refused():
     assert len(read(b"a" * MAX_CAPTION_BYTES)[0]) == MAX_CAPTION_BYTES
     error = refusal(b"a" * (MAX_CAPTION_BYTES + 1))
-    assert error.reason == "caption_file_too_large"
+    assert error.reason == "caption_too_large"
     assert str(MAX_CAPTION_BYTES) in error.detail
 
 
 def test_a_file_that_is_too_large_is_refused_whatever_it_holds():
     data = b"\xff" * (MAX_CAPTION_BYTES + 1)
-    assert refusal(data).reason == "caption_file_too_large"
+    assert refusal(data).reason == "caption_too_large"
 
 
 # Lines.

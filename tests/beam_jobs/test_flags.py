@@ -2,10 +2,12 @@
 
 import argparse
 import dataclasses
+import math
 from fractions import Fraction
 
 import pytest
 
+from beam_jobs.columns import Column
 from beam_jobs.flags import add_build_parser, check_beam_args, config_from, underscored
 from beam_jobs.options import JobConfig
 from reader.contract.errors import UsageError
@@ -17,8 +19,8 @@ def build_parser() -> argparse.ArgumentParser:
     return add_build_parser(argparse.ArgumentParser().add_subparsers())
 
 
-def parse(*flags: str) -> JobConfig:
-    return config_from(build_parser().parse_args(underscored([*REQUIRED, *flags])))
+def parse(*flags: str, required=REQUIRED) -> JobConfig:
+    return config_from(build_parser().parse_args(underscored([*required, *flags])))
 
 
 def flags_of(parser: argparse.ArgumentParser) -> set[str]:
@@ -55,6 +57,9 @@ GIVEN = {
     "max_pixels": ("1000", 1000),
     "max_image_bytes": ("2MB", 2_000_000),
     "captions_per_file": ("lines", "lines"),
+    "caption_encoding": ("cp1252", "cp1252"),
+    "split_by": ("content", "content"),
+    "dedupe": ("exact", "exact"),
     "tokenizer": ("bytes", "bytes"),
     "vocab_size": ("500", 500),
     "min_count": ("3", 3),
@@ -63,12 +68,52 @@ GIVEN = {
     "workers": ("3", 3),
     "threads": ("4", 4),
 }
+# Flags of other sources than folders of images and captions.
+TABLE = {"images": "i", "table": "t.csv", "output": "o"}
+GIVEN_WITH_A_TABLE = {
+    "image_column": ("picture", "picture"),
+    "caption_column": ("words", "words"),
+    "key_column": ("id", "id"),
+    "split_column": ("fold", "fold"),
+    "columns": (
+        "score:float,emb:int[3]=-1",
+        (
+            Column("score", "float", None, math.nan),
+            Column("emb", "int", 3, -1),
+        ),
+    ),
+    "allow_roots": ("/a,/b c", ("/a", "/b c")),
+}
+SOURCES = (
+    {"table": "t.csv", "output": "o"},
+    {"coco": "c.json", "images": "i", "output": "o"},
+    {"webdataset": "*.tar", "output": "o"},
+    {"images": "i", "output": "o"},
+)
 SWITCHES = ("overwrite", "plan_only")
 
 
 def test_every_flag_is_tried_here():
     fields = {field.name for field in dataclasses.fields(JobConfig) if field.init}
-    assert {*GIVEN, *SWITCHES, "images", "captions", "output"} == fields
+    sources = {field for source in SOURCES for field in source}
+    assert {*GIVEN, *GIVEN_WITH_A_TABLE, *SWITCHES, *sources, "captions"} == fields
+
+
+@pytest.mark.parametrize("field", GIVEN_WITH_A_TABLE)
+def test_a_flag_of_tables_becomes_its_field(field):
+    text, value = GIVEN_WITH_A_TABLE[field]
+    required = [f"--{name}={path}" for name, path in TABLE.items()]
+    made = parse(f"--{field}={text}", required=required)
+    # NaN is not equal to itself.
+    assert repr(getattr(made, field)) == repr(value)
+    default = JobConfig(**TABLE)
+    assert dataclasses.replace(made, **{field: getattr(default, field)}) == default
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_each_source_has_its_flags(source):
+    required = [f"--{name}={path}" for name, path in source.items()]
+    assert parse(required=required) == JobConfig(**source)
 
 
 @pytest.mark.parametrize("field", GIVEN)
@@ -127,13 +172,40 @@ def test_a_value_that_cannot_be_read_is_shown_with_its_flag(flag, said, capsys):
     assert flag.partition("=")[0] in message
 
 
-@pytest.mark.parametrize("missing", REQUIRED)
-def test_a_folder_that_is_not_given_is_named(missing, capsys):
-    given = [flag for flag in REQUIRED if flag != missing]
+def test_an_output_that_is_not_given_is_named(capsys):
     with pytest.raises(SystemExit) as caught:
-        build_parser().parse_args(given)
+        build_parser().parse_args(["--images=i", "--captions=c"])
     assert caught.value.code == 2
-    assert missing.partition("=")[0] in capsys.readouterr().err
+    assert "--output" in capsys.readouterr().err
+
+
+def test_images_that_are_not_given_are_named():
+    with pytest.raises(UsageError, match="images must be given"):
+        parse(required=["--captions=c", "--output=o"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--table=t.csv"], "captions and table exclude each other"),
+        (["--coco=c.json"], "captions and coco exclude each other"),
+        (["--webdataset=*.tar"], "captions and webdataset exclude each other"),
+        (["--columns=a:int"], "columns need a table"),
+        (["--key_column=a"], "columns need a table"),
+        (["--caption_encoding=utf-99"], "caption_encoding must be an encoding"),
+        (["--caption_encoding=base64"], "caption_encoding must be an encoding"),
+    ],
+)
+def test_what_goes_ill_together_is_wrong_usage(flags, said):
+    with pytest.raises(UsageError, match=said):
+        parse(*flags)
+
+
+@pytest.mark.parametrize("flag", ["--splits=a=0.5,b=0.5", "--split_by=folder"])
+def test_a_column_of_splits_names_them_alone(flag):
+    required = [f"--{name}={path}" for name, path in TABLE.items()]
+    with pytest.raises(UsageError, match="split_column names the splits itself"):
+        parse("--split_column=fold", flag, required=required)
 
 
 @pytest.mark.parametrize("flag", ["--jpeg_quality=0", "--splits=a=0.5", "--workers=0"])

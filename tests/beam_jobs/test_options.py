@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from beam_jobs.columns import Column
 from beam_jobs.options import JobConfig, allowed, parse_size, parse_splits
 from reader.contract.errors import UsageError
 
@@ -336,9 +337,25 @@ CHANGES_THE_OUTPUT = {
     "max_pixels": 1000,
     "max_image_bytes": 1000,
     "captions_per_file": "lines",
+    "caption_encoding": "cp1252",
+    "split_by": "folder",
+    "dedupe": "exact",
     "tokenizer": "bytes",
     "vocab_size": 9_999,
     "min_count": 2,
+}
+CHANGES_THE_OUTPUT_OF_A_TABLE = {
+    "image_column": "picture",
+    "caption_column": "words",
+    "key_column": "id",
+    "split_column": "fold",
+    "columns": (Column("score", "float", None, 0.0),),
+}
+OTHER_SOURCES = {
+    "table": {"table": "t.csv"},
+    "coco": {"coco": "c.json", "images": "i"},
+    "webdataset": {"webdataset": "*.tar"},
+    "allow_roots": {"table": "t.csv", "allow_roots": ("/a",)},
 }
 LEAVES_THE_OUTPUT = {
     "images": "elsewhere",
@@ -356,8 +373,23 @@ PLAIN = config()
 
 def test_every_field_is_known_to_change_the_output_or_not():
     fields = {field.name for field in dataclasses.fields(JobConfig) if field.init}
-    assert not set(CHANGES_THE_OUTPUT) & set(LEAVES_THE_OUTPUT)
-    assert set(CHANGES_THE_OUTPUT) | set(LEAVES_THE_OUTPUT) == fields
+    changing = {*CHANGES_THE_OUTPUT, *CHANGES_THE_OUTPUT_OF_A_TABLE}
+    leaving = {*LEAVES_THE_OUTPUT, *OTHER_SOURCES}
+    assert not changing & leaving
+    assert changing | leaving == fields
+
+
+@pytest.mark.parametrize("field", CHANGES_THE_OUTPUT_OF_A_TABLE)
+def test_columns_change_the_fingerprint(field):
+    plain = JobConfig(table="t.csv", output="o")
+    value = CHANGES_THE_OUTPUT_OF_A_TABLE[field]
+    changed = dataclasses.replace(plain, **{field: value})
+    assert changed.fingerprint != plain.fingerprint
+
+
+@pytest.mark.parametrize("source", OTHER_SOURCES.values(), ids=list(OTHER_SOURCES))
+def test_where_the_sources_lie_leaves_the_fingerprint(source):
+    assert JobConfig(**source, output="o").fingerprint == PLAIN.fingerprint
 
 
 @pytest.mark.parametrize("field", CHANGES_THE_OUTPUT)
