@@ -7,8 +7,9 @@ import pickle
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
-from beam_jobs.elements import Aside, Entry
+from beam_jobs.elements import Aside, Entry, SourceFile
 from beam_jobs.plan import bucket_of, order_of
 
 # Large enough to spread the cost of an element, small enough to bound memory.
@@ -61,15 +62,41 @@ def pack(found: Iterable[Entry | Aside], seed: int) -> Iterator[tuple[int, bytes
 
 
 def _packed(packs: dict[int, Pack]) -> Iterator[tuple[int, bytes]]:
-    # Pickle takes bytes that are no text, and lives no longer than the pipeline.
-    return ((bucket, pickle.dumps(pack)) for bucket, pack in packs.items())
+    return ((bucket, _dump(pack)) for bucket, pack in packs.items())
+
+
+def _dump(pack: Pack) -> bytes:
+    # Pickle takes bytes that are no text, and lives no longer than the pipeline. It is
+    # three times as fast with plain tuples as with named ones.
+    entries = [
+        (key, origin, rank, image and tuple(image), caption and tuple(caption), *rest)
+        for key, origin, rank, image, caption, *rest in pack.entries
+    ]
+    return pickle.dumps((entries, pack.ignored, pack.loops))
+
+
+def _load(data: bytes) -> Pack:
+    entries, ignored, loops = pickle.loads(data)
+    return Pack([_entry_of(*fields) for fields in entries], ignored, loops)
+
+
+def _entry_of(
+    key: bytes,
+    origin: bytes,
+    rank: int,
+    image: tuple[Any, ...] | None,
+    caption: tuple[Any, ...] | None,
+    *rest: Any,
+) -> Entry:
+    files = (file and SourceFile(*file) for file in (image, caption))
+    return Entry(key, origin, rank, *files, *rest)
 
 
 def unpack(packed: Iterable[bytes]) -> Pack:
     """Returns all packs of a bucket as one."""
     whole = Pack()
     for data in packed:
-        part: Pack = pickle.loads(data)
+        part = _load(data)
         whole.entries += part.entries
         whole.ignored += part.ignored
         whole.loops += part.loops

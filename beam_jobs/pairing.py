@@ -4,7 +4,7 @@ Every key ends as a pair or as a reject; we never guess which of two files is me
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import apache_beam as beam
 
@@ -140,16 +140,18 @@ def _values(entries: Sequence[Entry]) -> tuple[Value, ...]:
     return said[agreed] or () if agreed is not None else ()
 
 
-def _agreed(what: str, said: Iterable[str | None]) -> str | None:
+def _agreed(what: str, said: Collection[str]) -> str | None:
     """Returns the one thing that all rows of a key say, or None if none says any.
 
     Raises:
         BadInput: `conflicting_rows`.
     """
+    if not said:
+        return None
     different = sorted(str(one) for one in said)
     if len(different) > 1:
         shown = " and ".join(one[:60] for one in different[:2])
         raise BadInput(
             "conflicting_rows", f"rows of this key differ in {what}: {shown}"
         )
-    return different[0] if different else None
+    return different[0]

@@ -25,11 +25,13 @@ def looked_at(entry: Entry, files: SourceFiles) -> Entry:
 
 def hash_of_entry(entry: Entry) -> int:
     """Returns a hash of all that an entry says, times of change left out."""
-    timeless = entry._replace(
-        image=entry.image and entry.image._replace(mtime_ns=0),
-        caption=entry.caption and entry.caption._replace(mtime_ns=0),
-    )
-    return int.from_bytes(hashlib.sha256(repr(timeless).encode()).digest(), "big")
+    files = [
+        file and (file.path, file.size, *file.place)
+        for file in (entry.image, entry.caption)
+    ]
+    rest = (entry.texts, entry.values, entry.split, entry.flaw)
+    said = repr((entry.key, entry.origin, entry.rank, *files, *rest))
+    return int.from_bytes(hashlib.sha256(said.encode()).digest(), "big")
 
 
 def sum_hashes(hashes: Iterable[int]) -> str:
