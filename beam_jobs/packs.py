@@ -88,8 +88,14 @@ def _entry_of(
     caption: tuple[Any, ...] | None,
     *rest: Any,
 ) -> Entry:
-    files = (file and SourceFile(*file) for file in (image, caption))
-    return Entry(key, origin, rank, *files, *rest)
+    return Entry(
+        key,
+        origin,
+        rank,
+        SourceFile(*image) if image else None,
+        SourceFile(*caption) if caption else None,
+        *rest,
+    )
 
 
 def unpack(packed: Iterable[bytes]) -> Pack:

@@ -1,6 +1,7 @@
 """Files: read with patience, published whole or not at all."""
 
 import contextlib
+import io
 import os
 import time
 import uuid
@@ -34,13 +35,24 @@ def read_file(
     """
 
     def read() -> bytes:
-        with open(path, "rb") as file:
+        # Unbuffered: captions are small, and a buffer costs as much as reading one.
+        with open(path, "rb", buffering=0) as file:
             if check is not None:
                 check(os.fstat(file.fileno()))
-            file.seek(offset)
-            return file.read(at_most)
+            if offset:
+                file.seek(offset)
+            return file.readall() if at_most < 0 else _read_up_to(file, at_most)
 
     return _patiently(read)
+
+
+def _read_up_to(file: io.FileIO, size: int) -> bytes:
+    """Returns `size` bytes, or fewer at the file's end: one read may give fewer too."""
+    parts = []
+    while size > 0 and (part := file.read(size)):
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
 
 
 def _patiently(action: Callable[[], _T]) -> _T:

@@ -1,5 +1,6 @@
 """CountTokens: buckets → all buckets, and how often each word occurs in training."""
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,8 +17,10 @@ from beam_jobs.sources.files import SourceFiles
 from beam_jobs.workspace import Workspace
 from reader.contract.tokenizers.basic import split_words
 
-# Files of captions read at a time.
-_READING_THREADS = 8
+# Files of captions read at a time, and how many one thread takes: handing one over
+# takes as long as reading it.
+_READING_THREADS = 4
+_CHUNK_FILES = 64
 
 
 class Draft(NamedTuple):
@@ -88,13 +91,25 @@ class _CountTokensFn(beam.DoFn):
         if self._config.captions is None:
             return map(self._captions, pairs)
         # Files of a few words each: most of the time goes to waiting for the disk.
-        return map_in_order(self._captions, pairs, self._threads, 8 * _READING_THREADS)
+        chunks = map_in_order(
+            self._captions_of, _chunks(pairs), self._threads, 2 * _READING_THREADS
+        )
+        return itertools.chain.from_iterable(chunks)
+
+    def _captions_of(self, pairs: list[Pair]) -> list[tuple[str, tuple[str, ...]]]:
+        return [self._captions(pair) for pair in pairs]
 
     def _captions(self, pair: Pair) -> tuple[str, tuple[str, ...]]:
         try:
             return pair.split, self._files.captions(pair).texts
         except BadInput:
             return pair.split, ()  # Rejected when its shard is written.
+
+
+def _chunks(pairs: Iterable[Pair]) -> Iterator[list[Pair]]:
+    pairs = iter(pairs)
+    while chunk := list(itertools.islice(pairs, _CHUNK_FILES)):
+        yield chunk
 
 
 def training_split(splits: Iterable[str]) -> str:
