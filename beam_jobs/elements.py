@@ -38,6 +38,24 @@ class SourceFile(NamedTuple):
         return self.root, self.archive or self.path, self.offset
 
 
+class Spilled(NamedTuple):
+    """Where a long array of numbers lies, while the job plans.
+
+    Attributes:
+        sha256: Hex digest of the array, which stands for it in comparisons.
+        file: Name of the file it lies in.
+        offset: Where it begins there, in bytes.
+        size: In bytes.
+        typecode: Of Python's `array`: `f` or `q`.
+    """
+
+    sha256: str
+    file: str
+    offset: int
+    size: int
+    typecode: str
+
+
 class Entry(NamedTuple):
     """What a source says of one key in one place: a file, a row, an annotation.
 
@@ -59,7 +77,7 @@ class Entry(NamedTuple):
     image: SourceFile | None = None
     caption: SourceFile | None = None
     texts: tuple[str, ...] | None = None
-    values: tuple[Value, ...] | None = None
+    values: tuple[Value | Spilled, ...] | None = None
     split: str | None = None
     flaw: tuple[str, str] | None = None
 
@@ -96,7 +114,7 @@ class Pair(NamedTuple):
     image: SourceFile
     caption: SourceFile
     texts: tuple[str, ...] | None = None
-    values: tuple[Value, ...] = ()
+    values: tuple[Value | Spilled, ...] = ()
     sha256: str = ""
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from beam_jobs.captions import Captions
-from beam_jobs.columns import feature_values
+from beam_jobs.columns import Value, feature_values
 from beam_jobs.elements import BadInput, Pair, Reject
 from beam_jobs.images import EncodedImage, SourceImage
 from beam_jobs.options import JobConfig
@@ -57,6 +57,9 @@ class ReadsFiles(Protocol):
     def captions(self, pair: Pair) -> Captions:
         """Returns the captions, cleaned."""
 
+    def values(self, pair: Pair) -> tuple[Value, ...]:
+        """Returns the values of columns, long arrays too."""
+
 
 class Example(NamedTuple):
     """A record, and what `samples/` and the manifest say of it.
@@ -92,6 +95,7 @@ def make_example(
     stage, source = "caption", pair.caption.path
     try:
         captions = files.captions(pair)
+        pair = pair._replace(values=files.values(pair))
         stage, source = "image", pair.image.path
         image = _encode_image(pair, files, config, budget)
     except BadInput as error:

@@ -6,7 +6,8 @@ Bytes that are not UTF-8 become lone surrogates, which JSON carries as `\udcXX`.
 import json
 from typing import Any
 
-from beam_jobs.elements import Pair, Reject, SourceFile
+from beam_jobs.columns import Value
+from beam_jobs.elements import Pair, Reject, SourceFile, Spilled
 
 
 def text_of(path: bytes) -> str:
@@ -27,7 +28,7 @@ def dump_pair(pair: Pair) -> str:
         _dump_file(pair.image),
         _dump_file(pair.caption),
         pair.texts,
-        pair.values,
+        [v._asdict() if isinstance(v, Spilled) else v for v in pair.values],
         pair.sha256,
     ]
     return json.dumps(fields) + "\n"
@@ -42,9 +43,16 @@ def load_pair(line: str | bytes) -> Pair:
         image=_load_file(image),
         caption=_load_file(caption),
         texts=None if texts is None else tuple(texts),
-        values=tuple(tuple(v) if isinstance(v, list) else v for v in values),
+        values=tuple(map(_load_value, values)),
         sha256=sha256,
     )
+
+
+def _load_value(value: Any) -> Value | Spilled:
+    if isinstance(value, dict):
+        return Spilled(**value)
+    loaded: Value = tuple(value) if isinstance(value, list) else value
+    return loaded
 
 
 def _dump_file(file: SourceFile) -> list[Any]:

@@ -1,5 +1,9 @@
 """ListSources: parts of a source → what they say of each key, packed by bucket."""
 
+import contextlib
+import hashlib
+import io
+import os
 from collections.abc import Iterator
 
 import apache_beam as beam
@@ -9,6 +13,8 @@ from beam_jobs.failures import noted
 from beam_jobs.options import JobConfig
 from beam_jobs.packs import pack
 from beam_jobs.sources.catalogue import list_entries
+from beam_jobs.spill import SpillWriter
+from beam_jobs.storage import publish
 from beam_jobs.workspace import Workspace
 
 
@@ -32,5 +38,18 @@ class _ListSourcesFn(beam.DoFn):
         self._config = config
 
     def process(self, task: ListTask) -> Iterator[tuple[int, bytes]]:
-        with noted(Workspace(self._config.output), "listing"):
-            yield from pack(list_entries(task, self._config), self._config.seed)
+        workspace = Workspace(self._config.output)
+        # The same name when the task is tried again.
+        name = f"{hashlib.sha256(repr(task).encode()).hexdigest()[:16]}.bin"
+        with noted(workspace, "listing"), self._spill(workspace, name) as spill:
+            entries = list_entries(task, self._config)
+            yield from pack(entries, self._config.seed, spill)
+
+    @contextlib.contextmanager
+    def _spill(self, workspace: Workspace, name: str) -> Iterator[SpillWriter]:
+        if not self._config.columns:
+            yield SpillWriter(io.BytesIO(), name)
+            return
+        path = os.path.join(workspace.arrays, name)
+        with publish(path, workspace.tmp, durable=False) as file:
+            yield SpillWriter(file, name)

@@ -11,6 +11,7 @@ from typing import Any
 
 from beam_jobs.elements import Aside, Entry, SourceFile
 from beam_jobs.plan import bucket_of, order_of
+from beam_jobs.spill import SpillWriter
 
 # Large enough to spread the cost of an element, small enough to bound memory.
 _PACK_ENTRIES = 100_000
@@ -41,8 +42,10 @@ class Pack:
             self.ignored[aside.counted_as] += 1
 
 
-def pack(found: Iterable[Entry | Aside], seed: int) -> Iterator[tuple[int, bytes]]:
-    """Yields (bucket, packed bytes) of what a source lists."""
+def pack(
+    found: Iterable[Entry | Aside], seed: int, spill: SpillWriter
+) -> Iterator[tuple[int, bytes]]:
+    """Yields (bucket, packed bytes) of what a source lists; long arrays are spilt."""
     packs: dict[int, Pack] = {}
     counts = Pack()
     num_entries = 0
@@ -51,6 +54,8 @@ def pack(found: Iterable[Entry | Aside], seed: int) -> Iterator[tuple[int, bytes
             counts.add(one)
             continue
         bucket = bucket_of(order_of(one.key, seed))
+        if one.values:
+            one = one._replace(values=tuple(map(spill.put, one.values)))
         packs.setdefault(bucket, Pack()).entries.append(one)
         num_entries += 1
         if num_entries % _PACK_ENTRIES == 0:

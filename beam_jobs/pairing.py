@@ -9,7 +9,15 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 import apache_beam as beam
 
 from beam_jobs.columns import Value
-from beam_jobs.elements import BadInput, Bucket, Entry, Pair, Reject, SourceFile
+from beam_jobs.elements import (
+    BadInput,
+    Bucket,
+    Entry,
+    Pair,
+    Reject,
+    SourceFile,
+    Spilled,
+)
 from beam_jobs.failures import noted
 from beam_jobs.options import JobConfig
 from beam_jobs.packs import Pack, unpack
@@ -17,6 +25,7 @@ from beam_jobs.pair_lists import write_lists
 from beam_jobs.plan import place_split
 from beam_jobs.sources.digest import hash_of_entry, looked_at, sum_hashes
 from beam_jobs.sources.files import SourceFiles
+from beam_jobs.spill import digest_of
 from beam_jobs.workspace import Workspace
 
 
@@ -134,8 +143,12 @@ def _pair_one(key: bytes, entries: Sequence[Entry], config: JobConfig) -> Pair:
     )
 
 
-def _values(entries: Sequence[Entry]) -> tuple[Value, ...]:
-    said = {json.dumps(e.values): e.values for e in entries if e.values}
+def _values(entries: Sequence[Entry]) -> tuple[Value | Spilled, ...]:
+    said = {
+        json.dumps(list(map(digest_of, entry.values))): entry.values
+        for entry in entries
+        if entry.values
+    }
     agreed = _agreed("values of columns", said)
     return said[agreed] or () if agreed is not None else ()
 

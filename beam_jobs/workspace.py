@@ -5,6 +5,7 @@ _build/diptych.lock             held by the job at work
 _build/plan/pairs-007.jsonl     pairs of a bucket, in order
 _build/plan/rejects-007.jsonl   keys of a bucket that pairing turned down
 _build/plan/tokenizer           the tokenizer's file: a vocabulary, a model, merges
+_build/plan/arrays/*            long arrays of columns
 _build/plan/plan.json           the plan is complete
 _build/commits/*.json           a finished shard each
 _build/progress/*               examples done of a shard at work
@@ -35,6 +36,7 @@ class Workspace:
         self.config = os.path.join(self.build, "config.json")
         self.plan = os.path.join(self.build, "plan", "plan.json")
         self.tokenizer = os.path.join(self.build, "plan", "tokenizer")
+        self.arrays = os.path.join(self.build, "plan", "arrays")
         self.commits = os.path.join(self.build, "commits")
         self.progress = os.path.join(self.build, "progress")
         self.failures = os.path.join(self.build, "failures")

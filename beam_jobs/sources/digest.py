@@ -11,6 +11,7 @@ from beam_jobs.elements import BadInput, Entry
 from beam_jobs.options import JobConfig
 from beam_jobs.sources.catalogue import list_entries, list_tasks
 from beam_jobs.sources.files import SourceFiles
+from beam_jobs.spill import digest_of
 
 
 def looked_at(entry: Entry, files: SourceFiles) -> Entry:
@@ -29,7 +30,8 @@ def hash_of_entry(entry: Entry) -> int:
         file and (file.path, file.size, *file.place)
         for file in (entry.image, entry.caption)
     ]
-    rest = (entry.texts, entry.values, entry.split, entry.flaw)
+    values = [digest_of(value) for value in entry.values or ()]
+    rest = (entry.texts, values, entry.split, entry.flaw)
     said = repr((entry.key, entry.origin, entry.rank, *files, *rest))
     return int.from_bytes(hashlib.sha256(said.encode()).digest(), "big")
 

@@ -12,11 +12,14 @@ from beam_jobs.captions import (
     clean_captions,
     read_captions,
 )
+from beam_jobs.columns import Value
 from beam_jobs.elements import UNSEEN, BadInput, Pair, SourceFile
 from beam_jobs.options import JobConfig
 from beam_jobs.sources.folders import LEADS_NOWHERE
 from beam_jobs.sources.roots import roots_of
+from beam_jobs.spill import fetch
 from beam_jobs.storage import read_file
+from beam_jobs.workspace import Workspace
 
 
 class SourceFiles:
@@ -26,6 +29,7 @@ class SourceFiles:
         """Takes the source from the job's configuration."""
         self._config = config
         self._roots = roots_of(config)
+        self._arrays = Workspace(config.output).arrays
 
     def look(self, file: SourceFile) -> SourceFile:
         """Returns a file with its size and time, if only its name is known.
@@ -70,6 +74,10 @@ class SourceFiles:
             per_file=self._config.captions_per_file,
             encoding=self._config.caption_encoding,
         )
+
+    def values(self, pair: Pair) -> tuple[Value, ...]:
+        """Returns the values of columns, with long arrays fetched."""
+        return tuple(fetch(value, self._arrays) for value in pair.values)
 
     def _read(self, file: SourceFile, at_most: int) -> bytes:
         path = os.path.join(self._roots[file.root], file.archive or file.path)
