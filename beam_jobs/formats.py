@@ -6,6 +6,7 @@ import struct
 
 from PIL import AvifImagePlugin, Image, UnidentifiedImageError
 
+from beam_jobs.completeness import check_complete
 from beam_jobs.elements import BadInput
 from beam_jobs.tiff import check_tiff_memory
 
@@ -113,6 +114,7 @@ def is_unsupported(error: Exception) -> bool:
 
 def _unreadable(data: bytes, format: str, error: Exception) -> BadInput:
     """Returns what is wrong with a header, by asking the plugin itself."""
+    check_complete(data, format)
     if isinstance(error, UnidentifiedImageError):
         try:
             Image.OPEN[format.upper()][0](io.BytesIO(data), "").close()

@@ -89,7 +89,9 @@ class SourceImage:
         self._data = data
         self._max_pixels = max_pixels
         self.format = format_of(data)
-        self._jpeg = parse_jpeg(data) if self.format == "jpeg" else None
+        self._jpeg = (
+            parse_jpeg(data, max_pixels=max_pixels) if self.format == "jpeg" else None
+        )
         self._image = self._open()
         # Pillow turns a TIFF while it decodes, and tells its size turned.
         self._turn = self._orientation() if self.format == "tiff" else 1

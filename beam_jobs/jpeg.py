@@ -11,6 +11,7 @@ import struct
 from typing import NamedTuple
 
 from beam_jobs.elements import BadInput
+from beam_jobs.formats import check_pixels
 
 # Kinds of frames: SOF0 to SOF15 without DHT, JPG and DAC, and SOF55 of JPEG-LS.
 _FRAMES = {0xC0 + n for n in range(16)} - {0xC4, 0xC8, 0xCC} | {0xF7}
@@ -152,11 +153,11 @@ def _is_baseline(marker: int, segment: bytes) -> bool:
     return marker in _BASELINE_PARTS
 
 
-def parse_jpeg(data: bytes) -> Jpeg:
+def parse_jpeg(data: bytes, *, max_pixels: int) -> Jpeg:
     """Returns a JPEG taken apart, up to its end-of-image marker.
 
     Raises:
-        BadInput: It is of a kind that is not read, or has no end.
+        BadInput: It is of a kind that is not read, too large, or has no end.
     """
     frame: Frame | None = None
     segments: list[tuple[int, bytes]] = []
@@ -171,6 +172,7 @@ def parse_jpeg(data: bytes) -> Jpeg:
         body = data[begin + 4 : place]
         if marker in _FRAMES and frame is None:
             frame = _frame(marker, body, data)
+            check_pixels(frame.width, frame.height, max_pixels=max_pixels)
         elif marker == 0xE0 and len(body) >= 14 and body.startswith(b"JFIF\0"):
             has_jfif = True
         elif marker == 0xEE and len(body) >= 12 and body.startswith(b"Adobe"):

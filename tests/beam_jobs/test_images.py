@@ -8,7 +8,6 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
