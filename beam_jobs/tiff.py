@@ -70,12 +70,9 @@ def check_tiff_memory(data: bytes, *, max_pixels: int) -> None:
     """Checks that no tag of the first directory asks for absurd amounts of memory.
 
     Raises:
-        BadInput: One does.
+        BadInput: One does, or the directory is not whole.
     """
-    try:
-        directory = next(_directories(data), {})
-    except BadInput:
-        return  # Cut short: for others to find.
+    directory = next(_directories(data), {})
     sides = (directory.get(tag, (1,)) for tag in (_TILE_WIDTH, _TILE_HEIGHT))
     width, height = (side[0] if side else 1 for side in sides)
     # A tile is at least as large as a block of 16 × 16, however small the image is.

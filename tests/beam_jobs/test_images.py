@@ -798,3 +798,123 @@ def test_a_profile_for_other_pixels_is_passed_over(mode):
     plain = encode(file_of(image, "TIFF"))
     profiled = encode(file_of(image, "TIFF", icc_profile=swapped_profile()))
     assert profiled.data == plain.data
+
+
+def test_colours_under_transparency_are_brought_to_srgb_before_white_is_added():
+    profile = swapped_profile()
+    red = Image.new("RGBA", (16, 16), (230, 20, 20, 128))
+    srgb = ImageCms.profileToProfile(
+        red.convert("RGB"),
+        ImageCms.ImageCmsProfile(io.BytesIO(profile)),
+        ImageCms.createProfile("sRGB"),
+    )
+    srgb.putalpha(128)
+    stored = encode(file_of(red, "PNG", icc_profile=profile))
+    assert distance(pixels_of(stored.data), over_white(srgb)) <= JPEG_LOSS
+    assert stored.actions == ("converted", "to_srgb", "encoded")
+
+
+@pytest.mark.parametrize("format", ["png", "raw"])
+@pytest.mark.parametrize(
+    "data", [file[1] for file in FILES], ids=[file[0] for file in FILES]
+)
+def test_what_is_stored_without_loss_looks_as_it_should(data, format):
+    expected = next(file[2] for file in FILES if file[1] == data)
+    stored = encode(data, dataclasses.replace(FINEST, format=format))
+    assert stored.format == format
+    if format == "png":
+        found = pixels_of(stored.data)
+    else:
+        shape = (stored.height, stored.width, 3)
+        found = np.frombuffer(stored.data, np.uint8).reshape(shape)
+    assert distance(found, expected) <= 1
+
+
+@pytest.mark.parametrize("format", ["png", "raw"])
+def test_only_jpeg_has_an_end_to_its_sides(format):
+    long = file_of(Image.new("L", (66_000, 2), 9), "PNG")
+    spec = dataclasses.replace(FINEST, format=format)
+    assert encode(long, spec).width == 66_000
+
+
+def test_enlarging_beyond_the_limit_on_pixels_is_refused():
+    spec = dataclasses.replace(
+        FINEST, format="png", resize="shorter_side", size=1000, upscale=True
+    )
+    error = refusal(file_of(Image.new("L", (500, 1)), "PNG"), spec=spec, max_pixels=999)
+    assert error.reason == "too_many_pixels"
+    assert "500000 × 1000 once resized" in error.detail
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_filters_go_by_the_size_in_the_header(orientation):
+    data = oriented(smooth(40, 100), "JPEG", orientation)
+    source = SourceImage(data, max_pixels=MAX_PIXELS)
+    source.check_filters(min_image_size=40, max_aspect_ratio=2.5)
+    source.check_filters(min_image_size=1, max_aspect_ratio=None)
+    with pytest.raises(BadInput) as caught:
+        source.check_filters(min_image_size=41, max_aspect_ratio=None)
+    assert caught.value.reason == "image_too_small"
+    assert REASONS[caught.value.reason] == "filtered"
+    with pytest.raises(BadInput) as caught:
+        source.check_filters(min_image_size=1, max_aspect_ratio=2.49)
+    assert caught.value.reason == "aspect_ratio_too_large"
+    assert REASONS[caught.value.reason] == "filtered"
+
+
+def test_a_ratio_is_as_exact_as_its_decimals():
+    source = SourceImage(file_of(smooth(10, 11), "PNG"), max_pixels=MAX_PIXELS)
+    source.check_filters(min_image_size=1, max_aspect_ratio=1.1)
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError("no"), OSError("out of memory error when reading image file")]
+)
+def test_want_of_memory_is_no_property_of_an_image(error, monkeypatch):
+    source = SourceImage(file_of(smooth(), "PNG"), max_pixels=MAX_PIXELS)
+
+    def load() -> None:
+        raise error
+
+    monkeypatch.setattr(source._image, "load", load)
+    with pytest.raises(MemoryError):
+        source.encode(FINEST)
+
+
+UNSUPPORTED = {
+    "BMP of an unknown header": b"BM" + struct.pack("<IHHII", 99, 0, 0, 54, 17),
+    "TIFF of seven samples": tiff_header(9, 9).replace(
+        struct.pack("<HHII", 277, 4, 1, 1), struct.pack("<HHII", 277, 4, 1, 5)
+    ),
+    "CIELab TIFF": file_of(Image.new("LAB", (8, 8)), "TIFF"),
+}
+
+
+@pytest.mark.parametrize("kind", UNSUPPORTED)
+def test_a_kind_that_pillow_knows_and_does_not_read_is_unsupported(kind):
+    data = UNSUPPORTED[kind] + bytes(200)
+    assert refusal(data).reason == "unsupported_image"
+
+
+def test_every_png_of_pngsuite_looks_as_pillow_shows_it(shared_data):
+    folder = shared_data / "images" / "pngsuite"
+    spec, written = dataclasses.replace(FINEST, format="raw"), 0
+    for file in sorted(folder.glob("*.png")):
+        data = file.read_bytes()
+        if file.name.startswith("x"):
+            assert refusal(data).reason in ("not_an_image", "damaged_image")
+            continue
+        stored = encode(data, spec)
+        with Image.open(io.BytesIO(data)) as image:
+            image.load()
+            if image.mode.startswith("I;16"):
+                grey = np.asarray(image)
+                clear = grey == image.info.get("transparency", -1)
+                expected = np.where(clear, 255, grey >> 8)[..., None].repeat(3, axis=2)
+            else:
+                expected = over_white(image)
+        shape = (stored.height, stored.width, 3)
+        found = np.frombuffer(stored.data, np.uint8).reshape(shape)
+        assert distance(found, expected) <= 1, file.name
+        written += 1
+    assert written >= 160
