@@ -68,7 +68,10 @@ def test_the_tokenizer_still_gives_the_same_ids(version):
 @versions
 def test_its_manifest_is_still_understood(version):
     data = (version / "dataset/manifest.json").read_bytes()
-    assert dump_manifest(parse_manifest(data, "golden")) == data
+    understood = json.loads(dump_manifest(parse_manifest(data, "golden")))
+    # Fields that came later have the value that was the only one before.
+    assert understood["image"].pop("upscale") is False
+    assert understood == json.loads(data)
 
 
 @versions
