@@ -15,12 +15,21 @@ from PIL import Image, ImageCms
 # the same curve.
 _SAME_COLOUR = 3
 
+# In bytes. Those of printing presses have one or two million.
+_LARGEST_PROFILE = 4 << 20
+
 # Modes of pixels, by what a profile calls its colour space.
 _MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 
 
 # Modes of files, by the mode that a profile for them is made for.
 _PROFILED_AS = {"RGB": "RGB", "RGBA": "RGB", "P": "RGB", "L": "L", "LA": "L"}
+_PROFILED_AS |= {"PA": "RGB", "RGBX": "RGB", "RGBa": "RGB", "La": "L"}
+
+
+def changes_colours(profile: bytes | None, mode: str) -> bool:
+    """Tells whether a profile asks for other colours than pixels of `mode` have."""
+    return _transform_for(profile, mode) is not None
 
 
 def pixels_to_srgb(
@@ -31,13 +40,29 @@ def pixels_to_srgb(
     That is so without a profile, with one that is sRGB itself or cannot be read, and
     with one for other pixels than those of `mode`, which the file had.
     """
+    if _transform_for(profile, mode) is None:
+        return None
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    return np.asarray(colours_to_srgb(image, profile, mode))
+
+
+def colours_to_srgb(
+    image: Image.Image, profile: bytes | None, mode: str
+) -> Image.Image | None:
+    """Returns an RGB image in sRGB, or None where nothing is to be done, likewise."""
+    transform = _transform_for(profile, mode)
+    if transform is None:
+        return None
+    return ImageCms.applyTransform(image.convert(transform.input_mode), transform)
+
+
+def _transform_for(
+    profile: bytes | None, mode: str
+) -> ImageCms.ImageCmsTransform | None:
     transform = _transform(profile) if profile else None
     if transform is None or transform.input_mode != _PROFILED_AS.get(mode):
         return None
-    if transform.input_mode == "L":
-        pixels = pixels[..., 0]
-    image = Image.fromarray(np.ascontiguousarray(pixels))
-    return np.asarray(ImageCms.applyTransform(image, transform))
+    return transform
 
 
 def cmyk_to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image | None:
@@ -48,8 +73,13 @@ def cmyk_to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image | Non
     return ImageCms.applyTransform(image, transform)
 
 
-@functools.lru_cache(maxsize=64)
 def _transform(profile: bytes) -> ImageCms.ImageCmsTransform | None:
+    return None if len(profile) > _LARGEST_PROFILE else _make_transform(profile)
+
+
+# The cache keeps the profiles themselves too.
+@functools.lru_cache(maxsize=16)
+def _make_transform(profile: bytes) -> ImageCms.ImageCmsTransform | None:
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         mode = _MODES.get(source.profile.xcolor_space.strip())

@@ -123,6 +123,9 @@ def _encode_image(
             f"{pair.image.size} bytes, more than {config.max_image_bytes}",
         )
     image = SourceImage(files.image(pair), max_pixels=config.max_pixels)
+    image.check_filters(
+        min_image_size=config.min_image_size, max_aspect_ratio=config.max_aspect_ratio
+    )
     with budget.hold(image.decoded_bytes):
         return image.encode(config.image_spec)
 
@@ -132,7 +135,7 @@ def _features(
 ) -> dict[str, tuple[Dtype, Values]]:
     values: dict[str, Values] = {
         schema.IMAGE: [image.data],
-        schema.IMAGE_FORMAT: [b"jpeg"],
+        schema.IMAGE_FORMAT: [image.format.encode()],
         schema.HEIGHT: [image.height],
         schema.WIDTH: [image.width],
         schema.KEY: [key],

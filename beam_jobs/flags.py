@@ -14,6 +14,7 @@ from beam_jobs.columns import parse_columns
 from beam_jobs.options import (
     CAPTIONS_PER_FILE,
     DEDUPE,
+    IMAGE_FORMATS,
     RESIZE_MODES,
     SPLIT_BY,
     JobConfig,
@@ -177,8 +178,15 @@ def _add_images_and_captions(parser: argparse.ArgumentParser) -> None:
     _add(
         images,
         "image_size",
-        "pixels; images are never enlarged (%(default)s)",
+        "pixels; smaller images stay as they are (%(default)s)",
         type=int,
+    )
+    _add(images, "upscale", "enlarge smaller images too", action="store_true")
+    _add(
+        images,
+        "image_format",
+        "how images are stored (%(default)s)",
+        choices=IMAGE_FORMATS,
     )
     _add(images, "jpeg_quality", "1 to 100 (%(default)s)", type=int)
     _add(images, "jpeg_subsampling", "of chroma (%(default)s)", choices=("420", "444"))
@@ -188,6 +196,13 @@ def _add_images_and_captions(parser: argparse.ArgumentParser) -> None:
         "max_image_bytes",
         "reject larger image files unread (256MiB)",
         type=_typed(parse_size),
+    )
+    _add(images, "min_image_size", "leave out if a side is shorter", type=int)
+    _add(
+        images,
+        "max_aspect_ratio",
+        "leave out if one side is more than so many times the other",
+        type=float,
     )
 
     captions = parser.add_argument_group("captions")

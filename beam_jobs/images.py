@@ -4,71 +4,48 @@ Pure functions; what cannot be used raises `BadInput`. The codecs release the GI
 threads run in parallel.
 """
 
-import contextlib
 import hashlib
 import io
 import re
-import struct
 import warnings
-from typing import Any, NamedTuple
+from fractions import Fraction
+from typing import NamedTuple
 
-import cv2
 import numpy as np
 import simplejpeg
-from numpy.typing import NDArray
 from PIL import Image
 
-from beam_jobs.colour import cmyk_to_srgb, pixels_to_srgb
+from beam_jobs.colour import changes_colours, pixels_to_srgb
+from beam_jobs.completeness import check_complete
 from beam_jobs.elements import BadInput
+from beam_jobs.formats import (
+    DECODING_ERRORS,
+    check_pixels,
+    described,
+    format_of,
+    is_unsupported,
+    open_image,
+)
+from beam_jobs.jpeg import MAX_SIDE, Jpeg, parse_jpeg
+from beam_jobs.pixels import (
+    TURNS,
+    Pixels,
+    check_mode,
+    has_colours_done,
+    to_rgb,
+    turn_upright,
+)
+from beam_jobs.resizing import plan_sizes, resize
 from reader.contract.manifest import ImageSpec
 
-Pixels = NDArray[np.uint8]
-
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
-
 _ORIENTATION = 0x0112
-# The EXIF orientations as (transpose first, flip upside down, flip left to right).
-_TURNS = {
-    2: (False, False, True),
-    3: (False, True, True),
-    4: (False, True, False),
-    5: (True, False, False),
-    6: (True, False, True),
-    7: (True, True, True),
-    8: (True, True, False),
-}
 
-# What Pillow raises on bytes that it cannot make sense of. There is no file behind the
-# bytes, so an OSError here speaks of the data too.
-_DECODING_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    EOFError,
-    RuntimeError,
-    struct.error,
-    Image.DecompressionBombError,
-)
-
-# libjpeg's limit (JPEG_MAX_DIMENSION).
-_JPEG_MAX_SIDE = 65_500
-
-# How files of these formats begin.
-_MAGIC = re.compile(
-    rb"\xff\xd8\xff|\x89PNG\r\n|GIF8|RIFF....WEBP|BM|II\*\0|MM\0\*|....ftypavi", re.S
-)
-_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+# What libraries say when there is no memory: no property of the bytes. (libtiff says so
+# of sizes too large for its arithmetic.)
+_NO_MEMORY = re.compile("out of memory|insufficient memory|memory allocation", re.I)
 
 # Metadata beyond reading is no news to a person who builds a dataset.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
-# One thread per image, and the same pixels on every machine: IPP has other rounding.
-cv2.setNumThreads(1)
-cv2.ipp.setUseIPP(False)
-# Our own limit, --max_pixels, is checked before anything is decoded.
-Image.MAX_IMAGE_PIXELS = None
 
 
 class EncodedImage(NamedTuple):
@@ -81,7 +58,8 @@ class EncodedImage(NamedTuple):
         source_height, source_width: As encoded in the file, before being turned.
         sha256: Hex digest of the source's bytes.
         actions: What was done to it, in order: `converted`, `oriented`, `resized`,
-            `to_srgb`.
+            `to_srgb`, `encoded`. None at all: coded data was kept as it is.
+        format: What `data` is: `jpeg`, `png` or `raw`.
     """
 
     data: bytes
@@ -92,6 +70,7 @@ class EncodedImage(NamedTuple):
     source_width: int
     sha256: str
     actions: tuple[str, ...]
+    format: str
 
 
 class _OddSampling(Exception):
@@ -107,179 +86,223 @@ class SourceImage:
         Raises:
             BadInput: It is no image, of no format we read, or larger than allowed.
         """
-        if not data:
-            raise BadInput("not_an_image", "the file is empty")
         self._data = data
+        self._max_pixels = max_pixels
+        self.format = format_of(data)
+        self._jpeg = (
+            parse_jpeg(data, max_pixels=max_pixels) if self.format == "jpeg" else None
+        )
+        self._image = self._open()
+        # Pillow turns a TIFF while it decodes, and tells its size turned.
+        self._turn = self._orientation() if self.format == "tiff" else 1
+        width, height = self._image.size
+        self.width, self.height = (
+            (height, width) if self._turn >= 5 else (width, height)
+        )
+
+    def _open(self) -> Image.Image:
+        limit = self._max_pixels
+        if self._jpeg is None:
+            return open_image(self._data, self.format, max_pixels=limit)
         try:
-            self._image = Image.open(io.BytesIO(data), formats=FORMATS)
-        except _DECODING_ERRORS as error:
-            begins = f"begins with {data[:8].hex(' ')}"
-            if _MAGIC.match(data):
-                raise BadInput(
-                    "damaged_image", f"{begins}, but its header cannot be read"
-                ) from error
-            raise BadInput("not_an_image", begins) from error
-        self.width, self.height = self._image.size
-        # MPO is a JPEG with more pictures behind it, as some cameras write.
-        self.format = (self._image.format or "").replace("MPO", "JPEG").lower()
-        if self.width * self.height > max_pixels:
-            raise BadInput(
-                "too_many_pixels",
-                f"{self.width} × {self.height}, more than {max_pixels} in all",
-            )
+            return open_image(self._jpeg.described, "jpeg", max_pixels=limit)
+        except BadInput as error:
+            if error.reason != "damaged_image":
+                raise
+            # Metadata beyond reading says nothing; the pixels may be sound.
+            return open_image(self._jpeg.plain, "jpeg", max_pixels=limit)
 
     @property
     def decoded_bytes(self) -> int:
         """About how much memory decoding takes; Pillow makes copies on the way."""
-        copies = 1 if self.format == "jpeg" else 4
-        return self.width * self.height * 3 * copies
+        if self._jpeg is None or self._image.mode == "CMYK":
+            per_pixel = 20
+        else:  # Progressive ones are decoded by way of all their coefficients.
+            per_pixel = 6 if self._jpeg.is_sequential else 12
+        return self.width * self.height * per_pixel
+
+    def check_filters(
+        self, *, min_image_size: int, max_aspect_ratio: float | None
+    ) -> None:
+        """Checks the size that the header tells; turning does not change the answer.
+
+        Args:
+            min_image_size: Least length of the shorter side, in pixels.
+            max_aspect_ratio: Of the longer to the shorter side; as its decimals say.
+
+        Raises:
+            BadInput: It is too small, or too long.
+        """
+        shorter, longer = sorted((self.height, self.width))
+        size = f"{self.width} × {self.height}"
+        if shorter < min_image_size:
+            raise BadInput(
+                "image_too_small", f"{size}: a side shorter than {min_image_size}"
+            )
+        if (
+            max_aspect_ratio is not None
+            and longer > Fraction(str(max_aspect_ratio)) * shorter
+        ):
+            raise BadInput(
+                "aspect_ratio_too_large",
+                f"{size}: one side more than {max_aspect_ratio} times the other",
+            )
 
     def encode(self, spec: ImageSpec) -> EncodedImage:
         """Returns the image decoded, upright, resized and encoded again.
 
+        A JPEG that needs none of that keeps its coded data, once it was decoded to see
+        whether it is sound.
+
         Raises:
             BadInput: The data is damaged or cut short.
         """
-        pixels = self._decode()
-        actions = [] if self._is_plain_jpeg else ["converted"]
-        orientation = self._orientation()
-        if orientation in _TURNS:
-            pixels = turn_upright(pixels, orientation)
-            actions.append("oriented")
-        resized = resize(pixels, spec)
-        if max(resized.shape) > _JPEG_MAX_SIDE:
-            raise BadInput(
-                "unsupported_image",
-                f"{self.width} × {self.height}: a side longer than the "
-                f"{_JPEG_MAX_SIDE} pixels of JPEG",
+        self._check_stored_size(spec)
+        if self._jpeg is not None and self._can_be_kept(self._jpeg, spec):
+            self._decode()
+            return self._encoded(
+                self._jpeg.plain, (self.height, self.width), "jpeg", []
             )
+        pixels, actions = self._upright_pixels()
+        resized = resize(pixels, spec)
         if resized is not pixels:
             actions.append("resized")
         # After resizing: there are fewer pixels to convert.
-        profile = self._image.info.get("icc_profile")
-        in_srgb = pixels_to_srgb(resized, profile, self._image.mode)
+        if has_colours_done(self._image):
+            in_srgb = None
+        else:
+            in_srgb = pixels_to_srgb(resized, self._profile, self._image.mode)
         if in_srgb is not None:
             actions.append("to_srgb")
             resized = in_srgb
-        data = simplejpeg.encode_jpeg(
-            np.ascontiguousarray(resized),
-            quality=spec.quality,
-            colorspace="RGB",
-            colorsubsampling=spec.subsampling,
+        data = encode_pixels(resized, spec)
+        return self._encoded(
+            data, resized.shape[:2], spec.format, [*actions, "encoded"]
         )
-        height, width = resized.shape[:2]
+
+    def _encoded(
+        self, data: bytes, size: tuple[int, ...], format: str, actions: list[str]
+    ) -> EncodedImage:
         return EncodedImage(
             data=data,
-            height=height,
-            width=width,
+            height=size[0],
+            width=size[1],
             source_format=self.format,
             source_height=self.height,
             source_width=self.width,
             sha256=hashlib.sha256(self._data).hexdigest(),
             actions=tuple(actions),
+            format=format,
         )
+
+    def _check_stored_size(self, spec: ImageSpec) -> None:
+        """Checks what is to be made; no mode cares how the image is turned."""
+        for height, width in plan_sizes(self.height, self.width, spec):
+            check_pixels(
+                width, height, max_pixels=self._max_pixels, what=" once resized"
+            )
+            if spec.format == "jpeg" and max(height, width) > MAX_SIDE:
+                raise BadInput(
+                    "unsupported_image",
+                    f"{self.width} × {self.height}: a side longer than the "
+                    f"{MAX_SIDE} pixels of JPEG",
+                )
+
+    def _can_be_kept(self, jpeg: Jpeg, spec: ImageSpec) -> bool:
+        size = (self.height, self.width)
+        return (
+            spec.format == "jpeg"
+            and jpeg.can_be_kept
+            and plan_sizes(*size, spec) == (size, size)
+            and self._orientation() not in TURNS
+            and not changes_colours(self._profile, self._image.mode)
+        )
+
+    def _upright_pixels(self) -> tuple[Pixels, list[str]]:
+        pixels = self._decode()
+        actions = [] if self._is_plain_jpeg else ["converted"]
+        # Of PNG, what lies behind the pixels is known only now.
+        orientation = self._turn if self.format == "tiff" else self._orientation()
+        if orientation in TURNS:
+            actions.append("oriented")
+            if self.format != "tiff":
+                pixels = turn_upright(pixels, orientation)
+        if has_colours_done(self._image) and self._changes_own_colours():
+            actions.append("to_srgb")
+        return pixels, actions
+
+    def _changes_own_colours(self) -> bool:
+        return changes_colours(self._profile, self._image.mode)
+
+    @property
+    def _profile(self) -> bytes | None:
+        profile = self._image.info.get("icc_profile")
+        return profile if isinstance(profile, bytes) else None
 
     @property
     def _is_plain_jpeg(self) -> bool:
-        return self.format == "jpeg" and self._image.mode in ("RGB", "L")
+        return self._jpeg is not None and len(self._jpeg.frame.components) != 4
 
     def _decode(self) -> Pixels:
         """Returns uint8[height, width, 3] as the file has it."""
+        check_mode(self._image.mode)
+        check_complete(self._data, self.format)
         try:
-            if self._is_plain_jpeg:
-                with contextlib.suppress(_OddSampling):
-                    return self._decode_jpeg("RGB")
-            self._check_strictly()
+            if self._jpeg is not None:
+                return self._decode_jpeg(self._jpeg)
             self._image.load()
             return to_rgb(self._image)
-        except _DECODING_ERRORS as error:
-            # A library may show objects, and where they lie is not the same twice.
-            detail = _ADDRESS.sub("", str(error)) or type(error).__name__
+        except DECODING_ERRORS as error:
+            detail = described(error)
+            if self.format != "tiff" and _NO_MEMORY.search(detail):
+                raise MemoryError(detail) from error
+            if is_unsupported(error):
+                raise BadInput("unsupported_image", detail) from error
             raise BadInput("damaged_image", detail) from error
 
-    def _check_strictly(self) -> None:
-        """Finds the damage that Pillow passes over while it decodes."""
-        if self.format == "png":
-            with Image.open(io.BytesIO(self._data)) as image:
-                image.verify()
-        elif self.format == "jpeg" and self._image.mode == "CMYK":
-            with contextlib.suppress(_OddSampling):
-                self._decode_jpeg("CMYK")
-
-    def _decode_jpeg(self, colorspace: str) -> Pixels:
+    def _decode_jpeg(self, jpeg: Jpeg) -> Pixels:
+        """Decodes strictly; what it then still takes Pillow for, Pillow decodes."""
         try:
-            pixels = simplejpeg.decode_jpeg(self._data, colorspace, strict=True)
-            return np.asarray(pixels, np.uint8)
-        except ValueError as error:
-            if "Could not determine subsampling" in str(error):
-                raise _OddSampling from error
-            raise
+            pixels = _decode_strictly(
+                jpeg.plain, "RGB" if self._is_plain_jpeg else "CMYK"
+            )
+            if self._is_plain_jpeg:
+                return pixels
+        except _OddSampling:
+            pass
+        self._image.load()
+        return to_rgb(self._image)
 
     def _orientation(self) -> int:
         try:
             orientation = self._image.getexif().get(_ORIENTATION, 1)
-        except _DECODING_ERRORS:
+        except DECODING_ERRORS:
             return 1  # Metadata beyond reading says nothing; the pixels are sound.
         return orientation if isinstance(orientation, int) else 1
 
 
-def turn_upright(pixels: Pixels, orientation: int) -> Pixels:
-    """Returns the pixels as they are to be seen, given their EXIF orientation, 2 to 8.
-
-    Source: EXIF 2.32, tag 0x0112.
-    """
-    transpose, upside_down, left_right = _TURNS[orientation]
-    if transpose:
-        pixels = pixels.transpose(1, 0, 2)
-    if upside_down:
-        pixels = pixels[::-1]
-    if left_right:
-        pixels = pixels[:, ::-1]
-    return np.ascontiguousarray(pixels)
+def _decode_strictly(data: bytes, colorspace: str) -> Pixels:
+    try:
+        pixels = simplejpeg.decode_jpeg(data, colorspace, strict=True)
+        return np.asarray(pixels, np.uint8)
+    except ValueError as error:
+        if "Could not determine subsampling" in str(error):
+            raise _OddSampling from error
+        raise
 
 
-def resize(pixels: Pixels, spec: ImageSpec) -> Pixels:
-    """Returns the pixels at the size that `spec` asks for; never enlarged."""
-    height, width = pixels.shape[:2]
-    target = target_size(height, width, spec)
-    if target == (height, width):
-        return pixels
-    resized: Any = cv2.resize(pixels, target[::-1], interpolation=cv2.INTER_AREA)
-    return np.asarray(resized, np.uint8)
-
-
-def target_size(height: int, width: int, spec: ImageSpec) -> tuple[int, int]:
-    """Returns (height, width) in pixels of an image once resized.
-
-    `shorter_side` brings the shorter side to `spec.size` and rounds the longer one to
-    the nearest pixel, halves up; a smaller image stays as it is, as all do for `none`.
-    """
-    shorter = min(height, width)
-    if spec.resize == "none" or shorter <= spec.size:
-        return height, width
-    scaled = (
-        (side * spec.size * 2 + shorter) // (2 * shorter) for side in (height, width)
+def encode_pixels(pixels: Pixels, spec: ImageSpec) -> bytes:
+    """Returns uint8[height, width, 3] as JPEG, PNG or its own bytes."""
+    if spec.format == "raw":
+        return pixels.tobytes()
+    if spec.format == "png":
+        file = io.BytesIO()
+        Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG")
+        return file.getvalue()
+    data: bytes = simplejpeg.encode_jpeg(
+        np.ascontiguousarray(pixels),
+        quality=spec.quality,
+        colorspace="RGB",
+        colorsubsampling=spec.subsampling,
     )
-    return next(scaled), next(scaled)
-
-
-def to_rgb(image: Image.Image) -> Pixels:
-    """Returns uint8[height, width, 3] of a decoded image of any mode.
-
-    16-bit grey keeps its upper byte; what is transparent is laid over white; CMYK goes
-    by its profile, if it has one.
-    """
-    if image.mode.startswith("I;16"):
-        deep = np.asarray(image).astype(np.uint16)
-        grey = (deep >> 8).astype(np.uint8)
-        grey[deep == image.info.get("transparency", -1)] = 255
-        return np.repeat(grey[..., np.newaxis], 3, axis=2)
-    if image.mode in ("I", "F"):
-        raise BadInput("unsupported_image", f"pixels of mode {image.mode}")
-    if image.mode == "CMYK":
-        image = cmyk_to_srgb(image, image.info.get("icc_profile")) or image
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return np.asarray(image.convert("RGB"))
+    return data

@@ -19,7 +19,16 @@ from reader.contract.errors import UsageError
 from reader.contract.layout import is_split_name
 from reader.contract.manifest import ImageSpec, dump_json
 
-RESIZE_MODES = ("shorter_side", "none")
+RESIZE_MODES = (
+    "shorter_side",
+    "longer_side",
+    "area",
+    "crop",
+    "pad",
+    "stretch",
+    "none",
+)
+IMAGE_FORMATS = ("jpeg", "png", "raw")
 CAPTIONS_PER_FILE = ("one", "lines")
 SPLIT_BY = ("key", "folder", "content")
 DEDUPE = ("none", "exact")
@@ -74,12 +83,17 @@ class JobConfig:
         num_shards: Shards over all splits; None to go by `shard_size`.
         shard_size: About how large a shard is to be, in bytes.
         seed: Of the records' order and of the splits.
-        resize: `shorter_side` or `none`.
+        resize: One of `RESIZE_MODES`: see docs/format.md#sizes.
         image_size: What `resize` refers to, in pixels.
+        upscale: Whether smaller images are enlarged.
+        image_format: How images are stored: `jpeg`, `png` or `raw`.
         jpeg_quality: 1 to 100.
         jpeg_subsampling: `420` or `444`.
         max_pixels: An image with more is rejected before it is decoded.
         max_image_bytes: A larger image file is rejected before it is read.
+        min_image_size: An image with a shorter side is filtered out, undecoded.
+        max_aspect_ratio: An image whose longer side is more than so many times the
+            shorter one is filtered out, undecoded; None for no limit.
         captions_per_file: `one`, or `lines` if each line is a caption.
         caption_encoding: Of captions and tables without a byte order mark.
         tokenizer: `basic`, `bytes`, or the path of a tokenizer's file, whose content
@@ -123,10 +137,14 @@ class JobConfig:
     seed: int = 0
     resize: str = "shorter_side"
     image_size: int = 256
+    upscale: bool = False
+    image_format: str = "jpeg"
     jpeg_quality: int = 90
     jpeg_subsampling: str = "420"
     max_pixels: int = 100_000_000
     max_image_bytes: int = 256 << 20
+    min_image_size: int = 1
+    max_aspect_ratio: float | None = None
     captions_per_file: str = "one"
     caption_encoding: str = "utf-8"
     tokenizer: str = "basic"
@@ -147,6 +165,7 @@ class JobConfig:
         allowed(self.max_unpaired, 0)
         _check_splits(self.shares)
         _check_choice("resize", self.resize, RESIZE_MODES)
+        _check_choice("image_format", self.image_format, IMAGE_FORMATS)
         _check_choice("jpeg_subsampling", self.jpeg_subsampling, ("420", "444"))
         _check_choice("captions_per_file", self.captions_per_file, CAPTIONS_PER_FILE)
         _check_choice("split_by", self.split_by, SPLIT_BY)
@@ -159,6 +178,8 @@ class JobConfig:
             ("image_size", 1),
             ("max_pixels", 1),
             ("max_image_bytes", 1),
+            ("min_image_size", 1),
+            ("max_aspect_ratio", 1),
             ("vocab_size", 5),
             ("min_count", 1),
             ("workers", 1),
@@ -190,6 +211,9 @@ class JobConfig:
             raise UsageError(
                 f"jpeg_quality must be from 1 to 100, got {self.jpeg_quality}"
             )
+        ratio = self.max_aspect_ratio
+        if ratio is not None and not math.isfinite(ratio):
+            raise UsageError(f"max_aspect_ratio must be a finite number, got {ratio}")
         for field in ("name", "output"):
             if not getattr(self, field).strip():
                 raise UsageError(f"{field} must not be empty")
@@ -268,11 +292,12 @@ class JobConfig:
     def image_spec(self) -> ImageSpec:
         """How images are stored."""
         return ImageSpec(
-            format="jpeg",
+            format=self.image_format,
             quality=self.jpeg_quality,
             subsampling=self.jpeg_subsampling,
             resize=self.resize,
             size=self.image_size,
+            upscale=self.upscale,
         )
 
     @property

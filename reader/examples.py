@@ -31,7 +31,8 @@ def make_examples(
     `mask` is left to the batch, where it costs one comparison.
     """
     features = _parsing_spec(manifest, config)
-    decode_image = make_decoder(config) if "image" in config.names else None
+    wants_image = "image" in config.names
+    decode_image = make_decoder(config, manifest.image) if wants_image else None
 
     def make(record: tf.Tensor) -> dict[str, tf.Tensor]:
         parsed = tf.io.parse_single_example(record, features)

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from reader.config import ReadConfig
+from reader.contract.errors import DatasetError
+from reader.contract.manifest import ImageSpec
 
 # The exact inverse transform; TensorFlow's own choice is a faster, coarser one.
 _DCT_METHOD = "INTEGER_ACCURATE"
@@ -12,25 +14,64 @@ _DCT_METHOD = "INTEGER_ACCURATE"
 DecodeImage = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 
 
-def make_decoder(config: ReadConfig) -> DecodeImage:
+def make_decoder(config: ReadConfig, image: ImageSpec) -> DecodeImage:
     """Returns a function (encoded, height, width) → `uint8[height, width, 3]`.
 
-    A region with the aspect ratio of `image_size` is cut while decoding, and resampled
-    (bilinear, antialiased) unless it has that size already.
+    A region with the aspect ratio of `image_size` is cut (of JPEG, while decoding), and
+    resampled (bilinear, antialiased) unless it has that size already.
+
+    Raises:
+        DatasetError: Images are stored in a format that this version does not know.
     """
     size = _target(config)
+    decode_region = _DECODERS.get(image.format)
+    if decode_region is None:
+        raise DatasetError(
+            f'images are stored as "{image.format}", which this reader does not know: '
+            "upgrade diptych"
+        )
 
     def decode(encoded: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-        if config.crop == "none":
-            pixels = tf.image.decode_jpeg(encoded, channels=3, dct_method=_DCT_METHOD)
-        else:
-            region = center_region(height, width, config)
-            pixels = tf.image.decode_and_crop_jpeg(
-                encoded, region, channels=3, dct_method=_DCT_METHOD
-            )
-        return _resample(pixels, *size)
+        whole = config.crop == "none"
+        region = None if whole else center_region(height, width, config)
+        return _resample(decode_region(encoded, height, width, region), *size)
 
     return decode
+
+
+def _decode_jpeg(
+    encoded: tf.Tensor, height: tf.Tensor, width: tf.Tensor, region: tf.Tensor
+) -> tf.Tensor:
+    if region is None:
+        return tf.image.decode_jpeg(encoded, channels=3, dct_method=_DCT_METHOD)
+    return tf.image.decode_and_crop_jpeg(
+        encoded, region, channels=3, dct_method=_DCT_METHOD
+    )
+
+
+def _decode_png(
+    encoded: tf.Tensor, height: tf.Tensor, width: tf.Tensor, region: tf.Tensor
+) -> tf.Tensor:
+    return _cut(tf.image.decode_png(encoded, channels=3), region)
+
+
+def _decode_raw(
+    encoded: tf.Tensor, height: tf.Tensor, width: tf.Tensor, region: tf.Tensor
+) -> tf.Tensor:
+    pixels = tf.io.decode_raw(encoded, tf.uint8)
+    return _cut(tf.reshape(pixels, tf.stack([height, width, 3])), region)
+
+
+def _cut(pixels: tf.Tensor, region: tf.Tensor) -> tf.Tensor:
+    if region is None:
+        return pixels
+    top, left, height, width = tf.unstack(region)
+    return pixels[top : top + height, left : left + width]
+
+
+# By the formats of `ImageSpec`: (encoded, height, width, region) → its pixels. A region
+# is `int32[4]`: top, left, height, width; None is the whole image.
+_DECODERS = {"jpeg": _decode_jpeg, "png": _decode_png, "raw": _decode_raw}
 
 
 def center_region(height: tf.Tensor, width: tf.Tensor, config: ReadConfig) -> tf.Tensor:

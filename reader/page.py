@@ -28,11 +28,9 @@ def show(folder: str | os.PathLike[str], num_examples: int = 3) -> str:
 def _lines(dataset: Dataset, num_examples: int) -> Iterator[str]:
     manifest = dataset.manifest
     image, tokenizer = manifest.image, manifest.tokenizer
+    quality = f", quality {image.quality}" if image.format == "jpeg" else ""
     yield f"{manifest.name} in {dataset.folder} (format {manifest.format_version})"
-    yield (
-        f"images      {image.format}, quality {image.quality}, resize {image.resize}"
-        f" {image.size}"
-    )
+    yield (f"images      {image.format}{quality}, resize {image.resize} {image.size}")
     yield f"tokenizer   {tokenizer.kind}, {tokenizer.vocab_size:,} tokens"
     yield ""
     yield from splits_table(manifest)

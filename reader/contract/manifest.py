@@ -21,11 +21,12 @@ class ImageSpec:
     """How images are stored.
 
     Attributes:
-        format: `jpeg`.
+        format: `jpeg`, `png` or `raw` (`uint8[height, width, 3]`).
         quality: JPEG quality, 1 to 100.
         subsampling: Chroma subsampling, `420` or `444`.
-        resize: `shorter_side` or `none`.
+        resize: `shorter_side`, `longer_side`, `area`, `crop`, `pad`, `stretch`, `none`.
         size: What `resize` refers to, in pixels.
+        upscale: Whether smaller images were enlarged.
     """
 
     format: str
@@ -33,6 +34,7 @@ class ImageSpec:
     subsampling: str
     resize: str
     size: int
+    upscale: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -68,6 +68,8 @@ REASONS = {
     "damaged_image": "rejected",
     "too_many_pixels": "rejected",
     "image_file_too_large": "rejected",
+    "image_too_small": "filtered",
+    "aspect_ratio_too_large": "filtered",
     "caption_too_large": "rejected",
     "undecodable_caption": "rejected",
     "empty_caption": "rejected",

@@ -52,6 +52,9 @@ GIVEN = {
     "seed": ("-5", -5),
     "resize": ("none", "none"),
     "image_size": ("99", 99),
+    "image_format": ("png", "png"),
+    "min_image_size": ("64", 64),
+    "max_aspect_ratio": ("2.5", 2.5),
     "jpeg_quality": ("77", 77),
     "jpeg_subsampling": ("444", "444"),
     "max_pixels": ("1000", 1000),
@@ -90,7 +93,7 @@ SOURCES = (
     {"webdataset": "*.tar", "output": "o"},
     {"images": "i", "output": "o"},
 )
-SWITCHES = ("overwrite", "plan_only")
+SWITCHES = ("overwrite", "plan_only", "upscale")
 
 
 def test_every_flag_is_tried_here():
@@ -161,7 +164,7 @@ def test_dashes_in_values_stay():
         ("--max_unpaired=few", '"few"'),
         ("--image_size=big", "'big'"),
         ("--num_shards=1.5", "'1.5'"),
-        ("--resize=area", "'area'"),
+        ("--resize=square", "'square'"),
         ("--jpeg_subsampling=411", "'411'"),
         ("--captions_per_file=all", "'all'"),
     ],

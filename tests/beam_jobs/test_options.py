@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import pickle
 from fractions import Fraction
 
@@ -234,7 +235,12 @@ def test_a_percentage_is_exact_and_rounds_down(hundredths, found):
 # Everything else.
 
 INVALID = [
-    ("resize", "area", '"area"'),
+    ("resize", "square", '"square"'),
+    ("image_format", "webp", "image_format must be one of jpeg, png, raw, got"),
+    ("min_image_size", 0, "min_image_size must be at least 1, got 0"),
+    ("max_aspect_ratio", 0.99, "max_aspect_ratio must be at least 1, got 0.99"),
+    ("max_aspect_ratio", math.nan, "max_aspect_ratio must be a finite number, got nan"),
+    ("max_aspect_ratio", math.inf, "max_aspect_ratio must be a finite number, got inf"),
     ("resize", "", '""'),
     ("jpeg_subsampling", "422", '"422"'),
     ("captions_per_file", "two", '"two"'),
@@ -319,6 +325,7 @@ def test_the_image_spec_is_that_of_the_flags():
         "subsampling": "444",
         "resize": "none",
         "size": 7,
+        "upscale": False,
     }
 
 
@@ -336,6 +343,10 @@ CHANGES_THE_OUTPUT = {
     "jpeg_subsampling": "444",
     "max_pixels": 1000,
     "max_image_bytes": 1000,
+    "upscale": True,
+    "image_format": "png",
+    "min_image_size": 2,
+    "max_aspect_ratio": 2.5,
     "captions_per_file": "lines",
     "caption_encoding": "cp1252",
     "split_by": "folder",

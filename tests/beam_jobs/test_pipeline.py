@@ -127,6 +127,8 @@ def put_rejects(folder: Path) -> dict[str, set[bytes]]:
         "damaged_image/caf\udce9": ("png", png[:300]),
         "too_many_pixels/a": ("png", file_of(Image.new("1", (120, 100)), "PNG")),
         "image_file_too_large/a": ("bmp", file_of(picture(rng, 99, 120), "BMP")),
+        "image_too_small/a": ("png", file_of(picture(rng, 3, 8), "PNG")),
+        "aspect_ratio_too_large/a": ("png", file_of(picture(rng, 4, 43), "PNG")),
     }
     captions: dict[str, bytes] = {
         "undecodable_caption/latin": "Ein Café".encode("latin-1"),
@@ -249,6 +251,8 @@ EVERYTHING: dict[str, Any] = {
     "image_size": 16,
     "max_pixels": MAX_PIXELS,
     "max_image_bytes": MAX_IMAGE_BYTES,
+    "min_image_size": 4,
+    "max_aspect_ratio": 10.5,
     "max_rejects": NO_LIMIT,
     "max_unpaired": NO_LIMIT,
 }
@@ -306,6 +310,18 @@ def test_the_books_balance_and_tell_what_happened(everything):
     assert outcome.books.written == 260 + len(ODD_NAMES) + 1
 
 
+def test_what_was_to_be_left_out_counts_towards_no_limit(tmp_path):
+    put_pairs(tmp_path / "in", 5)
+    png = file_of(picture(random.Random(0), 3, 3), "PNG")
+    for number in range(5):
+        put(tmp_path / "in", f"small{number}.png", png)
+        put(tmp_path / "in", f"small{number}.txt", "A small one.")
+    result = build(tmp_path / "in", tmp_path / "out", min_image_size=4, max_rejects=0)
+    assert result.outcome.failures == ()
+    assert result.outcome.books.not_written == {"image_too_small": 5}
+    assert result.outcome.books.written == 5
+
+
 def test_each_reason_comes_with_examples_for_a_person(everything):
     examples = everything.result.outcome.examples
     assert set(examples) == set(REASONS) - OF_OTHER_SOURCES
@@ -336,6 +352,8 @@ STAGES = {
         "damaged_image",
         "too_many_pixels",
         "image_file_too_large",
+        "image_too_small",
+        "aspect_ratio_too_large",
     },
 }
 
@@ -535,7 +553,9 @@ def test_the_samples_are_a_row_per_record_in_order(everything):
             assert [row["sha256"].encode()] == record.features["image/key/sha256"]
             resized = min(original[1:]) > 16
             converted = original[0] != "JPEG"
-            assert row["actions"] == ["converted"] * converted + ["resized"] * resized
+            actions = ["converted"] * converted + ["resized"] * resized
+            # A JPEG that is small enough keeps its coded data.
+            assert row["actions"] == actions + ["encoded"] * bool(actions)
 
 
 def test_names_that_are_not_utf_8_are_written_and_shown_with_percent_signs(everything):

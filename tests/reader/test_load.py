@@ -1,5 +1,6 @@
 import io
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -449,6 +450,61 @@ def test_images_of_several_sizes_need_an_image_size(dataset):
 
 def test_no_image_size_is_needed_where_no_image_is_asked_for(dataset):
     assert len(load_keys(dataset, image_size=None)) == NUM_TRAIN
+
+
+# Formats of stored images.
+
+
+def unpacked(example: dict[str, list]) -> np.ndarray:
+    (encoded,), (format,) = example["image/encoded"], example["image/format"]
+    if format != b"raw":
+        with Image.open(io.BytesIO(encoded)) as image:
+            assert image.format == format.decode().upper()
+            return np.asarray(image)
+    size = (example["image/height"][0], example["image/width"][0], 3)
+    return np.frombuffer(encoded, np.uint8).reshape(size)
+
+
+@pytest.fixture(scope="module", params=["png", "raw"])
+def lossless(build, odd, request, tmp_path_factory) -> Path:
+    """The sources of `odd`, stored without loss."""
+    source = tmp_path_factory.mktemp("lossless")
+    for file in odd.parent.glob("*.*"):
+        shutil.copy(file, source)
+    return build(
+        source, source, source / "out", resize="none", image_format=request.param
+    )
+
+
+def test_what_is_stored_without_loss_is_the_source(lossless, odd):
+    for example in written(lossless):
+        (key,) = example["image/source_id"]
+        with Image.open(odd.parent / f"{key.decode()}.png") as image:
+            assert (unpacked(example) == np.asarray(image)).all()
+
+
+@pytest.mark.parametrize("size", [(16, 16), (31, 90), (400, 300)])
+def test_images_stored_without_loss_are_cut_and_resampled_alike(lossless, size):
+    examples = [unpacked(example) for example in written(lossless)]
+    loaded = loaded_pictures(lossless, image_size=size)
+    for image, stored in zip(loaded, examples, strict=True):
+        expected = resampled(region(stored, size, 0.875), size)
+        assert np.abs(image - expected).max() < 1.01, stored.shape
+
+
+def test_images_stored_without_loss_are_stretched_alike(lossless):
+    examples = [unpacked(example) for example in written(lossless)]
+    loaded = loaded_pictures(lossless, image_size=20, crop="none")
+    for image, stored in zip(loaded, examples, strict=True):
+        assert np.abs(image - resampled(stored, (20, 20))).max() < 1.01
+
+
+def test_a_format_that_this_reader_does_not_know_is_named(own_dataset):
+    manifest = own_dataset / "manifest.json"
+    data = manifest.read_text().replace('"format": "jpeg"', '"format": "jxl"')
+    manifest.write_text(data)
+    with pytest.raises(reader.DatasetError, match=r'"jxl".*upgrade'):
+        load(own_dataset)
 
 
 # Wrong usage.
