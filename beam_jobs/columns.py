@@ -52,6 +52,13 @@ class Column(NamedTuple):
     default: Scalar | None
 
     @property
+    def spec(self) -> str:
+        """As it is written in a flag."""
+        length = "" if self.length is None else f"[{self.length}]"
+        default = "" if self.default is None else f"={self.default}"
+        return f"{self.name}:{self.type}{length}{default}"
+
+    @property
     def feature(self) -> Feature:
         """The feature that its values become."""
         shape = () if self.length is None else (self.length,)

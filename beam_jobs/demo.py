@@ -5,8 +5,9 @@ import tempfile
 import time
 
 from beam_jobs.command import build
-from beam_jobs.options import JobConfig, parse_splits
+from beam_jobs.options import JobConfig
 from beam_jobs.sample import write_sample
+from beam_jobs.values import parse_splits
 from reader.contract.errors import BuildError, UsageError
 
 

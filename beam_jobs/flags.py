@@ -18,10 +18,8 @@ from beam_jobs.options import (
     RESIZE_MODES,
     SPLIT_BY,
     JobConfig,
-    allowed,
-    parse_size,
-    parse_splits,
 )
+from beam_jobs.values import allowed, parse_size, parse_splits
 from reader.contract.errors import UsageError
 
 _EXAMPLES = """\

@@ -1,22 +1,28 @@
 """The job's configuration: one frozen value, checked when it is made."""
 
 import codecs
-import contextlib
 import dataclasses
 import functools
 import hashlib
 import math
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from beam_jobs.checks import (
+    check_choice,
+    check_encoding,
+    check_not_empty,
+    check_path,
+    check_range,
+    check_splits,
+)
 from beam_jobs.columns import Column
 from beam_jobs.tokenizer_files import read_tokenizer_file
+from beam_jobs.values import allowed
 from reader.contract.errors import UsageError
-from reader.contract.layout import is_split_name
 from reader.contract.manifest import ImageSpec, dump_json
 
 RESIZE_MODES = (
@@ -29,12 +35,19 @@ RESIZE_MODES = (
     "none",
 )
 IMAGE_FORMATS = ("jpeg", "png", "raw")
+JPEG_SUBSAMPLING = ("420", "444")
 CAPTIONS_PER_FILE = ("one", "lines")
 SPLIT_BY = ("key", "folder", "content")
 DEDUPE = ("none", "exact")
 
-_UNITS = {"": 1, "B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
-_UNITS |= {"KB": 10**3, "MB": 10**6, "GB": 10**9}
+_CHOICES = {
+    "resize": RESIZE_MODES,
+    "image_format": IMAGE_FORMATS,
+    "jpeg_subsampling": JPEG_SUBSAMPLING,
+    "captions_per_file": CAPTIONS_PER_FILE,
+    "split_by": SPLIT_BY,
+    "dedupe": DEDUPE,
+}
 
 # What the names of shards have digits for.
 _MOST_SHARDS = 99_999
@@ -161,63 +174,45 @@ class JobConfig:
 
     def __post_init__(self) -> None:
         """Checks every value."""
+        self._check_values()
+        self._check_numbers()
+        self._check_source()
+        self._look_at_tokenizer()
+
+    def _check_values(self) -> None:
         allowed(self.max_rejects, 0)
         allowed(self.max_unpaired, 0)
-        _check_splits(self.shares)
-        _check_choice("resize", self.resize, RESIZE_MODES)
-        _check_choice("image_format", self.image_format, IMAGE_FORMATS)
-        _check_choice("jpeg_subsampling", self.jpeg_subsampling, ("420", "444"))
-        _check_choice("captions_per_file", self.captions_per_file, CAPTIONS_PER_FILE)
-        _check_choice("split_by", self.split_by, SPLIT_BY)
-        _check_choice("dedupe", self.dedupe, DEDUPE)
-        _check_encoding(self.caption_encoding)
-        self._check_source()
-        for field, at_least in (
-            ("num_shards", len(self.splits)),
-            ("shard_size", 1 << 10),
-            ("image_size", 1),
-            ("max_pixels", 1),
-            ("max_image_bytes", 1),
-            ("min_image_size", 1),
-            ("max_aspect_ratio", 1),
-            ("vocab_size", 5),
-            ("min_count", 1),
-            ("workers", 1),
-            ("threads", 1),
-        ):
-            value = getattr(self, field)
-            if value is not None and value < at_least:
-                why = " (one for each split)" if field == "num_shards" else ""
-                raise UsageError(
-                    f"{field} must be at least {at_least}{why}, got {value}"
-                )
-        for field, at_most in (
-            ("num_shards", _MOST_SHARDS),
-            # Each takes 200 MB before it has read a single image.
-            ("workers", 4 * _cores()),
-            ("threads", 256),
-        ):
-            value = getattr(self, field)
-            if value is not None and value > at_most:
-                raise UsageError(f"{field} must be at most {at_most}, got {value}")
+        check_splits(self.shares)
+        check_encoding(self.caption_encoding)
+        for field, choices in _CHOICES.items():
+            check_choice(field, getattr(self, field), choices)
         for field in ("images", "captions", "table", "coco", "webdataset", "output"):
-            path = getattr(self, field)
-            if path is not None and "://" in path:
-                raise UsageError(
-                    f"{field} must be a local path: remote paths are not read yet, "
-                    f"got {path}"
-                )
+            check_path(field, getattr(self, field))
+        for field in ("name", "output"):
+            check_not_empty(field, getattr(self, field))
+
+    def _check_numbers(self) -> None:
+        check_range("num_shards", self.num_shards, at_most=_MOST_SHARDS)
+        splits = len(self.splits)
+        check_range("num_shards", self.num_shards, splits, why=" (one for each split)")
+        check_range("shard_size", self.shard_size, 1 << 10)
+        check_range("vocab_size", self.vocab_size, 5)
+        for field in (
+            "image_size",
+            "max_pixels",
+            "max_image_bytes",
+            "min_image_size",
+            "max_aspect_ratio",
+            "min_count",
+        ):
+            check_range(field, getattr(self, field), 1)
         if not 1 <= self.jpeg_quality <= 100:
             raise UsageError(
                 f"jpeg_quality must be from 1 to 100, got {self.jpeg_quality}"
             )
-        ratio = self.max_aspect_ratio
-        if ratio is not None and not math.isfinite(ratio):
-            raise UsageError(f"max_aspect_ratio must be a finite number, got {ratio}")
-        for field in ("name", "output"):
-            if not getattr(self, field).strip():
-                raise UsageError(f"{field} must not be empty")
-        self._look_at_tokenizer()
+        # Each takes 200 MB before it has read a single image.
+        check_range("workers", self.workers, 1, 4 * _cores())
+        check_range("threads", self.threads, 1, 256)
 
     def _look_at_tokenizer(self) -> None:
         """Notes what the tokenizer is: not its path but its content shapes the output.
@@ -322,9 +317,9 @@ class JobConfig:
             for field in dataclasses.fields(self)
             if field.name not in _OUTSIDE_FINGERPRINT
         }
-        # In order: the order of splits is the order of shards in the index.
-        fields["columns"] = [list(column) for column in self.columns]
+        fields["columns"] = [column.spec for column in self.columns]
         fields["caption_encoding"] = codecs.lookup(self.caption_encoding).name
+        # In order: the order of splits is the order of shards in the index.
         fields["splits"] = [[name, str(share)] for name, share in self.shares.items()]
         fields["tokenizer"] = fields.pop("tokenizer_kind")
         unused = (
@@ -341,86 +336,3 @@ def _cores() -> int:
         if hasattr(os, "sched_getaffinity")
         else (os.cpu_count() or 1)
     )
-
-
-def _check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise UsageError(f'{field} must be one of {", ".join(choices)}, got "{value}"')
-
-
-def _check_encoding(encoding: str) -> None:
-    try:
-        with contextlib.suppress(UnicodeError):
-            b"?".decode(encoding)
-    except LookupError as error:
-        raise UsageError(
-            "caption_encoding must be an encoding of text such as cp1252, "
-            f'got "{encoding}"'
-        ) from error
-
-
-def _check_splits(splits: dict[str, Fraction]) -> None:
-    for name, share in splits.items():
-        if not is_split_name(name):
-            raise UsageError(
-                "a split's name is made of lower-case letters, digits and _ and begins "
-                f'with a letter, got "{name}"'
-            )
-        if share <= 0:
-            raise UsageError(f"the share of {name} must be positive, got {share}")
-    total = sum(splits.values())
-    if total != 1:
-        raise UsageError(
-            f"shares of splits must sum to 1, got {float(total)!r}: "
-            "write for example train=0.9,validation=0.1"
-        )
-
-
-def allowed(limit: str | int, found: int) -> int:
-    """Returns how many of `found` keys a limit allows: `20`, or `0.5%` of them.
-
-    Raises:
-        UsageError: It is neither a count nor a percentage up to 100.
-    """
-    text = str(limit)
-    if re.fullmatch(r"[0-9]+", text):
-        return int(text)
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)%", text)
-    if match is None or Fraction(match[1]) > 100:
-        raise UsageError(
-            f'a limit is a count or a percentage up to 100, got "{text}": '
-            "write 20 or 0.5%"
-        )
-    return int(Fraction(match[1]) * found / 100)
-
-
-def parse_splits(text: str) -> dict[str, Fraction]:
-    """Returns `{name: share}` of `train=0.9,validation=0.1`.
-
-    Raises:
-        UsageError: It is not of that form.
-    """
-    splits: dict[str, Fraction] = {}
-    for part in text.split(","):
-        match = re.fullmatch(r"\s*(\w+)\s*=\s*(\d*\.?\d+|\d+/0*[1-9]\d*)\s*", part)
-        if match is None:
-            raise UsageError(
-                f'splits are written train=0.9,validation=0.1, got "{text}"'
-            )
-        if match[1] in splits:
-            raise UsageError(f'split {match[1]} is named twice in "{text}"')
-        splits[match[1]] = Fraction(match[2])
-    return splits
-
-
-def parse_size(text: str) -> int:
-    """Returns bytes of a size such as `128MiB`, `1GB` or `4096`.
-
-    Raises:
-        UsageError: It is not of that form.
-    """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
-    unit = _UNITS.get(match[2].upper()) if match else None
-    if match is None or unit is None:
-        raise UsageError(f'a size is written 128MiB, 1GB or 4096, got "{text}"')
-    return int(Fraction(match[1]) * unit)

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from beam_jobs.elements import Reject
 from beam_jobs.job_plan import JobPlan
-from beam_jobs.options import JobConfig, allowed
+from beam_jobs.options import JobConfig
 from beam_jobs.pair_lists import read_all_rejects
+from beam_jobs.values import allowed
 from beam_jobs.workspace import Workspace
 from reader.contract.manifest import Books, dump_json
 from reader.contract.schema import REASONS, display_path

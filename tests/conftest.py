@@ -14,9 +14,10 @@ import pytest
 from hypothesis import settings
 
 from beam_jobs.engines import engine_options
-from beam_jobs.options import JobConfig, parse_splits
+from beam_jobs.options import JobConfig
 from beam_jobs.pipeline import run
 from beam_jobs.sample import write_sample
+from beam_jobs.values import parse_splits
 
 # The same examples in every run; the first one of a test may wait for an import.
 settings.register_profile("diptych", derandomize=True, deadline=None)

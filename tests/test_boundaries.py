@@ -23,6 +23,8 @@ HANDS_OVER["beam_jobs.demo"].add("reader.__main__")
 # Everything that a pipeline's stages are made of, and no engine in it.
 PURE = (
     "beam_jobs.captions",
+    "beam_jobs.checks",
+    "beam_jobs.columns",
     "beam_jobs.completeness",
     "beam_jobs.elements",
     "beam_jobs.examples",
@@ -32,16 +34,31 @@ PURE = (
     "beam_jobs.jpeg",
     "beam_jobs.lines",
     "beam_jobs.options",
+    "beam_jobs.packs",
+    "beam_jobs.pair_lists",
     "beam_jobs.pixels",
     "beam_jobs.plan",
     "beam_jobs.pool",
     "beam_jobs.resizing",
     "beam_jobs.sample",
     "beam_jobs.samples",
+    "beam_jobs.sources.catalogue",
+    "beam_jobs.sources.coco",
+    "beam_jobs.sources.digest",
+    "beam_jobs.sources.files",
     "beam_jobs.sources.folders",
+    "beam_jobs.sources.imagefolder",
+    "beam_jobs.sources.row_entries",
+    "beam_jobs.sources.rows",
+    "beam_jobs.sources.table",
+    "beam_jobs.sources.tars",
+    "beam_jobs.sources.webdataset",
+    "beam_jobs.spill",
     "beam_jobs.storage",
     "beam_jobs.tfrecord",
     "beam_jobs.tiff",
+    "beam_jobs.tokenizer_files",
+    "beam_jobs.values",
     "reader.catalog",
     "reader.config",
     "reader.contract",
@@ -50,7 +67,15 @@ PURE = (
 )
 
 # Modules that hold one stage of a pipeline each.
-STAGES = ("listing", "pairing", "vocabulary", "planning", "shards", "manifest")
+STAGES = (
+    "listing",
+    "pairing",
+    "contents",
+    "vocabulary",
+    "planning",
+    "shards",
+    "manifest",
+)
 
 
 def imports_of(path: Path) -> set[str]:

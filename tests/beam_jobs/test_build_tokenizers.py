@@ -346,7 +346,7 @@ def test_captions_are_counted_for_basic_alone(sample, tmp_path, monkeypatch):
     def refuse(*args: object, **more: object) -> list[str]:
         raise AssertionError("captions were read to be counted")
 
-    monkeypatch.setattr(vocabulary, "read_captions", refuse)
+    monkeypatch.setattr(vocabulary, "split_words", refuse)
     assert main(arguments(sample, tmp_path / "out", "bytes")) == 0
 
 

@@ -1,0 +1,100 @@
+"""Checks of single values of a configuration; each says what is wrong, and shows it."""
+
+import contextlib
+import math
+from fractions import Fraction
+
+from reader.contract.errors import UsageError
+from reader.contract.layout import is_split_name
+
+
+def check_range(
+    field: str,
+    value: float | None,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    why: str = "",
+) -> None:
+    """Checks a number that may be left out.
+
+    Raises:
+        UsageError: It is out of range, or not finite.
+    """
+    if value is None:
+        return
+    if not math.isfinite(value):
+        raise UsageError(f"{field} must be a finite number, got {value}")
+    if at_least is not None and value < at_least:
+        raise UsageError(f"{field} must be at least {at_least}{why}, got {value}")
+    if at_most is not None and value > at_most:
+        raise UsageError(f"{field} must be at most {at_most}, got {value}")
+
+
+def check_path(field: str, path: str | None) -> None:
+    """Checks that a path is one of this machine.
+
+    Raises:
+        UsageError: It is that of a store elsewhere.
+    """
+    if path is not None and "://" in path:
+        raise UsageError(
+            f"{field} must be a local path: remote paths are not read yet, got {path}"
+        )
+
+
+def check_not_empty(field: str, value: str) -> None:
+    """Checks that there is something in a text.
+
+    Raises:
+        UsageError: There is not.
+    """
+    if not value.strip():
+        raise UsageError(f"{field} must not be empty")
+
+
+def check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
+    """Checks that a value is one of a few.
+
+    Raises:
+        UsageError: It is not.
+    """
+    if value not in choices:
+        raise UsageError(f'{field} must be one of {", ".join(choices)}, got "{value}"')
+
+
+def check_encoding(encoding: str) -> None:
+    """Checks that Python knows an encoding of text of this name.
+
+    Raises:
+        UsageError: It does not.
+    """
+    try:
+        with contextlib.suppress(UnicodeError):
+            b"?".decode(encoding)
+    except LookupError as error:
+        raise UsageError(
+            "caption_encoding must be an encoding of text such as cp1252, "
+            f'got "{encoding}"'
+        ) from error
+
+
+def check_splits(splits: dict[str, Fraction]) -> None:
+    """Checks names and shares of splits.
+
+    Raises:
+        UsageError: A name cannot be part of a file's, or the shares are not one.
+    """
+    for name, share in splits.items():
+        if not is_split_name(name):
+            raise UsageError(
+                "a split's name is made of lower-case letters, digits and _ and begins "
+                f'with a letter, got "{name}"'
+            )
+        if share <= 0:
+            raise UsageError(f"the share of {name} must be positive, got {share}")
+    total = sum(splits.values())
+    if total != 1:
+        raise UsageError(
+            f"shares of splits must sum to 1, got {float(total)!r}: "
+            "write for example train=0.9,validation=0.1"
+        )
