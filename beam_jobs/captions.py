@@ -41,6 +41,13 @@ _INVISIBLE = re.compile(
 )
 
 
+# How ISO-2022, the encoding of Japanese and Korean mail, changes its character sets.
+_ISO_2022 = re.compile("\x1b[$(]")
+# What UTF-16 of Thai and its neighbours is when read as UTF-8: every second character
+# is a control character.
+_EVERY_SECOND = re.compile("(?:[^\x00-\x1f\x7f][\x01-\x08\x0e-\x1f]){4}")
+
+
 class Captions(NamedTuple):
     """The captions of a key.
 
@@ -131,7 +138,7 @@ def _checked(text: str) -> str | BadInput:
     except UnicodeEncodeError as error:
         detail = f"cannot be decoded: character {error.start} is no text"
         return BadInput("undecodable_caption", detail)
-    return _without_zeros(text, "text")
+    return _credible(text, "text")
 
 
 def _lines(data: bytes, encoding: str, offset: int) -> list[str | BadInput]:
@@ -162,14 +169,18 @@ def _decode(data: bytes, encoding: str, offset: int) -> str | BadInput:
             f"not {encoding.upper()}: {error.reason} at byte {error.start + offset}"
         )
         return BadInput("undecodable_caption", detail)
-    return _without_zeros(text, encoding.upper())
+    return _credible(text, encoding.upper())
 
 
-def _without_zeros(text: str, what: str) -> str | BadInput:
-    if "\0" not in text:
+def _credible(text: str, what: str) -> str | BadInput:
+    """Finds text that decoded without an error, and is in another encoding still."""
+    if "\0" in text:
+        # UTF-16 or UTF-32 without a mark is often sound UTF-8 with zeros in it.
+        detail = f"zero bytes in {what}: if it is UTF-16, begin it with a mark"
+    elif _ISO_2022.search(text):
+        detail = f"escape sequences in {what}: is it ISO-2022? say --caption_encoding"
+    elif _EVERY_SECOND.search(text):
+        detail = f"control characters between all others in {what}: is it UTF-16?"
+    else:
         return text
-    # UTF-16 or UTF-32 without a mark is often sound UTF-8 with zeros in it.
-    return BadInput(
-        "undecodable_caption",
-        f"zero bytes in {what}: if it is UTF-16, begin it with a mark",
-    )
+    return BadInput("undecodable_caption", detail)
