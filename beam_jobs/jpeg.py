@@ -164,7 +164,11 @@ def parse_jpeg(data: bytes, *, max_pixels: int) -> Jpeg:
     metadata: list[bytes] = []
     has_jfif, transform, num_scans, place = False, None, 0, 2
     while True:
+        before = place
         marker, begin, place = _next_segment(data, place)
+        # Any number of FF may stand before a marker.
+        if num_scans and data[before:begin].strip(b"\xff"):
+            raise BadInput("damaged_image", f"stray bytes in JPEG at byte {before}")
         if marker == _END:
             break
         if marker == 0xD8:

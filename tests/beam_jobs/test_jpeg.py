@@ -322,3 +322,19 @@ def test_taking_apart_takes_time_by_the_length_alone():
     data = BASELINE[:-2] + run + b"\0" + BASELINE[-2:]
     parse_jpeg(data, max_pixels=MAX_PIXELS)
     parse_jpeg(BASELINE[:20] + run + b"\0" + BASELINE[20:], max_pixels=MAX_PIXELS)
+
+
+@pytest.mark.parametrize("stray", STRAY)
+def test_stray_bytes_between_scans_are_damage(stray):
+    data = file_of(noisy(), progressive=True)
+    second = data.index(b"\xff\xda", data.index(b"\xff\xda") + 2)
+    assert data.rindex(b"\xff\xc4", 0, second) > data.index(b"\xff\xda")
+    with pytest.raises(BadInput, match="stray bytes"):
+        stored(data[:second] + stray + data[second:])
+
+
+def test_fill_bytes_between_scans_are_no_damage():
+    data = file_of(noisy(), progressive=True)
+    second = data.index(b"\xff\xda", data.index(b"\xff\xda") + 2)
+    filled = data[:second] + b"\xff" * 3 + data[second:]
+    assert stored(filled).data == stored(data).data
