@@ -24,8 +24,12 @@ def looked_at(entry: Entry, files: SourceFiles) -> Entry:
 
 
 def hash_of_entry(entry: Entry) -> int:
-    """Returns a hash of all that an entry says, times of change left out."""
+    """Returns a hash of all that an entry says, times of change left out.
+
+    Where in a table it says so is left out too: sorted anew, a table is the same.
+    """
     timeless = entry._replace(
+        rank=0,
         image=entry.image and entry.image._replace(mtime_ns=0),
         caption=entry.caption and entry.caption._replace(mtime_ns=0),
     )
