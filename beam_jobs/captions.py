@@ -18,7 +18,7 @@ from beam_jobs.elements import BadInput
 MAX_CAPTION_BYTES = 1 << 20
 
 # UTF-32's comes first: in little-endian it begins like UTF-16's.
-_BYTE_ORDER_MARKS = (
+BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
@@ -91,7 +91,7 @@ def caption_parts(data: bytes, *, per_file: str, encoding: str) -> list[str | Ba
             "caption_too_large", f"{len(data)} bytes, more than {MAX_CAPTION_BYTES}"
         )
     mark, encoding = next(
-        (known for known in _BYTE_ORDER_MARKS if data.startswith(known[0])),
+        (known for known in BYTE_ORDER_MARKS if data.startswith(known[0])),
         (b"", encoding),
     )
     text = data[len(mark) :]

@@ -30,6 +30,7 @@ _SPEC = re.compile(
     r"(?:\[(?P<length>[1-9][0-9]*)\])?(?:=(?P<default>.*))?"
 )
 _TRUTH = {"true": 1, "false": 0, "1": 1, "0": 0}
+_WHOLE = re.compile(r"([+-]?[0-9]+)(?:\.0*)?")
 
 
 class BadCell(ValueError):
@@ -43,7 +44,7 @@ class Column(NamedTuple):
         name: As the table has it; the feature is `extra/<name>`.
         type: `int`, `float`, `str` or `bool`.
         length: How many values a cell holds; None for a single one.
-        default: What a null becomes; None if there is nothing.
+        default: What a null becomes; None for the type's own, if it has one.
     """
 
     name: str
@@ -70,7 +71,7 @@ class Column(NamedTuple):
         Raises:
             BadCell: It is of another type, length or range.
         """
-        if cell is None or (cell == "" and self.type != "str"):
+        if cell is None or (cell == "" and not self._is_text):
             return self._null()
         if self.length is None:
             return self._scalar(cell)
@@ -80,12 +81,17 @@ class Column(NamedTuple):
             raise BadCell(f"{_shown(cell)} is no list of {self.length}")
         return tuple(self._scalar(item) for item in cell)
 
+    @property
+    def _is_text(self) -> bool:
+        return self.type == "str" and self.length is None
+
     def _null(self) -> Value:
-        if self.default is None:
+        null = _NULLS.get(self.type) if self.default is None else self.default
+        if null is None:
             raise BadCell(
                 f"null: say what it stands for, such as {self.name}:{self.type}=-1"
             )
-        return self.default if self.length is None else (self.default,) * self.length
+        return null if self.length is None else (null,) * self.length
 
     def _parsed(self, cell: str) -> Any:
         """Returns the list that a cell of a CSV holds as JSON."""
@@ -107,7 +113,7 @@ def _shown(cell: Any) -> str:
 
 
 def _int(cell: Any) -> int:
-    number = int(_number_or_text(cell))
+    number = _whole(cell) if isinstance(cell, str) else int(_number(cell))
     if isinstance(cell, float) and number != cell:
         raise ValueError
     if not -(2**63) <= number < 2**63:
@@ -115,15 +121,31 @@ def _int(cell: Any) -> int:
     return number
 
 
+def _whole(cell: str) -> int:
+    """Returns a whole number; pandas writes 5 as `5.0` where a column has nulls."""
+    match = _WHOLE.fullmatch(cell.strip())
+    if match is None:
+        raise ValueError
+    return int(match[1])
+
+
 def _float(cell: Any) -> float:
+    number = _decimal(cell) if isinstance(cell, str) else float(_number(cell))
     # As it will be stored; what is too large for float32 raises.
-    packed = struct.pack("<f", float(_number_or_text(cell)))
-    stored: float = struct.unpack("<f", packed)[0]
+    stored: float = struct.unpack("<f", struct.pack("<f", number))[0]
     return stored
 
 
-def _number_or_text(cell: Any) -> int | float | str:
-    if isinstance(cell, bool) or not isinstance(cell, (int, float, str)):
+def _decimal(cell: str) -> float:
+    # Python reads 1_000 as a thousand; in a table it is more likely a name.
+    number = float(cell.replace("_", "?"))
+    if math.isinf(number) and "inf" not in cell.lower():
+        raise OverflowError
+    return number
+
+
+def _number(cell: Any) -> int | float:
+    if isinstance(cell, bool) or not isinstance(cell, (int, float)):
         raise TypeError
     return cell
 
@@ -175,9 +197,15 @@ def _parse_column(text: str) -> Column:
         )
     kind, default = match["type"], match["default"]
     try:
-        null = _NULLS.get(kind) if default is None else _CONVERT[kind](default)
+        match["name"].encode()
+        null = None if default is None else _CONVERT[kind](default)
+        # The manifest holds it, and JSON knows no such numbers.
+        if isinstance(null, float) and math.isinf(null):
+            raise OverflowError
     except (TypeError, ValueError, OverflowError):
         raise UsageError(f'"{default}" is no {kind}, in column "{text}"') from None
+    if isinstance(null, float) and math.isnan(null):
+        null = None
     length = int(match["length"]) if match["length"] else None
     return Column(match["name"], kind, length, null)
 

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 
 from beam_jobs.workspace import Workspace
+from reader.contract.errors import BuildError
 
 
 @contextlib.contextmanager
@@ -18,19 +19,25 @@ def noted(workspace: Workspace, label: str) -> Iterator[None]:
     """Leaves a note when reading or writing fails; the error goes on."""
     try:
         yield
+    except BuildError as error:
+        _leave(workspace, label, str(error))
+        raise
     except OSError as error:
         path = os.fsdecode(error.filename) if error.filename else "a file"
         remedy = "mend it and run the command again, finished shards are kept"
         if error.errno == errno.ESTALE:
             remedy = "pass --overwrite to begin with the sources as they are now"
-        message = f"{error.strerror or error}: {path}: {remedy}"
-        # The disk may be what failed; then the error alone has to do.
-        with contextlib.suppress(OSError):
-            workspace.publish(
-                os.path.join(workspace.failures, f"{label}.json"),
-                json.dumps({"message": message}).encode(),
-            )
+        _leave(workspace, label, f"{error.strerror or error}: {path}: {remedy}")
         raise
+
+
+def _leave(workspace: Workspace, label: str, message: str) -> None:
+    # The disk may be what failed; then the error alone has to do.
+    with contextlib.suppress(OSError):
+        workspace.publish(
+            os.path.join(workspace.failures, f"{label}.json"),
+            json.dumps({"message": message}).encode(),
+        )
 
 
 def read_notes(workspace: Workspace) -> list[str]:

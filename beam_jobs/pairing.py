@@ -5,6 +5,7 @@ Every key ends as a pair or as a reject; we never guess which of two files is me
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any
 
 import apache_beam as beam
 
@@ -82,7 +83,7 @@ def pair_entries(
     pairs: list[Pair] = []
     rejects: list[Reject] = []
     for key, of_key in by_key.items():
-        of_key.sort(key=lambda entry: (entry.origin, entry.rank))
+        of_key.sort(key=_place_of)
         try:
             pairs.append(_pair_one(key, of_key, config))
         except BadInput as error:
@@ -97,6 +98,11 @@ def pair_entries(
                 )
             )
     return pairs, rejects
+
+
+def _place_of(entry: Entry) -> tuple[Any, ...]:
+    """Returns where an entry stands among those of its key, whichever came first."""
+    return entry.origin, entry.rank, entry.texts or (), entry.flaw or ()
 
 
 def _sources_of(entries: Iterable[Entry]) -> tuple[bytes, ...]:
@@ -125,7 +131,9 @@ def _pair_one(key: bytes, entries: Sequence[Entry], config: JobConfig) -> Pair:
         raise BadInput("unpaired_image", "no caption of that name")
     if not images:
         raise BadInput("unpaired_caption", "no image of that name")
-    if len(images) > 1 or len(captions) > 1:
+    # Rows of a table tell one caption each; a sample of a tar has one member that does.
+    one_teller = config.webdataset is not None
+    if len(images) > 1 or len(captions) > 1 or (one_teller and len(texts) > 1):
         raise BadInput(
             "ambiguous_key",
             f"{len(images)} images and {max(len(captions), len(texts))} captions have "

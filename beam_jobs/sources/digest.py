@@ -25,15 +25,18 @@ def looked_at(entry: Entry, files: SourceFiles) -> Entry:
 
 
 def hash_of_entry(entry: Entry) -> int:
-    """Returns a hash of all that an entry says, times of change left out."""
+    """Returns a hash of all that an entry says, times of change left out.
+
+    Where in a table it says so is left out too: sorted anew, a table is the same.
+    """
     files = [
         file and (file.path, file.size, *file.place)
         for file in (entry.image, entry.caption)
     ]
     values = [digest_of(value) for value in entry.values or ()]
-    rest = (entry.texts, values, entry.split, entry.flaw)
-    said = repr((entry.key, entry.origin, entry.rank, *files, *rest))
-    return int.from_bytes(hashlib.sha256(said.encode()).digest(), "big")
+    said = (entry.key, entry.origin, *files, entry.texts, values, entry.split)
+    digest = hashlib.sha256(repr((*said, entry.flaw)).encode()).digest()
+    return int.from_bytes(digest, "big")
 
 
 def sum_hashes(hashes: Iterable[int]) -> str:

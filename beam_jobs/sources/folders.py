@@ -62,7 +62,7 @@ def tasks_below(
     """Returns a task for each folder in a root, and one for the files in the root."""
     passed_over += (os.fsencode(os.path.realpath(config.output)),)
     with os.scandir(root) as entries:
-        folders = sorted(entry.name for entry in entries if _is_folder(entry))
+        folders = sorted(entry.name for entry in entries if is_folder(entry))
     whole = ListTask("folder", root, b"", False, suffixes, passed_over)
     return [
         whole,
@@ -100,7 +100,7 @@ def _walk(
     with os.scandir(os.path.join(task.root, path)) as entries:
         for entry in entries:
             below = os.path.join(path, entry.name)
-            if not _is_folder(entry):
+            if not is_folder(entry):
                 yield from _entries_of(task, entry, below)
             elif task.recursive:
                 yield from _walk(task, below, (*ancestors, folder))
@@ -137,7 +137,8 @@ def _no_file(path: bytes) -> Entry:
     return Entry(key_of(path), path, flaw=flaw)
 
 
-def _is_folder(entry: os.DirEntry[bytes]) -> bool:
+def is_folder(entry: os.DirEntry[bytes]) -> bool:
+    """Tells whether an entry is a folder, or a link to one."""
     try:
         return entry.is_dir()
     except OSError as error:

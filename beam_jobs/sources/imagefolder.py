@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from beam_jobs.elements import ListTask
 from beam_jobs.options import JobConfig
 from beam_jobs.sources import table
-from beam_jobs.sources.folders import tasks_below
+from beam_jobs.sources.folders import is_folder, tasks_below
 from beam_jobs.sources.roots import check_folder
 from reader.contract.errors import UsageError
 
@@ -37,6 +37,10 @@ def check(config: JobConfig) -> None:
     if len(set(beside)) < len(beside):
         names = ", ".join(sorted(map(os.fsdecode, tables)))
         raise UsageError(f"--images={folder}: say which with --table=FILE: {names}")
+    if config.key_column is not None:
+        # An image that no row names has no key but its name, and so would all others.
+        table_named = f"--table={os.fsdecode(tables[0])}"
+        raise UsageError(f"key_column needs a named table: say {table_named}")
 
 
 def list_tasks(config: JobConfig) -> list[ListTask]:
@@ -51,7 +55,11 @@ def list_tasks(config: JobConfig) -> list[ListTask]:
 def _tables_in(folder: str) -> Iterator[bytes]:
     root = os.path.abspath(os.fsencode(folder))
     with os.scandir(root) as entries:
-        inside = [entry.path for entry in entries if entry.is_dir()]
+        inside = [
+            entry.path
+            for entry in entries
+            if is_folder(entry) and not entry.name.startswith(b".")
+        ]
     for place in (root, *sorted(inside)):
         for name in _NAMES:
             path = os.path.join(place, name)

@@ -17,7 +17,7 @@ def place_of(name: str, folder: bytes, roots: Sequence[bytes]) -> SourceFile:
     """Returns the file that a table's cell names, not looked at yet.
 
     Args:
-        name: The cell: a path below `folder`, or an absolute one below some root.
+        name: The cell: a path from `folder`, or an absolute one; it ends below a root.
         folder: Below the first root, where relative names begin; empty for the root.
         roots: Folders that may be named, absolute.
 
@@ -26,11 +26,10 @@ def place_of(name: str, folder: bytes, roots: Sequence[bytes]) -> SourceFile:
     """
     if _URL.match(name):
         raise BadInput("missing_image", f"{name}: an address, not a file: download it")
-    path = _bytes_of(name)
-    if not path.startswith(b"/"):
-        return SourceFile(below_root(path, folder), root=0)
+    # A path that is absolute stands alone when it is joined to others.
+    path = posixpath.normpath(posixpath.join(roots[0], folder, _bytes_of(name)))
     for number, root in enumerate(roots):
-        inside = posixpath.normpath(path).removeprefix(root.rstrip(b"/") + b"/")
+        inside = path.removeprefix(root.rstrip(b"/") + b"/")
         if not inside.startswith(b"/"):
             return SourceFile(inside, root=number)
     raise BadInput(
@@ -38,13 +37,13 @@ def place_of(name: str, folder: bytes, roots: Sequence[bytes]) -> SourceFile:
     )
 
 
-def below_root(name: bytes, folder: bytes = b"") -> bytes:
-    """Returns a relative name as a plain path below the root.
+def below_root(name: bytes) -> bytes:
+    """Returns a relative name as a plain path below its root, which is not named.
 
     Raises:
         BadInput: `outside_root`: it leads out of the root.
     """
-    path = posixpath.normpath(posixpath.join(folder, name))
+    path = posixpath.normpath(name)
     if path.startswith((b"../", b"/")) or path in (b"..", b"."):
         raise BadInput("outside_root", f"{os.fsdecode(name)}: not below its root")
     return path

@@ -3,21 +3,22 @@
 A row that is none (too many cells, no JSON object) is given with what is wrong with it.
 """
 
-import codecs
 import contextlib
 import csv
 import gzip
 import io
+import itertools
 import json
 import os
 import zlib
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from beam_jobs.captions import MAX_CAPTION_BYTES
+from beam_jobs.captions import BYTE_ORDER_MARKS, MAX_CAPTION_BYTES
 from reader.contract.errors import BuildError, UsageError
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -27,11 +28,8 @@ FORMATS = (*_TEXT, ".parquet")
 # A process-wide setting of Python's; its default is too small for an embedding.
 csv.field_size_limit(16 * MAX_CAPTION_BYTES)
 
-_BYTE_ORDER_MARKS = (
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
+# Rows of JSONL that tell its columns: none need have them all.
+_TELLING_ROWS = 1000
 
 
 class Row(NamedTuple):
@@ -66,7 +64,7 @@ def format_of(path: bytes) -> str:
 
 
 def column_names(path: bytes, encoding: str) -> list[str]:
-    """Returns the names of a table's columns; of JSONL, those of its first object.
+    """Returns the names of a table's columns; of JSONL, those of its first objects.
 
     Raises:
         UsageError: There are none, or two of one name.
@@ -74,14 +72,15 @@ def column_names(path: bytes, encoding: str) -> list[str]:
     """
     kind = format_of(path)
     if kind == ".parquet":
-        names = list(_open_parquet(path).schema_arrow.names)
+        with _open_parquet(path) as parquet:
+            names = list(parquet.schema_arrow.names)
     else:
         with _open_text(path, encoding) as text:
             if kind in _DELIMITERS:
                 names = next(_cells(text, kind), [])
             else:
-                rows = _json_lines(text)
-                names = list(next((row.cells for row in rows if row.cells), {}))
+                some = itertools.islice(_json_lines(text), _TELLING_ROWS)
+                names = list(dict.fromkeys(name for row in some for name in row.cells))
     if not names:
         raise UsageError(f"{os.fsdecode(path)}: no columns in it")
     if len(set(names)) < len(names):
@@ -117,7 +116,7 @@ def _open_text(path: bytes, encoding: str) -> Iterator[IO[str]]:
 
 
 def _encoding_of(begin: bytes, encoding: str) -> tuple[bytes, str]:
-    for mark, marked in _BYTE_ORDER_MARKS:
+    for mark, marked in BYTE_ORDER_MARKS:
         if begin.startswith(mark):
             return mark, marked
     return b"", encoding
@@ -129,30 +128,63 @@ def _explained(path: bytes) -> Iterator[None]:
     try:
         yield
     except (
-        UnicodeDecodeError,
+        UnicodeError,
         EOFError,
-        gzip.BadGzipFile,
+        csv.Error,
         zlib.error,
-        pa.ArrowInvalid,
+        pa.ArrowException,
+        OSError,
     ) as error:
+        # An error of the system has a number; those of gzip and Parquet have none.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         raise BuildError(f"{os.fsdecode(path)} is damaged: {error}") from error
 
 
-def _cells(text: IO[str], kind: str) -> Iterator[list[str]]:
-    return csv.reader(text, delimiter=_DELIMITERS[kind], strict=True)
+class _Lines:
+    """The lines of a text, of which those of the last row can be had again."""
+
+    def __init__(self, text: IO[str]) -> None:
+        self._text = text
+        self._again: deque[str] = deque()
+        self._of_row: list[str] = []
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._again.popleft() if self._again else next(self._text)
+        self._of_row.append(line)
+        return line
+
+    def begin_row(self) -> None:
+        """Begins a row with the next line."""
+        self._of_row = []
+
+    def back_to_second(self) -> None:
+        """Goes back to the second line of the row."""
+        self._again.extendleft(reversed(self._of_row[1:]))
+
+
+def _cells(lines: Iterable[str], kind: str) -> Iterator[list[str]]:
+    return csv.reader(lines, delimiter=_DELIMITERS[kind], strict=True)
 
 
 def _delimited(text: IO[str], kind: str) -> Iterator[Row]:
-    rows = _cells(text, kind)
+    lines = _Lines(text)
+    rows = _cells(lines, kind)
     names = next(rows, [])
     number = 0
     while True:
         number += 1
+        lines.begin_row()
         try:
             cells = next(rows)
         except StopIteration:
             return
         except csv.Error as error:
+            # A quote that is never closed would take all rows below it along.
+            lines.back_to_second()
             yield Row(number, {}, f"not quoted as in CSV: {error}")
             continue
         if len(cells) == len(names):
@@ -177,15 +209,16 @@ def _json_lines(text: IO[str]) -> Iterator[Row]:
             yield Row(number, {}, "no JSON object")
 
 
-def _open_parquet(path: bytes) -> pq.ParquetFile:
-    with _explained(path):
-        return pq.ParquetFile(os.fsdecode(path))
+@contextlib.contextmanager
+def _open_parquet(path: bytes) -> Iterator[pq.ParquetFile]:
+    # Opened here, since pyarrow takes no name that is not UTF-8.
+    with open(path, "rb") as file, _explained(path):
+        yield pq.ParquetFile(file)
 
 
 def _parquet_rows(path: bytes, columns: Sequence[str]) -> Iterator[Row]:
     number = 0
-    file = _open_parquet(path)
-    with _explained(path):
+    with _open_parquet(path) as file:
         for batch in file.iter_batches(batch_size=4096, columns=list(columns)):
             for cells in batch.to_pylist():
                 number += 1

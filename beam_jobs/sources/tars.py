@@ -34,27 +34,55 @@ def members_of(file: IO[bytes]) -> Iterator[Member]:
     Raises:
         BadInput: `damaged_archive`, after all members that could be found.
     """
-    end = os.fstat(file.fileno()).st_size
+    bounded = _Bounded(file)
     # One past the last header, so that a hostile tar cannot send us back.
     behind = 0
     try:
-        tar = tarfile.TarFile(fileobj=file, errors="surrogateescape")
+        tar = tarfile.TarFile(
+            fileobj=bounded,  # type: ignore[arg-type]  # All that it asks of a file.
+            encoding="utf-8",
+            errors="surrogateescape",
+        )
         while (info := tar.next()) is not None:
             if info.offset < behind or info.size < 0:
                 raise BadInput("damaged_archive", f"bad header at byte {info.offset}")
             behind = info.offset + 1
             tar.members = []  # type: ignore[attr-defined]  # It would keep all.
             if not info.isdir():
-                yield _member(info, end)
-    except (tarfile.TarError, ValueError, OverflowError) as error:
+                yield _member(info, bounded.size)
+    except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
         raise BadInput("damaged_archive", f"cut short or damaged: {error}") from error
     _check_end(file, tar.offset)
+
+
+class _Bounded:
+    """A file that is not read or searched beyond its end, whatever a header says.
+
+    A header may call for more bytes than there is memory, or than files can have.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.size = os.fstat(file.fileno()).st_size
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def seek(self, offset: int) -> int:
+        if not 0 <= offset <= self.size:
+            raise ValueError(f"byte {offset} is not within the tar")
+        return self._file.seek(offset)
+
+    def read(self, size: int) -> bytes:
+        if size < 0:
+            raise ValueError(f"{size} bytes")
+        return self._file.read(min(size, self.size - self._file.tell()))
 
 
 def _member(info: tarfile.TarInfo, end: int) -> Member:
     wrong = None
     if not info.isreg() or info.issparse():
-        wrong = ("not_a_file", f"a link or special file in the tar ({info.linkname!r})")
+        wrong = ("not_a_file", "a link, sparse or special file in the tar")
     elif info.offset_data + info.size > end:
         wrong = ("damaged_archive", "the tar ends in the middle of it")
     name = info.name.encode("utf-8", errors="surrogateescape")

@@ -73,6 +73,9 @@ def list_entries(task: ListTask, config: JobConfig) -> Iterator[Entry | Aside]:
                 except BadInput as error:
                     yield tar.flawed(member.name, error)
                     continue
+                if not member_key:
+                    yield tar.of_no_sample(member)
+                    continue
                 if member_key != key or extension in sample:
                     yield from tar.entries(key, sample)
                     sample, key = {}, member_key
@@ -87,13 +90,16 @@ def list_entries(task: ListTask, config: JobConfig) -> Iterator[Entry | Aside]:
 def _split_name(name: bytes) -> tuple[bytes, str]:
     """Returns a member's key and extension: `b"a/1.seg.png"` -> `b"a/1"`, `seg.png`.
 
+    A name that begins with a dot, or has none, is of no sample: its key is empty.
+
     Raises:
         BadInput: `outside_root`: its name leads out of the tar.
     """
     path = below_root(name)
     folder, base = os.path.split(path)
     stem, _, extension = base.partition(b".")
-    return os.path.join(folder, stem), extension.decode("utf-8", "replace").lower()
+    key = os.path.join(folder, stem) if stem and b"." in base else b""
+    return key, extension.decode("utf-8", "replace").lower()
 
 
 class _Tar:
@@ -111,13 +117,18 @@ class _Tar:
         path = os.path.join(self._path, name.lstrip(b"/")) if name else self._path
         return Entry(composed(path), path, flaw=(error.reason, error.detail))
 
+    def of_no_sample(self, member: Member) -> Aside:
+        """Returns what a member is counted as whose name gives no key."""
+        hidden = os.path.basename(member.name).startswith(b".")
+        return self._ignored(member, "hidden" if hidden else "none")
+
     def entries(self, key: bytes, sample: _Sample) -> Iterator[Entry | Aside]:
         """Yields what one sample says."""
         images = {e: m for e, m in sample.items() if _kind_of(e) == "image"}
         told: _Sample = {e: sample[e] for e in _TELLING if e in sample}
         others = [e for e in sample if e not in images and e not in told]
-        if not key or (not images and not told):
-            # No sample, or one with names that WebDataset takes for other extensions.
+        if not images and not told:
+            # Perhaps its names are such that WebDataset takes them for others.
             yield from self._without_use(key, sample)
             return
         for extension in others:
@@ -128,7 +139,7 @@ class _Tar:
             yield Entry(entry.key, entry.origin, image=self._file_of(member))
 
     def _without_use(self, key: bytes, sample: _Sample) -> Iterator[Entry | Aside]:
-        lost = [e for e in sample if key and _kind_of(e.rpartition(".")[2])]
+        lost = [e for e in sample if _kind_of(e.rpartition(".")[2])]
         if lost:
             detail = f"all behind the first dot is the extension: {', '.join(lost)}"
             yield Entry(
@@ -138,11 +149,7 @@ class _Tar:
             )
         for extension in sample:
             if extension not in lost:
-                counted_as = f".{extension}" if extension else "none"
-                hidden = os.path.basename(sample[extension].name).startswith(b".")
-                yield self._ignored(
-                    sample[extension], "hidden" if hidden else counted_as
-                )
+                yield self._ignored(sample[extension], f".{extension}")
 
     def _ignored(self, member: Member, counted_as: str) -> Aside:
         return Aside("ignored", self._name_of(member), counted_as)
