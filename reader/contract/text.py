@@ -1,6 +1,7 @@
 """What both sides print of a dataset."""
 
 from reader.contract.manifest import Books, Manifest
+from reader.contract.schema import REASONS
 
 
 def size_text(num_bytes: float) -> str:
@@ -22,9 +23,14 @@ def splits_table(manifest: Manifest) -> list[str]:
 
 
 def books_table(books: Books) -> list[str]:
-    """Returns a line per thing that became of keys."""
+    """Returns the lines of the books: the first is the sum of those below it."""
     lines = [f"{books.found:>12,} keys found", f"{books.written:>12,} written"]
-    lines += [f"{n:>12,} {reason}" for reason, n in books.not_written.items()]
+    by_line: dict[str, dict[str, int]] = {}
+    for reason, count in books.not_written.items():
+        by_line.setdefault(REASONS.get(reason, "rejected"), {})[reason] = count
+    for line, counts in sorted(by_line.items()):
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
+        lines.append(f"{sum(counts.values()):>12,} {line}: {reasons}")
     if books.dropped_captions:
         lines.append(f"{books.dropped_captions:>12,} captions dropped beside others")
     return lines
