@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from webdataset.tariterators import group_by_keys, tar_file_iterator
+from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from beam_jobs.columns import parse_columns
 from beam_jobs.elements import Aside, Entry, Pair, Reject
@@ -126,9 +126,9 @@ def test_keys_and_contents_are_those_of_the_webdataset_library(tmp_path, format)
     for number, name in enumerate(names):
         members += [(f"{name}.jpg", b"%d" % number), (f"{name}.txt", name.encode())]
     data = tar_of(members, FORMATS[format])
+    source = [{"url": "t.tar", "stream": io.BytesIO(data)}]
     theirs = {
-        sample["__key__"]: sample
-        for sample in group_by_keys(tar_file_iterator(io.BytesIO(data)))
+        sample["__key__"]: sample for sample in group_by_keys(tar_file_expander(source))
     }
     pairs, rejects = paired(tmp_path, data)
     assert not rejects
