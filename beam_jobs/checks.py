@@ -58,11 +58,21 @@ def check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
     Raises:
         UsageError: It is not.
     """
+    """Checks that a value is one of a few.
+
+    Raises:
+        UsageError: It is not.
+    """
     if value not in choices:
         raise UsageError(f'{field} must be one of {", ".join(choices)}, got "{value}"')
 
 
 def check_encoding(encoding: str) -> None:
+    """Checks that Python knows an encoding of text of this name.
+
+    Raises:
+        UsageError: It does not.
+    """
     """Checks that Python knows an encoding of text of this name.
 
     Raises:
@@ -79,6 +89,11 @@ def check_encoding(encoding: str) -> None:
 
 
 def check_splits(splits: dict[str, Fraction]) -> None:
+    """Checks names and shares of splits.
+
+    Raises:
+        UsageError: A name cannot be part of a file's, or the shares are not one.
+    """
     """Checks names and shares of splits.
 
     Raises:

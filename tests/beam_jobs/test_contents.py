@@ -11,10 +11,11 @@ import pytest
 from PIL import Image
 
 from beam_jobs.engines import engine_options
-from beam_jobs.options import JobConfig, parse_splits
+from beam_jobs.options import JobConfig
 from beam_jobs.outcome import Outcome
 from beam_jobs.pipeline import run
 from beam_jobs.plan import order_of, split_of
+from beam_jobs.values import parse_splits
 from reader.contract.record import parse_example
 
 SPLITS = "train=0.6,validation=0.2,test=0.2"

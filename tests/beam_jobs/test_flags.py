@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import math
 from fractions import Fraction
 
 import pytest
@@ -81,7 +80,7 @@ GIVEN_WITH_A_TABLE = {
     "columns": (
         "score:float,emb:int[3]=-1",
         (
-            Column("score", "float", None, math.nan),
+            Column("score", "float", None, None),
             Column("emb", "int", 3, -1),
         ),
     ),
