@@ -11,7 +11,8 @@ import logging
 import os
 import sys
 
-from beam_jobs.flags import add_build_parser, check_beam_args, config_from, underscored
+from beam_jobs.beam_args import check_beam_args
+from beam_jobs.flags import add_build_parser, config_from, underscored
 from reader.__main__ import add_show_parser, add_verify_parser
 from reader.contract.errors import BuildError, DatasetError, UsageError
 from reader.contract.version import __version__

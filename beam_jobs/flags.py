@@ -6,7 +6,6 @@ through; a flag that neither side knows is an error.
 
 import argparse
 import dataclasses
-import difflib
 from collections.abc import Callable
 from typing import Any
 
@@ -59,7 +58,8 @@ def add_build_parser(commands: Any) -> argparse.ArgumentParser:
     _add_sources(parser)
     _add_output(parser)
     _add_splits_and_shards(parser)
-    _add_images_and_captions(parser)
+    _add_images(parser)
+    _add_captions(parser)
     _add_limits_and_resources(parser)
     return parser
 
@@ -165,7 +165,7 @@ def _add_splits_and_shards(parser: argparse.ArgumentParser) -> None:
     _add(plan, "seed", "of order and splits (%(default)s)", type=int)
 
 
-def _add_images_and_captions(parser: argparse.ArgumentParser) -> None:
+def _add_images(parser: argparse.ArgumentParser) -> None:
     images = parser.add_argument_group("images")
     _add(
         images,
@@ -203,6 +203,8 @@ def _add_images_and_captions(parser: argparse.ArgumentParser) -> None:
         type=float,
     )
 
+
+def _add_captions(parser: argparse.ArgumentParser) -> None:
     captions = parser.add_argument_group("captions")
     _add(
         captions,
@@ -270,32 +272,3 @@ def config_from(namespace: argparse.Namespace) -> JobConfig:
     """
     names = [field.name for field in dataclasses.fields(JobConfig) if field.init]
     return JobConfig(**{name: getattr(namespace, name) for name in names})
-
-
-def check_beam_args(args: list[str], ours: argparse.ArgumentParser) -> None:
-    """Refuses flags that Beam does not know either; Beam itself would only warn.
-
-    Raises:
-        UsageError: Names the flag, and the one that was probably meant.
-    """
-    from apache_beam.options.pipeline_options import PipelineOptions
-
-    beam = argparse.ArgumentParser(allow_abbrev=False, conflict_handler="resolve")
-    for options in PipelineOptions.__subclasses__():
-        # The hook that Beam documents for declaring options.
-        options._add_argparse_args(beam)
-    _, unknown = beam.parse_known_args(args)
-    if not unknown:
-        return
-    flag = unknown[0].partition("=")[0]
-    if not flag.startswith("-"):
-        raise UsageError(
-            f'unexpected argument "{flag}": flags are written --name=value'
-        )
-    near = difflib.get_close_matches(flag, [*_flags(ours), *_flags(beam)], n=1)
-    hint = f"did you mean {near[0]}?" if near else "see diptych build --help"
-    raise UsageError(f"unknown flag {flag}: {hint}")
-
-
-def _flags(parser: argparse.ArgumentParser) -> list[str]:
-    return [flag for action in parser._actions for flag in action.option_strings]

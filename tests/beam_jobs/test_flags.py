@@ -6,8 +6,9 @@ from fractions import Fraction
 
 import pytest
 
+from beam_jobs.beam_args import check_beam_args
 from beam_jobs.columns import Column
-from beam_jobs.flags import add_build_parser, check_beam_args, config_from, underscored
+from beam_jobs.flags import add_build_parser, config_from, underscored
 from beam_jobs.options import JobConfig
 from reader.contract.errors import UsageError
 
