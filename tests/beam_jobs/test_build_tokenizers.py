@@ -343,10 +343,10 @@ def test_planning_alone_takes_a_tokenizer_too(sample, words, tmp_path, capfd):
 def test_captions_are_counted_for_basic_alone(sample, tmp_path, monkeypatch):
     from beam_jobs import vocabulary
 
-    def refuse(*args: object, **more: object) -> list[str]:
+    def refuse(*args: object, **more: object) -> None:
         raise AssertionError("captions were read to be counted")
 
-    monkeypatch.setattr(vocabulary, "read_captions", refuse)
+    monkeypatch.setattr(vocabulary._CountTokensFn, "_captions", refuse)
     assert main(arguments(sample, tmp_path / "out", "bytes")) == 0
 
 
