@@ -11,6 +11,8 @@ import math
 import re
 import struct
 from collections.abc import Callable
+from datetime import date, time
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 from reader.contract.errors import UsageError
@@ -101,6 +103,8 @@ class Column(NamedTuple):
             raise BadCell(f"{_shown(cell)} is no JSON list") from None
 
     def _scalar(self, cell: Any) -> Scalar:
+        if isinstance(cell, Decimal):
+            cell = str(cell)  # As it is written in a CSV.
         try:
             return _CONVERT[self.type](cell)
         except (TypeError, ValueError, OverflowError):
@@ -158,9 +162,9 @@ def _bool(cell: Any) -> int:
 
 
 def _str(cell: Any) -> str:
-    if not isinstance(cell, (str, int, float)):
+    if not isinstance(cell, (str, int, float, Decimal, date, time)):
         raise TypeError
-    text = str(cell)
+    text = cell.isoformat() if isinstance(cell, (date, time)) else str(cell)
     text.encode()  # A lone surrogate is no text.
     return text
 

@@ -6,6 +6,7 @@
 Captions of an image are in the order of their ids. The file is read as a stream.
 """
 
+import codecs
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -99,6 +100,8 @@ def _annotations(
 
 def _items(path: bytes, name: str) -> Iterator[Any]:
     with open(path, "rb") as file:
+        if file.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
+            file.seek(0)
         yield from ijson.items(file, f"{name}.item", use_float=True)
 
 

@@ -4,6 +4,8 @@ import glob
 import os
 from collections.abc import Sequence
 
+from braceexpand import braceexpand
+
 from beam_jobs.options import JobConfig
 from reader.contract.errors import UsageError
 
@@ -26,12 +28,17 @@ def roots_of(config: JobConfig) -> tuple[bytes, ...]:
 def files_named(flag: str, pattern: str) -> list[bytes]:
     """Returns the files that a path or a glob names, sorted.
 
+    Braces do too, as WebDataset's users write them: `{00000..00099}.tar`.
+
     Raises:
         UsageError: There is none, or one is no file.
     """
-    paths = [pattern] if os.path.exists(pattern) else glob.glob(pattern, recursive=True)
-    if not paths:
-        raise UsageError(f"--{flag}={pattern}: no such file")
+    paths: set[str] = set()
+    for part in [pattern] if os.path.exists(pattern) else braceexpand(pattern):
+        found = [part] if os.path.exists(part) else glob.glob(part, recursive=True)
+        if not found:
+            raise UsageError(f"--{flag}={part}: no such file")
+        paths |= set(found)
     for path in paths:
         if not os.path.isfile(path):
             raise UsageError(f"--{flag}={path}: not a file")
