@@ -34,7 +34,7 @@ def files_named(flag: str, pattern: str) -> list[bytes]:
         UsageError: There is none, or one is no file.
     """
     paths: set[str] = set()
-    for part in [pattern] if os.path.exists(pattern) else braceexpand(pattern):
+    for part in _parts_of(flag, pattern):
         found = [part] if os.path.exists(part) else glob.glob(part, recursive=True)
         if not found:
             raise UsageError(f"--{flag}={part}: no such file")
@@ -45,6 +45,16 @@ def files_named(flag: str, pattern: str) -> list[bytes]:
         if not os.access(path, os.R_OK, effective_ids=True):
             raise UsageError(f"--{flag}={path}: no permission to read this file")
     return sorted(map(os.fsencode, paths))
+
+
+def _parts_of(flag: str, pattern: str) -> list[str]:
+    """Returns the paths or globs that a pattern with braces stands for."""
+    if os.path.exists(pattern):
+        return [pattern]
+    try:
+        return list(braceexpand(pattern))
+    except ValueError as error:  # Braces that do not close.
+        raise UsageError(f"--{flag}={pattern}: {error}") from error
 
 
 def common_folder(paths: Sequence[bytes]) -> bytes:

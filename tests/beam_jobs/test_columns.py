@@ -1,7 +1,9 @@
 """Columns carried through: cells to values, against NumPy and plain arithmetic."""
 
+import datetime
 import json
 import math
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -282,3 +284,19 @@ def test_messages_show_little_of_what_is_long():
     with pytest.raises(BadCell) as caught:
         stored("n:int", "x" * 10_000)
     assert len(str(caught.value)) < 100
+
+
+@pytest.mark.parametrize(
+    ("spec", "cell", "value"),
+    [
+        ("a:str", datetime.date(2024, 2, 29), "2024-02-29"),
+        ("a:str", datetime.datetime(2024, 2, 29, 12, 30), "2024-02-29T12:30:00"),
+        ("a:str", Decimal("1.50"), "1.50"),
+        ("a:float", Decimal("1.50"), 1.5),
+        ("a:int", Decimal("7"), 7),
+    ],
+)
+def test_what_parquet_has_beyond_json_is_as_it_would_be_in_a_csv(spec, cell, value):
+    (column,) = parse_columns(spec)
+    assert column.value_of(cell) == value
+    assert column.value_of(value) == value

@@ -1,5 +1,6 @@
 """Tables, COCO and imagefolder as they are listed and paired, without a pipeline."""
 
+import codecs
 import csv
 import io
 import json
@@ -331,6 +332,16 @@ def coco(tmp_path: Path):
         return paired(JobConfig(coco=path, images=images, output="o", **more))
 
     return coco
+
+
+def test_a_byte_order_mark_before_coco_is_passed_over(coco):
+    data = {
+        "images": [{"id": 1, "file_name": "a.jpg"}],
+        "annotations": [{"id": 1, "image_id": 1, "caption": "rot"}],
+    }
+    pairs, rejects = coco(codecs.BOM_UTF8 + json.dumps(data).encode())
+    assert not rejects
+    assert pairs[b"a"].texts == ("rot",)
 
 
 IMAGES = [{"id": 1, "file_name": "a.jpg"}, {"id": "two", "file_name": "sub/b.jpg"}]

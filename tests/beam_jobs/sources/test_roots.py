@@ -1,0 +1,48 @@
+"""Patterns that name files: a path, a glob, braces."""
+
+import os
+
+import pytest
+
+from beam_jobs.sources.roots import files_named
+from reader.contract.errors import UsageError
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("0.tar", "1.tar", "2.tar", "a b.tar", "odd{x}.tar", "odd[1].tar"):
+        (tmp_path / name).write_bytes(b"x")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("1.tar", ["1.tar"]),
+        ("?.tar", ["0.tar", "1.tar", "2.tar"]),
+        ("{0..2}.tar", ["0.tar", "1.tar", "2.tar"]),
+        ("{2,0}.tar", ["0.tar", "2.tar"]),
+        ("{0,?}.tar", ["0.tar", "1.tar", "2.tar"]),
+        ("a b.tar", ["a b.tar"]),
+        # What is there is meant as it is written.
+        ("odd{x}.tar", ["odd{x}.tar"]),
+        ("odd[1].tar", ["odd[1].tar"]),
+    ],
+)
+def test_a_pattern_names_files_in_order_and_once(folder, pattern, names):
+    assert files_named("webdataset", pattern) == [os.fsencode(name) for name in names]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        ("{0..3}.tar", "--webdataset=3.tar: no such file"),
+        ("*.zip", r"--webdataset=\*.zip: no such file"),
+        ("{0.tar", "--webdataset={0.tar: "),
+        (".", "--webdataset=.: not a file"),
+    ],
+)
+def test_a_pattern_that_names_none_is_wrong_usage(folder, pattern, said):
+    with pytest.raises(UsageError, match=said):
+        files_named("webdataset", pattern)
