@@ -136,7 +136,7 @@ def _checked(text: str) -> str | BadInput:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        detail = f"cannot be decoded: character {error.start} is no text"
+        detail = f"character {error.start} is no text: say --caption_encoding?"
         return BadInput("undecodable_caption", detail)
     return _credible(text, "text")
 

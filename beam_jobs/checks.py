@@ -79,9 +79,9 @@ def check_encoding(encoding: str) -> None:
         UsageError: It does not.
     """
     try:
-        with contextlib.suppress(UnicodeError):
-            b"?".decode(encoding)
-    except LookupError as error:
+        with contextlib.suppress(UnicodeDecodeError):
+            b"?".decode(encoding, errors="surrogateescape")
+    except (LookupError, UnicodeError) as error:
         raise UsageError(
             "caption_encoding must be an encoding of text such as cp1252, "
             f'got "{encoding}"'
@@ -102,8 +102,8 @@ def check_splits(splits: dict[str, Fraction]) -> None:
     for name, share in splits.items():
         if not is_split_name(name):
             raise UsageError(
-                "a split's name is made of lower-case letters, digits and _ and begins "
-                f'with a letter, got "{name}"'
+                "a split's name is made of up to 100 lower-case letters, digits and _ "
+                f'and begins with a letter, got "{name}"'
             )
         if share <= 0:
             raise UsageError(f"the share of {name} must be positive, got {share}")

@@ -43,5 +43,10 @@ def _report_dataset(config: JobConfig, seconds: float) -> None:
         print(f"warning: {warning}", file=sys.stderr)
     rate = manifest.num_examples / seconds
     print(f"built in {seconds:.1f} s, {rate:.0f} examples/s; read it with")
-    pattern = f"{config.output}/{manifest.splits[0].name}-*.tfrecord"
-    print(f'  reader.load("{pattern}", batch_size=64, image_size=224)')
+    split = manifest.splits[0]
+    pattern = f"{config.output}/{split.name}-*.tfrecord"
+    batch_size = max(1, min(64, split.num_examples))
+    # What a cut of the reader's default fraction gives with no resampling.
+    image_size = max(1, config.image_size * 7 // 8)
+    sizes = f"batch_size={batch_size}, image_size={image_size}"
+    print(f'  reader.load("{pattern}", {sizes})')

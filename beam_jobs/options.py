@@ -255,6 +255,8 @@ class JobConfig:
                 "columns need a table: folders of captions have none, use table, coco "
                 "or webdataset"
             )
+        if self.coco is not None and self.caption_column is not None:
+            raise UsageError("caption_column is of a table: COCO calls it caption")
         if self.split_column is not None and (
             self.split_by != "key" or list(self.splits) != ["train"]
         ):

@@ -128,7 +128,9 @@ def _pair_one(key: bytes, entries: Sequence[Entry], config: JobConfig) -> Pair:
     captions = [entry.caption for entry in entries if entry.caption is not None]
     texts = [entry for entry in entries if entry.texts]
     if not captions and not texts:
-        raise BadInput("unpaired_image", "no caption of that name")
+        null = any(entry.texts is not None for entry in entries)
+        detail = "its caption is null" if null else "no caption of that name"
+        raise BadInput("unpaired_image", detail)
     if not images:
         raise BadInput("unpaired_caption", "no image of that name")
     # Rows of a table tell one caption each; a sample of a tar has one member that does.

@@ -9,6 +9,8 @@ being cut off anywhere, and end in the same bytes.
 
 import contextlib
 import dataclasses
+import errno
+import os
 import tempfile
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -77,6 +79,7 @@ def write(
 
 # What Beam's local engine says of it.
 _WORKER_DIED = "Channel closed prematurely"
+_NO_SPACE = os.strerror(errno.ENOSPC)
 
 
 class BuildResult(NamedTuple):
@@ -191,6 +194,11 @@ def _explained(workspace: Workspace) -> Iterator[None]:
         if notes:
             more = f" (and {len(notes) - 1} more)" if len(notes) > 1 else ""
             raise BuildError(f"{notes[0]}{more}") from error
+        if _NO_SPACE in str(error):
+            raise BuildError(
+                f"no space left for {workspace.output}: make room and run the command "
+                "again, finished shards are kept"
+            ) from error
         if _WORKER_DIED in str(error):
             raise BuildError(
                 "a worker process died, perhaps for lack of memory: lower --workers or "

@@ -7,6 +7,8 @@ Captions of an image are in the order of their ids. The file is read as a stream
 """
 
 import codecs
+import contextlib
+import itertools
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -20,7 +22,10 @@ from beam_jobs.sources.keys import key_of
 from beam_jobs.sources.places import place_of
 from beam_jobs.sources.roots import common_folder, files_named, roots_of
 from beam_jobs.sources.row_entries import filled, texts_of
-from reader.contract.errors import BuildError
+from reader.contract.errors import BuildError, UsageError
+
+# Images whose fields are looked at before work: none need have them all.
+_TELLING_IMAGES = 1000
 
 
 def check(config: JobConfig) -> None:
@@ -30,7 +35,34 @@ def check(config: JobConfig) -> None:
         UsageError: One is missing or not to be read.
     """
     table.check(config)
-    files_named("coco", str(config.coco))
+    for path in files_named("coco", str(config.coco)):
+        _check_fields(path, config)
+
+
+def _check_fields(path: bytes, config: JobConfig) -> None:
+    """Looks for the columns that are asked for among the fields of the first images."""
+    asked = [column.name for column in config.columns]
+    asked += [name for name in (config.key_column, config.split_column) if name]
+    if not asked:
+        return
+    with _explained(path):
+        some = list(itertools.islice(_items(path, "images"), _TELLING_IMAGES))
+    held = {name for image in some if isinstance(image, dict) for name in image}
+    for name in asked:
+        if name not in held:
+            raise UsageError(
+                f'{os.fsdecode(path)}: no image has a field "{name}", only '
+                f"{', '.join(sorted(held))}"
+            )
+
+
+@contextlib.contextmanager
+def _explained(path: bytes) -> Iterator[None]:
+    try:
+        yield
+    except (ijson.JSONError, UnicodeDecodeError) as error:
+        what = str(error).splitlines()[0]  # The rest draws an arrow below the place.
+        raise BuildError(f"{os.fsdecode(path)} is no sound JSON: {what}") from error
 
 
 def list_tasks(config: JobConfig) -> list[ListTask]:
@@ -51,11 +83,9 @@ def list_entries(task: ListTask, config: JobConfig) -> Iterator[Entry | Aside]:
     """
     path = os.path.join(task.root, task.path)
     keys: dict[Any, bytes] = {}
-    try:
+    with _explained(path):
         yield from _images(task, path, keys, config)
         yield from _annotations(task, path, keys)
-    except (ijson.JSONError, UnicodeDecodeError) as error:
-        raise BuildError(f"{os.fsdecode(path)} is damaged: {error}") from error
 
 
 def _images(

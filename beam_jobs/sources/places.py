@@ -28,6 +28,7 @@ def place_of(name: str, folder: bytes, roots: Sequence[bytes]) -> SourceFile:
         raise BadInput("missing_image", f"{name}: an address, not a file: download it")
     # A path that is absolute stands alone when it is joined to others.
     path = posixpath.normpath(posixpath.join(roots[0], folder, _bytes_of(name)))
+    path = b"/" + path.lstrip(b"/")  # Two slashes before a path are left by `normpath`.
     for number, root in enumerate(roots):
         inside = path.removeprefix(root.rstrip(b"/") + b"/")
         if not inside.startswith(b"/"):

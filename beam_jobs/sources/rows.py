@@ -88,6 +88,25 @@ def column_names(path: bytes, encoding: str) -> list[str]:
     return names
 
 
+def check_names_files(path: bytes, column: str) -> None:
+    """Checks that a column of Parquet can hold names of files.
+
+    Raises:
+        UsageError: It holds something else, such as pictures themselves.
+    """
+    if format_of(path) != ".parquet":
+        return
+    with _open_parquet(path) as parquet:
+        held = parquet.schema_arrow.field(column).type
+    if pa.types.is_dictionary(held):
+        held = held.value_type
+    if not (pa.types.is_string(held) or pa.types.is_large_string(held)):
+        raise UsageError(
+            f"{os.fsdecode(path)}: column {column} holds {held}, not names of files: "
+            "pictures inside a Parquet are not read, write them out as files first"
+        )
+
+
 def read_rows(path: bytes, columns: Sequence[str], encoding: str) -> Iterator[Row]:
     """Yields the rows of a table, with these of its columns at least.
 

@@ -10,7 +10,7 @@ from beam_jobs.elements import Aside, Entry, ListTask
 from beam_jobs.options import JobConfig
 from beam_jobs.sources.roots import check_folder, common_folder, files_named, roots_of
 from beam_jobs.sources.row_entries import entry_of_row
-from beam_jobs.sources.rows import column_names, read_rows
+from beam_jobs.sources.rows import check_names_files, column_names, read_rows
 from reader.contract.errors import UsageError
 
 # Names that others use, for which no flag is needed.
@@ -53,13 +53,15 @@ def _task_of(path: bytes, root: bytes, config: JobConfig) -> ListTask:
     for column in config.columns:
         if column.name not in names:
             raise UsageError(_no_column(path, column.name, names))
+    image_column = _column(
+        "image_column", config.image_column, IMAGE_COLUMNS, names, path
+    )
+    check_names_files(path, image_column)
     return ListTask(
         kind="table",
         root=root,
         path=os.path.relpath(path, root),
-        image_column=_column(
-            "image_column", config.image_column, IMAGE_COLUMNS, names, path
-        ),
+        image_column=image_column,
         caption_column=_column(
             "caption_column", config.caption_column, CAPTION_COLUMNS, names, path
         ),

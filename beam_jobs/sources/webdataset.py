@@ -64,27 +64,15 @@ def list_entries(task: ListTask, config: JobConfig) -> Iterator[Entry | Aside]:
     """Lists one tar, sample by sample."""
     with open(os.path.join(task.root, task.path), "rb") as file:
         tar = _Tar(task.path, file, config)
-        sample: _Sample = {}
-        key = b""
+        # Of the whole tar: members of one key need not lie side by side.
+        samples: dict[bytes, _Sample] = {}
         try:
             for member in members_of(file):
-                try:
-                    member_key, extension = _split_name(member.name)
-                except BadInput as error:
-                    yield tar.flawed(member.name, error)
-                    continue
-                if not member_key:
-                    yield tar.of_no_sample(member)
-                    continue
-                if member_key != key or extension in sample:
-                    yield from tar.entries(key, sample)
-                    sample, key = {}, member_key
-                sample[extension] = member
+                yield from tar.collect(member, samples)
         except BadInput as error:
-            yield from tar.entries(key, sample)
             yield tar.flawed(b"", error)
-            return
-        yield from tar.entries(key, sample)
+        for key, sample in samples.items():
+            yield from tar.entries(key, sample)
 
 
 def _split_name(name: bytes) -> tuple[bytes, str]:
@@ -116,6 +104,23 @@ class _Tar:
         """Returns an entry for what cannot be told from a key: it is one of its own."""
         path = os.path.join(self._path, name.lstrip(b"/")) if name else self._path
         return Entry(composed(path), path, flaw=(error.reason, error.detail))
+
+    def collect(
+        self, member: Member, samples: dict[bytes, _Sample]
+    ) -> Iterator[Entry | Aside]:
+        """Adds a member to its sample; yields what cannot be added to any."""
+        try:
+            key, extension = _split_name(member.name)
+        except BadInput as error:
+            yield self.flawed(member.name, error)
+            return
+        if not key:
+            yield self.of_no_sample(member)
+        elif extension in samples.setdefault(key, {}):
+            # A second one of that name: pairing says that the key is ambiguous.
+            yield from self.entries(key, {extension: member})
+        else:
+            samples[key][extension] = member
 
     def of_no_sample(self, member: Member) -> Aside:
         """Returns what a member is counted as whose name gives no key."""

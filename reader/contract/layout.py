@@ -27,7 +27,8 @@ BUILD_DIR = "_build"
 # 1 MB, a good size for one read, and 10^8 records need an index of 12.5 MB only.
 BLOCK_RECORDS = 64
 
-_SPLIT_NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
+# Names of files end at 255 bytes, and a shard's is longer than its split's.
+_SPLIT_NAME = re.compile(r"[a-z][a-z0-9_]{0,99}\Z")
 _SHARD_NAME = re.compile(
     r"(?P<split>[a-z][a-z0-9_]*)-(?P<number>[0-9]{5,})-of-(?P<num>[0-9]{5,})\.tfrecord\Z"
 )

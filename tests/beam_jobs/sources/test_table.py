@@ -403,7 +403,7 @@ def test_equal_ids_of_annotations_leave_no_room_for_chance(coco):
     "data", [b"", b"{", b'{"images": [}', b"\xff\xfe{}", b'{"images": [1', b"[" * 9999]
 )
 def test_coco_that_is_no_json_fails_with_its_name(coco, data):
-    with pytest.raises(BuildError, match=r"c\.json is damaged"):
+    with pytest.raises(BuildError, match=r"c\.json is no sound JSON"):
         coco(data)
 
 
