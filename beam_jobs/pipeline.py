@@ -190,15 +190,16 @@ def _explained(workspace: Workspace) -> Iterator[None]:
         if str(error).startswith("KeyboardInterrupt"):
             # Ctrl-C, which the local engine wraps as it does a DoFn's exception.
             raise KeyboardInterrupt from error
-        notes = read_notes(workspace)
-        if notes:
-            more = f" (and {len(notes) - 1} more)" if len(notes) > 1 else ""
-            raise BuildError(f"{notes[0]}{more}") from error
+        # Before notes: on a full disk there is no room for them.
         if _NO_SPACE in str(error):
             raise BuildError(
                 f"no space left for {workspace.output}: make room and run the command "
                 "again, finished shards are kept"
             ) from error
+        notes = read_notes(workspace)
+        if notes:
+            more = f" (and {len(notes) - 1} more)" if len(notes) > 1 else ""
+            raise BuildError(f"{notes[0]}{more}") from error
         if _WORKER_DIED in str(error):
             raise BuildError(
                 "a worker process died, perhaps for lack of memory: lower --workers or "

@@ -188,3 +188,36 @@ def test_a_wrong_checksum_of_any_chunk_is_damage():
     broken = data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
     with pytest.raises(BadInput, match="IEND"):
         encode(broken)
+
+
+# What headers promise.
+
+
+def gif_with_a_frame_at(left: int, top: int, width: int, height: int) -> bytes:
+    data = bytearray(file_of(noisy(4, 4).convert("P"), "GIF"))
+    place = data.index(b",", 13 + 3 * 2 ** ((data[10] & 7) + 1))
+    struct.pack_into("<4H", data, place + 1, left, top, width, height)
+    return bytes(data)
+
+
+def test_a_gif_whose_first_image_reaches_beyond_its_canvas_is_measured_with_it():
+    # Pillow makes the canvas as wide as that, before it tells the size.
+    with pytest.raises(BadInput) as caught:
+        encode(gif_with_a_frame_at(60_000, 60_000, 4, 4))
+    assert caught.value.reason == "too_many_pixels"
+    assert "60004 × 60004" in caught.value.detail
+    assert len(encode(gif_with_a_frame_at(0, 0, 4, 4))) == 4 * 4 * 3
+
+
+@pytest.mark.parametrize("place", [8, 1 << 20, 1 << 31, (1 << 32) - 1])
+def test_a_tiff_whose_directory_lies_beyond_its_end_is_damaged(place):
+    with pytest.raises(BadInput) as caught:
+        encode(struct.pack("<2sHI", b"II", 42, place))
+    assert caught.value.reason == "damaged_image"
+
+
+@pytest.mark.parametrize("place", [16, 1 << 40, (1 << 64) - 1])
+def test_a_big_tiff_whose_directory_lies_beyond_its_end_is_damaged(place):
+    with pytest.raises(BadInput) as caught:
+        encode(struct.pack("<2sHHHQ", b"II", 43, 8, 0, place))
+    assert caught.value.reason == "damaged_image"

@@ -196,6 +196,8 @@ def test_images_that_are_not_given_are_named():
         (["--key_column=a"], "columns need a table"),
         (["--caption_encoding=utf-99"], "caption_encoding must be an encoding"),
         (["--caption_encoding=base64"], "caption_encoding must be an encoding"),
+        (["--caption_encoding=idna"], "caption_encoding must be an encoding"),
+        ([f"--splits={'a' * 101}=1"], "up to 100 lower-case letters"),
     ],
 )
 def test_what_goes_ill_together_is_wrong_usage(flags, said):

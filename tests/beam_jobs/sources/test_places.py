@@ -25,6 +25,7 @@ ROOTS = (b"/data/images", b"/more", b"/data/other")
         ("/data/images/a.jpg", b"sub", 0, b"a.jpg"),
         ("/data/images//sub/../a.jpg", b"", 0, b"a.jpg"),
         ("/more/a.jpg", b"", 1, b"a.jpg"),
+        ("//more/a.jpg", b"", 1, b"a.jpg"),
         ("../other/a.jpg", b"", 2, b"a.jpg"),
         ("../../other/a.jpg", b"sub", 2, b"a.jpg"),
         ("café.jpg", b"", 0, "café.jpg".encode()),

@@ -467,3 +467,48 @@ def test_keys_of_a_column_need_a_named_table(tmp_path):
     (tmp_path / "metadata.csv").write_bytes(data)
     with pytest.raises(UsageError, match=r"say --table=.*metadata\.csv"):
         imagefolder(tmp_path, key_column="id")
+
+
+# Wrong usage, told before any work.
+
+
+@pytest.mark.parametrize(
+    "pictures",
+    [
+        pa.array([{"bytes": b"\xff\xd8", "path": "a.jpg"}]),
+        pa.array([b"\xff\xd8"]),
+        pa.array([7]),
+    ],
+    ids=["struct", "binary", "int"],
+)
+def test_pictures_inside_a_parquet_are_wrong_usage(tmp_path, pictures):
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"image": pictures, "text": ["a"]}), path)
+    with pytest.raises(UsageError, match=r"column image holds .*, not names of files"):
+        list_tasks(JobConfig(table=str(path), output="o"))
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"columns": parse_columns("nope:float")},
+        {"key_column": "nope"},
+        {"split_column": "nope"},
+    ],
+)
+def test_a_field_that_no_image_of_coco_has_is_wrong_usage(coco, flags):
+    data = {"images": [{"id": 1, "file_name": "a.jpg", "url": "u"}], "annotations": []}
+    with pytest.raises(UsageError, match='no image has a field "nope", only file_name'):
+        coco(data, **flags)
+
+
+def test_the_caption_column_of_coco_is_not_to_choose():
+    with pytest.raises(UsageError, match="COCO calls it caption"):
+        JobConfig(coco="c", images="i", output="o", caption_column="text")
+
+
+def test_a_null_caption_is_told_from_a_missing_one(table):
+    pairs, rejects = table(b'{"image": "a.jpg", "caption": null}', "t.jsonl")
+    assert not pairs
+    assert rejects[b"a"].reason == "unpaired_image"
+    assert rejects[b"a"].detail == "its caption is null"
