@@ -8,6 +8,7 @@ in `tiff`.
 
 import struct
 import zlib
+from collections.abc import Iterator
 
 from beam_jobs.elements import BadInput
 from beam_jobs.tiff import check_tiff
@@ -54,9 +55,26 @@ def _check_png(data: bytes) -> None:
 
 
 def _check_gif(data: bytes) -> None:
-    """Walks the blocks to the trailer; as Pillow does, passes over stray bytes."""
-    flags = data[10]
-    place = 13 + _table_bytes(flags)
+    """Walks the blocks to the trailer."""
+    for _ in _gif_images(data):
+        pass
+
+
+def first_gif_image(data: bytes) -> int | None:
+    """Returns where the first image's place and size are told; None if nowhere."""
+    try:
+        return next(_gif_images(data), None)
+    except IndexError:
+        return None
+
+
+def _gif_images(data: bytes) -> Iterator[int]:
+    """Yields where each image's header begins; as Pillow does, passes stray bytes.
+
+    Raises:
+        IndexError: The blocks do not lead to the trailer.
+    """
+    place = 13 + _table_bytes(data[10])
     while True:
         kind, place = data[place], place + 1
         if kind == 0x3B:
@@ -64,6 +82,7 @@ def _check_gif(data: bytes) -> None:
         if kind == 0x21:
             place = _after_sub_blocks(data, place + 1)
         elif kind == 0x2C:
+            yield place
             place = _after_sub_blocks(data, place + 10 + _table_bytes(data[place + 8]))
 
 

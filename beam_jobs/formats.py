@@ -6,7 +6,7 @@ import struct
 
 from PIL import AvifImagePlugin, Image, UnidentifiedImageError
 
-from beam_jobs.completeness import check_complete
+from beam_jobs.completeness import check_complete, first_gif_image
 from beam_jobs.elements import BadInput
 from beam_jobs.tiff import check_tiff_memory
 
@@ -33,6 +33,7 @@ DECODING_ERRORS = (
     ArithmeticError,
     EOFError,
     RuntimeError,
+    AssertionError,
     struct.error,
     Image.DecompressionBombError,
 )
@@ -72,9 +73,11 @@ def open_image(data: bytes, format: str, *, max_pixels: int) -> Image.Image:
     Raises:
         BadInput: The header cannot be read, or asks for more pixels than allowed.
     """
-    # These two take memory by what a header says, before Pillow tells the size.
+    # These take memory by what a header says, before Pillow tells the size.
     if format == "webp":
         check_pixels(*_webp_size(data), max_pixels=max_pixels)
+    elif format == "gif":
+        check_pixels(*_gif_size(data), max_pixels=max_pixels)
     elif format == "tiff":
         check_tiff_memory(data, max_pixels=max_pixels)
     try:
@@ -124,6 +127,18 @@ def _unreadable(data: bytes, format: str, error: Exception) -> BadInput:
         return BadInput("unsupported_image", f"{format.upper()}: {described(error)}")
     begins = f"begins with {data[:8].hex(' ')}, but its header cannot be read"
     return BadInput("damaged_image", begins)
+
+
+def _gif_size(data: bytes) -> tuple[int, int]:
+    """Returns (width, height) of the canvas; a first image beyond it widens it."""
+    if len(data) < 13:
+        return 0, 0
+    width, height = struct.unpack_from("<HH", data, 6)
+    place = first_gif_image(data)
+    if place is not None and place + 8 <= len(data):
+        left, top, across, down = struct.unpack_from("<4H", data, place)
+        width, height = max(width, left + across), max(height, top + down)
+    return width, height
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:

@@ -78,9 +78,13 @@ def has_colours_done(image: Image.Image) -> bool:
 
 def _upper_bytes(image: Image.Image) -> Pixels:
     deep = np.asarray(image).astype(np.uint16)
-    grey = (deep >> 8).astype(np.uint8)
-    grey[deep == image.info.get("transparency", -1)] = 255
-    return np.repeat(grey[..., np.newaxis], 3, axis=2)
+    grey = Image.fromarray((deep >> 8).astype(np.uint8))
+    if "transparency" not in image.info:
+        return np.asarray(grey.convert("RGB"))
+    in_srgb = colours_to_srgb(grey, image.info.get("icc_profile"), "L")
+    pixels = np.array(in_srgb or grey.convert("RGB"))
+    pixels[deep == image.info["transparency"]] = 255
+    return pixels
 
 
 def _over_white(image: Image.Image) -> Pixels:

@@ -112,6 +112,8 @@ def _directories(data: bytes) -> Iterator[_Directory]:
 
 def _read_directory(data: bytes, place: int, layout: _Layout) -> tuple[_Directory, int]:
     """Returns a directory, and where the next one lies, 0 if nowhere."""
+    if place >= len(data):  # `struct` fails otherwise on what no memory could hold.
+        raise _cut()
     (number,) = layout.number.unpack_from(data, place)
     place += layout.number.size
     end = place + number * layout.entry.size
