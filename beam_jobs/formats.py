@@ -130,7 +130,7 @@ def _unreadable(data: bytes, format: str, error: Exception) -> BadInput:
 
 
 def _gif_size(data: bytes) -> tuple[int, int]:
-    """Returns (width, height) of the canvas; Pillow widens it for the first image."""
+    """Returns (width, height) of the canvas; a first image beyond it widens it."""
     if len(data) < 13:
         return 0, 0
     width, height = struct.unpack_from("<HH", data, 6)

@@ -129,6 +129,12 @@ def test_directories_that_point_at_each_other_come_to_an_end():
     assert encode(bytes(data)) == noisy(5, 7).tobytes()
 
 
+def test_a_directory_beyond_any_memory_is_a_cut_file():
+    with pytest.raises(BadInput) as caught:
+        encode(b"II+\0" + struct.pack("<HHQ", 8, 0, 2**64 - 1) + bytes(64))
+    assert caught.value.reason == "damaged_image"
+
+
 def tag(number: int, kind: int, count: int, value: int) -> bytes:
     return struct.pack("<HHII", number, kind, count, value)
 
@@ -168,6 +174,38 @@ def test_a_webp_tells_its_size_before_pillow_sees_it(chunk, monkeypatch):
     with pytest.raises(BadInput) as caught:
         SourceImage(data, max_pixels=1_000_000)
     assert caught.value.reason == "too_many_pixels"
+
+
+def gif(canvas: tuple[int, int], place: tuple[int, int, int, int]) -> bytes:
+    # A disposal method of 2 makes Pillow lay out the canvas as it opens the file.
+    control = b"!\xf9\4\x08\0\0\0\0"
+    frame = b"," + struct.pack("<4HB", *place, 0) + b"\2\0;"
+    return b"GIF89a" + struct.pack("<HHBBB", *canvas, 0, 0, 0) + control + frame
+
+
+@pytest.mark.parametrize(
+    ("canvas", "place"),
+    [
+        ((65_535, 65_535), (0, 0, 1, 1)),
+        ((1, 1), (0, 0, 65_535, 65_535)),
+        ((1, 1), (65_000, 65_000, 9, 9)),
+    ],
+)
+def test_a_gif_tells_its_size_before_pillow_sees_it(canvas, place, monkeypatch):
+    monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("was opened"))
+    with pytest.raises(BadInput) as caught:
+        SourceImage(gif(canvas, place), max_pixels=1_000_000)
+    assert caught.value.reason == "too_many_pixels"
+
+
+@pytest.mark.parametrize("place", [(0, 0, 4, 5), (3, 1, 20, 7), (0, 30, 2, 2)])
+def test_the_size_of_a_gif_is_pillows(place):
+    data = gif((10, 12), place)
+    with Image.open(io.BytesIO(data)) as image:
+        width, height = image.size
+    assert SourceImage(data, max_pixels=width * height).width == width
+    with pytest.raises(BadInput, match=f"{width} × {height}"):
+        SourceImage(data, max_pixels=width * height - 1)
 
 
 @pytest.mark.parametrize("options", [{}, {"lossless": True}, {"exact": True}])

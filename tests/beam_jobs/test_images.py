@@ -388,7 +388,50 @@ def test_colours_are_brought_to_srgb(format):
     assert distance(pixels_of(stored.data), np.asarray(expected)) <= JPEG_LOSS
 
 
+def grey_profile(gamma: float) -> bytes:
+    """Returns an ICC profile (version 2) of grey with a gamma."""
+    curve = b"curv" + struct.pack(">IIH", 0, 1, round(gamma * 256)) + bytes(2)
+    white = b"XYZ " + struct.pack(">Iiii", 0, 63190, 65536, 54061)
+    tags = struct.pack(">I", 2)
+    tags += struct.pack(">4sII4sII", b"wtpt", 156, 20, b"kTRC", 176, 14)
+    length = struct.pack(">I", 128 + len(tags) + len(white) + len(curve))
+    head = length + bytes(4) + b"\2\x40\0\0" + b"mntrGRAYXYZ " + bytes(12)
+    head += b"acsp" + bytes(28) + struct.pack(">3i", 63190, 65536, 54061)
+    return head.ljust(128, b"\0") + tags + white + curve
+
+
+@pytest.mark.parametrize("transparent", [False, True])
+def test_grey_of_16_bits_is_brought_to_srgb_too(transparent):
+    profile = grey_profile(1.0)
+    row = b"\0" + struct.pack(">16H", *[0] * 8, *[0x4000] * 8)
+    data = png(
+        (16, 16, 16, 0, 0),
+        (b"iCCP", b"grey\0\0" + zlib.compress(profile)),
+        *([(b"tRNS", b"\0\0")] if transparent else []),
+        (b"IDAT", zlib.compress(row * 16)),
+    )
+    expected = ImageCms.profileToProfile(
+        Image.new("L", (1, 1), 0x40),
+        ImageCms.ImageCmsProfile(io.BytesIO(profile)),
+        ImageCms.createProfile("sRGB"),
+        outputMode="RGB",
+    ).getpixel((0, 0))
+    spec = dataclasses.replace(FINEST, format="png")
+    stored = encode(data, spec)
+    pixels = pixels_of(stored.data)
+    assert pixels[0, 15].tolist() == list(expected)
+    assert pixels[0, 0].tolist() == ([255] * 3 if transparent else [0] * 3)
+    assert expected[0] > 0x70
+    assert "to_srgb" in stored.actions
+
+
 # Damage.
+
+
+def test_a_png_of_a_palette_that_lacks_it_is_damaged():
+    row = (b"IDAT", zlib.compress(b"\0\0\1" * 2))
+    assert refusal(png((2, 2, 8, 3, 0), row)).reason == "damaged_image"
+
 
 JPEGS = {
     "baseline": file_of(noisy(), "JPEG"),
