@@ -80,7 +80,7 @@ class _HashFn(beam.DoFn):
 
     def process(self, bucket: Bucket) -> Iterator[tuple[int, bytes]]:
         with noted(Workspace(self._config.output), f"hashing-{bucket.number:03d}"):
-            pairs = list(self._hashed(bucket.number))
+            pairs = self._hashed(bucket.number)
         parts: dict[int, list[_Seen]] = {}
         for pair in pairs:
             if pair.sha256 and self._config.dedupe == "exact":
@@ -91,8 +91,8 @@ class _HashFn(beam.DoFn):
             yield part, pickle.dumps(some)
         yield bucket.number, pickle.dumps(bucket)
 
-    def _hashed(self, number: int) -> Iterator[Pair]:
-        """Yields the pairs of a bucket with hashes, and puts these in its list."""
+    def _hashed(self, number: int) -> list[Pair]:
+        """Returns the pairs of a bucket with hashes, and puts these in its list."""
         workspace = Workspace(self._config.output)
         ahead = _AHEAD_PER_THREAD * self._config.num_threads
         pairs = list(
@@ -101,7 +101,7 @@ class _HashFn(beam.DoFn):
             )
         )
         write_lists(self._config, number, pairs, read_rejects(workspace, number))
-        return iter(pairs)
+        return pairs
 
     def _with_hash(self, pair: Pair) -> Pair:
         if pair.image.size > self._config.max_image_bytes:
