@@ -21,6 +21,11 @@ def roots_of(config: JobConfig) -> tuple[bytes, ...]:
         if config.images is not None
         else common_folder(files_named("table", str(config.table)))
     )
+    return with_allowed(first, config)
+
+
+def with_allowed(first: bytes, config: JobConfig) -> tuple[bytes, ...]:
+    """Returns the root that relative names are below, and those allowed besides."""
     more = (os.fsencode(os.path.abspath(root)) for root in config.allow_roots)
     return os.path.abspath(first), *more
 

@@ -8,7 +8,12 @@ from collections.abc import Iterator, Sequence
 
 from beam_jobs.elements import Aside, Entry, ListTask
 from beam_jobs.options import JobConfig
-from beam_jobs.sources.roots import check_folder, common_folder, files_named, roots_of
+from beam_jobs.sources.roots import (
+    check_folder,
+    common_folder,
+    files_named,
+    with_allowed,
+)
 from beam_jobs.sources.row_entries import entry_of_row
 from beam_jobs.sources.rows import check_names_files, column_names, read_rows
 from reader.contract.errors import UsageError
@@ -93,7 +98,9 @@ def _no_column(path: bytes, name: str, names: list[str]) -> str:
 
 def list_entries(task: ListTask, config: JobConfig) -> Iterator[Entry | Aside]:
     """Lists one table, row by row."""
-    roots = roots_of(config)
+    # The task knows its root: no need to look for all tables again for each of them.
+    first = task.root if config.images is None else os.fsencode(config.images)
+    roots = with_allowed(first, config)
     columns = {task.image_column, task.caption_column}
     columns |= {column.name for column in config.columns}
     columns |= {name for name in (config.key_column, config.split_column) if name}
