@@ -5,6 +5,7 @@ into two folders have the same manifest, byte for byte.
 """
 
 import dataclasses
+import functools
 import json
 import typing
 from collections.abc import Iterable, Mapping
@@ -327,7 +328,7 @@ def _split_from(fields: Mapping[str, Any]) -> Split:
 
 def _known(cls: type[Any], fields: Mapping[str, Any]) -> Any:
     """Makes a dataclass of the fields that it has, and checks the plain ones' types."""
-    types = typing.get_type_hints(cls)
+    types = _types_of(cls)  # type: ignore[arg-type]
     known = {name: value for name, value in fields.items() if name in types}
     for name, value in known.items():
         plain = types[name] in (int, str, int | None)
@@ -338,3 +339,8 @@ def _known(cls: type[Any], fields: Mapping[str, Any]) -> Any:
         if not isinstance(known.get(name, {}), Mapping):
             raise TypeError(f"{name} must be an object, got {known[name]!r}")
     return cls(**known)
+
+
+@functools.cache
+def _types_of(cls: type[Any]) -> dict[str, Any]:
+    return typing.get_type_hints(cls)

@@ -1,0 +1,495 @@
+import hashlib
+import itertools
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reader.plan import (
+    NO_RECORD,
+    PLAN_VERSION,
+    Blocks,
+    EpochOrder,
+    Share,
+    ShuffledOrder,
+    Stretch,
+    Window,
+    WrittenOrder,
+    permutation,
+    random_bits,
+    random_key,
+)
+
+HOST_COUNTS = (1, 2, 3, 4, 8, 64, 192)
+
+# The order once more, as plain and as slow as can be.
+
+_MASK = 2**64 - 1
+
+
+def splitmix64(state: int, num: int) -> list[int]:
+    """The first outputs of Vigna's reference generator, which carries a state on."""
+    outputs = []
+    for _ in range(num):
+        state = (state + 0x9E3779B97F4A7C15) & _MASK
+        z = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
+        outputs.append(z ^ (z >> 31))
+    return outputs
+
+
+def plain_key(use: str, seed: int, epoch: int) -> int:
+    digest = hashlib.blake2b(digest_size=8, person=use.encode())
+    digest.update(f"{seed}:{epoch}".encode())
+    return int.from_bytes(digest.digest(), "little")
+
+
+def plain_permutation(key: int, num: int) -> list[int]:
+    bits = splitmix64(key, num)
+    return sorted(range(num), key=lambda number: bits[number])
+
+
+def plain_blocks(shard_sizes: list[int]) -> list[list[int]]:
+    """Numbers of the records of each block: up to 64 neighbours of one shard."""
+    blocks, number = [], 0
+    for size in shard_sizes:
+        for place in range(size):
+            if place % 64 == 0:
+                blocks.append([])
+            blocks[-1].append(number)
+            number += 1
+    return blocks
+
+
+def plain_streams(shard_sizes: list[int], seed: int, epoch: int) -> list[list[int]]:
+    """Numbers of the records of each of the 192 streams, before they are shuffled."""
+    blocks = plain_blocks(shard_sizes)
+    order = plain_permutation(plain_key("blocks", seed, epoch), len(blocks))
+    line = [number for block in order for number in blocks[block]]
+    shift = plain_key("shift", seed, epoch) % len(line)
+    line = line[shift:] + line[:shift]
+    streams, begin = {}, 0
+    for stream in plain_permutation(plain_key("streams", seed, epoch), 192):
+        end = begin + len(line) // 192 + (1 if stream < len(line) % 192 else 0)
+        streams[stream], begin = line[begin:end], end
+    return [streams[stream] for stream in range(192)]
+
+
+def plain_order(
+    shard_sizes: list[int], seed: int, epoch: int, rounds: int
+) -> list[int]:
+    """Numbers of all records in the order of an epoch."""
+    bits = splitmix64(plain_key("window", seed, epoch), sum(shard_sizes))
+    streams = []
+    for stream in plain_streams(shard_sizes, seed, epoch):
+        windows = [stream[at : at + rounds] for at in range(0, len(stream), rounds)]
+        by_bits = [sorted(window, key=lambda n: bits[n]) for window in windows]
+        streams.append([number for window in by_bits for number in window])
+    return [
+        streams[position % 192][position // 192] for position in range(sum(shard_sizes))
+    ]
+
+
+# What is under test.
+
+
+def blocks_of(shard_sizes: list[int]) -> Blocks:
+    first = [block[0] for block in plain_blocks(shard_sizes)]
+    return Blocks(np.array([*first, sum(shard_sizes)], np.int64))
+
+
+def order_of(shard_sizes: list[int], seed: int = 0, rounds: int = 5) -> ShuffledOrder:
+    return ShuffledOrder(blocks_of(shard_sizes), seed, rounds)
+
+
+def numbers_of(
+    order: ShuffledOrder | WrittenOrder, stretch: Stretch, share: Share
+) -> list[int]:
+    """Numbers of the records that a host has of a stretch."""
+    windows = order.windows(stretch, share)
+    return [number for window in windows for number in window.cut().numbers.tolist()]
+
+
+def epoch_of(order: ShuffledOrder, epoch: int = 0) -> list[int]:
+    return numbers_of(order, Stretch(epoch, 0, order.num_records), Share())
+
+
+shards = st.lists(st.integers(0, 700), min_size=1, max_size=12).filter(any)
+seeds = st.integers(0, 2**70)
+few = settings(max_examples=40)
+
+
+# Random numbers.
+
+
+def test_random_bits_are_those_of_the_published_generator():
+    # https://rosettacode.org/wiki/Pseudo-random_numbers/Splitmix64
+    published = [
+        6457827717110365317,
+        3203168211198807973,
+        9817491932198370423,
+        4593380528125082431,
+        16408922859458223821,
+    ]
+    assert random_bits(1234567, np.arange(5)).tolist() == published
+    assert splitmix64(1234567, 5) == published
+
+
+@given(st.integers(0, _MASK), st.lists(st.integers(0, 300)))
+def test_random_bits_need_none_of_those_before(key, places):
+    outputs = splitmix64(key, 301)
+    bits = random_bits(key, np.array(places, np.int64))
+    assert bits.tolist() == [outputs[place] for place in places]
+
+
+@given(seeds, st.integers(0, 2**40))
+def test_random_keys_are_digests_of_seed_and_epoch(seed, epoch):
+    for use in ("blocks", "streams", "window"):
+        assert random_key(use, seed, epoch) == plain_key(use, seed, epoch)
+
+
+def test_random_keys_differ_for_each_use_seed_and_epoch():
+    uses = ("blocks", "streams", "window")
+    asked = list(itertools.product(uses, range(130), range(130)))
+    assert len({random_key(*each) for each in asked}) == len(asked)
+
+
+def test_a_permutation_sorts_by_random_bits():
+    for num in (0, 1, 2, 65, 1000):
+        assert permutation(num + 7, num).tolist() == plain_permutation(num + 7, num)
+
+
+# The order of an epoch.
+
+
+@few
+@given(shards, seeds, st.integers(0, 10**6), st.integers(1, 40))
+def test_order_is_that_of_a_plain_loop(shard_sizes, seed, epoch, rounds):
+    order = order_of(shard_sizes, seed, rounds)
+    assert epoch_of(order, epoch) == plain_order(shard_sizes, seed, epoch, rounds)
+
+
+@pytest.mark.parametrize("rounds", [1, 7, 1000])
+@pytest.mark.parametrize(
+    "shard_sizes",
+    [
+        *([num] for num in (1, 2, 63, 64, 65, 191, 192, 193, 384, 12288, 12289)),
+        [1] * 300,
+        [0, 64, 0, 0, 128, 1, 0],
+        [63, 65, 64, 1, 12345],
+        [20000],
+    ],
+    ids=str,
+)
+def test_order_is_that_of_a_plain_loop_at_the_edges(shard_sizes, rounds):
+    order = order_of(shard_sizes, 3, rounds)
+    assert epoch_of(order, 2) == plain_order(shard_sizes, 3, 2, rounds)
+
+
+def test_an_order_of_this_plan_version_never_changes():
+    # A new version may: then states of this one are refused.
+    assert PLAN_VERSION == 1
+    orders = [epoch_of(order_of([1000, 500], 7, 2), epoch) for epoch in (0, 1)]
+    assert [order[:6] for order in orders] == [
+        [1023, 817, 1234, 478, 974, 1257],
+        [665, 490, 1093, 997, 688, 579],
+    ]
+
+
+@few
+@given(shards, seeds, st.integers(1, 40), st.sampled_from(HOST_COUNTS))
+def test_each_record_comes_once_in_an_epoch(shard_sizes, seed, rounds, host_count):
+    order = order_of(shard_sizes, seed, rounds)
+    stretch = Stretch(4, 0, order.num_records)
+    read = [
+        number
+        for host in range(host_count)
+        for number in numbers_of(order, stretch, Share(host, host_count))
+    ]
+    assert sorted(read) == list(range(sum(shard_sizes)))
+
+
+def test_streams_are_equal_but_for_one_record():
+    for num in (1, 191, 192, 193, 5000):
+        lengths = EpochOrder(blocks_of([num]), 0, 0).lengths.tolist()
+        expected = [num // 192 + (stream < num % 192) for stream in range(192)]
+        assert lengths == expected
+        assert sum(lengths) == num
+
+
+def test_orders_differ_by_seed_and_by_epoch():
+    orders = {
+        tuple(epoch_of(order_of([900, 900], seed), epoch))
+        for seed in range(12)
+        for epoch in range(12)
+    }
+    assert len(orders) == 144
+
+
+def test_an_order_depends_on_nothing_that_was_read_before():
+    order = order_of([1000, 77], seed=5)
+    fresh = {epoch: epoch_of(order_of([1000, 77], 5), epoch) for epoch in range(5)}
+    for epoch in (4, 0, 2, 2, 1, 3, 0):
+        assert epoch_of(order, epoch) == fresh[epoch]
+
+
+def test_iterators_of_several_epochs_may_take_turns():
+    order = order_of([3000], rounds=1)
+    turns = zip(
+        *(order.windows(Stretch(epoch, 0, 3000), Share()) for epoch in range(4)),
+        strict=True,
+    )
+    mixed = [[window.cut().numbers.tolist() for window in turn] for turn in turns]
+    for epoch, parts in enumerate(zip(*mixed, strict=True)):
+        assert [n for part in parts for n in part] == epoch_of(order, epoch)
+
+
+@pytest.mark.parametrize(
+    ("shard_sizes", "rounds"),
+    [
+        ([1536], 100),
+        ([1500], 2),
+        ([700, 800], 2),
+        ([12000], 21),
+        ([12288], 21),
+    ],
+)
+def test_each_record_may_come_anywhere_in_an_epoch(shard_sizes, rounds):
+    num, epochs = sum(shard_sizes), 150
+    order, places = order_of(shard_sizes, rounds=rounds), np.empty((epochs, num))
+    for epoch in range(epochs):
+        places[epoch, epoch_of(order, epoch)] = range(num)
+    # Of uniform places, six standard deviations of a mean of so many.
+    means = places.mean(axis=0) / num
+    assert abs(means - 0.5).max() < 6 / np.sqrt(12 * epochs)
+
+
+def test_neighbours_that_share_a_window_come_in_either_order():
+    num, epochs = 1536, 200
+    after = np.zeros(num - 1)
+    for epoch in range(epochs):
+        places = np.argsort(epoch_of(order_of([num], rounds=100), epoch))
+        after += np.diff(places) > 0
+    # Six standard deviations of that many throws of a coin.
+    assert abs(after / epochs - 0.5).max() < 3 / np.sqrt(epochs)
+
+
+# Hosts.
+
+
+@given(st.integers(0, 2000), st.sampled_from(HOST_COUNTS), st.data())
+def test_a_share_counts_the_positions_of_its_host(position, host_count, data):
+    host = data.draw(st.integers(0, host_count - 1))
+    expected = sum(1 for p in range(position) if p % host_count == host)
+    assert Share(host, host_count).count(position) == expected
+
+
+@pytest.mark.parametrize("host_count", HOST_COUNTS)
+def test_the_streams_are_shared_out_among_hosts(host_count):
+    streams = [Share(h, host_count).streams.tolist() for h in range(host_count)]
+    assert {len(of_host) for of_host in streams} == {192 // host_count}
+    assert sorted(s for of_host in streams for s in of_host) == list(range(192))
+
+
+@few
+@given(shards, st.integers(1, 12), st.sampled_from(HOST_COUNTS), st.data())
+def test_hosts_take_positions_of_any_stretch_in_turn(
+    shard_sizes, rounds, host_count, data
+):
+    num = sum(shard_sizes)
+    start = data.draw(st.integers(0, num - 1))
+    stop = data.draw(st.integers(start, num))
+    whole = plain_order(shard_sizes, 8, 1, rounds)
+    order = order_of(shard_sizes, 8, rounds)
+    for host in range(host_count):
+        mine = [whole[p] for p in range(start, stop) if p % host_count == host]
+        assert (
+            numbers_of(order, Stretch(1, start, stop), Share(host, host_count)) == mine
+        )
+
+
+@pytest.mark.parametrize("host_count", HOST_COUNTS)
+def test_hosts_find_equally_many_records_in_any_batch(host_count):
+    order, batch_size = order_of([5000, 1234], rounds=3), 192
+    for start in (0, 1, 63, 100, 191, 192, 193, 575, 577, 6000):
+        stretch = Stretch(0, start, start + batch_size)
+        counts = {
+            len(numbers_of(order, stretch, Share(host, host_count)))
+            for host in range(host_count)
+        }
+        assert counts == {batch_size // host_count}
+
+
+@pytest.mark.parametrize("host_count", [1, 4, 192])
+def test_entering_anywhere_gives_the_rest(host_count):
+    order, num = order_of([700, 1000, 1], rounds=2), 1701
+    for host in {0, host_count - 1}:
+        share = Share(host, host_count)
+        whole = numbers_of(order, Stretch(0, 0, num), share)
+        for start in range(0, num, 23):
+            tail = numbers_of(order, Stretch(0, start, num), share)
+            assert tail == whole[len(whole) - len(tail) :]
+            assert len(tail) == sum(
+                1 for p in range(start, num) if p % host_count == host
+            )
+
+
+def test_an_order_cut_anywhere_into_stretches_is_the_same():
+    order, rng = order_of([4000, 321], rounds=3), np.random.default_rng(0)
+    cuts = [0, *sorted(rng.integers(0, 4321, 30).tolist()), 4321]
+    parts = [
+        numbers_of(order, Stretch(6, *between), Share(1, 3))
+        for between in itertools.pairwise(cuts)
+    ]
+    whole = numbers_of(order, Stretch(6, 0, 4321), Share(1, 3))
+    assert [number for part in parts for number in part] == whole
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_each_stream_is_one_piece_of_each_block_it_touches(seed):
+    sizes = [10_000, 1, 999, 30_000]
+    order, stretch = order_of(sizes, seed), Stretch(3, 0, sum(sizes))
+    blocks, num_cut = plain_blocks(sizes), 0
+    block = {number: at for at, each in enumerate(blocks) for number in each}
+    for stream in range(192):
+        numbers = sorted(numbers_of(order, stretch, Share(stream, 192)))
+        touched = Counter(block[number] for number in numbers)
+        pieces = 1 + sum(
+            number != before + 1 or block[number] != block[before]
+            for before, number in itertools.pairwise(numbers)
+        )
+        assert pieces == len(touched)
+        # It begins and ends inside of a block, and all between are whole.
+        cut = [each for each in touched if touched[each] < len(blocks[each])]
+        assert len(cut) <= 2
+        num_cut += len(cut)
+    assert num_cut > 300
+
+
+@pytest.mark.parametrize("host_count", [2, 4])
+def test_a_host_touches_its_part_of_the_blocks_and_few_others(host_count):
+    order = order_of([200_000, 100_001], rounds=100)
+    stretch = Stretch(0, 0, order.num_records)
+    starts = blocks_of([200_000, 100_001]).first[:-1]
+    for host in range(host_count):
+        numbers = numbers_of(order, stretch, Share(host, host_count))
+        touched = np.unique(np.searchsorted(starts, numbers, side="right"))
+        # Each of its streams ends inside of a block that is not all its own.
+        assert len(touched) <= (len(starts) + 192) / host_count + 1
+
+
+# Windows.
+
+
+def plain_windows(
+    whole: list[int], rounds: int, share: Share
+) -> list[tuple[int, list[int]]]:
+    """All windows of a host: numbers of the window and of its records."""
+    size, windows = rounds * 192, []
+    for begin in range(0, len(whole), size):
+        positions = range(begin, min(begin + size, len(whole)))
+        mine = [p for p in positions if p % share.host_count == share.host_index]
+        windows.append((begin // size, [whole[p] for p in mine]))
+    return windows
+
+
+@pytest.mark.parametrize("share", [Share(), Share(2, 3), Share(5, 64)])
+@pytest.mark.parametrize("start", [0, 100, 384, 1000, 2400])
+def test_windows_are_whole_wherever_a_stretch_begins(share, start):
+    order, whole = order_of([2500], 1, 2), plain_order([2500], 1, 0, 2)
+    expected = dict(plain_windows(whole, 2, share))
+    windows = list(order.windows(Stretch(0, start, 2500), share))
+    assert [window.number for window in windows] == [
+        number for number in expected if (number + 1) * 384 > start
+    ]
+    for window in windows:
+        assert window.numbers.tolist() == expected[window.number]
+        assert window.columns == 192 // share.host_count
+
+
+def test_a_window_keeps_what_the_stretch_means():
+    order, whole = order_of([2500], 1, 2), plain_order([2500], 1, 0, 2)
+    first, last = order.windows(Stretch(0, 500, 1000), Share(1, 4))
+    assert (first.number, last.number) == (1, 2)
+    # Positions 385, 389 … are the host's; from 500 on, those of 501.
+    assert first.keep == ((501 - 385) // 4, 384 // 4)
+    assert last.keep == (0, (1001 - 769) // 4)
+    assert first.cut().numbers.tolist() == whole[501:768:4]
+    assert last.cut().numbers.tolist() == whole[769:1000:4]
+
+
+def test_a_cut_window_has_nothing_left_to_cut():
+    window = Window(np.arange(10), 3, (2, 7), 5)
+    cut = window.cut()
+    assert cut.numbers.tolist() == [2, 3, 4, 5, 6]
+    assert (cut.columns, cut.keep, cut.number) == (3, (0, 5), 5)
+
+
+@pytest.mark.parametrize("share", [Share(), Share(1, 2), Share(40, 64)])
+def test_records_of_a_window_are_of_so_many_streams_in_turn(share):
+    order = order_of([3333], rounds=4)
+    of_stream = {
+        number: stream
+        for stream, numbers in enumerate(plain_streams([3333], 0, 0))
+        for number in numbers
+    }
+    for window in order.windows(Stretch(0, 0, 3333), share):
+        for place, number in enumerate(window.numbers.tolist()):
+            column = place % window.columns
+            assert of_stream[number] == share.host_index + column * share.host_count
+
+
+@few
+@given(
+    st.integers(1, 1500),
+    st.integers(1, 3),
+    st.sampled_from((192, 384, 960)),
+    st.sampled_from(HOST_COUNTS),
+    st.integers(0, 1500),
+)
+def test_a_batch_beyond_the_last_record_is_filled_up(
+    num, rounds, batch_size, host_count, start
+):
+    start = min(start, num - 1)
+    stop = start + -(-(num - start) // batch_size) * batch_size
+    whole = plain_order([num], 2, 0, rounds) + [NO_RECORD] * batch_size
+    order = order_of([num], 2, rounds)
+    for host in {0, host_count // 2, host_count - 1}:
+        share = Share(host, host_count)
+        mine = [whole[p] for p in range(start, stop) if p % host_count == host]
+        assert len(mine) == (stop - start) // host_count
+        assert numbers_of(order, Stretch(0, start, stop), share) == mine
+
+
+# The order written.
+
+
+@given(
+    st.integers(1, 300),
+    st.integers(1, 5),
+    st.sampled_from((1, 2, 3, 4, 6)),
+    st.integers(1, 4),
+    st.integers(0, 300),
+    st.integers(0, 3),
+)
+def test_written_order_gives_each_host_a_piece_of_each_batch(
+    num, host_batch, host_count, batches, start, epoch
+):
+    batch_size = host_batch * host_count
+    start = min(start, num - 1)
+    for stop in range(start, num + batch_size, batch_size):
+        order = WrittenOrder(num, batch_size, batches)
+        for host in range(host_count):
+            mine = []
+            for begin in range(start, stop, batch_size):
+                batch = [n if n < num else -1 for n in range(begin, begin + batch_size)]
+                mine += batch[host * host_batch : (host + 1) * host_batch]
+            stretch = Stretch(epoch, start, stop)
+            assert numbers_of(order, stretch, Share(host, host_count)) == mine
+
+
+def test_windows_of_the_written_order_hold_so_many_batches():
+    windows = WrittenOrder(1000, 8, 3).windows(Stretch(0, 16, 16 + 80), Share(1, 2))
+    assert [len(window.numbers) for window in windows] == [12, 12, 12, 4]
