@@ -7,7 +7,8 @@ short or left over from another dataset is told here and not at step 40,000.
 import fnmatch
 import glob
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from reader.contract.errors import DatasetError, UsageError
@@ -15,10 +16,20 @@ from reader.contract.layout import BUILD_DIR, MANIFEST, TOKENIZER_DIR
 from reader.contract.manifest import Manifest, Shard, Split, parse_manifest
 from reader.contract.tokenizers.loading import check_tokenizer, load_tokenizer
 from reader.contract.tokenizers.protocol import Tokenizer
+from reader.files import (
+    Pattern,
+    is_folder,
+    is_remote,
+    list_folder,
+    match,
+    read_bytes,
+    same_place,
+    size_of,
+)
 
 _SUFFIX = ".tfrecord"
-
-Pattern = str | os.PathLike[str]
+# Questions at a time to a bucket, each of which takes a while to answer.
+_REMOTE_QUESTIONS = 32
 
 
 @dataclass(frozen=True)
@@ -50,8 +61,7 @@ class Dataset:
         spec = self.manifest.tokenizer
         path = self.path(f"{TOKENIZER_DIR}/{spec.file}")
         try:
-            with open(path, "rb") as file:
-                data = file.read()
+            data = read_bytes(path)
         except FileNotFoundError:
             raise DatasetError(f"{path} is missing: restore it") from None
         check_tokenizer(spec, data)
@@ -96,15 +106,17 @@ def open_dataset(folder: Pattern) -> Dataset:
     """
     folder = os.fspath(folder)
     try:
-        with open(os.path.join(folder, MANIFEST), "rb") as file:
-            return Dataset(folder, parse_manifest(file.read(), folder))
+        return Dataset(
+            folder, parse_manifest(read_bytes(os.path.join(folder, MANIFEST)), folder)
+        )
     except (FileNotFoundError, NotADirectoryError):
-        raise _no_dataset(folder) from None
+        raise no_dataset(folder) from None
 
 
-def _no_dataset(folder: str) -> DatasetError:
+def no_dataset(folder: str) -> DatasetError:
+    """Returns the error that there is no finished dataset in a folder."""
     shown = folder.rstrip("/") + "/"
-    if os.path.isdir(os.path.join(folder, BUILD_DIR)):
+    if is_folder(os.path.join(folder, BUILD_DIR)):
         return DatasetError(
             f"no {MANIFEST} in {shown}: the job has not finished; run it again to "
             "resume"
@@ -113,6 +125,26 @@ def _no_dataset(folder: str) -> DatasetError:
         f"no {MANIFEST} in {shown}: the job has not finished (run it again to resume), "
         "or the path is wrong"
     )
+
+
+def has_manifest(folder: str) -> bool:
+    """Tells whether a folder holds a finished dataset."""
+    try:
+        size_of(os.path.join(folder, MANIFEST))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def find_folder(pattern: str) -> str:
+    """Returns the folder that a pattern is about.
+
+    Raises:
+        UsageError: It is about several.
+    """
+    if is_folder(pattern):
+        return pattern
+    return _one_folder(os.path.dirname(pattern), pattern)
 
 
 def select(pattern: Pattern | Sequence[Pattern], split: str | None = None) -> Selection:
@@ -128,16 +160,11 @@ def select(pattern: Pattern | Sequence[Pattern], split: str | None = None) -> Se
             size than the manifest says.
         UsageError: Nothing matches, or a split is missing or needed.
     """
-    if isinstance(pattern, Mapping):
-        raise UsageError(
-            f"pattern must be a glob, a list of globs or a folder, got {pattern!r}: "
-            "datasets cannot be mixed yet"
-        )
     patterns = [pattern] if isinstance(pattern, (str, os.PathLike)) else list(pattern)
     if not patterns:
         raise UsageError("pattern must not be an empty list")
     parts = [_select_one(os.fspath(part), split) for part in patterns]
-    if len({os.path.realpath(part.dataset.folder) for part in parts}) > 1:
+    if len({same_place(part.dataset.folder) for part in parts}) > 1:
         raise UsageError(
             f"patterns must lie in one dataset, got {', '.join(map(str, patterns))}"
         )
@@ -153,7 +180,7 @@ def select(pattern: Pattern | Sequence[Pattern], split: str | None = None) -> Se
 
 
 def _select_one(pattern: str, split: str | None) -> Selection:
-    if os.path.isdir(pattern):
+    if is_folder(pattern):
         dataset = open_dataset(pattern)
         shards = _choose_split(dataset, split).shards
         return Selection(dataset, shards, ())
@@ -163,7 +190,7 @@ def _select_one(pattern: str, split: str | None) -> Selection:
         )
     folder, names = os.path.split(pattern)
     if not glob.has_magic(names) and not names.endswith(_SUFFIX):
-        raise _no_dataset(pattern)
+        raise no_dataset(pattern)
     dataset = open_dataset(_one_folder(folder, pattern))
     shards = tuple(
         s for s in dataset.manifest.shards if fnmatch.fnmatchcase(s.file, names)
@@ -198,9 +225,9 @@ def _choose_split(dataset: Dataset, name: str | None) -> Split:
 
 
 def _one_folder(folder: str, pattern: str) -> str:
-    if not folder or os.path.isdir(folder) or not glob.has_magic(folder):
+    if not folder or not glob.has_magic(folder) or is_folder(folder):
         return folder or "."
-    folders = sorted(filter(os.path.isdir, glob.glob(folder)))
+    folders = list(filter(is_folder, match(folder)))
     if len(folders) != 1:
         raise UsageError(
             f'"{pattern}" must lie in one folder, got {len(folders)}: '
@@ -211,7 +238,7 @@ def _one_folder(folder: str, pattern: str) -> str:
 
 def _check_strangers(dataset: Dataset, names: str) -> None:
     """Refuses shards that match but are no part of the dataset."""
-    found = fnmatch.filter(os.listdir(dataset.folder), names)
+    found = fnmatch.filter(list_folder(dataset.folder), names)
     strangers = sorted(set(found) - _files(dataset.manifest.shards))
     strangers = [name for name in strangers if name.endswith(_SUFFIX)]
     if strangers:
@@ -226,15 +253,22 @@ def _files(shards: Sequence[Shard]) -> set[str]:
 
 
 def _check_sizes(selection: Selection) -> None:
-    for shard, path in zip(selection.shards, selection.paths, strict=True):
-        try:
-            size = os.path.getsize(path)
-        except FileNotFoundError:
-            raise DatasetError(
-                f"{path} is missing: restore it or build again"
-            ) from None
-        if size != shard.num_bytes:
-            raise DatasetError(
-                f"{path} has {size} bytes, not {shard.num_bytes} as the manifest says: "
-                "restore it or build again"
-            )
+    shards = zip(selection.shards, selection.paths, strict=True)
+    if not is_remote(selection.dataset.folder):
+        for shard, path in shards:
+            _check_size(shard, path)
+        return
+    with ThreadPoolExecutor(_REMOTE_QUESTIONS) as pool:
+        list(pool.map(_check_size, selection.shards, selection.paths))
+
+
+def _check_size(shard: Shard, path: str) -> None:
+    try:
+        size = size_of(path)
+    except FileNotFoundError:
+        raise DatasetError(f"{path} is missing: restore it or build again") from None
+    if size != shard.num_bytes:
+        raise DatasetError(
+            f"{path} has {size} bytes, not {shard.num_bytes} as the manifest says: "
+            "restore it or build again"
+        )

@@ -3,11 +3,13 @@
 Checks every checksum on the way, and says where a record is damaged.
 """
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from reader.contract.errors import DatasetError
-from reader.contract.record import FOOTER, HEADER, masked_crc32c
+from reader.contract.record import FOOTER, FRAMING_BYTES, HEADER, masked_crc32c
+from reader.files import is_remote, read_bytes, size_of
 
 
 class Record(NamedTuple):
@@ -67,3 +69,63 @@ def scan_shard(path: str) -> Iterator[Record | Damage]:
                 yield Damage(offset, "corrupt record (checksum of its data differs)")
             else:
                 yield Record(offset, data)
+
+
+def damage_of(framed: bytes, length: int) -> str | None:
+    """Returns what is wrong with a record of a known length, or None."""
+    if len(framed) < length:
+        return "truncated record"
+    data_length, length_crc = HEADER.unpack_from(framed)
+    if masked_crc32c(framed[:8]) != length_crc:
+        return "corrupt record (checksum of its length differs)"
+    if data_length != length - FRAMING_BYTES:
+        return "record of another length than the index has: the shard was replaced"
+    (crc,) = FOOTER.unpack_from(framed, length - FOOTER.size)
+    if masked_crc32c(framed[HEADER.size : -FOOTER.size]) != crc:
+        return "corrupt record (checksum of its data differs)"
+    return None
+
+
+def scan_headers(path: str) -> tuple[list[int], Damage | None]:
+    """Returns where each record begins and the last one ends, and what stops the scan.
+
+    Only headers are read, so damage within a record goes unnoticed here.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    size, read = size_of(path), _reader_at(path)
+    offsets = [0]
+    while (offset := offsets[-1]) < size:
+        header = read(offset, HEADER.size)
+        if len(header) < HEADER.size:
+            return offsets, Damage(offset, "truncated record")
+        length, length_crc = HEADER.unpack(header)
+        if masked_crc32c(header[:8]) != length_crc:
+            return offsets, Damage(
+                offset, "corrupt record (checksum of its length differs)"
+            )
+        if offset + length + FRAMING_BYTES > size:
+            return offsets, Damage(offset, "truncated record")
+        offsets.append(offset + length + FRAMING_BYTES)
+    return offsets, None
+
+
+# What a bucket is asked for at a time: there a request costs more than its bytes.
+_CHUNK_BYTES = 8 << 20
+
+
+def _reader_at(path: str) -> Callable[[int, int], bytes]:
+    """Returns a function (offset, length) → bytes, good for going forwards."""
+    if not is_remote(path):
+        file = open(path, "rb", buffering=0)  # noqa: SIM115 (closed with its last user)
+        return lambda offset, length: os.pread(file.fileno(), length, offset)
+    chunk, begin = b"", 0
+
+    def read(offset: int, length: int) -> bytes:
+        nonlocal chunk, begin
+        if not begin <= offset <= offset + length <= begin + len(chunk):
+            chunk, begin = read_bytes(path, offset, _CHUNK_BYTES), offset
+        return chunk[offset - begin : offset - begin + length]
+
+    return read

@@ -1,0 +1,111 @@
+"""What records hold, whoever wrote them: which feature has which role."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from reader.contract.errors import UsageError
+from reader.contract.manifest import Manifest, Split, Statistics, Tally, TokenizerSpec
+from reader.contract.schema import EXTRA, Feature
+
+
+@dataclass(frozen=True, kw_only=True)
+class Content:
+    """What records hold.
+
+    Attributes:
+        features: By role: `image`, `height`, `width`, `key`, `captions`, `token_ids`,
+            `token_lengths`, and columns such as `extra/score` by their own names. What
+            the records do not hold is missing.
+        image_format: `jpeg`, `png` or `raw`; None if each image has its own.
+        tokenizer: Of the token ids; None if that is not known.
+        width: Of stored images, in pixels; None if that is not known.
+        height: Likewise.
+    """
+
+    features: Mapping[str, Feature]
+    image_format: str | None = None
+    tokenizer: TokenizerSpec | None = None
+    width: Tally | None = None
+    height: Tally | None = None
+
+    @property
+    def extras(self) -> list[str]:
+        """Names of the columns that were carried through."""
+        return [name for name in self.features if name.startswith(EXTRA)]
+
+
+def content_of(manifest: Manifest, splits: Sequence[Split]) -> Content:
+    """Returns what the records of some splits of a dataset of ours hold."""
+    statistics = Statistics()
+    for split in splits:
+        statistics = statistics.merge(split.statistics)
+    return Content(
+        features={_role(feature): feature for feature in manifest.features},
+        image_format=manifest.image.format,
+        tokenizer=manifest.tokenizer,
+        width=statistics.width,
+        height=statistics.height,
+    )
+
+
+def _role(feature: Feature) -> str:
+    return feature.key if feature.key.startswith(EXTRA) else feature.role
+
+
+def merge_contents(contents: Mapping[str, Content]) -> Content:
+    """Returns what records of all of them hold.
+
+    Args:
+        contents: By what messages call them.
+
+    Raises:
+        UsageError: They cannot be read as one: their tokens have other meanings, or
+            what one calls an image another calls something else.
+    """
+    (name, merged), *others = contents.items()
+    for other_name, other in others:
+        if not _same_tokens(merged.tokenizer, other.tokenizer):
+            raise UsageError(
+                f"{name} and {other_name} were tokenized by different tokenizers "
+                f"({_shown(merged.tokenizer)} and {_shown(other.tokenizer)}), so that "
+                "equal ids mean different words: build them with one --tokenizer"
+            )
+        merged = _merge(name, merged, other_name, other)
+    return merged
+
+
+def _same_tokens(one: TokenizerSpec | None, other: TokenizerSpec | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return (one.kind, one.sha256) == (other.kind, other.sha256)
+
+
+def _shown(spec: TokenizerSpec | None) -> str:
+    return "unknown" if spec is None else f"{spec.kind}, sha256 {spec.sha256[:12]}…"
+
+
+def _merge(name: str, one: Content, other_name: str, other: Content) -> Content:
+    for role in {*one.features} & {*other.features}:
+        mine, theirs = one.features[role], other.features[role]
+        if mine._replace(role="") != theirs._replace(role=""):
+            raise UsageError(
+                f"{name} and {other_name} hold different features for {role}: "
+                f"{mine.key} ({mine.dtype}) and {theirs.key} ({theirs.dtype})"
+            )
+    formats = {one.image_format, other.image_format}
+    if len(formats) > 1 and "raw" in formats:
+        raise UsageError(
+            f"{name} and {other_name} store images as {one.image_format} and "
+            f"{other.image_format}: raw pixels cannot be told from others"
+        )
+    return Content(
+        features={k: v for k, v in one.features.items() if k in other.features},
+        image_format=one.image_format if len(formats) == 1 else None,
+        tokenizer=one.tokenizer,
+        width=_tally(one.width, other.width),
+        height=_tally(one.height, other.height),
+    )
+
+
+def _tally(one: Tally | None, other: Tally | None) -> Tally | None:
+    return None if one is None or other is None else one.merge(other)

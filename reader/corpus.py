@@ -1,0 +1,281 @@
+"""What patterns mean, of datasets or files: shards in a row, and their content.
+
+Patterns in a folder with a manifest name shards of that dataset; others name TFRecords
+that somebody else wrote.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from reader.catalog import Selection, find_folder, has_manifest, no_dataset, select
+from reader.content import Content, content_of, merge_contents
+from reader.contract.errors import DatasetError, UsageError
+from reader.contract.layout import BLOCK_RECORDS, BLOCKS, BUILD_DIR, parse_shard_name
+from reader.contract.manifest import Shard
+from reader.contract.record import crc32c_hex
+from reader.files import is_folder, match, read_bytes, same_place
+from reader.foreign import (
+    check_numbers,
+    compression_of,
+    content_of_record,
+    first_record,
+    scan,
+)
+from reader.index import ShardFile
+from reader.plan import Int64s
+from reader.shards import scan_headers
+
+_LOG = logging.getLogger("reader")
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Records to read.
+
+    Attributes:
+        name: What messages call it.
+        content: What the records hold.
+        shards: Where they lie, in order; of compressed files only the paths count.
+        block_offsets: int64[num_blocks]: of every 64th record of each shard in turn.
+        compression: `GZIP` or `ZLIB`, of files that can only be read from the start.
+    """
+
+    name: str
+    content: Content
+    shards: tuple[ShardFile, ...]
+    block_offsets: Int64s
+    compression: str = ""
+
+    @property
+    def num_examples(self) -> int:
+        """Records in all shards."""
+        return sum(shard.num_examples for shard in self.shards)
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all shards."""
+        return sum(shard.num_bytes for shard in self.shards)
+
+
+def open_corpus(
+    patterns: Sequence[str],
+    split: str | None,
+    features: Mapping[str, str] | None,
+    *,
+    tolerant: bool = False,
+) -> Corpus:
+    """Returns the union of what some patterns mean.
+
+    Args:
+        patterns: Globs, paths of files, or folders of datasets.
+        split: The split to take, where a folder holds several.
+        features: What others call what, where they have no manifest.
+        tolerant: Whether to take files of others that end in the middle of a record.
+
+    Raises:
+        DatasetError: A dataset is unfinished or not whole, or its index is damaged.
+        UsageError: Nothing matches, a split is missing or needed, or what matches
+            cannot be read as one.
+    """
+    if not patterns:
+        raise UsageError("pattern must not be an empty list")
+    by_folder: dict[str, tuple[str, list[str]]] = {}
+    for pattern in patterns:
+        folder = find_folder(pattern)
+        by_folder.setdefault(same_place(folder), (folder, []))[1].append(pattern)
+    parts = [
+        _open_one(folder, group, split, features, tolerant)
+        for folder, group in by_folder.values()
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    if len({part.compression for part in parts}) > 1:
+        raise UsageError("compressed files cannot be read together with others")
+    return Corpus(
+        name=" and ".join(part.name for part in parts),
+        content=merge_contents({part.name: part.content for part in parts}),
+        shards=tuple(shard for part in parts for shard in part.shards),
+        block_offsets=np.concatenate([part.block_offsets for part in parts]),
+        compression=parts[0].compression,
+    )
+
+
+def _open_one(
+    folder: str,
+    patterns: list[str],
+    split: str | None,
+    features: Mapping[str, str] | None,
+    tolerant: bool,
+) -> Corpus:
+    if has_manifest(folder) or is_folder(f"{folder}/{BUILD_DIR}"):
+        if features is not None:
+            raise UsageError(
+                f"features is for TFRecords without a manifest; {folder} has one that "
+                "says what its records hold: leave it out"
+            )
+        return _of_dataset(select(patterns, split))
+    paths: dict[str, None] = {}
+    for pattern in patterns:
+        found = [] if is_folder(pattern) else match(pattern)
+        if not found and is_folder(pattern):
+            raise no_dataset(pattern)
+        if not found:
+            raise DatasetError(f"{no_dataset(folder)}: no file matches {pattern}")
+        paths.update(dict.fromkeys(found))
+    return _of_others(list(paths), features, tolerant)
+
+
+# A dataset of ours.
+
+
+def _of_dataset(selection: Selection) -> Corpus:
+    chosen = {shard.file for shard in selection.shards}
+    return Corpus(
+        name=selection.dataset.folder,
+        content=content_of(selection.dataset.manifest, selection.splits),
+        shards=tuple(_shard_file(selection, shard) for shard in selection.shards),
+        block_offsets=_read_blocks(selection, chosen),
+    )
+
+
+def _shard_file(selection: Selection, shard: Shard) -> ShardFile:
+    path = selection.dataset.path(shard.file)
+    return ShardFile(
+        path=path,
+        num_examples=shard.num_examples,
+        num_bytes=shard.num_bytes,
+        checksum=shard.crc32c,
+        offsets=lambda: _read_offsets(selection, shard),
+    )
+
+
+def _read_blocks(selection: Selection, chosen: set[str]) -> Int64s:
+    """Returns the offsets of the blocks of some shards, from `index/blocks.bin`."""
+    manifest = selection.dataset.manifest
+    data = _read_index(selection, BLOCKS)
+    offsets: Int64s = np.frombuffer(data, "<u8").astype(np.int64)
+    counts = [-(-shard.num_examples // BLOCK_RECORDS) for shard in manifest.shards]
+    if sum(counts) != len(offsets):
+        raise DatasetError(
+            f"{selection.dataset.path(BLOCKS)} has {len(offsets)} blocks, not "
+            f"{sum(counts)} as the manifest says: restore it or build again"
+        )
+    if len(chosen) == len(manifest.shards):
+        return offsets
+    wanted = np.repeat([shard.file in chosen for shard in manifest.shards], counts)
+    part: Int64s = offsets[wanted]
+    return part
+
+
+def _read_index(selection: Selection, file: str) -> bytes:
+    path = selection.dataset.path(file)
+    try:
+        data = read_bytes(path)
+    except FileNotFoundError:
+        raise DatasetError(f"{path} is missing: restore it or build again") from None
+    if crc32c_hex(data) != selection.dataset.manifest.files.get(file):
+        raise DatasetError(
+            f"{path} is damaged (its checksum is not that of the manifest): restore it "
+            "or build again"
+        )
+    return data
+
+
+def _read_offsets(selection: Selection, shard: Shard) -> Int64s:
+    """Returns where each record of a shard begins, and the last ends."""
+    offsets = _offsets_in_index(selection, shard)
+    if offsets is None:
+        offsets = _offsets_in_headers(selection.dataset.path(shard.file))
+    if len(offsets) != shard.num_examples + 1:
+        raise DatasetError(
+            f"{selection.dataset.path(shard.file)} has {len(offsets) - 1} records, not "
+            f"{shard.num_examples} as the manifest says: restore them or build again"
+        )
+    return offsets
+
+
+def _offsets_in_index(selection: Selection, shard: Shard) -> Int64s | None:
+    name = parse_shard_name(shard.file)
+    if name is None:
+        return None
+    try:
+        return _parse_offsets(_read_index(selection, name.index_file))
+    except DatasetError as error:
+        _LOG.warning("%s; reading the headers of %s instead", error, shard.file)
+        return None
+
+
+def _offsets_in_headers(path: str) -> Int64s:
+    try:
+        offsets, damage = scan_headers(path)
+    except FileNotFoundError:
+        raise DatasetError(f"{path} is missing: restore it") from None
+    if damage is not None:
+        raise DatasetError(f"{damage.what} in {path} at byte {damage.offset}")
+    return np.array(offsets, np.int64)
+
+
+def _parse_offsets(data: bytes) -> Int64s:
+    """Returns int64[n + 1] of n lines `"<offset> <length>"`."""
+    rows = np.fromstring(data, np.int64, sep=" ").reshape(-1, 2)
+    offsets: Int64s = np.append(rows[:, 0], rows[-1:].sum())
+    return offsets
+
+
+# TFRecords of others.
+
+
+def _of_others(
+    paths: list[str], features: Mapping[str, str] | None, tolerant: bool
+) -> Corpus:
+    check_numbers(paths)
+    kinds = {compression_of(path) for path in paths}
+    if len(kinds) > 1:
+        raise UsageError(
+            f"of the {len(paths)} files some are compressed and some are not, such as "
+            f"{paths[0]}: read them apart"
+        )
+    name, (compression,) = paths[0], kinds
+    if compression:
+        return _of_compressed(paths, features, compression)
+    files = [_scanned(path, tolerant) for path in paths]
+    record = first_record(files, tolerant=tolerant)
+    if record is None:
+        more = f" and {len(paths) - 1} other files hold" if paths[1:] else " holds"
+        raise DatasetError(f"{name}{more} no record")
+    return Corpus(
+        name=name,
+        content=content_of_record(record, features, name),
+        shards=tuple(files),
+        block_offsets=np.concatenate(
+            [file.offsets()[:-1:BLOCK_RECORDS] for file in files]
+        ),
+    )
+
+
+def _scanned(path: str, tolerant: bool) -> ShardFile:
+    file, problem = scan(path)
+    if problem is not None:
+        if not tolerant:
+            raise DatasetError(f'{problem}: restore it, or pass on_corrupt="skip"')
+        _LOG.warning("%s: what follows is lost", problem)
+    return file
+
+
+def _of_compressed(
+    paths: list[str], features: Mapping[str, str] | None, compression: str
+) -> Corpus:
+    from reader.classic import first_compressed_record
+
+    record = first_compressed_record(paths, compression)
+    none: Int64s = np.zeros(0, np.int64)
+    return Corpus(
+        name=paths[0],
+        content=content_of_record(record, features, paths[0]),
+        shards=tuple(ShardFile(path, 0, 0, "", lambda: none) for path in paths),
+        block_offsets=none,
+        compression=compression,
+    )

@@ -1,0 +1,104 @@
+"""Files to read, here or in a bucket: the few calls that the reader needs.
+
+A path with a scheme, such as `gs://bucket/out`, goes through TensorFlow's own file
+systems; every other one through Python's, which needs no TensorFlow.
+"""
+
+import contextlib
+import glob
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from reader.contract.errors import UsageError
+
+Pattern = str | os.PathLike[str]
+
+
+def is_remote(path: str) -> bool:
+    """Tells whether a path is an address, such as `gs://bucket/out`."""
+    return "://" in path
+
+
+def read_bytes(path: str, offset: int = 0, length: int = -1) -> bytes:
+    """Returns a part of a file: `length` bytes from `offset` on, or all that follow.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        OSError: It cannot be read.
+    """
+    if not is_remote(path):
+        with open(path, "rb") as file:
+            file.seek(offset)
+            return file.read(length)
+    with _errors_of_python(path), _tensorflow().io.gfile.GFile(path, "rb") as file:
+        if offset:
+            file.seek(offset)
+        data: bytes = file.read(length)
+        return data
+
+
+def size_of(path: str) -> int:
+    """Returns how many bytes a file has.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        OSError: That cannot be found out.
+    """
+    if not is_remote(path):
+        return os.path.getsize(path)
+    with _errors_of_python(path):
+        return int(_tensorflow().io.gfile.stat(path).length)
+
+
+def is_folder(path: str) -> bool:
+    """Tells whether a path is a folder."""
+    if not is_remote(path):
+        return os.path.isdir(path)
+    with _errors_of_python(path):
+        return bool(_tensorflow().io.gfile.isdir(path))
+
+
+def list_folder(path: str) -> list[str]:
+    """Returns the names in a folder, in order."""
+    if not is_remote(path):
+        return sorted(os.listdir(path))
+    with _errors_of_python(path):
+        names = _tensorflow().io.gfile.listdir(path)
+    return sorted(name.rstrip("/") for name in names)
+
+
+def match(pattern: str) -> list[str]:
+    """Returns the paths that a glob matches, in order."""
+    if not is_remote(pattern):
+        return sorted(glob.glob(pattern))
+    with _errors_of_python(pattern):
+        return sorted(_tensorflow().io.gfile.glob(pattern))
+
+
+def same_place(path: str) -> str:
+    """Returns a path that is equal for two spellings of one local folder."""
+    return path.rstrip("/") if is_remote(path) else os.path.realpath(path)
+
+
+@contextlib.contextmanager
+def _errors_of_python(path: str) -> Iterator[None]:
+    """Turns TensorFlow's errors about a file into those that Python has for them."""
+    errors = _tensorflow().errors
+    try:
+        yield
+    except errors.NotFoundError as error:
+        raise FileNotFoundError(error.message) from None
+    except errors.UnimplementedError as error:
+        raise UsageError(
+            f"TensorFlow cannot read {path} ({error.message}): copy it here, or to "
+            "gs://"
+        ) from None
+    except errors.OpError as error:
+        raise OSError(f"{path} cannot be read: {error.message}") from error
+
+
+def _tensorflow() -> Any:
+    import tensorflow
+
+    return tensorflow
