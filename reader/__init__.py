@@ -10,6 +10,8 @@ Names are loaded when they are first used, so that importing costs nothing.
 """
 
 import importlib
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,17 +21,28 @@ if TYPE_CHECKING:
     from reader.integrity import verify as verify
     from reader.pipeline import load as load
     from reader.pipeline import tokenizer as tokenizer
+    from reader.run import steps_per_epoch as steps_per_epoch
+    from reader.stream import state as state
+    from reader.walk import coverage as coverage
 
 _HOMES = {
     "DatasetError": "reader.contract.errors",
     "UsageError": "reader.contract.errors",
     "__version__": "reader.contract.version",
+    "coverage": "reader.walk",
     "load": "reader.pipeline",
+    "state": "reader.stream",
+    "steps_per_epoch": "reader.run",
     "tokenizer": "reader.pipeline",
     "verify": "reader.integrity",
 }
 
 __all__ = sorted(_HOMES)
+
+# TensorFlow looks at it once, when it is imported. Unset, it fetches 64 MB of a gs://
+# file for each block of 1 MB that is read: docs/performance.md#buckets.
+if "tensorflow" not in sys.modules:
+    os.environ.setdefault("GCS_READAHEAD_BUFFER_SIZE_BYTES", "0")
 
 
 def __getattr__(name: str) -> Any:

@@ -31,6 +31,21 @@ def add_verify_parser(commands: Any) -> None:
         allow_abbrev=False,
     )
     parser.add_argument("folder", metavar="OUT", help="the dataset's folder")
+    plan = parser.add_argument_group(
+        "the order of an epoch",
+        "With --epoch, walks the order of an epoch over all hosts instead, and tells "
+        "whether each record is read once. Nothing is read.",
+    )
+    plan.add_argument("--epoch", type=int, metavar="N", help="which epoch, from 0")
+    plan.add_argument("--split", help="where there are several")
+    plan.add_argument(
+        "--batch_size", type=int, default=192, help="over all hosts (%(default)s)"
+    )
+    plan.add_argument("--host_count", type=int, default=1, help="(%(default)s)")
+    plan.add_argument("--seed", type=int, default=0, help="(%(default)s)")
+    plan.add_argument(
+        "--remainder", default="drop", help="drop or pad, as in load (%(default)s)"
+    )
     parser.set_defaults(run=_verify)
 
 
@@ -41,7 +56,25 @@ def _show(namespace: argparse.Namespace) -> int:
     return 0
 
 
+def _walk(namespace: argparse.Namespace) -> int:
+    from reader.walk import coverage
+
+    names = ("batch_size", "host_count", "epoch", "split", "seed", "remainder")
+    report = coverage(namespace.folder, **{n: getattr(namespace, n) for n in names})
+    for problem in report.problems:
+        print(problem, file=sys.stderr)
+    print(
+        f"epoch {namespace.epoch} over {namespace.host_count} hosts, of "
+        f"{report.steps[0]:,} steps each: of {report.num_examples:,} examples "
+        f"{report.num_once:,} once, {report.num_repeated:,} more than once, "
+        f"{report.num_never:,} not at all ({report.num_left_over:,} make no batch)"
+    )
+    return 1 if report.problems else 0
+
+
 def _verify(namespace: argparse.Namespace) -> int:
+    if namespace.epoch is not None:
+        return _walk(namespace)
     from reader.integrity import verify
 
     report = verify(namespace.folder)

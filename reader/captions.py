@@ -7,20 +7,27 @@ from reader.contract.errors import UsageError
 from reader.contract.manifest import TokenizerSpec
 
 
-def first_caption(ids: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-    """Returns `int64[length]`: the ids of the first caption of a record."""
-    return ids[: lengths[0]]
+def first_caption(ids: tf.Tensor, lengths: tf.Tensor | None) -> tf.Tensor:
+    """Returns `int64[length]`: the ids of the first caption of a record.
+
+    Without lengths there is but one.
+    """
+    return ids if lengths is None else ids[: lengths[0]]
 
 
 def special_tokens(
-    spec: TokenizerSpec, config: ReadConfig
+    spec: TokenizerSpec | None, config: ReadConfig
 ) -> tuple[list[int], list[int]]:
     """Returns what is put before a caption and after it: a token each, or none.
+
+    An unknown tokenizer has none.
 
     Raises:
         UsageError: They do not fit into `max_tokens`.
     """
-    ids = (spec.start_id, spec.end_id) if config.add_special_tokens else (None, None)
+    ids: tuple[int | None, int | None] = (None, None)
+    if spec is not None and config.add_special_tokens:
+        ids = (spec.start_id, spec.end_id)
     start, end = ([] if id_ is None else [id_] for id_ in ids)
     at_least = len(start) + len(end)
     if config.max_tokens < at_least:
@@ -32,7 +39,7 @@ def special_tokens(
 
 
 def frame_tokens(
-    ids: tf.Tensor, spec: TokenizerSpec, config: ReadConfig
+    ids: tf.Tensor, spec: TokenizerSpec | None, config: ReadConfig
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns `int32[max_tokens]` and how many of these are not padding.
 
@@ -49,6 +56,12 @@ def frame_tokens(
     parts = [tf.constant(part, tf.int32) for part in (start, end)]
     ids = tf.concat([parts[0], kept, parts[1]], axis=0)
     length = tf.size(ids)
-    row = tf.pad(ids, [[0, config.max_tokens - length]], constant_values=spec.pad_id)
+    fill = [[0, config.max_tokens - length]]
+    row = tf.pad(ids, fill, constant_values=pad_id(spec))
     row.set_shape((config.max_tokens,))
     return row, length
+
+
+def pad_id(spec: TokenizerSpec | None) -> int:
+    """Returns what fills up rows; 0 where the tokenizer is not known."""
+    return 0 if spec is None else spec.pad_id

@@ -6,7 +6,6 @@ import tensorflow as tf
 
 from reader.config import ReadConfig
 from reader.contract.errors import DatasetError
-from reader.contract.manifest import ImageSpec
 
 # The exact inverse transform; TensorFlow's own choice is a faster, coarser one.
 _DCT_METHOD = "INTEGER_ACCURATE"
@@ -14,8 +13,10 @@ _DCT_METHOD = "INTEGER_ACCURATE"
 DecodeImage = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 
 
-def make_decoder(config: ReadConfig, image: ImageSpec) -> DecodeImage:
+def make_decoder(config: ReadConfig, image_format: str | None) -> DecodeImage:
     """Returns a function (encoded, height, width) → `uint8[height, width, 3]`.
+
+    Without a format each image says itself what it is, and its size is not asked for.
 
     A region with the aspect ratio of `image_size` is cut (of JPEG, while decoding), and
     resampled (bilinear, antialiased) unless it has that size already.
@@ -24,10 +25,12 @@ def make_decoder(config: ReadConfig, image: ImageSpec) -> DecodeImage:
         DatasetError: Images are stored in a format that this version does not know.
     """
     size = _target(config)
-    decode_region = _DECODERS.get(image.format)
+    if image_format is None:
+        return lambda encoded, height, width: _decode_any(encoded, config)
+    decode_region = _DECODERS.get(image_format)
     if decode_region is None:
         raise DatasetError(
-            f'images are stored as "{image.format}", which this reader does not know: '
+            f'images are stored as "{image_format}", which this reader does not know: '
             "upgrade diptych"
         )
 
@@ -37,6 +40,20 @@ def make_decoder(config: ReadConfig, image: ImageSpec) -> DecodeImage:
         return _resample(decode_region(encoded, height, width, region), *size)
 
     return decode
+
+
+def _decode_any(encoded: tf.Tensor, config: ReadConfig) -> tf.Tensor:
+    """Decodes what others stored: JPEG, PNG, GIF or BMP, of whatever size."""
+    pixels = tf.cond(
+        tf.io.is_jpeg(encoded),
+        lambda: _decode_jpeg(encoded, None, None, None),
+        lambda: tf.io.decode_image(encoded, channels=3, expand_animations=False),
+    )
+    pixels = tf.ensure_shape(pixels, (None, None, 3))
+    if config.crop != "none":
+        height, width = tf.unstack(tf.shape(pixels)[:2])
+        pixels = _cut(pixels, center_region(height, width, config))
+    return _resample(pixels, *_target(config))
 
 
 def _decode_jpeg(

@@ -1,35 +1,138 @@
-"""Shards → a Dataset of serialised records, shuffled while they are still small."""
+"""Windows of record numbers → a Dataset of serialised records, in just that order."""
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import tensorflow as tf
 
-from reader.catalog import Selection
-from reader.config import ReadConfig
+from reader.files import is_remote
+from reader.repair import Repair
+from reader.windows import Windows
 
-# Shards that are open at a time, and records taken from each in turn. Records are
-# shuffled as they are written, so this is for reading in parallel, not for order.
-_SHARDS_AT_A_TIME = 16
-_RECORDS_IN_TURN = 16
+# Reads at a time from a bucket, where each one waits for its answer. Here a single
+# thread reads faster than many cores decode: docs/performance.md#reading.
+_REMOTE_READS = 16
 
+# (records, blank, columns, descending) → int32[n]: the order to bring a window in.
+Arrange = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 
-def read_records(selection: Selection, config: ReadConfig) -> tf.data.Dataset:
-    """Returns a Dataset of `string[]`: each record of the selection once an epoch."""
-    shards = tf.data.Dataset.from_tensor_slices(selection.paths)
-    if config.shuffle:
-        shards = shards.shuffle(len(selection.paths), seed=config.seed)
-    records = shards.interleave(
-        tf.data.TFRecordDataset,
-        cycle_length=_SHARDS_AT_A_TIME if config.shuffle else 1,
-        block_length=_RECORDS_IN_TURN if config.shuffle else 1,
-        num_parallel_calls=tf.data.AUTOTUNE,
-        deterministic=True,
-    )
-    if config.shuffle:
-        window = _records_in(selection, config.shuffle_bytes)
-        records = records.shuffle(window, seed=config.seed + 1)
-    return records
+_SIGNATURE = (
+    tf.TensorSpec((None, 5), tf.int64),  # pieces
+    tf.TensorSpec((None,), tf.int64),  # numbers of the records, as they are read
+    tf.TensorSpec((None,), tf.int64),  # lengths of these
+    tf.TensorSpec((None,), tf.int64),  # order of these
+    tf.TensorSpec((None,), tf.bool),  # blank
+    tf.TensorSpec((), tf.int64),  # columns
+    tf.TensorSpec((), tf.bool),  # descending
+    tf.TensorSpec((2,), tf.int64),  # keep
+)
 
 
-def _records_in(selection: Selection, num_bytes: int) -> int:
-    """Returns how many records of mean size make so many bytes; one at least."""
-    mean = max(1, selection.num_bytes // max(1, selection.num_examples))
-    return min(selection.num_examples, max(1, num_bytes // mean))
+class Element(NamedTuple):
+    """A record on its way.
+
+    Attributes:
+        record: string[]: the serialised Example.
+        valid: bool[]: False where it fills a place that is not its own.
+        blank: bool[]: True where that place is no record's, behind an epoch's last.
+    """
+
+    record: tf.Tensor
+    valid: tf.Tensor
+    blank: tf.Tensor
+
+
+def read_records(
+    windows: Windows, repair: Repair, arrange: Arrange | None = None
+) -> tf.data.Dataset:
+    """Returns a Dataset of `Element`s.
+
+    A window is read whole, by TensorFlow's own reader, which checks every checksum; the
+    next one is read while it is used up. So two windows are held at the most.
+    """
+    paths = [shard.path for shard in windows.index.shards]
+    reads = _REMOTE_READS if any(map(is_remote, paths)) else None
+    read = _make_reader(tf.constant(paths), reads, repair)
+
+    def take(
+        pieces: tf.Tensor,
+        numbers: tf.Tensor,
+        lengths: tf.Tensor,
+        order: tf.Tensor,
+        blank: tf.Tensor,
+        columns: tf.Tensor,
+        descending: tf.Tensor,
+        keep: tf.Tensor,
+    ) -> Element:
+        records, intact = read(pieces, numbers, lengths)
+        records, valid = tf.gather(records, order), tf.gather(intact, order) & ~blank
+        if arrange is not None:
+            sooner = arrange(records, blank, columns, descending)[keep[0] : keep[1]]
+            parts = (records, valid, blank)
+            records, valid, blank = (tf.gather(part, sooner) for part in parts)
+        return Element(records, valid, blank)
+
+    dataset = tf.data.Dataset.from_generator(windows, output_signature=_SIGNATURE)
+    return dataset.map(take, num_parallel_calls=1).unbatch()
+
+
+def _make_reader(
+    paths: tf.Tensor, num_reads: int | None, repair: Repair
+) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    """Returns (pieces, numbers, lengths) → string[n] records, bool[n] intact."""
+
+    def read_piece(piece: tf.Tensor) -> tf.data.Dataset:
+        # Of the public readers none begins at an offset.
+        variant = tf.raw_ops.TFRecordDatasetV2(
+            filenames=[paths[piece[0]]],
+            compression_type="",
+            buffer_size=piece[4],
+            byte_offsets=[piece[1]],
+            metadata="",
+        )
+        records = tf.data.experimental.from_variant(
+            variant, tf.TensorSpec((), tf.string)
+        )
+        return records.skip(piece[2]).take(piece[3])
+
+    def read_at_once(
+        pieces: tf.Tensor, numbers: tf.Tensor, lengths: tf.Tensor
+    ) -> tuple[tf.Tensor, ...]:
+        records = tf.data.Dataset.from_tensor_slices(pieces)
+        if num_reads is None:
+            records = records.flat_map(read_piece)
+        else:
+            records = records.interleave(
+                read_piece,
+                cycle_length=num_reads,
+                block_length=1 << 20,  # One piece after the other.
+                num_parallel_calls=num_reads,
+                deterministic=True,
+            )
+        # Fewer than these are an error, as a damaged one is.
+        whole = records.batch(tf.size(numbers, tf.int64), drop_remainder=True)
+        read = whole.get_single_element()
+        # A shard that was replaced by another holds intact records, of other lengths.
+        found = tf.cast(tf.strings.length(read), tf.int64)
+        expected = tf.where(lengths < 0, found, lengths)
+        with tf.control_dependencies([tf.debugging.assert_equal(found, expected)]):
+            return tf.identity(read), tf.ones(tf.shape(read), tf.bool)
+
+    def read_one_by_one(
+        pieces: tf.Tensor, numbers: tf.Tensor, lengths: tf.Tensor
+    ) -> tuple[tf.Tensor, ...]:
+        return tuple(tf.numpy_function(repair, [numbers], (tf.string, tf.bool)))
+
+    def read(
+        pieces: tf.Tensor, numbers: tf.Tensor, lengths: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        window = tf.data.Dataset.from_tensors((pieces, numbers, lengths))
+        # An error in `map` uses up its input: that of the window, not of a record.
+        # `ignore_errors` upon the reader itself would lose the rest of the shard, and
+        # never return from one that cannot be opened.
+        fast = window.map(read_at_once).ignore_errors()
+        slow = window.map(read_one_by_one)
+        records, intact = fast.concatenate(slow).take(1).get_single_element()
+        return tf.ensure_shape(records, [None]), tf.ensure_shape(intact, [None])
+
+    return read

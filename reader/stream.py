@@ -1,0 +1,176 @@
+"""What `load` returns: a `tf.data.Dataset` of batches that knows where it stands."""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, Protocol
+
+import tensorflow as tf
+
+from reader.config import whole_number
+from reader.contract.errors import UsageError
+from reader.repair import Loss, Repair
+from reader.windows import Windows
+
+
+class Progress(Protocol):
+    """How far a run is at a step."""
+
+    @property
+    def begin_step(self) -> int:
+        """The number of the first step."""
+
+    @property
+    def endless(self) -> bool:
+        """Whether iterators have no end; then each begins anew."""
+
+    def length(self, iterator: int = 0) -> int | None:
+        """Returns how many batches an iterator has; None if it has no end."""
+
+    def example_at(self, step: int) -> int:
+        """Returns where the run stands before a step, in examples."""
+
+
+class Batches(tf.data.Dataset):
+    """A `tf.data.Dataset` of batches.
+
+    Attributes:
+        progress: How far a run is at a step.
+        identity: All that decides its order.
+    """
+
+    def __init__(
+        self,
+        dataset: tf.data.Dataset,
+        progress: Progress,
+        identity: Mapping[str, Any],
+        windows: Windows,
+        repair: Repair,
+    ) -> None:
+        """Wraps a Dataset of the batches."""
+        self._dataset = dataset
+        self._windows, self._repair = windows, repair
+        self._taken: dict[int, int] = {}  # By iterator, as far as Python takes them.
+        self.progress, self.identity = progress, identity
+        super().__init__(dataset._variant_tensor)
+
+    def _inputs(self) -> list[tf.data.Dataset]:
+        return [self._dataset]
+
+    def __iter__(self) -> Any:
+        """Begins the next iterator: a `tf.data.Iterator`."""
+        iterator = super().__iter__()
+        # In place, since Keras and tf.function take TensorFlow's own class and no
+        # wrapper of it.
+        iterator.__class__ = _naming(type(iterator))  # type: ignore[arg-type]
+        iterator.batches = self
+        return iterator
+
+    def note_taken(self) -> None:
+        """Notes that one more batch of the latest iterator was taken."""
+        latest = self._windows.num_iterators - 1
+        self._taken[latest] = self._taken.get(latest, 0) + 1
+
+    @property
+    def error(self) -> Exception | None:
+        """What of ours ended the reading, if something did."""
+        return self._windows.error or self._repair.error
+
+    @property
+    def element_spec(self) -> Any:
+        """What a batch looks like."""
+        return self._dataset.element_spec
+
+    def __len__(self) -> int:
+        """Returns how many batches the first iterator has."""
+        length = self.progress.length()
+        if length is None:
+            raise TypeError(
+                "these batches have no end (epochs=None): reader.steps_per_epoch says "
+                "how many make an epoch"
+            )
+        return length
+
+    def is_at(self, step: int) -> bool:
+        """Tells whether a step can be where the latest iterator is.
+
+        It cannot if one was left before its end. What goes unnoticed is one that Keras
+        left when all of it had been read ahead, at the very end of the next.
+        """
+        if self.progress.endless:
+            return True
+        ahead = step - self.progress.begin_step
+        iterator, begun = 0, self._windows.num_iterators
+        while iterator < begun:
+            length = self.progress.length(iterator) or 0
+            if ahead < length:
+                break
+            ahead, iterator = ahead - length, iterator + 1
+        left = [
+            before
+            for before, taken in self._taken.items()
+            if before < begun - 1 and taken < (self.progress.length(before) or 0)
+        ]
+        return begun <= iterator + 1 and not left and not self._windows.left_early
+
+    @property
+    def losses(self) -> list[Loss]:
+        """Records that were replaced so far, since they are damaged."""
+        return [loss for _, loss in sorted(self._repair.losses.items())]
+
+
+@cache
+def _naming(base: Any) -> Any:
+    """Returns a subclass of an iterator that raises our own errors as they are."""
+
+    class Iterator(base):
+        batches: Batches | None = None
+
+        def __next__(self) -> Any:
+            try:
+                batch = super().__next__()
+            except tf.errors.OpError:
+                if self.batches is None or self.batches.error is None:
+                    raise
+                raise self.batches.error from None
+            if self.batches is not None:
+                self.batches.note_taken()
+            return batch
+
+    return Iterator
+
+
+def state(batches: tf.data.Dataset, step: int) -> dict[str, Any]:
+    """Returns where a run stands before a step, as a small value that JSON can hold.
+
+    It is the same on every host. `reader.load(…, resume=state)` goes on from there,
+    with another number of hosts or another batch size if need be.
+
+    Args:
+        batches: What `reader.load` returned.
+        step: How many steps the run has taken: those before `batches` began (as its
+            `start_step` or `resume` said), and the batches taken of it.
+
+    Raises:
+        UsageError: The step is before the beginning, or the batches are not those
+            that were taken one after the other.
+    """
+    if not isinstance(batches, Batches):
+        raise UsageError(
+            "state needs what reader.load returned, got "
+            f"{type(batches).__name__}: keep that beside what you make of it"
+        )
+    progress, step = batches.progress, whole_number("step", step)
+    if step < progress.begin_step:
+        raise UsageError(
+            f"step must be at least {progress.begin_step}, where these batches begin, "
+            f"got {step}"
+        )
+    if not batches.is_at(step):
+        raise UsageError(
+            f"where step {step} is cannot be told: an iterator over these batches was "
+            "left before its end and another one begun, as by next(iter(batches)), or "
+            "by Keras under a strategy, which looks at a batch before it trains. Load "
+            "with epochs=None, where every iterator begins at the same step, or "
+            "iterate once"
+        )
+    return {**batches.identity, "step": step, "examples": progress.example_at(step)}
