@@ -1,0 +1,117 @@
+"""Streaming from gs://, through TensorFlow's own file system, from a stand-in."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import reader
+from reader.contract.record import parse_example
+from reader.shards import read_shard
+
+# Prints the keys of each batch of one host, and what else it was asked.
+STREAM = """
+import json, sys
+import reader
+pattern, settings = sys.argv[1], json.loads(sys.argv[2])
+batches = reader.load(pattern, outputs=("key",), **settings)
+keys = [keys.tolist() for keys, in batches.as_numpy_iterator()]
+print(json.dumps([[key.decode() for key in batch] for batch in keys]))
+"""
+
+MISSING = """
+import json, reader
+try:
+    reader.load("gs://bucket/none/train-*", batch_size=8)
+except reader.DatasetError as error:
+    print(json.dumps(str(error)))
+"""
+
+
+def run(code: str, environment: dict[str, str], *args: object) -> Any:
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, args)],
+        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"} | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def noise(build, tmp_path_factory) -> Path:
+    """400 images of noise: records of about 10 kB, in three shards."""
+    source = tmp_path_factory.mktemp("noise")
+    rng = np.random.default_rng(0)
+    for number in range(400):
+        pixels = rng.integers(0, 256, (64, 96 + number % 32, 3), np.uint8)
+        Image.fromarray(pixels).save(source / f"{number:03}.png")
+        (source / f"{number:03}.txt").write_text(f"picture {number}")
+    return build(source, source, source / "out", resize="none", num_shards=3)
+
+
+@pytest.fixture(scope="module")
+def bucket(gcs: Any, noise: Path) -> str:
+    return gcs.upload(noise, "noise")
+
+
+def record_bytes(folder: Path) -> dict[str, int]:
+    """Bytes of each key's record, framing included."""
+    return {
+        parse_example(record.data)["image/source_id"][0].decode(): len(record.data) + 16
+        for shard in folder.glob("*.tfrecord")
+        for record in read_shard(str(shard))
+    }
+
+
+def local_keys(folder: Path, **settings: Any) -> list[list[str]]:
+    batches = reader.load(f"{folder}/train-*", outputs=("key",), **settings)
+    return [
+        [k.decode() for k in keys.tolist()] for (keys,) in batches.as_numpy_iterator()
+    ]
+
+
+@pytest.mark.parametrize("host_count", [1, 4])
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_a_host_fetches_its_own_records_and_little_else(
+    gcs: Any, bucket: str, noise: Path, host_count: int, shuffle: bool
+):
+    settings = {"batch_size": 40, "host_count": host_count, "seed": 1}
+    settings |= {"shuffle": shuffle, "host_index": host_count - 1}
+    gcs.reset()
+    keys = run(STREAM, gcs.environment, f"{bucket}/train-*", json.dumps(settings))
+    assert keys == local_keys(noise, **settings)
+    size_of = record_bytes(noise)
+    own = sum(size_of[key] for batch in keys for key in batch)
+    fetched = {k: v for k, v in gcs.fetched().items() if k.endswith(".tfrecord")}
+    assert own <= sum(fetched.values()) <= 1.05 * own
+    # The index has what says where they lie.
+    assert sum(gcs.fetched().values()) <= 1.2 * own
+
+
+def test_a_run_goes_on_in_a_bucket_where_it_stopped_here(
+    gcs: Any, bucket: str, noise: Path
+):
+    settings = {"batch_size": 40, "epochs": 2, "seed": 3}
+    batches = reader.load(f"{noise}/train-*", outputs=("key",), **settings)
+    state = reader.state(batches, 13)
+    keys = run(
+        STREAM,
+        gcs.environment,
+        f"{bucket}/train-*",
+        json.dumps({**settings, "resume": state}),
+    )
+    assert keys == local_keys(noise, **settings)[13:]
+
+
+def test_a_missing_bucket_is_told_in_one_line(gcs: Any):
+    said = run(MISSING, gcs.environment)
+    assert "no manifest.json in gs://bucket/none/" in said
