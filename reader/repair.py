@@ -1,5 +1,6 @@
 """What TensorFlow could not read, record by record: told by name, or replaced."""
 
+import copy
 import logging
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -70,8 +71,9 @@ class Repair:
                     record, intact[place] = self._replace(number, record), False
                 records[place] = record
         except (DatasetError, OSError) as error:
-            # TensorFlow passes on its text, in one of its own errors.
-            self.error = error
+            # TensorFlow passes on its text, in one of its own errors. Kept without its
+            # traceback, which would hold all that was being read.
+            self.error = copy.copy(error)
             raise
         if intact.all():
             _LOG.warning(

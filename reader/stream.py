@@ -1,5 +1,6 @@
 """What `load` returns: a `tf.data.Dataset` of batches that knows where it stands."""
 
+import copy
 from collections.abc import Mapping
 from functools import cache
 from typing import Any, Protocol
@@ -131,7 +132,9 @@ def _naming(base: Any) -> Any:
             except tf.errors.OpError:
                 if self.batches is None or self.batches.error is None:
                     raise
-                raise self.batches.error from None
+                # A copy: the traceback of the one that is kept would hold this iterator
+                # and its threads.
+                raise copy.copy(self.batches.error) from None
             if self.batches is not None:
                 self.batches.note_taken()
             return batch

@@ -1,5 +1,6 @@
 """A host's windows, with what to read for each: the plan, carried out step by step."""
 
+import copy
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -98,7 +99,7 @@ class Windows:
             return self.index.reads(window.numbers)
         except (DatasetError, OSError) as error:
             # TensorFlow passes on its text, in one of its own errors.
-            self.error = error
+            self.error = copy.copy(error)
             raise
 
     def of(self, stretch: Stretch) -> Iterator[Window]:

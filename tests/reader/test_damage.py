@@ -1,14 +1,11 @@
 """Records that cannot be read: told by name, or replaced, and never a hang."""
 
-import contextlib
-import gc
 import json
 import logging
 import random
 import shutil
 import struct
 import threading
-import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -226,11 +223,8 @@ def test_damage_done_while_iterating_is_named_by_file_offset_and_key(
     assert [key for keys in loaded for key in keys] == before
 
 
-@pytest.mark.parametrize("shuffle", [True, False])
-def test_damage_done_while_iterating_shows_in_a_later_epoch_at_the_latest(
-    own, records, shuffle
-):
-    batches = load(own, epochs=10, shuffle=shuffle)
+def test_damage_done_while_iterating_shows_in_a_later_epoch_at_the_latest(own, records):
+    batches = load(own, epochs=10)
     iterator = batches.as_numpy_iterator()
     soon(lambda: next(iterator))
     flip(own, records[7].shard, records[7].end - 1)
@@ -384,16 +378,12 @@ def test_once_the_shard_is_restored_the_next_iterator_is_whole(own, whole, recor
 
 
 def test_what_ended_with_an_error_is_let_go(own, records):
-    # It holds threads, and for each of these a program would take longer to exit.
+    # A traceback would hold the iterator, and with it threads and a window of records.
     spoil(own, [records[5]])
     batches = load(own)
-    iterator = iter(batches)
-    left = weakref.ref(iterator)
-    with contextlib.suppress(reader.DatasetError):
-        soon(lambda: list(iterator))
-    del batches, iterator
-    gc.collect()
-    assert left() is None
+    message(batches)
+    assert isinstance(batches.error, reader.DatasetError)
+    assert batches.error.__traceback__ is None
 
 
 # on_corrupt="skip"
@@ -410,7 +400,7 @@ def test_several_hundred_flips_each_lose_one_record_and_nothing_else(
         for block in dict.fromkeys(place.block for place in records)
     ]
     hit: set[bytes] = set()
-    for _ in range(20):
+    for _ in range(17):
         lost = [place for block in blocks for place in rng.sample(block, 3)]
         for place in lost:
             framing = [*range(12), *range(-4, 0)]
@@ -553,7 +543,7 @@ def test_a_union_names_the_shard_of_the_dataset_that_is_damaged(own, whole, reco
 
 
 def test_a_mixture_skips_what_is_lost_of_one_of_its_parts(own, whole, records):
-    lost = {place.key for place in records[:63]}
+    lost = {place.key for place in records[:12]}
     weights = {f"{whole}/train-*": 1, f"{own}/train-*": 1}
     settings = {"batch_size": BATCH, "outputs": KEYS, "epochs": None}
     settings["shuffle_bytes"] = 100_000
@@ -563,11 +553,11 @@ def test_a_mixture_skips_what_is_lost_of_one_of_its_parts(own, whole, records):
         return read(batches.take(60))
 
     before = first()
-    spoil(own, records[:63])
+    spoil(own, records[:12])
     changed = []
     for old, new in zip(before, first(), strict=True):
         if new != old:
-            assert (old[0] in lost, new) == (True, (records[63].key, False))
+            assert (old[0] in lost, new) == (True, (records[12].key, False))
             changed.append(old[0])
     twice = [key for key, _ in before if key in lost]
     assert 0 < len(changed) < len(twice)
@@ -663,11 +653,10 @@ def test_a_block_that_is_wholly_unreadable_is_an_error_in_any_case(
         assert "diptych verify" in told
 
 
-@pytest.mark.parametrize("on_corrupt", ["raise", "skip"])
-def test_a_shard_missing_before_load_is_named_by_load(own, on_corrupt):
+def test_a_shard_missing_before_load_is_named_by_load(own):
     (own / SHARDS[1]).unlink()
     with pytest.raises(reader.DatasetError) as raised:
-        load(own, on_corrupt=on_corrupt)
+        load(own, on_corrupt="skip")
     assert f"{own / SHARDS[1]} is missing" in str(raised.value)
 
 
@@ -680,9 +669,8 @@ def test_a_shard_removed_after_load_is_named(own, on_corrupt):
     assert "restore" in told
 
 
-@pytest.mark.parametrize("on_corrupt", ["raise", "skip"])
-def test_a_shard_removed_while_iterating_is_named(own, on_corrupt):
-    batches = load(own, on_corrupt=on_corrupt, shuffle=False, shuffle_bytes=1)
+def test_a_shard_removed_while_iterating_is_named(own):
+    batches = load(own, on_corrupt="raise", shuffle=False, shuffle_bytes=1)
     iterator = batches.as_numpy_iterator()
     soon(lambda: next(iterator))
     (own / SHARDS[2]).unlink()
@@ -690,16 +678,14 @@ def test_a_shard_removed_while_iterating_is_named(own, on_corrupt):
         soon(lambda: list(iterator))
 
 
-@pytest.mark.parametrize("on_corrupt", ["raise", "skip"])
-def test_a_dataset_removed_after_load_is_named(own, on_corrupt):
-    batches = load(own, on_corrupt=on_corrupt)
+def test_a_dataset_removed_after_load_is_named(own):
+    batches = load(own, on_corrupt="skip")
     shutil.rmtree(own)
     assert str(own) in message(batches)
 
 
-@pytest.mark.parametrize("on_corrupt", ["raise", "skip"])
-def test_a_folder_in_a_shards_place_is_named(own, on_corrupt):
-    batches = load(own, on_corrupt=on_corrupt)
+def test_a_folder_in_a_shards_place_is_named(own):
+    batches = load(own, on_corrupt="raise")
     (own / SHARDS[1]).unlink()
     (own / SHARDS[1]).mkdir()
     # Nothing about its bytes: an error of the machine, as it is.
@@ -707,9 +693,8 @@ def test_a_folder_in_a_shards_place_is_named(own, on_corrupt):
         read(batches)
 
 
-@pytest.mark.parametrize("on_corrupt", ["raise", "skip"])
-def test_a_shard_emptied_after_load_is_named(own, on_corrupt):
-    batches = load(own, on_corrupt=on_corrupt)
+def test_a_shard_emptied_after_load_is_named(own):
+    batches = load(own, on_corrupt="skip")
     cut(own, SHARDS[1], 0)
     assert str(own / SHARDS[1]) in message(batches)
 
@@ -729,7 +714,7 @@ def test_a_shard_cut_short_before_load_is_named_with_its_sizes(
     assert f"{own / SHARDS[0]} has {at} bytes, not {size}" in told
 
 
-@pytest.mark.parametrize("into", [0, 5, 100])
+@pytest.mark.parametrize("into", [0, 100])
 def test_a_shard_cut_short_after_load_is_named_with_the_first_record_lost(
     own, records, into
 ):
@@ -790,11 +775,10 @@ def reversed_shard(path: Path) -> bytes:
     return b"".join(reversed(framed))
 
 
-@pytest.mark.parametrize("on_corrupt", ["raise", "skip"])
-def test_another_shard_of_the_dataset_is_refused_by_load(own, on_corrupt):
+def test_another_shard_of_the_dataset_is_refused_by_load(own):
     shutil.copy(own / SHARDS[1], own / SHARDS[0])
     with pytest.raises(reader.DatasetError, match=f"{SHARDS[0]} has [0-9]+ bytes, not"):
-        load(own, on_corrupt=on_corrupt)
+        load(own, on_corrupt="skip")
 
 
 def test_a_shard_of_a_dataset_with_other_settings_is_refused_by_load(own, coarse):
@@ -819,11 +803,8 @@ def test_another_shard_of_the_dataset_put_there_after_load_is_told(own, settings
     assert str(own / SHARDS[2]) in message(batches)
 
 
-@pytest.mark.parametrize("on_corrupt", ["raise", "skip"])
-def test_a_shard_with_other_settings_put_there_after_load_is_told(
-    own, coarse, on_corrupt
-):
-    batches = load(own, on_corrupt=on_corrupt)
+def test_a_shard_with_other_settings_put_there_after_load_is_told(own, coarse):
+    batches = load(own, on_corrupt="raise")
     shutil.copy(coarse / SHARDS[1], own)
     assert str(own / SHARDS[1]) in message(batches)
 
@@ -880,7 +861,7 @@ def test_a_damaged_block_index_is_named_by_load(own, how):
     assert "restore it or build again" in str(raised.value)
 
 
-@in_every_way
+@pytest.mark.parametrize("how", ["missing", "flipped"])
 def test_without_a_shards_index_its_headers_are_read_with_a_warning(
     own, whole, how, caplog
 ):
@@ -913,20 +894,18 @@ def test_without_a_shards_index_damaged_data_is_found_as_ever(
         assert read(batches) == repaired(expected, replacements(records, [place.key]))
 
 
-@pytest.mark.parametrize("on_corrupt", ["raise", "skip"])
 def test_without_a_shards_index_a_damaged_length_is_named_by_file_and_offset(
-    own, records, on_corrupt
+    own, records
 ):
     place = records[150]
     idx(own, place.shard).unlink()
     flip(own, place.shard, place.begin)
-    told = message(load(own, on_corrupt=on_corrupt))
+    told = message(load(own, on_corrupt="skip"))
     assert f"{own / place.shard} at byte {place.begin}" in told
 
 
-@pytest.mark.parametrize("on_corrupt", ["raise", "skip"])
-def test_a_shard_and_its_index_removed_after_load_are_told(own, on_corrupt):
-    batches = load(own, on_corrupt=on_corrupt)
+def test_a_shard_and_its_index_removed_after_load_are_told(own):
+    batches = load(own, on_corrupt="raise")
     idx(own, SHARDS[1]).unlink()
     (own / SHARDS[1]).unlink()
     assert f"{own / SHARDS[1]} is missing" in message(batches)
