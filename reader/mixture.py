@@ -95,25 +95,26 @@ class MixedOrder:
         """Yields a host's records of a stretch, window by window."""
         size = self._rounds * NUM_STREAMS
         for begin in range(stretch.start // size * size, stretch.stop, size):
-            numbers = self._window(begin // NUM_STREAMS, share)
+            numbers, epochs = self._window(begin // NUM_STREAMS, share)
             first = share.count(begin)
             start = max(0, share.count(stretch.start) - first)
             stop = min(len(numbers), share.count(stretch.stop) - first)
-            yield Window(numbers, len(share.streams), (start, stop), begin // size)
+            keep, columns = (start, stop), len(share.streams)
+            yield Window(numbers, columns, keep, begin // size, epochs)
 
-    def _window(self, begin: int, share: Share) -> Int64s:
+    def _window(self, begin: int, share: Share) -> tuple[Int64s, Int64s]:
         streams = np.broadcast_to(
             share.streams[:, np.newaxis], (len(share.streams), self._rounds)
         )
         turn = begin + np.arange(self._rounds) + self._phases[streams]
         whose = self._pattern[turn % PATTERN_TURNS]
-        numbers = np.empty_like(turn)
+        numbers, epochs = np.empty_like(turn), np.empty_like(turn)
         for index, part in enumerate(self._parts):
             mine = whose == index
             before = self._turns(self._phases[streams[mine]], index)
             had = self._turns(turn[mine], index) - before
-            numbers[mine] = _take(part, streams[mine], had)
-        return numbers.T.ravel()
+            numbers[mine], epochs[mine] = _take(part, streams[mine], had)
+        return numbers.T.ravel(), epochs.T.ravel()
 
     def _turns(self, turn: Int64s, part: int) -> Int64s:
         """Returns how often a part had its turn before these."""
@@ -122,8 +123,8 @@ class MixedOrder:
         return counts
 
 
-def _take(part: Part, streams: Int64s, had: Int64s) -> Int64s:
-    """Returns the records of a window that are a part's, shuffled in each stream.
+def _take(part: Part, streams: Int64s, had: Int64s) -> tuple[Int64s, Int64s]:
+    """Returns a part's records of a window, shuffled in each stream, and their epochs.
 
     A part's epochs lie end to end; its g-th example is of stream g mod NUM_STREAMS.
     """
@@ -135,4 +136,5 @@ def _take(part: Part, streams: Int64s, had: Int64s) -> Int64s:
         numbers[mine] = order.stream_part(stream, row)
         bits[mine] = order.window_bits(numbers[mine])
     # The cells of a stream stand together, in the order of rounds.
-    return part.begin + numbers[np.lexsort((bits, streams))]
+    sooner = np.lexsort((bits, streams))
+    return part.begin + numbers[sooner], epochs[sooner]

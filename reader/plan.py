@@ -133,18 +133,20 @@ class Window(NamedTuple):
         keep: Which of them are meant, from and to; the others only take part where
             the window is sorted.
         number: Which window of the epoch it is.
+        epochs: int64[n]: the epoch that each record is read in.
     """
 
     numbers: Int64s
     columns: int
     keep: tuple[int, int]
     number: int
+    epochs: Int64s
 
     def cut(self) -> "Window":
         """Returns the window without what only takes part in sorting."""
         start, stop = self.keep
-        numbers = self.numbers[start:stop]
-        return self._replace(numbers=numbers, keep=(0, len(numbers)))
+        numbers, epochs = self.numbers[start:stop], self.epochs[start:stop]
+        return self._replace(numbers=numbers, epochs=epochs, keep=(0, len(numbers)))
 
 
 @dataclass(frozen=True)
@@ -212,7 +214,8 @@ class ShuffledOrder:
             fill = np.full(max(0, stop - len(numbers)), NO_RECORD)
             if start < stop:
                 numbers = np.concatenate([numbers, fill])
-                yield Window(numbers, num_streams, (start, stop), begin // size)
+                epochs = np.full(len(numbers), stretch.epoch)
+                yield Window(numbers, num_streams, (start, stop), begin // size, epochs)
 
     def _window(self, order: EpochOrder, round_: int, share: Share) -> Int64s:
         rounds = np.arange(round_, round_ + self.rounds)
@@ -250,4 +253,5 @@ class WrittenOrder:
                 -1, share.host_count, self.batch_size // share.host_count
             )
             mine = of_hosts[:, share.host_index].ravel()
-            yield Window(mine, 1, (0, len(mine)), begin // size)
+            epochs = np.full(len(mine), stretch.epoch)
+            yield Window(mine, 1, (0, len(mine)), begin // size, epochs)

@@ -421,7 +421,7 @@ def test_a_window_keeps_what_the_stretch_means():
 
 
 def test_a_cut_window_has_nothing_left_to_cut():
-    window = Window(np.arange(10), 3, (2, 7), 5)
+    window = Window(np.arange(10), 3, (2, 7), 5, np.zeros(10, np.int64))
     cut = window.cut()
     assert cut.numbers.tolist() == [2, 3, 4, 5, 6]
     assert (cut.columns, cut.keep, cut.number) == (3, (0, 5), 5)
