@@ -58,10 +58,13 @@ def verify(folder: str | os.PathLike[str]) -> Report:
             check = _ShardCheck(dataset, shard, keys)
             problems += check.problems()
             statistics = statistics.merge(check.statistics)
-        if split.statistics.one_token_captions is None:
-            # Of before it was counted.
+        # Of before these were counted.
+        told = split.statistics
+        if told.captions is None:
+            statistics = dataclasses.replace(statistics, captions=None)
+        if told.one_token_captions is None:
             statistics = dataclasses.replace(statistics, one_token_captions=None)
-        if statistics != split.statistics:
+        if statistics != told:
             problems.append(
                 f"{dataset.path(MANIFEST)}: its statistics of {split.name} are not "
                 "those of the records that can be read"

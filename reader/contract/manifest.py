@@ -106,6 +106,7 @@ class Statistics:
     Attributes:
         width, height: Of images, in pixels.
         image_bytes: Of encoded images.
+        captions: Of each record; None in manifests of before this was counted.
         caption_tokens: Tokens of each caption, without start and end.
         unknown_tokens: How many of these tokens are unknown.
         one_token_captions: How many captions are a single token; None in manifests of
@@ -115,6 +116,7 @@ class Statistics:
     width: Tally = Tally()
     height: Tally = Tally()
     image_bytes: Tally = Tally()
+    captions: Tally | None = Tally()
     caption_tokens: Tally = Tally()
     unknown_tokens: int = 0
     one_token_captions: int | None = 0
@@ -125,6 +127,7 @@ class Statistics:
             width=self.width.merge(other.width),
             height=self.height.merge(other.height),
             image_bytes=self.image_bytes.merge(other.image_bytes),
+            captions=_merged(self.captions, other.captions),
             caption_tokens=self.caption_tokens.merge(other.caption_tokens),
             unknown_tokens=self.unknown_tokens + other.unknown_tokens,
             one_token_captions=_sum(self.one_token_captions, other.one_token_captions),
@@ -136,9 +139,16 @@ class Statistics:
         tallies = ("width", "height", "image_bytes", "caption_tokens")
         return cls(
             **{name: _known(Tally, data[name]) for name in tallies},
+            captions=(
+                _known(Tally, data["captions"]) if data.get("captions") else None
+            ),
             unknown_tokens=data["unknown_tokens"],
             one_token_captions=data.get("one_token_captions"),
         )
+
+
+def _merged(one: Tally | None, other: Tally | None) -> Tally | None:
+    return None if one is None or other is None else one.merge(other)
 
 
 def _sum(one: int | None, other: int | None) -> int | None:
@@ -162,6 +172,7 @@ def statistics_of(
         width=Tally().add(width),
         height=Tally().add(height),
         image_bytes=Tally().add(num_image_bytes),
+        captions=Tally().add(tokens.count),
         caption_tokens=tokens,
         unknown_tokens=num_unknown,
         one_token_captions=single,

@@ -736,6 +736,7 @@ def test_the_statistics_are_those_of_a_plain_loop(plain, tmp_path):
             "width": tally([r["image/width"][0] for r in own]),
             "height": tally([r["image/height"][0] for r in own]),
             "image_bytes": tally([len(r["image/encoded"][0]) for r in own]),
+            "captions": tally([len(r["caption/lengths"]) for r in own]),
             "caption_tokens": tally([n for r in own for n in r["caption/lengths"]]),
             "unknown_tokens": sum(r["caption/ids"].count(1) for r in own),
             "one_token_captions": sum(r["caption/lengths"].count(1) for r in own),
