@@ -2,35 +2,35 @@
 
 import tensorflow as tf
 
+from reader.captions import choose_captions, lengths_of, take_lengths
+from reader.config import ReadConfig
 from reader.content import Content
-from reader.records import Arrange
+from reader.records import Arrange, Unsorted
 
 
-def by_length(content: Content) -> Arrange:
+def by_length(content: Content, config: ReadConfig) -> Arrange:
     """Returns a function that sorts each stream of a window by length of caption.
 
-    Streams are the same on any number of hosts, so the examples of a step are too. All
-    rise in one window and fall in the next.
+    Of several captions that are taken, the longest counts. Streams are the same on any
+    number of hosts, so the examples of a step are too. All rise in one window and fall
+    in the next.
     """
     roles = ("token_lengths", "token_ids")
     role = next(role for role in roles if role in content.features)
     key = content.features[role].key
     ragged = {key: tf.io.RaggedFeature(tf.int64)}
+    drawn = config.draws.columns.get("caption", slice(0, 0))
 
-    def lengths_of(records: tf.Tensor) -> tf.Tensor:
-        values = tf.io.parse_example(records, ragged)[key]
-        if role == "token_ids":
-            return tf.cast(values.row_lengths(), tf.int32)
-        return tf.cast(values[:, :1].to_tensor(shape=(None, 1))[:, 0], tf.int32)
-
-    def arrange(
-        records: tf.Tensor, blank: tf.Tensor, columns: tf.Tensor, descending: tf.Tensor
-    ) -> tf.Tensor:
-        lengths = lengths_of(records)
-        keys = tf.where(descending, -lengths, lengths)
+    def arrange(window: Unsorted) -> tf.Tensor:
+        parsed = tf.io.parse_example(window.records, ragged)
+        lengths = lengths_of({role: parsed[key]})
+        counts = tf.cast(lengths.row_lengths(), tf.int32)
+        choice = choose_captions(counts, window.draws[:, drawn], config)
+        longest = tf.reduce_max(take_lengths(lengths, choice), axis=1)
+        order = tf.where(window.descending, -longest, longest)
         # Places of no record stay behind all others.
-        keys = tf.where(blank, tf.int32.max - 1, keys)
-        return sort_columns(keys, tf.cast(columns, tf.int32))
+        order = tf.where(window.blank, tf.int32.max - 1, order)
+        return sort_columns(order, tf.cast(window.columns, tf.int32))
 
     return arrange
 

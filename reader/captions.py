@@ -1,47 +1,60 @@
 """Stored token ids → rows of one length, with start, end and mask."""
 
+from typing import NamedTuple
+
 import tensorflow as tf
 
 from reader.config import ReadConfig
-from reader.contract.errors import UsageError
 from reader.contract.manifest import TokenizerSpec
+from reader.fitting import special_tokens
 
 
-def first_caption(ids: tf.Tensor, lengths: tf.Tensor | None) -> tf.Tensor:
-    """Returns `int64[length]`: the ids of the first caption of a record.
+class Choice(NamedTuple):
+    """Which captions of some examples are meant.
 
-    Without lengths there is but one.
+    Attributes:
+        which: int32[n, captions]: their places in each example.
+        valid: bool[n, captions]: False where an example has no such caption.
     """
-    return ids if lengths is None else ids[: lengths[0]]
+
+    which: tf.Tensor
+    valid: tf.Tensor
 
 
-def special_tokens(
-    spec: TokenizerSpec | None, config: ReadConfig
-) -> tuple[list[int], list[int]]:
-    """Returns what is put before a caption and after it: a token each, or none.
+def choose_captions(
+    counts: tf.Tensor, draws: tf.Tensor | None, config: ReadConfig
+) -> Choice:
+    """Returns one caption of each example, or all of them.
 
-    An unknown tokenizer has none.
-
-    Raises:
-        UsageError: They do not fit into `max_tokens`.
+    Args:
+        counts: int32[n]: captions that each example has.
+        draws: float64[n, 1] in [0, 1), for a random one.
+        config: Which ones to take.
     """
-    ids: tuple[int | None, int | None] = (None, None)
-    if spec is not None and config.add_special_tokens:
-        ids = (spec.start_id, spec.end_id)
-    start, end = ([] if id_ is None else [id_] for id_ in ids)
-    at_least = len(start) + len(end)
-    if config.max_tokens < at_least:
-        raise UsageError(
-            f"max_tokens must be at least {at_least}, for the start and the end of a "
-            f"caption, got {config.max_tokens}"
-        )
-    return start, end
+    zeros = tf.zeros_like(counts)[:, tf.newaxis]
+    if config.caption == "all":
+        which = zeros + tf.range(config.max_captions)
+    elif config.caption == "random":
+        several = tf.cast(counts[:, tf.newaxis], tf.float64)
+        which = tf.cast(tf.floor(draws * several), tf.int32)
+    else:
+        which = zeros
+    return Choice(which, which < counts[:, tf.newaxis])
 
 
-def frame_tokens(
-    ids: tf.Tensor, spec: TokenizerSpec | None, config: ReadConfig
+def take_texts(texts: tf.RaggedTensor, choice: Choice) -> tf.Tensor:
+    """Returns string[n, captions]: the captions chosen, empty where there is none."""
+    return _pick(texts.to_tensor(), choice)
+
+
+def take_tokens(
+    ids: tf.RaggedTensor,
+    lengths: tf.RaggedTensor,
+    choice: Choice,
+    spec: TokenizerSpec | None,
+    config: ReadConfig,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns `int32[max_tokens]` and how many of these are not padding.
+    """Returns `int32[n, captions, max_tokens]`, and how many are not padding.
 
     What is too long is cut; start and end are kept. With start 2, end 3, pad 0 and
     max_tokens 5:
@@ -49,19 +62,63 @@ def frame_tokens(
         [7]            -> [2, 7, 3, 0, 0], 3
         [7, 8, 9, 10]  -> [2, 7, 8, 9, 3], 5
 
-    A tokenizer without start or end gives rows without.
+    A tokenizer without start or end gives rows without. No caption is all padding.
+
+    Args:
+        ids: int64[n, (tokens)]: of all captions of an example, one after the other.
+        lengths: int64[n, (captions)]: of each caption.
+        choice: Which captions to take.
+        spec: The tokenizer; None if it is not known.
+        config: How many tokens to take.
     """
     start, end = special_tokens(spec, config)
-    kept = tf.cast(ids, tf.int32)[: config.max_tokens - len(start) - len(end)]
-    parts = [tf.constant(part, tf.int32) for part in (start, end)]
-    ids = tf.concat([parts[0], kept, parts[1]], axis=0)
-    length = tf.size(ids)
-    fill = [[0, config.max_tokens - length]]
-    row = tf.pad(ids, fill, constant_values=pad_id(spec))
-    row.set_shape((config.max_tokens,))
-    return row, length
+    num_special = len(start) + len(end)
+    dense = tf.cast(lengths.to_tensor(), tf.int32)
+    within = _pick(tf.cumsum(dense, axis=1, exclusive=True), choice)
+    first = tf.cast(ids.row_starts(), tf.int32)[:, tf.newaxis] + within
+    kept = tf.minimum(_pick(dense, choice), config.max_tokens - num_special)
+    place = tf.range(config.max_tokens) - len(start)
+    inside = (place >= 0) & (place < kept[:, :, tf.newaxis])
+    # One more, so that there is something to look up in.
+    values = tf.concat([tf.cast(ids.values, tf.int32), [0]], axis=0)
+    found = tf.gather(values, tf.where(inside, first[:, :, tf.newaxis] + place, 0))
+    rows = tf.where(inside, found, pad_id(spec))
+    valid = choice.valid[:, :, tf.newaxis]
+    for token in start:
+        rows = tf.where((place < 0) & valid, token, rows)
+    for token in end:
+        rows = tf.where((place == kept[:, :, tf.newaxis]) & valid, token, rows)
+    return rows, tf.where(choice.valid, kept + num_special, 0)
+
+
+def take_lengths(lengths: tf.RaggedTensor, choice: Choice) -> tf.Tensor:
+    """Returns int32[n, captions]: tokens of the captions chosen, without start, end."""
+    return _pick(tf.cast(lengths.to_tensor(), tf.int32), choice)
+
+
+def _pick(values: tf.Tensor, choice: Choice) -> tf.Tensor:
+    """Returns [n, captions]: of each row, the chosen; nothing where there is none."""
+    # One more column, so that there is something to look up in.
+    padded = tf.pad(values, [[0, 0], [0, 1]], constant_values=nothing(values.dtype))
+    last = tf.shape(padded)[1] - 1
+    places = tf.where(choice.valid, choice.which, last)
+    return tf.gather(padded, places, batch_dims=1)
 
 
 def pad_id(spec: TokenizerSpec | None) -> int:
     """Returns what fills up rows; 0 where the tokenizer is not known."""
     return 0 if spec is None else spec.pad_id
+
+
+def nothing(dtype: tf.DType) -> tf.Tensor:
+    """Returns what stands for no value: zero, or an empty text."""
+    return tf.constant("") if dtype == tf.string else tf.zeros((), dtype)
+
+
+def lengths_of(
+    values: dict[str, tf.RaggedTensor],
+) -> tf.RaggedTensor:
+    """Returns int64[n, (captions)]: tokens of each caption; others have but one."""
+    if "token_lengths" in values:
+        return values["token_lengths"]
+    return tf.RaggedTensor.from_tensor(values["token_ids"].row_lengths()[:, tf.newaxis])

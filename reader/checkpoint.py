@@ -37,6 +37,9 @@ def identity_of(config: ReadConfig, records: str) -> dict[str, Any]:
     if config.shuffle:
         names = ("seed", "shuffle_bytes", "bucket_by_length")
         order |= {name: getattr(config, name) for name in names}
+    if config.bucket_by_length and config.caption != "first":
+        # What is sorted by.
+        order |= {"caption": config.caption, "max_captions": config.max_captions}
     return {"plan_version": PLAN_VERSION, "fingerprint": records, **order}
 
 

@@ -1,13 +1,16 @@
 """How to read: one frozen value, checked when it is made. No TensorFlow in here."""
 
 import math
-import numbers
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from reader.checks import check_at_least, check_flag, check_word
 from reader.contract.errors import UsageError
 from reader.contract.schema import EXTRA
+from reader.draws import Draws
+from reader.image_config import ImageConfig
 from reader.plan import NUM_STREAMS
+from reader.resources import Resources
 
 OUTPUTS = (
     "image",
@@ -16,15 +19,18 @@ OUTPUTS = (
     "length",
     "key",
     "caption",
+    "caption_valid",
     "height",
     "width",
     "valid",
 )
 DEFAULT_OUTPUTS = ("image", "tokens", "mask")
+DEFAULT_MAX_TOKENS = 64
 
 _AT_LEAST = {
     "batch_size": 1,
     "max_tokens": 1,
+    "max_captions": 1,
     "shuffle_bytes": 1,
     "seed": 0,
     "epochs": 1,
@@ -33,9 +39,9 @@ _AT_LEAST = {
     "host_index": 0,
     "host_count": 1,
 }
-_MAY_BE_NONE = ("epochs", "start_example")
+_MAY_BE_NONE = ("epochs", "start_example", "max_captions")
 _WORDS = {
-    "crop": ("center", "none"),
+    "caption": ("first", "random", "all"),
     "remainder": ("drop", "pad"),
     "on_corrupt": ("raise", "skip"),
 }
@@ -47,13 +53,13 @@ class ReadConfig:
 
     Attributes:
         batch_size: Examples per step.
-        image_size: (height, width) in pixels; None for images as they are stored.
-        crop: `center`, or `none` to stretch the whole image.
-        crop_fraction: Of the largest region with the target's aspect ratio.
+        images: How images are brought into shape.
         max_tokens: Tokens of a caption, start and end among them.
         add_special_tokens: Whether captions begin with start and close with end.
+        caption: Which of an example's captions: `first`, `random` or `all`.
+        max_captions: Of an example, with `all`; None for as many as there are.
         shuffle: Whether every epoch has an order of its own.
-        seed: Of these orders.
+        seed: Of these orders, and of all else that is left to chance.
         shuffle_bytes: How much is held for shuffling, over all hosts, in encoded bytes.
         bucket_by_length: Whether windows are sorted by the length of captions.
         epochs: In an iterator; None for endless ones.
@@ -64,17 +70,18 @@ class ReadConfig:
         on_corrupt: `raise`, or `skip` to replace a damaged record.
         outputs: What a batch holds, in order; None for a dictionary of the usual.
         absent: Of the usual, what the records do not hold.
+        resources: What may be used.
 
     Raises:
         UsageError: A value is out of range; it is named and shown.
     """
 
     batch_size: int
-    image_size: tuple[int, int] | None = None
-    crop: str = "center"
-    crop_fraction: float = 0.875
-    max_tokens: int = 64
+    images: ImageConfig = field(default_factory=ImageConfig)
+    max_tokens: int = DEFAULT_MAX_TOKENS
     add_special_tokens: bool = True
+    caption: str = "first"
+    max_captions: int | None = None
     shuffle: bool = True
     seed: int = 0
     shuffle_bytes: int = 64 << 20
@@ -88,26 +95,24 @@ class ReadConfig:
     on_corrupt: str = "raise"
     outputs: tuple[str, ...] | None = None
     absent: tuple[str, ...] = ()
+    resources: Resources = field(default_factory=Resources)
 
     def __post_init__(self) -> None:
         """Checks every value."""
-        for field, at_least in _AT_LEAST.items():
-            value = getattr(self, field)
-            if value is not None or field not in _MAY_BE_NONE:
-                _check_at_least(field, value, at_least)
-        if self.image_size is not None and min(self.image_size) < 1:
-            raise UsageError(f"image_size must be positive, got {self.image_size}")
-        for field in ("shuffle", "bucket_by_length", "add_special_tokens"):
-            if not isinstance(getattr(self, field), bool):
-                raise UsageError(
-                    f"{field} must be True or False, got {getattr(self, field)!r}"
-                )
-        for field, words in _WORDS.items():
-            _check_word(field, getattr(self, field), words)
-        fraction = self.crop_fraction
-        if not isinstance(fraction, numbers.Real) or not 0 < fraction <= 1:
+        for name, at_least in _AT_LEAST.items():
+            value = getattr(self, name)
+            if value is not None or name not in _MAY_BE_NONE:
+                # Python's own, which JSON and TensorFlow take.
+                number = check_at_least(name, value, at_least)
+                object.__setattr__(self, name, number)
+        for name in ("shuffle", "bucket_by_length", "add_special_tokens"):
+            check_flag(name, getattr(self, name))
+        for name, words in _WORDS.items():
+            check_word(name, getattr(self, name), words)
+        if self.max_captions is not None and self.caption != "all":
             raise UsageError(
-                f"crop_fraction must be above 0 and at most 1, got {fraction!r}"
+                f'max_captions goes with caption="all", got {self.max_captions} and '
+                f'caption="{self.caption}": leave it out'
             )
         self._check_start()
         self._check_hosts()
@@ -162,6 +167,11 @@ class ReadConfig:
                 'outputs names valid, but every example is: pass remainder="pad" or '
                 'on_corrupt="skip", or leave it out'
             )
+        if "caption_valid" in self.names and self.caption != "all":
+            raise UsageError(
+                'outputs names caption_valid, which goes with caption="all", got '
+                f'caption="{self.caption}"'
+            )
 
     @property
     def may_be_invalid(self) -> bool:
@@ -173,8 +183,16 @@ class ReadConfig:
         """What a batch holds."""
         if self.outputs is not None:
             return self.outputs
-        usual = DEFAULT_OUTPUTS + (("valid",) if self.remainder == "pad" else ())
+        usual = [*DEFAULT_OUTPUTS]
+        usual += ["caption_valid"] if self.caption == "all" else []
+        usual += ["valid"] if self.remainder == "pad" else []
         return tuple(name for name in usual if name not in self.absent)
+
+    @property
+    def draws(self) -> Draws:
+        """What is left to chance about each record."""
+        counts = self.images.num_draws if "image" in self.names else {}
+        return Draws(self.seed, {**counts, "caption": int(self.caption == "random")})
 
     @property
     def host_batch_size(self) -> int:
@@ -182,48 +200,9 @@ class ReadConfig:
         return self.batch_size // self.host_count
 
 
-def _check_at_least(field: str, value: object, at_least: int) -> None:
-    number = whole_number(field, value)
-    if number < at_least:
-        raise UsageError(f"{field} must be at least {at_least}, got {number}")
-
-
-def _check_word(field: str, value: object, words: tuple[str, ...]) -> None:
-    if value not in words:
-        shown = " or ".join(f'"{word}"' for word in words)
-        raise UsageError(f'{field} must be {shown}, got "{value}"')
-
-
 def is_extra(name: object) -> bool:
     """Tells whether an output is a column that was carried through."""
     return isinstance(name, str) and name.startswith(EXTRA)
-
-
-def whole_number(field: str, value: object) -> int:
-    """Returns a whole number of any type, NumPy's among them.
-
-    Raises:
-        UsageError: It is none.
-    """
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise UsageError(f"{field} must be a whole number, got {value!r}")
-    return int(value)
-
-
-def image_size_pair(size: object) -> tuple[int, int] | None:
-    """Returns (height, width) of what a caller gave as `image_size`.
-
-    Raises:
-        UsageError: It is neither a number nor a pair of numbers.
-    """
-    if size is None:
-        return None
-    if isinstance(size, (tuple, list)) and len(size) == 2:
-        height, width = (whole_number("image_size", side) for side in size)
-        return height, width
-    if isinstance(size, numbers.Integral) and not isinstance(size, bool):
-        return int(size), int(size)
-    raise UsageError(f"image_size must be an int or (height, width), got {size!r}")
 
 
 def output_names(outputs: object) -> tuple[str, ...] | None:

@@ -20,6 +20,8 @@ class Content:
         tokenizer: Of the token ids; None if that is not known.
         width: Of stored images, in pixels; None if that is not known.
         height: Likewise.
+        captions: Of each example; None if that is not known.
+        caption_tokens: Of each caption, without start and end; None likewise.
     """
 
     features: Mapping[str, Feature]
@@ -27,6 +29,18 @@ class Content:
     tokenizer: TokenizerSpec | None = None
     width: Tally | None = None
     height: Tally | None = None
+    captions: Tally | None = None
+    caption_tokens: Tally | None = None
+
+    @property
+    def stored_size(self) -> tuple[int, int] | None:
+        """(height, width) of all stored images; None if they have several, or any."""
+        width, height = self.width, self.height
+        if width is None or height is None:
+            return None
+        if (width.min, height.min) != (width.max, height.max):
+            return None
+        return height.min, width.min
 
     @property
     def extras(self) -> list[str]:
@@ -45,6 +59,8 @@ def content_of(manifest: Manifest, splits: Sequence[Split]) -> Content:
         tokenizer=manifest.tokenizer,
         width=statistics.width,
         height=statistics.height,
+        captions=statistics.captions,
+        caption_tokens=statistics.caption_tokens,
     )
 
 
@@ -104,6 +120,8 @@ def _merge(name: str, one: Content, other_name: str, other: Content) -> Content:
         tokenizer=one.tokenizer,
         width=_tally(one.width, other.width),
         height=_tally(one.height, other.height),
+        captions=_tally(one.captions, other.captions),
+        caption_tokens=_tally(one.caption_tokens, other.caption_tokens),
     )
 
 

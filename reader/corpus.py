@@ -66,6 +66,7 @@ def open_corpus(
     features: Mapping[str, str] | None,
     *,
     tolerant: bool = False,
+    compressed: bool = True,
 ) -> Corpus:
     """Returns the union of what some patterns mean.
 
@@ -74,6 +75,8 @@ def open_corpus(
         split: The split to take, where a folder holds several.
         features: What others call what, where they have no manifest.
         tolerant: Whether to take files of others that end in the middle of a record.
+        compressed: Whether compressed files will do: looking into them takes
+            TensorFlow.
 
     Raises:
         DatasetError: A dataset is unfinished or not whole, or its index is damaged.
@@ -87,7 +90,7 @@ def open_corpus(
         folder = find_folder(pattern)
         by_folder.setdefault(same_place(folder), (folder, []))[1].append(pattern)
     parts = [
-        _open_one(folder, group, split, features, tolerant)
+        _open_one(folder, group, split, features, tolerant, compressed)
         for folder, group in by_folder.values()
     ]
     if len(parts) == 1:
@@ -109,6 +112,7 @@ def _open_one(
     split: str | None,
     features: Mapping[str, str] | None,
     tolerant: bool,
+    compressed: bool,
 ) -> Corpus:
     if has_manifest(folder) or is_folder(f"{folder}/{BUILD_DIR}"):
         if features is not None:
@@ -125,7 +129,7 @@ def _open_one(
         if not found:
             raise DatasetError(f"{no_dataset(folder)}: no file matches {pattern}")
         paths.update(dict.fromkeys(found))
-    return _of_others(list(paths), features, tolerant)
+    return _of_others(list(paths), features, tolerant, compressed)
 
 
 # A dataset of ours.
@@ -148,6 +152,7 @@ def _shard_file(selection: Selection, shard: Shard) -> ShardFile:
         num_examples=shard.num_examples,
         num_bytes=shard.num_bytes,
         checksum=shard.crc32c,
+        has_manifest=True,
         offsets=lambda: _read_offsets(selection, shard),
     )
 
@@ -229,7 +234,10 @@ def _parse_offsets(data: bytes) -> Int64s:
 
 
 def _of_others(
-    paths: list[str], features: Mapping[str, str] | None, tolerant: bool
+    paths: list[str],
+    features: Mapping[str, str] | None,
+    tolerant: bool,
+    compressed: bool,
 ) -> Corpus:
     check_numbers(paths)
     kinds = {compression_of(path) for path in paths}
@@ -239,6 +247,11 @@ def _of_others(
             f"{paths[0]}: read them apart"
         )
     name, (compression,) = paths[0], kinds
+    if compression and not compressed:
+        raise UsageError(
+            f"{name} is compressed ({compression}), so its records have no places to "
+            "be read at: write it uncompressed (images do not shrink further)"
+        )
     if compression:
         return _of_compressed(paths, features, compression)
     files = [_scanned(path, tolerant) for path in paths]

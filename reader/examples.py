@@ -1,102 +1,105 @@
-"""Records → a Dataset of examples: parsed, decoded, framed, as far as asked for."""
+"""Records → a Dataset of examples: parsed, decoded, framed, as far as asked for.
+
+All of a chunk of records at once, but for decoding: what is done for sixteen together
+costs hardly more than for one.
+"""
 
 import tensorflow as tf
 
-from reader.captions import first_caption, frame_tokens
+from reader.captions import (
+    Choice,
+    choose_captions,
+    lengths_of,
+    take_texts,
+    take_tokens,
+)
 from reader.config import ReadConfig
 from reader.content import Content
 from reader.contract import schema
+from reader.fitting import roles_of
 from reader.images import make_decoder
-from reader.records import Element
+from reader.records import Records
 
 _TYPES = {"bytes": tf.string, "int64": tf.int64, "float32": tf.float32}
 
-# Which roles each output is made of: those it needs, and those it can do without.
-_TOKENS = (("token_ids",), ("token_lengths",))
-_NEEDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "image": (("image",), ("height", "width")),
-    "tokens": _TOKENS,
-    "mask": _TOKENS,
-    "length": _TOKENS,
-    "key": (("key",), ()),
-    "caption": (("captions",), ()),
-    "height": (("height",), ()),
-    "width": (("width",), ()),
-    "valid": ((), ()),
-}
-
-
-def missing_roles(name: str, content: Content) -> list[str]:
-    """Returns what an output would need and records do not hold."""
-    needed, _ = _needs(name, content)
-    return [role for role in needed if role not in content.features]
+_CAPTION_ROLES = ("token_lengths", "token_ids", "captions")
 
 
 def make_examples(
     records: tf.data.Dataset, content: Content, config: ReadConfig
 ) -> tf.data.Dataset:
-    """Returns a Dataset of dictionaries: the outputs of one example, and `length`.
+    """Returns a Dataset of dictionaries: the outputs of a chunk, and `length`.
 
     `mask` is left to the batch, where it costs one comparison. `blank` is there where
     batches are filled up.
     """
-    roles = _roles(content, config)
+    roles = roles_of(content, config)
     features = {
         content.features[role].key: _feature_spec(content.features[role])
         for role in roles
     }
-    decode_image = None
+    columns = config.draws.columns
+    decode_images = None
     if "image" in config.names:
-        decode_image = make_decoder(config, content.image_format)
+        decode_images = make_decoder(config.images, content)
 
-    def make(element: Element) -> dict[str, tf.Tensor]:
-        parsed = tf.io.parse_single_example(element.record, features)
+    def make(chunk: Records) -> dict[str, tf.Tensor]:
+        parsed = tf.io.parse_example(chunk.records, features)
         values = {role: parsed[content.features[role].key] for role in roles}
-        example = {}
-        for name in config.names:
-            if name == "image" and decode_image is not None:
-                sizes = (values.get("height"), values.get("width"))
-                example[name] = decode_image(values["image"], *sizes)
-            elif name == "caption":
-                # Others may have an image without one.
-                example[name] = tf.strings.reduce_join(values["captions"][:1])
-            elif name in ("height", "width"):
-                example[name] = tf.cast(values[name], tf.int32)
-            elif name == "valid":
-                example[name] = element.valid
-            elif name in values:
-                example[name] = values[name]
-        if "token_ids" in values:
-            ids = first_caption(values["token_ids"], values.get("token_lengths"))
-            row, length = frame_tokens(ids, content.tokenizer, config)
-            example |= {"tokens": row, "length": length}
+        draws = {use: chunk.draws[:, places] for use, places in columns.items()}
+        examples = {name: values[name] for name in config.names if name in values}
+        for side in {"height", "width"} & {*config.names}:
+            examples[side] = tf.cast(values[side], tf.int32)
+        if decode_images is not None:
+            sizes = _sizes(values, content)
+            examples["image"] = decode_images(values["image"], sizes, draws)
+        if {*_CAPTION_ROLES} & {*roles}:
+            counts = _num_captions(values)
+            choice = choose_captions(counts, draws.get("caption"), config)
+            examples |= _captions(values, choice, content, config)
+        if "valid" in config.names:
+            examples["valid"] = chunk.valid
         if config.remainder == "pad":
-            example["blank"] = element.blank
-        return example
+            examples["blank"] = chunk.blank
+        return examples
 
     return records.map(make, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
-def _roles(content: Content, config: ReadConfig) -> list[str]:
-    """Returns the roles to parse for what is asked for."""
-    wanted = [
-        role
-        for name in config.names
-        for roles in _needs(name, content)
-        for role in roles
-    ]
-    return [role for role in dict.fromkeys(wanted) if role in content.features]
+def _sizes(values: dict[str, tf.Tensor], content: Content) -> tf.Tensor | None:
+    """Returns int32[n, 2]: height and width of each; None where each says its own."""
+    if content.image_format is None:
+        return None
+    return tf.cast(tf.stack([values["height"], values["width"]], axis=1), tf.int32)
 
 
-def _needs(name: str, content: Content) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Returns the roles that an output needs, and those it can do without."""
-    if name == "image" and content.image_format is None:
-        return ("image",), ()  # Each says its own size, and others may not.
-    return _NEEDS.get(name, ((name,), ()))
+def _num_captions(values: dict[str, tf.Tensor]) -> tf.Tensor:
+    """Returns int32[n]: captions of each example."""
+    if "captions" in values and "token_ids" not in values:
+        return tf.cast(values["captions"].row_lengths(), tf.int32)
+    return tf.cast(lengths_of(values).row_lengths(), tf.int32)
+
+
+def _captions(
+    values: dict[str, tf.Tensor], choice: Choice, content: Content, config: ReadConfig
+) -> dict[str, tf.Tensor]:
+    made = {}
+    if "token_ids" in values:
+        lengths = lengths_of(values)
+        made["tokens"], made["length"] = take_tokens(
+            values["token_ids"], lengths, choice, content.tokenizer, config
+        )
+    if "caption" in config.names:
+        made["caption"] = take_texts(values["captions"], choice)
+    if "caption_valid" in config.names:
+        made["caption_valid"] = choice.valid
+    if config.caption == "all":
+        return made
+    return {name: tf.squeeze(value, axis=1) for name, value in made.items()}
 
 
 def _feature_spec(feature: schema.Feature) -> object:
     dtype = _TYPES[feature.dtype]
     if None not in feature.shape:
         return tf.io.FixedLenFeature(feature.shape, dtype)
-    return tf.io.FixedLenSequenceFeature((), dtype, allow_missing=True)
+    return tf.io.RaggedFeature(dtype)

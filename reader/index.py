@@ -31,8 +31,10 @@ class ShardFile:
         path: Where it lies.
         num_examples: Records in it.
         num_bytes: Its size.
-        checksum: Of its bytes, as the manifest has it; empty if unknown.
+        checksum: Of its bytes, as the manifest has it; without one, of where its
+            records begin; empty if unknown.
         offsets: Finds where each record begins, and the last ends: int64[n + 1].
+        has_manifest: Whether one says what it must be.
     """
 
     path: str
@@ -40,6 +42,7 @@ class ShardFile:
     num_bytes: int
     checksum: str
     offsets: Callable[[], Int64s]
+    has_manifest: bool = False
 
 
 class Reads(NamedTuple):

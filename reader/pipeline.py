@@ -1,33 +1,37 @@
 """START HERE: patterns → run → records → examples → batches."""
 
-import dataclasses
 import os
 import warnings
 from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
-from reader.batches import make_batches
 from reader.buckets import by_length
-from reader.captions import special_tokens
+from reader.budget import tuning_bytes
+from reader.cache import keep_copies
 from reader.catalog import open_dataset
-from reader.classic import read_compressed
-from reader.config import ReadConfig, image_size_pair, is_extra, output_names
+from reader.checks import number_range
+from reader.config import DEFAULT_MAX_TOKENS, ReadConfig, output_names
 from reader.content import Content, merge_contents
-from reader.contract.errors import UsageError
 from reader.contract.tokenizers.protocol import Tokenizer
 from reader.corpora import Patterns, open_corpora
 from reader.corpus import Corpus
-from reader.examples import make_examples, missing_roles
+from reader.delivery import deliver
 from reader.files import Pattern, is_remote
-from reader.records import Element, read_records
+from reader.fitting import fit
+from reader.image_config import (
+    ImageConfig,
+    dtype_name,
+    image_size_pair,
+    mean_and_std,
+)
+from reader.records import chunk_size, read_records
 from reader.repair import Repair
+from reader.resources import Resources, folder_name
 from reader.run import Run, plan_mixed_run, plan_run
 from reader.steps import EndlessSteps, Steps
 from reader.stream import Batches
-
-# One batch being used, one ready, one being made.
-_PREFETCH_BATCHES = 2
+from reader.unplanned import load_unplanned
 
 
 def load(
@@ -38,8 +42,16 @@ def load(
     split: str | None = None,
     crop: str = "center",
     crop_fraction: float = 0.875,
-    max_tokens: int = 64,
+    crop_scale: tuple[float, float] = (0.08, 1.0),
+    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    flip: bool = False,
+    dtype: str = "float32",
+    normalize: str | Sequence[object] | None = None,
+    data_format: str = "channels_last",
+    max_tokens: int = DEFAULT_MAX_TOKENS,
     add_special_tokens: bool = True,
+    caption: str = "first",
+    max_captions: int | None = None,
     bucket_by_length: bool = False,
     shuffle: bool = True,
     seed: int = 0,
@@ -54,6 +66,10 @@ def load(
     on_corrupt: str = "raise",
     outputs: Sequence[str] | None = None,
     features: Mapping[str, str] | None = None,
+    num_threads: int | None = None,
+    ram_budget: int | None = None,
+    prefetch: int = 2,
+    cache: str | os.PathLike[str] | None = None,
 ) -> tf.data.Dataset:
     """Streams datasets as batches, ready for the accelerator.
 
@@ -69,13 +85,27 @@ def load(
         image_size: Side, or (height, width), in pixels; None for images as stored,
             which must then have one size.
         split: Which split, where `pattern` is a folder that holds several.
-        crop: `"center"`: a region in the middle with the aspect ratio of
-            `image_size`; `"none"`: the whole image, stretched.
-        crop_fraction: How much of the largest such region, along each side. The
-            default, 0.875, cuts 224 pixels of 256 with no resampling.
+        crop: Which region of an image is resampled (bilinear, antialiased) to
+            `image_size`: `"center"`, one of its aspect ratio in the middle; `"random"`,
+            the same anywhere; `"random_resized"`, one of random area and shape
+            (Inception's); `"none"`, all of it, stretched.
+        crop_fraction: How much of the largest region of that aspect ratio to take,
+            along each side. The default, 0.875, cuts 224 pixels of 256 with no
+            resampling.
+        crop_scale: Smallest and largest share of the area, for `"random_resized"`.
+        crop_ratio: Smallest and largest width by height, likewise.
+        flip: Whether to mirror every second image, by chance, left to right. Captions
+            may say "left".
+        dtype: Of images: `"float32"` or `"bfloat16"` in [0, 1], or `"uint8"`.
+        normalize: `"imagenet"`, `"clip"`, or (mean, standard deviation) of images in
+            [0, 1]: subtracted, and divided by.
+        data_format: `"channels_last"` or `"channels_first"`.
         max_tokens: Captions are padded or cut to this; start and end count.
         add_special_tokens: Whether captions begin with the tokenizer's start token
             and close with its end token, where it has these; kept when cutting.
+        caption: `"first"` of an example's captions; `"random"`, a new one each epoch;
+            or `"all"`, which adds a dimension, and `caption_valid`.
+        max_captions: Of an example, with `"all"`; None for as many as any has.
         bucket_by_length: Whether to sort windows by the length of captions. Batches
             are then as wide as their longest caption (in steps of 8), not `max_tokens`.
         shuffle: Whether to shuffle; False reads in the order written.
@@ -98,11 +128,18 @@ def load(
         on_corrupt: `"raise"` names a damaged record's file, offset and key; `"skip"`
             puts its neighbour in its place, where `valid` is False, and logs it.
         outputs: Names, in order, to get tuples instead of a dictionary: `image`,
-            `tokens`, `mask`, `length`, `key`, `caption`, `height`, `width`, `valid`,
-            and columns that were carried through, such as `extra/score`.
+            `tokens`, `mask`, `length`, `key`, `caption`, `caption_valid`, `height`,
+            `width`, `valid`, and columns that were carried through, such as
+            `extra/score`.
         features: For TFRecords that others wrote, which keys hold what, such as
             `{"image": "image/encoded", "caption": "text"}`; also `ids`, `key`,
             `height` and `width`. What has a usual name is found without.
+        num_threads: To parse and decode with; None for one per core.
+        ram_budget: Bytes that reading may take, beside TensorFlow itself; None lets
+            TensorFlow buffer up to half of what is free.
+        prefetch: Batches made ahead.
+        cache: A local folder to copy shards to, checked, before reading them there; for
+            data that is far away.
 
     Returns:
         A `tf.data.Dataset`; its `len` is exact. A batch is a dictionary:
@@ -112,7 +149,10 @@ def load(
             mask    bool[batch, max_tokens], True where tokens are not padding
             valid   bool[batch], with `remainder="pad"`: False where nothing is
 
-        and on request `length` int32[batch], `key` and `caption` string[batch],
+        With `caption="all"`, `tokens` and `mask` are [batch, captions, max_tokens], and
+        there is `caption_valid` bool[batch, captions]. It holds
+
+        on request `length` int32[batch], `key` and `caption` string[batch],
         `height` and `width` (as stored) int32[batch], columns float32, int64 or
         string[batch], or of *n* values [batch, n]; `batch` is `batch_size //
         host_count`.
@@ -123,11 +163,21 @@ def load(
     """
     config = ReadConfig(
         batch_size=batch_size,
-        image_size=image_size_pair(image_size),
-        crop=crop,
-        crop_fraction=crop_fraction,
+        images=ImageConfig(
+            size=image_size_pair(image_size),
+            crop=crop,
+            fraction=crop_fraction,
+            scale=number_range("crop_scale", crop_scale),
+            ratio=number_range("crop_ratio", crop_ratio),
+            flip=flip,
+            dtype=str(dtype_name(dtype)),
+            normalize=mean_and_std(normalize),
+            data_format=data_format,
+        ),
         max_tokens=max_tokens,
         add_special_tokens=add_special_tokens,
+        caption=caption,
+        max_captions=max_captions,
         bucket_by_length=bucket_by_length,
         shuffle=shuffle,
         seed=seed,
@@ -140,37 +190,55 @@ def load(
         remainder=remainder,
         on_corrupt=on_corrupt,
         outputs=output_names(outputs),
+        resources=Resources(
+            num_threads=num_threads,
+            ram_budget=ram_budget,
+            prefetch=prefetch,
+            cache=folder_name(cache),
+        ),
     )
     corpora, weights = open_corpora(
         pattern, split, features, tolerant=on_corrupt == "skip"
     )
-    _check_read_ahead(corpora)
     content = merge_contents({corpus.name: corpus.content for corpus in corpora})
-    config = _fit(config, content)
+    config = fit(config, content)
+    tuning_bytes(config)  # Is there enough?
     if any(corpus.compression for corpus in corpora):
-        return _load_classic(corpora, content, config, resume)
-    if weights is None:
-        run = plan_run(corpora[0], config, resume)
+        return load_unplanned(corpora, content, config, resume)
+    run = _plan(corpora, weights, config, resume)
+    if config.resources.cache is None:
+        _check_read_ahead(corpora)
     else:
-        run = plan_mixed_run(corpora, weights, config, resume)
+        corpora = [keep_copies(c, config.resources.cache) for c in corpora]
+        # The order depends on what the records are, and not on where they lie.
+        run = _plan(corpora, weights, config, resume)
     return _stream(run, content, config)
+
+
+def _plan(
+    corpora: Sequence[Corpus],
+    weights: Sequence[float] | None,
+    config: ReadConfig,
+    resume: object,
+) -> Run:
+    if weights is None:
+        return plan_run(corpora[0], config, resume)
+    return plan_mixed_run(corpora, weights, config, resume)
 
 
 def _stream(run: Run, content: Content, config: ReadConfig) -> Batches:
     key = content.features["key"].key if "key" in content.features else None
     repair = Repair(run.index, config.on_corrupt, key)
     windows = run.windows(config, at_end=repair.report)
-    arrange = by_length(content) if config.bucket_by_length else None
-    records = read_records(windows, repair, arrange)
-    examples = make_examples(records, content, config)
-    batches = make_batches(examples, content, config)
-    batches = _with_length(batches, run.steps).prefetch(_PREFETCH_BATCHES)
-    options = tf.data.Options()
-    # Each host has its share already.
-    policy = tf.data.experimental.AutoShardPolicy.OFF
-    options.experimental_distribute.auto_shard_policy = policy
-    batches = batches.with_options(options)
-    return Batches(batches, run.steps, run.identity, windows, repair)
+
+    def build() -> tf.data.Dataset:
+        arrange = by_length(content, config) if config.bucket_by_length else None
+        chunk = chunk_size(config.host_batch_size)
+        records = read_records(windows, repair, chunk, arrange)
+        return deliver(records, content, config, _length(run.steps))
+
+    names = config.names if config.outputs is None else None
+    return Batches(build, run.steps, run.identity, windows, repair, names)
 
 
 def _check_read_ahead(corpora: Sequence[Corpus]) -> None:
@@ -185,111 +253,15 @@ def _check_read_ahead(corpora: Sequence[Corpus]) -> None:
         )
 
 
-def _with_length(
-    batches: tf.data.Dataset, steps: Steps | EndlessSteps
-) -> tf.data.Dataset:
-    """Tells TensorFlow how many batches there are.
+def _length(steps: Steps | EndlessSteps) -> int | None:
+    """Returns how many batches TensorFlow may count on; None for no such number.
 
-    Where the first iterator is what is left of an epoch, later ones have more, and
-    TensorFlow knows no number that holds for all.
+    Where the first iterator is what is left of an epoch, later ones have more.
     """
     length = steps.length()
     if length is None:
-        length = tf.data.INFINITE_CARDINALITY
-    elif length != steps.length(1):
-        return batches
-    return batches.apply(tf.data.experimental.assert_cardinality(length))
-
-
-def _load_classic(
-    corpora: Sequence[Corpus], content: Content, config: ReadConfig, resume: object
-) -> tf.data.Dataset:
-    """Reads compressed files as is usual: no plan, and nothing that needs one."""
-    (corpus, *others) = corpora
-    usual = ReadConfig(batch_size=1)
-    planned = ("start_step", "start_example", "host_count", "remainder", "on_corrupt")
-    for name in (*planned, "bucket_by_length"):
-        if getattr(config, name) != getattr(usual, name):
-            raise UsageError(_no_plan(corpus, f"{name}={getattr(config, name)!r}"))
-    if resume is not None or others:
-        raise UsageError(_no_plan(corpus, "weights" if others else "resume"))
-    warnings.warn(_no_plan(corpus, "len, resuming and several hosts"), stacklevel=3)
-    record_bytes = 64 << 10  # Nobody knows before reading them all.
-    records = read_compressed(
-        [shard.path for shard in corpus.shards],
-        corpus.compression,
-        seed=config.seed if config.shuffle else None,
-        window=max(1, config.shuffle_bytes // record_bytes),
-    )
-    yes, no = tf.constant(True), tf.constant(False)
-    elements = records.repeat(config.epochs).map(lambda r: Element(r, yes, no))
-    batches = make_batches(make_examples(elements, content, config), content, config)
-    return batches.prefetch(_PREFETCH_BATCHES)
-
-
-def _no_plan(corpus: Corpus, what: str) -> str:
-    return (
-        f"{corpus.name} is compressed ({corpus.compression}), so its records have no "
-        f"places to begin reading at: {what} cannot be had; write it uncompressed "
-        "(images do not shrink further) to have them"
-    )
-
-
-def _fit(config: ReadConfig, content: Content) -> ReadConfig:
-    """Returns the configuration with what the records decide.
-
-    Raises:
-        UsageError: Something is asked for that they do not hold.
-    """
-    if config.outputs is None:
-        absent = [name for name in config.names if missing_roles(name, content)]
-        if "image" not in absent:
-            config = dataclasses.replace(config, absent=tuple(absent))
-    for name in config.names:
-        if missing_roles(name, content):
-            raise UsageError(_not_held(name, content))
-    if config.bucket_by_length and "token_ids" not in content.features:
-        raise UsageError("bucket_by_length needs token ids, and the records hold none")
-    special_tokens(content.tokenizer, config)  # Do they fit?
-    if config.image_size is None and "image" in config.names:
-        size = _stored_size(content)
-        config = dataclasses.replace(config, image_size=size, crop="none")
-    return config
-
-
-def _not_held(name: str, content: Content) -> str:
-    if is_extra(name):
-        held = ", ".join(content.extras) or "no columns"
-        return (
-            f"outputs names {name}, but the dataset holds {held}: build it with "
-            "--columns"
-        )
-    keys = ", ".join(feature.key for feature in content.features.values()) or "nothing"
-    return (
-        f"outputs names {name}, but of what is known of the records ({keys}) nothing "
-        'is that: say which feature is, with features={"image": …, "caption": …, '
-        '"ids": …}'
-    )
-
-
-def _stored_size(content: Content) -> tuple[int, int]:
-    """Returns (height, width) of all stored images, where they have but one.
-
-    Raises:
-        UsageError: They have several, or it is not known.
-    """
-    width, height = content.width, content.height
-    if width is None or height is None:
-        raise UsageError(
-            "image_size must be given: how large the stored images are is not known"
-        )
-    if (width.min, height.min) != (width.max, height.max):
-        raise UsageError(
-            "image_size must be given: stored images are "
-            f"{width.min} to {width.max} pixels wide and {height.min} to "
-            f"{height.max} high"
-        )
-    return height.min, width.min
+        return int(tf.data.INFINITE_CARDINALITY)
+    return length if length == steps.length(1) else None
 
 
 def tokenizer(folder: Pattern) -> Tokenizer:

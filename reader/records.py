@@ -13,8 +13,32 @@ from reader.windows import Windows
 # thread reads faster than many cores decode: docs/performance.md#reading.
 _REMOTE_READS = 16
 
-# (records, blank, columns, descending) → int32[n]: the order to bring a window in.
-Arrange = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
+# Records that are parsed and decoded together, about so many. What is done for all at
+# once costs hardly more than for one; larger chunks gain no more, and keep fewer cores
+# busy: docs/performance.md#chunks.
+_CHUNK = 16
+
+
+class Unsorted(NamedTuple):
+    """A window of records, read.
+
+    Attributes:
+        records: string[n]: serialised Examples.
+        blank: bool[n]: True where there is none, behind an epoch's last.
+        draws: float64[n, draws]: what is left to chance about each.
+        columns: int64[]: streams that they are of in turn.
+        descending: bool[]: Whether such a window falls where others rise.
+    """
+
+    records: tf.Tensor
+    blank: tf.Tensor
+    draws: tf.Tensor
+    columns: tf.Tensor
+    descending: tf.Tensor
+
+
+# Unsorted → int32[n]: the order to bring it in.
+Arrange = Callable[[Unsorted], tf.Tensor]
 
 _SIGNATURE = (
     tf.TensorSpec((None, 5), tf.int64),  # pieces
@@ -22,30 +46,44 @@ _SIGNATURE = (
     tf.TensorSpec((None,), tf.int64),  # lengths of these
     tf.TensorSpec((None,), tf.int64),  # order of these
     tf.TensorSpec((None,), tf.bool),  # blank
+    tf.TensorSpec((None, None), tf.float64),  # draws
     tf.TensorSpec((), tf.int64),  # columns
     tf.TensorSpec((), tf.bool),  # descending
     tf.TensorSpec((2,), tf.int64),  # keep
 )
 
 
-class Element(NamedTuple):
-    """A record on its way.
+class Records(NamedTuple):
+    """Records on their way.
 
     Attributes:
-        record: string[]: the serialised Example.
-        valid: bool[]: False where it fills a place that is not its own.
-        blank: bool[]: True where that place is no record's, behind an epoch's last.
+        records: string[n]: the serialised Examples.
+        valid: bool[n]: False where one fills a place that is not its own.
+        blank: bool[n]: True where that place is no record's, behind an epoch's last.
+        draws: float64[n, draws]: what is left to chance about each.
     """
 
-    record: tf.Tensor
+    records: tf.Tensor
     valid: tf.Tensor
     blank: tf.Tensor
+    draws: tf.Tensor
+
+
+def chunk_size(batch_size: int) -> int:
+    """Returns how many records to work on together, so that batches are whole chunks.
+
+    >>> chunk_size(256), chunk_size(100), chunk_size(37)
+    (16, 10, 37)
+    """
+    most = min(batch_size, 4 * _CHUNK)
+    sizes = [n for n in range(_CHUNK // 2, most + 1) if batch_size % n == 0]
+    return min(sizes, key=lambda n: abs(n - _CHUNK), default=min(batch_size, _CHUNK))
 
 
 def read_records(
-    windows: Windows, repair: Repair, arrange: Arrange | None = None
+    windows: Windows, repair: Repair, chunk: int, arrange: Arrange | None = None
 ) -> tf.data.Dataset:
-    """Returns a Dataset of `Element`s.
+    """Returns a Dataset of `Records`, a chunk at a time.
 
     A window is read whole, by TensorFlow's own reader, which checks every checksum; the
     next one is read while it is used up. So two windows are held at the most.
@@ -60,20 +98,22 @@ def read_records(
         lengths: tf.Tensor,
         order: tf.Tensor,
         blank: tf.Tensor,
+        draws: tf.Tensor,
         columns: tf.Tensor,
         descending: tf.Tensor,
         keep: tf.Tensor,
-    ) -> Element:
+    ) -> Records:
         records, intact = read(pieces, numbers, lengths)
         records, valid = tf.gather(records, order), tf.gather(intact, order) & ~blank
-        if arrange is not None:
-            sooner = arrange(records, blank, columns, descending)[keep[0] : keep[1]]
-            parts = (records, valid, blank)
-            records, valid, blank = (tf.gather(part, sooner) for part in parts)
-        return Element(records, valid, blank)
+        taken = Records(records, valid, blank, draws)
+        if arrange is None:
+            return taken
+        sooner = arrange(Unsorted(records, blank, draws, columns, descending))
+        kept = sooner[keep[0] : keep[1]]
+        return Records(*(tf.gather(part, kept) for part in taken))
 
     dataset = tf.data.Dataset.from_generator(windows, output_signature=_SIGNATURE)
-    return dataset.map(take, num_parallel_calls=1).unbatch()
+    return dataset.map(take, num_parallel_calls=1).rebatch(chunk)
 
 
 def _make_reader(

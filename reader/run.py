@@ -48,6 +48,7 @@ class Run:
             self.steps,
             self.share,
             self.index,
+            config.draws,
             whole=config.bucket_by_length,
             at_end=at_end,
         )

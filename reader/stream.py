@@ -1,13 +1,13 @@
 """What `load` returns: a `tf.data.Dataset` of batches that knows where it stands."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, Protocol
 
 import tensorflow as tf
 
-from reader.config import whole_number
+from reader.checks import whole_number
 from reader.contract.errors import UsageError
 from reader.repair import Loss, Repair
 from reader.windows import Windows
@@ -31,28 +31,58 @@ class Progress(Protocol):
         """Returns where the run stands before a step, in examples."""
 
 
+# What TensorFlow's class keeps of a Dataset, beside what a subclass has of its own.
+_OF_TENSORFLOW = ("_dataset", "_variant_tensor_attr", "_graph_attr", "_options_attr")
+
+
 class Batches(tf.data.Dataset):
     """A `tf.data.Dataset` of batches.
+
+    It is built when TensorFlow first asks for it, so that until then the accelerators
+    can still be kept from TensorFlow: `reader.as_jax`, `reader.as_torch`.
 
     Attributes:
         progress: How far a run is at a step.
         identity: All that decides its order.
+        names: What a batch holds, if it is a dictionary.
     """
 
     def __init__(
         self,
-        dataset: tf.data.Dataset,
+        build: Callable[[], tf.data.Dataset],
         progress: Progress,
         identity: Mapping[str, Any],
         windows: Windows,
         repair: Repair,
+        names: tuple[str, ...] | None,
     ) -> None:
-        """Wraps a Dataset of the batches."""
-        self._dataset = dataset
+        """Takes a function that makes a Dataset of the batches."""
+        self._build = build
+        self.names = names
         self._windows, self._repair = windows, repair
         self._taken: dict[int, int] = {}  # By iterator, as far as Python takes them.
         self.progress, self.identity = progress, identity
-        super().__init__(dataset._variant_tensor)
+
+    def __getattr__(self, name: str) -> Any:
+        """Builds the Dataset; called for what is not there yet."""
+        if name not in _OF_TENSORFLOW:
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        with tf.init_scope():  # It outlives a function that is being traced.
+            self._dataset = self._build()
+            super().__init__(self._dataset._variant_tensor)
+        return self.__dict__[name]
+
+    def then(self, function: Callable[..., Any]) -> "Batches":
+        """Returns these batches, each as a function of TensorFlow's makes it."""
+
+        def build() -> tf.data.Dataset:
+            # Next to nothing to do, so one at a time: each more holds a whole batch.
+            return self._dataset.map(function, num_parallel_calls=1)
+
+        windows, repair = self._windows, self._repair
+        made = Batches(build, self.progress, self.identity, windows, repair, None)
+        made._taken = self._taken
+        return made
 
     def _inputs(self) -> list[tf.data.Dataset]:
         return [self._dataset]
@@ -66,10 +96,14 @@ class Batches(tf.data.Dataset):
         iterator.batches = self
         return iterator
 
-    def note_taken(self) -> None:
-        """Notes that one more batch of the latest iterator was taken."""
-        latest = self._windows.num_iterators - 1
-        self._taken[latest] = self._taken.get(latest, 0) + 1
+    def note_taken(self, iterator: int, num: int) -> None:
+        """Notes that so many more batches of an iterator were taken."""
+        self._taken[iterator] = self._taken.get(iterator, 0) + num
+
+    @property
+    def latest(self) -> int:
+        """The number of the latest iterator, from 0."""
+        return self._windows.num_iterators - 1
 
     @property
     def error(self) -> Exception | None:
@@ -136,7 +170,7 @@ def _naming(base: Any) -> Any:
                 # and its threads.
                 raise copy.copy(self.batches.error) from None
             if self.batches is not None:
-                self.batches.note_taken()
+                self.batches.note_taken(self.batches.latest, 1)
             return batch
 
     return Iterator

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from reader.config import ReadConfig, whole_number
+from reader.checks import whole_number
+from reader.config import ReadConfig
 from reader.contract.errors import UsageError
 from reader.corpora import Patterns, open_one_corpus
 from reader.plan import NO_RECORD, Share

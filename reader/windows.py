@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 from reader.contract.errors import DatasetError
+from reader.draws import Draws
 from reader.index import Reads, RecordIndex
 from reader.plan import NO_RECORD, Share, Stretch, Window
 
@@ -28,6 +29,7 @@ class Windows:
 
     Attributes:
         index: Where the records lie.
+        draws: What is left to chance about each record.
         num_iterators: Begun so far.
         left_early: Whether one was begun before all of the one before it was read.
         error: What ended the reading, if something did.
@@ -39,6 +41,7 @@ class Windows:
         run: Run,
         share: Share,
         index: RecordIndex,
+        draws: Draws,
         *,
         whole: bool,
         at_end: Any,
@@ -50,11 +53,12 @@ class Windows:
             run: How much of it.
             share: Of this host.
             index: Where the records lie.
+            draws: What is left to chance about each record.
             whole: Whether a window's records are read even if not all are meant, since
                 it will be sorted.
             at_end: Called with the epoch at the end of each.
         """
-        self.index = index
+        self.index, self.draws = index, draws
         self.left_early = False
         self.error: DatasetError | OSError | None = None
         self.num_iterators = self._num_ended = 0
@@ -87,6 +91,7 @@ class Windows:
                 reads.lengths,
                 reads.order,
                 window.numbers == NO_RECORD,
+                self.draws.of(window.numbers, window.epochs),
                 window.columns,
                 window.number % 2 == 1,
                 window.keep,

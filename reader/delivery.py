@@ -1,0 +1,45 @@
+"""Records → batches as they are delivered: made ahead, within what may be used."""
+
+import tensorflow as tf
+
+from reader.batches import make_batches
+from reader.budget import tuning_bytes
+from reader.config import ReadConfig
+from reader.content import Content
+from reader.examples import make_examples
+
+
+def deliver(
+    records: tf.data.Dataset, content: Content, config: ReadConfig, length: int | None
+) -> tf.data.Dataset:
+    """Returns a Dataset of batches.
+
+    Args:
+        records: `Records`, a chunk at a time.
+        content: What they hold.
+        config: How to read.
+        length: How many batches there are; None if TensorFlow should not count on any
+            number.
+    """
+    examples = make_examples(records, content, config)
+    batches = make_batches(examples, content, config)
+    if length is not None:
+        batches = batches.apply(tf.data.experimental.assert_cardinality(length))
+    batches = batches.prefetch(config.resources.prefetch)
+    return batches.with_options(_options(config))
+
+
+def _options(config: ReadConfig) -> tf.data.Options:
+    options = tf.data.Options()
+    # Each host has its share already.
+    policy = tf.data.experimental.AutoShardPolicy.OFF
+    options.experimental_distribute.auto_shard_policy = policy
+    budget = tuning_bytes(config)
+    if budget is not None:
+        options.autotune.ram_budget = budget
+        # Sixteen calls at a time, until it has looked, would go beyond that.
+        options.autotune.initial_parallelism = 1
+    if config.resources.num_threads is not None:
+        options.threading.private_threadpool_size = config.resources.num_threads
+        options.autotune.cpu_budget = config.resources.num_threads
+    return options

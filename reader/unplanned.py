@@ -1,0 +1,68 @@
+"""Batches of compressed files: read as is usual, without a plan or what needs one."""
+
+import warnings
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from reader.classic import read_compressed
+from reader.config import ReadConfig
+from reader.content import Content
+from reader.contract.errors import UsageError
+from reader.corpus import Corpus
+from reader.delivery import deliver
+from reader.records import Records, chunk_size
+
+# Nobody knows how large records are before reading them all.
+_RECORD_BYTES = 64 << 10
+_PLANNED = (
+    "start_step",
+    "start_example",
+    "host_count",
+    "remainder",
+    "on_corrupt",
+    "bucket_by_length",
+)
+
+
+def load_unplanned(
+    corpora: Sequence[Corpus], content: Content, config: ReadConfig, resume: object
+) -> tf.data.Dataset:
+    """Returns a Dataset of batches of compressed files.
+
+    Raises:
+        UsageError: Something is asked for that needs a plan.
+    """
+    (corpus, *others) = corpora
+    usual = ReadConfig(batch_size=1)
+    for name in _PLANNED:
+        if getattr(config, name) != getattr(usual, name):
+            raise UsageError(_no_plan(corpus, f"{name}={getattr(config, name)!r}"))
+    for use in config.draws.columns:
+        raise UsageError(_no_plan(corpus, f"a random {use}"))
+    if config.resources.cache is not None:
+        raise UsageError(_no_plan(corpus, "cache"))
+    if resume is not None or others:
+        raise UsageError(_no_plan(corpus, "weights" if others else "resume"))
+    warnings.warn(_no_plan(corpus, "len, resuming and several hosts"), stacklevel=3)
+    records = read_compressed(
+        [shard.path for shard in corpus.shards],
+        corpus.compression,
+        seed=config.seed if config.shuffle else None,
+        window=max(1, config.shuffle_bytes // _RECORD_BYTES),
+    )
+    chunks = records.repeat(config.epochs).batch(chunk_size(config.batch_size))
+    return deliver(chunks.map(_with_nothing_known), content, config, None)
+
+
+def _with_nothing_known(records: tf.Tensor) -> Records:
+    valid = tf.ones_like(records, tf.bool)
+    return Records(records, valid, ~valid, tf.zeros([tf.size(records), 0], tf.float64))
+
+
+def _no_plan(corpus: Corpus, what: str) -> str:
+    return (
+        f"{corpus.name} is compressed ({corpus.compression}), so its records have no "
+        f"places to begin reading at: {what} cannot be had; write it uncompressed "
+        "(images do not shrink further) to have them"
+    )
