@@ -1,0 +1,57 @@
+"""The tables of `samples/`, which say what records hold without their images."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from reader.contract.errors import DatasetError, UsageError
+from reader.contract.layout import parse_shard_name
+from reader.corpus import Corpus
+from reader.files import read_bytes
+from reader.index import ShardFile
+from reader.libraries import require
+
+
+def read_samples(corpus: Corpus) -> Any:
+    """Returns a `pyarrow.Table`: a row for each record, in order.
+
+    Raises:
+        DatasetError, UsageError: As `read_table`.
+    """
+    tables = [read_table(corpus, shard) for shard in corpus.shards]
+    return require("pyarrow", "samples").concat_tables(
+        tables, promote_options="default"
+    )
+
+
+def read_table(
+    corpus: Corpus, shard: ShardFile, columns: Sequence[str] | None = None
+) -> Any:
+    """Returns the table of one shard, or some columns of it.
+
+    Raises:
+        DatasetError: It is missing or damaged.
+        UsageError: Pyarrow is not installed, or others wrote these TFRecords.
+    """
+    name = parse_shard_name(os.path.basename(shard.path))
+    if name is None or corpus.content.tokenizer is None:
+        raise UsageError(
+            f"{shard.path} has no samples: only datasets of Diptych have, not "
+            "TFRecords that others wrote"
+        )
+    require("pyarrow", "samples")
+    from pyarrow import ArrowException, BufferReader, parquet
+
+    path = os.path.join(os.path.dirname(shard.path), name.samples_file)
+    try:
+        table = parquet.read_table(BufferReader(read_bytes(path)), columns=columns)
+    except FileNotFoundError:
+        raise DatasetError(f"{path} is missing: restore it") from None
+    except (ArrowException, OSError) as error:
+        raise DatasetError(f"{path} is damaged ({error}): restore it") from error
+    if len(table) != shard.num_examples:
+        raise DatasetError(
+            f"{path} has {len(table)} rows, and its shard {shard.num_examples} "
+            "records: restore them"
+        )
+    return table
