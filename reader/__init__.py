@@ -18,19 +18,33 @@ if TYPE_CHECKING:
     from reader.contract.errors import DatasetError as DatasetError
     from reader.contract.errors import UsageError as UsageError
     from reader.contract.version import __version__ as __version__
+    from reader.dataset import open as open
+    from reader.frameworks import as_jax as as_jax
+    from reader.frameworks import as_numpy as as_numpy
+    from reader.frameworks import as_torch as as_torch
     from reader.integrity import verify as verify
+    from reader.meter import progress as progress
     from reader.pipeline import load as load
     from reader.pipeline import tokenizer as tokenizer
     from reader.run import steps_per_epoch as steps_per_epoch
     from reader.stream import state as state
+    from reader.tasks import for_captioning as for_captioning
+    from reader.tasks import for_retrieval as for_retrieval
     from reader.walk import coverage as coverage
 
 _HOMES = {
     "DatasetError": "reader.contract.errors",
     "UsageError": "reader.contract.errors",
     "__version__": "reader.contract.version",
+    "as_jax": "reader.frameworks",
+    "as_numpy": "reader.frameworks",
+    "as_torch": "reader.frameworks",
     "coverage": "reader.walk",
+    "for_captioning": "reader.tasks",
+    "for_retrieval": "reader.tasks",
     "load": "reader.pipeline",
+    "open": "reader.dataset",
+    "progress": "reader.meter",
     "state": "reader.stream",
     "steps_per_epoch": "reader.run",
     "tokenizer": "reader.pipeline",

@@ -1,0 +1,107 @@
+"""Batches as JAX arrays, on their way to the devices before they are asked for."""
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+import tensorflow as tf
+
+from reader.contract.errors import UsageError
+from reader.numpy_batches import NumpyBatches
+from reader.stream import Batches
+
+_INT32 = np.iinfo(np.int32)
+
+
+class JaxBatches:
+    """Batches as JAX arrays. Each new iterator is the next epoch."""
+
+    def __init__(self, batches: tf.data.Dataset, sharding: Any, ahead: int) -> None:
+        """Takes a `tf.data.Dataset`, where its batches go, and how many ahead.
+
+        Raises:
+            UsageError: The sharding does not divide a batch.
+        """
+        self._dataset, self._batches = batches, NumpyBatches(batches)
+        self._sharding, self._ahead = sharding, ahead
+        if sharding is not None:
+            if not isinstance(sharding, jax.sharding.Sharding):
+                raise UsageError(
+                    "sharding must be a jax.sharding.Sharding, such as "
+                    f"NamedSharding(mesh, PartitionSpec('data')), got {sharding!r}"
+                )
+            for spec in tf.nest.flatten(batches.element_spec):
+                _check_divides(sharding, spec)
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yields batches, of which the next are being transferred already."""
+        ready: deque[Any] = deque()
+        for batch in self._batches:
+            ready.append(self._ahead_of_use(batch))
+            if len(ready) > self._ahead:
+                yield self._use(*ready.popleft())
+        while ready:
+            yield self._use(*ready.popleft())
+
+    def _ahead_of_use(self, batch: Any) -> tuple[Any, int]:
+        """Returns a batch on its way, and the number of its iterator.
+
+        It is not counted as taken before it is used, for `reader.state`.
+        """
+        iterator = 0
+        if isinstance(self._dataset, Batches):
+            iterator = self._dataset.latest
+            self._dataset.note_taken(iterator, -1)
+        return jax.tree.map(self._put, batch), iterator
+
+    def _use(self, batch: Any, iterator: int) -> Any:
+        if isinstance(self._dataset, Batches):
+            self._dataset.note_taken(iterator, 1)
+        return batch
+
+    def __len__(self) -> int:
+        """Returns how many batches the first iterator has."""
+        return len(self._batches)
+
+    def _put(self, values: Any) -> Any:
+        if values.dtype == object:
+            return values
+        _check_width(values)
+        if self._sharding is None:
+            return jax.device_put(values)
+        make: Any = jax.make_array_from_process_local_data
+        return make(self._sharding, values)
+
+
+def _check_divides(sharding: Any, spec: tf.TensorSpec) -> None:
+    if spec.dtype == tf.string or spec.shape.rank is None:
+        return
+    # What is not known yet is divided by anything.
+    local, *rest = (side or 0 for side in spec.shape)
+    shape = (local * jax.process_count(), *rest)
+    try:
+        sharding.shard_shape(shape)
+    except ValueError as error:
+        raise UsageError(
+            f"sharding does not divide a batch of shape {shape}: choose a batch_size "
+            f"that the mesh divides ({error})"
+        ) from None
+
+
+def _check_width(values: np.ndarray[Any, Any]) -> None:
+    """Refuses whole numbers that JAX would cut to 32 bits without a word."""
+    if values.dtype != np.int64 or _has_64_bits():
+        return
+    wide = values[(values < _INT32.min) | (values > _INT32.max)]
+    if wide.size:
+        raise UsageError(
+            f"a batch holds {wide.flat[0]}, and JAX cuts whole numbers to 32 bits: "
+            'call jax.config.update("jax_enable_x64", True), or leave that out'
+        )
+
+
+def _has_64_bits() -> bool:
+    config: Any = jax.config
+    return bool(config.jax_enable_x64)
