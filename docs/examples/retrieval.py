@@ -1,0 +1,235 @@
+"""Trains pictures and captions to find each other, and counts how often they do.
+
+    python docs/examples/retrieval.py
+
+draws scenes of coloured shapes, builds a dataset of them, trains two towers by a
+contrastive loss, and prints the recall over all unseen pictures and all their captions.
+A caption is right for a picture if its text is one of the picture's own: two scenes may
+have equal captions.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers, ops
+
+import reader
+
+SIZE = 64
+MAX_TOKENS = 25  # Of such scenes no caption has more, start and end among them.
+WIDTH = 128
+
+
+def main(argv: list[str] | None = None) -> dict[str, float]:
+    """Runs the example; returns its metrics."""
+    args = parse_args(argv)
+    keras.utils.set_random_seed(args.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        data = args.data or os.path.join(folder, "dataset")
+        make_dataset(data, args.num, args.seed)
+        metrics = train_and_evaluate(data, args)
+    for name, value in metrics.items():
+        print(f"{name}: {value:.4g}")
+    return metrics
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    """Returns what the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", help="folder of the dataset (a temporary one)")
+    parser.add_argument("--num", type=int, default=5000, help="scenes to draw (5000)")
+    parser.add_argument("--steps", type=int, default=800, help="(800)")
+    parser.add_argument("--batch_size", type=int, default=64, help="(64)")
+    parser.add_argument("--seed", type=int, default=0, help="(0)")
+    return parser.parse_args(argv)
+
+
+def make_dataset(data: str, num: int, seed: int) -> None:
+    """Draws scenes and builds a dataset of them, unless that was done before."""
+    # The manifest comes last: where it is, the dataset is whole.
+    if os.path.exists(os.path.join(data, "manifest.json")):
+        return
+    with tempfile.TemporaryDirectory() as scenes:
+        sample = f"sample {scenes} --num={num} --seed={seed} --captions_per_image=5"
+        build = (
+            f"build --images={scenes}/images --captions={scenes}/captions "
+            f"--output={data} --splits=train=0.9,validation=0.1 --num_shards=4 "
+            f"--image_size={SIZE} --captions_per_file=lines"
+        )
+        for command in (sample, build):
+            # As `diptych sample …` and `diptych build …` in a shell.
+            diptych = [sys.executable, "-m", "beam_jobs", *command.split()]
+            subprocess.run(diptych, check=True)
+
+
+def load(data: str, split: str, batch_size: int, **options) -> tf.data.Dataset:
+    """Returns batches of whole scenes: captions speak of corners, and of left."""
+    return reader.load(
+        data,
+        split=split,
+        batch_size=batch_size,
+        image_size=SIZE,
+        crop="none",
+        max_tokens=MAX_TOKENS,
+        **options,
+    )
+
+
+def train_and_evaluate(data: str, args: argparse.Namespace) -> dict[str, float]:
+    """Trains on one split, and returns metrics of the other."""
+    see = make_image_tower()
+    read = make_caption_tower(reader.tokenizer(data).vocab_size)
+    model = make_model(see, read)
+    rate = keras.optimizers.schedules.CosineDecay(
+        0.0, args.steps, warmup_target=2e-3, warmup_steps=args.steps // 10
+    )
+    # On CPUs, convolutions are faster without XLA.
+    model.compile(keras.optimizers.AdamW(rate), contrastive_loss, jit_compile=False)
+    # A new caption of each picture every epoch.
+    train = load(data, "train", args.batch_size, caption="random", epochs=None)
+    unseen = load(data, "validation", args.batch_size, shuffle=False)
+    unseen = reader.for_retrieval(unseen)
+    before = model.evaluate(unseen, verbose=0)
+    model.fit(
+        reader.for_retrieval(train),
+        steps_per_epoch=max(1, args.steps // 10),
+        epochs=10,
+        shuffle=False,  # The reader has done that.
+        verbose=2,
+    )
+    after = model.evaluate(unseen, verbose=0)
+    found = evaluate(see, read, load_everything(data, args.batch_size))
+    return {"loss_at_start": before, "loss_at_end": after} | found
+
+
+def make_image_tower() -> keras.Model:
+    """Returns `float32[batch, height, width, 3] -> float32[batch, WIDTH]`."""
+    image = layers.Input([SIZE, SIZE, 3])
+    x = image * 2 - 1
+    for filters, strides in ((32, 2), (64, 2), (WIDTH, 2), (WIDTH, 1)):
+        x = layers.Conv2D(filters, 3, strides, padding="same", use_bias=False)(x)
+        # Its means have to settle within few steps: not 0.99, as is usual.
+        x = layers.BatchNormalization(momentum=0.9)(x)
+        x = layers.Activation("relu")(x)
+    # Not pooled over all of the picture: captions say where things are.
+    x = layers.MaxPooling2D(2)(x)
+    x = layers.Dense(WIDTH)(layers.Flatten()(x))
+    return keras.Model(image, layers.UnitNormalization()(x))
+
+
+def make_caption_tower(vocab_size: int) -> keras.Model:
+    """Returns `(int32[batch, tokens], their mask) -> float32[batch, WIDTH]`."""
+    tokens = layers.Input([None], dtype="int32")
+    mask = layers.Input([None], dtype="bool")
+    x = layers.Embedding(vocab_size, WIDTH)(tokens)
+    x = layers.GRU(WIDTH, return_sequences=True)(x, mask=mask)
+    x = layers.GlobalAveragePooling1D()(x, mask=mask)
+    x = layers.Dense(WIDTH)(x)
+    return keras.Model([tokens, mask], layers.UnitNormalization()(x))
+
+
+class Scale(layers.Layer):
+    """Multiplies by a learned number, as CLIP does: cosines are too much alike."""
+
+    def build(self, shape: tuple[int | None, ...]) -> None:
+        """Makes the number, as its logarithm."""
+        self.log = self.add_weight([], keras.initializers.Constant(np.log(10.0)))
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """Multiplies by it; more than 100 trains badly."""
+        return x * ops.minimum(ops.exp(self.log), 100.0)
+
+
+def make_model(see: keras.Model, read: keras.Model) -> keras.Model:
+    """Returns `(image, tokens, mask) -> float32[batch, batch]`: each by each."""
+    image = layers.Input([SIZE, SIZE, 3])
+    tokens = layers.Input([None], dtype="int32")
+    mask = layers.Input([None], dtype="bool")
+    cosines = ops.matmul(see(image), ops.transpose(read([tokens, mask])))
+    return keras.Model([image, tokens, mask], Scale()(cosines))
+
+
+def contrastive_loss(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Returns float32[batch]: of each image, and of each caption, the mean."""
+    entropy = keras.losses.sparse_categorical_crossentropy
+    by_image = entropy(labels, logits, from_logits=True)
+    by_caption = entropy(labels, ops.transpose(logits), from_logits=True)
+    return (by_image + by_caption) / 2
+
+
+def load_everything(data: str, batch_size: int) -> tf.data.Dataset:
+    """Returns each unseen picture once, with all of its captions."""
+    return load(
+        data,
+        "validation",
+        batch_size,
+        caption="all",
+        outputs=("image", "tokens", "mask", "caption", "caption_valid", "valid"),
+        shuffle=False,
+        remainder="pad",
+    )
+
+
+def evaluate(
+    see: keras.Model, read: keras.Model, batches: tf.data.Dataset
+) -> dict[str, float]:
+    """Returns recalls over all pictures and all captions of some batches."""
+    images, captions, texts, owners = [], [], [], []
+    count = 0
+    for batch in reader.progress(batches, desc="evaluating"):
+        image, tokens, mask, caption, caption_valid, valid = batch
+        # What fills up the last batch has no caption either.
+        images.append(tf.boolean_mask(see(image), valid))
+        # [batch, captions, …] -> [those there are, …]
+        captions.append(read([tokens[caption_valid], mask[caption_valid]]))
+        texts += list(caption[caption_valid].numpy())
+        owners += list(count + tf.where(caption_valid)[:, 0].numpy())
+        count += len(images[-1])
+    cosines = tf.concat(images, 0) @ tf.transpose(tf.concat(captions, 0))
+    right = who_is_right(np.array(texts), np.array(owners), count)
+    return {"images": count, "captions": len(texts)} | recalls(cosines.numpy(), right)
+
+
+def who_is_right(texts: np.ndarray, owners: np.ndarray, count: int) -> np.ndarray:
+    """Returns bool[images, captions]: whether a text is among the image's own.
+
+    Scenes may have equal captions, and then each is right for both.
+    """
+    _, same = np.unique(texts, return_inverse=True)
+    has = np.zeros([count, same.max() + 1], bool)
+    has[owners, same] = True
+    return has[:, same]
+
+
+def recalls(cosines: np.ndarray, right: np.ndarray) -> dict[str, float]:
+    """Returns the share of queries that find something right among the first k."""
+    found = {}
+    for name, scores, hits in (
+        ("image_to_text", cosines, right),
+        ("text_to_image", cosines.T, right.T),
+    ):
+        order = np.argsort(-scores, axis=1, kind="stable")
+        ranked = np.take_along_axis(hits, order, axis=1)
+        for k in (1, 5):
+            found[f"{name}_recall_at_{k}"] = float(ranked[:, :k].any(axis=1).mean())
+            found[f"{name}_chance_at_{k}"] = chance(hits, k)
+    return found
+
+
+def chance(hits: np.ndarray, k: int) -> float:
+    """Returns the recall to expect of a random order."""
+    total, wrong = hits.shape[1], (~hits).sum(axis=1)
+    none_of_k = [(wrong - i).clip(0) / (total - i) for i in range(min(k, total))]
+    return float(1 - np.prod(none_of_k, axis=0).mean())
+
+
+if __name__ == "__main__":
+    main()
