@@ -91,16 +91,19 @@ def usual(pattern: str, window: int):
     from reader.config import ReadConfig
     from reader.corpora import open_one_corpus
     from reader.examples import make_examples
-    from reader.records import Element
+    from reader.image_config import ImageConfig
+    from reader.records import Records, chunk_size
 
     corpus = open_one_corpus(pattern, None, None)
-    config = ReadConfig(batch_size=BATCH, image_size=(224, 224))
-    yes, no = tf.constant(True), tf.constant(False)
+    config = ReadConfig(batch_size=BATCH, images=ImageConfig(size=(224, 224)))
+    yes = tf.ones([BATCH], tf.bool)
     paths = [shard.path for shard in corpus.shards]
     records = read_compressed(paths, "", seed=0, window=window)
-    examples = make_examples(
-        records.map(lambda record: Element(record, yes, no)), corpus.content, config
+    nothing = tf.zeros([chunk_size(BATCH), 0], tf.float64)
+    chunks = records.batch(chunk_size(BATCH)).map(
+        lambda some: Records(some, yes, ~yes, nothing)
     )
+    examples = make_examples(chunks, corpus.content, config)
     return make_batches(examples, corpus.content, config).prefetch(2)
 
 

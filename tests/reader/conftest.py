@@ -7,6 +7,7 @@ requests to gcp-storage-emulator's handlers, in memory. It counts what it sends.
 """
 
 import ssl
+import sys
 import threading
 import time
 from collections import Counter
@@ -140,6 +141,17 @@ class _Handler(RequestHandler):
             num_bytes = self._num_bytes if self._status < 300 else 0
             self._gcs.add(self.headers["Host"], path, num_bytes)
         super().end_headers()
+
+
+@pytest.fixture(scope="session")
+def torchvision():
+    """torchvision, in a process that has TensorFlow too."""
+    with pytest.MonkeyPatch.context() as patch:
+        # Its LLVM and TensorFlow's end the process that loads both.
+        patch.setitem(sys.modules, "triton", None)
+        import torchvision.models
+        import torchvision.transforms.v2
+    return torchvision
 
 
 @pytest.fixture(scope="session")

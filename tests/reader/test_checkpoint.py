@@ -6,6 +6,7 @@ import pytest
 from reader.checkpoint import check_state, fingerprint, identity_of
 from reader.config import ReadConfig
 from reader.contract.errors import UsageError
+from reader.image_config import ImageConfig
 from reader.index import ShardFile
 from reader.plan import PLAN_VERSION
 
@@ -61,7 +62,8 @@ def test_a_state_may_be_its_json(encode: Any) -> None:
         {"remainder": "pad"},
         {"on_corrupt": "skip"},
         {"epochs": None},
-        {"image_size": (16, 16)},
+        {"images": ImageConfig(size=(16, 16), crop="random", flip=True)},
+        {"caption": "random"},
         {"outputs": ("key",)},
         {"max_tokens": 9},
     ],

@@ -147,11 +147,13 @@ def test_real_files_are_read_whole_with_the_pixels_of_tensorflow(shared_data, na
     assert [row[1:] for row in loaded] == [row[1:] for row in stored]
     for (image, *_), (encoded, *_) in zip(loaded, stored, strict=True):
         expected = cut_and_resized(decoded(encoded), SIZE)
-        # TensorFlow's own choice of a transform is coarser by a few levels.
-        assert np.abs(image - expected).max() * 255 < 12
-        assert np.abs(image - expected).mean() * 255 < 2
+        # TensorFlow's own choice of a transform is coarser by a few levels, and of
+        # these images, which are more than three times as large, a smaller version is
+        # decoded.
+        assert np.abs(image - expected).mean() * 255 < 3
         exact = cut_and_resized(decoded_by_pillow(encoded), SIZE)
-        assert np.abs(image - exact).max() * 255 < 1.01
+        assert np.abs(image - exact).mean() * 255 < 2
+        assert np.percentile(np.abs(image - exact), 99) * 255 < 30
 
 
 def test_real_files_of_one_kind_are_read_together(shared_data):
@@ -306,8 +308,10 @@ def test_png_and_jpeg_may_be_mixed_in_any_size(tmp_path, size):
     for image, data, form in zip(loaded, encoded, forms, strict=True):
         # TensorFlow's own choice of a transform for JPEG is a coarser one.
         pixels = decoded_by_pillow(data) if form == "JPEG" else decoded(data)
-        expected = cut_and_resized(pixels, size)
-        assert np.abs(image - expected).max() * 255 < 0.51
+        difference = np.abs(image - cut_and_resized(pixels, size)) * 255
+        # A JPEG that is cut while it is decoded knows no colour beyond the cut.
+        assert difference.max() < (8 if form == "JPEG" else 0.51)
+        assert difference.mean() < 0.75
 
 
 def test_a_record_without_a_caption_has_an_empty_one(tmp_path):

@@ -389,21 +389,30 @@ def resampled(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(image.resize(size[::-1], Image.Resampling.BILINEAR), float)
 
 
+def is_near(image: np.ndarray, pixels: np.ndarray, size: tuple[int, int]) -> bool:
+    """Whether an image is a region, resampled, to the tolerance that is stated."""
+    difference = np.abs(image - resampled(pixels, size))
+    if all(side >= 3 * to for side, to in zip(pixels.shape, size, strict=False)):
+        # A smaller version may have been decoded: docs/reading.md#images. These are
+        # noise, for which all filters differ the most.
+        return bool(difference.mean() < 6 and np.percentile(difference, 99) < 25)
+    # Both round to whole levels, from differently rounded weights.
+    return bool(difference.max() < 1.01)
+
+
 @pytest.mark.parametrize("fraction", [0.5, 0.875, 1.0])
 @pytest.mark.parametrize("size", [(16, 16), (48, 48), (31, 90), (90, 31), (400, 400)])
 def test_center_crop_is_the_middle_region_resampled(odd, size, fraction):
     loaded = loaded_pictures(odd, image_size=size, crop_fraction=fraction)
     for image, stored in zip(loaded, pictures(odd), strict=True):
-        expected = resampled(region(stored, size, fraction), size)
-        # Both round to whole levels, from differently rounded weights.
-        assert np.abs(image - expected).max() < 1.01, stored.shape
+        assert is_near(image, region(stored, size, fraction), size), stored.shape
 
 
 @pytest.mark.parametrize("size", [(16, 16), (31, 90), (400, 300)])
 def test_crop_none_stretches_the_whole_image(odd, size):
     loaded = loaded_pictures(odd, image_size=size, crop="none")
     for image, stored in zip(loaded, pictures(odd), strict=True):
-        assert np.abs(image - resampled(stored, size)).max() < 1.01, stored.shape
+        assert is_near(image, stored, size), stored.shape
 
 
 def test_a_single_number_is_height_and_width(dataset):
@@ -520,7 +529,10 @@ def test_a_format_that_this_reader_does_not_know_is_named(own_dataset):
         ({"image_size": (1, 2, 3)}, ["image_size", "(1, 2, 3)"]),
         ({"image_size": (2.5, 3)}, ["image_size", "2.5"]),
         ({"image_size": "224"}, ["image_size", "'224'"]),
-        ({"crop": "centre"}, ["crop", '"center" or "none"', '"centre"']),
+        (
+            {"crop": "centre"},
+            ["crop", '"center" or "random" or "random_resized" or "none"', '"centre"'],
+        ),
         ({"crop": None}, ["crop", "None"]),
         ({"crop_fraction": 0}, ["crop_fraction", "got 0"]),
         ({"crop_fraction": -0.5}, ["crop_fraction", "-0.5"]),
