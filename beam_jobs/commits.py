@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from beam_jobs.elements import Reject, ShardPlan
 from beam_jobs.lines import dump_reject, load_reject
 from beam_jobs.workspace import Workspace
-from reader.contract.manifest import Shard, Statistics, dump_json
+from reader.contract.manifest import Shard, dump_json
+from reader.contract.statistics import Statistics
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,11 +23,11 @@ from reader.contract.manifest import (
     Books,
     Manifest,
     Split,
-    Statistics,
     dump_manifest,
 )
 from reader.contract.record import crc32c_hex
 from reader.contract.schema import FEATURES
+from reader.contract.statistics import Statistics
 
 
 class Finalise(beam.PTransform):

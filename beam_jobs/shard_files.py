@@ -13,8 +13,9 @@ from beam_jobs.samples import dump_samples, sample_row
 from beam_jobs.storage import publish
 from beam_jobs.tfrecord import TFRecordWriter
 from beam_jobs.workspace import Workspace
-from reader.contract.manifest import Shard, Statistics, statistics_of
+from reader.contract.manifest import Shard
 from reader.contract.record import crc32c_hex
+from reader.contract.statistics import Statistics, statistics_of
 
 
 def publish_shard(

@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 from beam_jobs.storage import read_file
 from reader.contract.errors import UsageError
+from reader.contract.libraries import MissingLibraryError
 from reader.contract.tokenizers import byte_level
 from reader.contract.tokenizers.loading import kind_of, make_spec
-from reader.contract.tokenizers.protocol import MissingLibraryError, sha256_hex
+from reader.contract.tokenizers.protocol import sha256_hex
 
 _ACCEPTED = (
     "accepted are basic, bytes, and the path of a tokenizer.json of Hugging Face, a "

@@ -3,10 +3,11 @@
 Never of decoded images: those would freeze the crops and captions of one epoch.
 """
 
+import contextlib
 import dataclasses
 import os
-import tempfile
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,7 +15,6 @@ import google_crc32c
 from tqdm import tqdm
 
 from reader.contract.errors import DatasetError, UsageError
-from reader.corpus import Corpus
 from reader.files import read_bytes
 from reader.index import ShardFile
 
@@ -23,8 +23,8 @@ _COPIES = 8
 _PART_BYTES = 8 << 20
 
 
-def keep_copies(corpus: Corpus, folder: str) -> Corpus:
-    """Returns a corpus whose shards lie in a local folder, copied as far as need be.
+def keep_copies(shards: Sequence[ShardFile], folder: str) -> list[ShardFile]:
+    """Returns shards that lie in a local folder, copied as far as need be.
 
     A copy is checked against the manifest before it counts as one; it is called after
     its checksum, so that another version of the dataset has copies of its own. Several
@@ -34,16 +34,15 @@ def keep_copies(corpus: Corpus, folder: str) -> Corpus:
         UsageError: Nothing says what a whole copy is, or there is no room for it.
         DatasetError: A shard has not the checksum that the manifest says.
     """
-    if not all(shard.has_manifest for shard in corpus.shards):
-        raise UsageError(
-            f"cache needs a manifest, which says what a whole copy is; {corpus.name} "
-            "has none: leave it out, or copy the files yourself"
-        )
-    copies = [_place(shard, folder) for shard in corpus.shards]
-    missing = [pair for pair in copies if not _is_there(*pair)]
-    _copy_all(missing, folder)
-    shards = tuple(dataclasses.replace(shard, path=path) for shard, path in copies)
-    return dataclasses.replace(corpus, shards=shards)
+    for shard in shards:
+        if not shard.has_manifest:
+            raise UsageError(
+                "cache needs a manifest, which says what a whole copy is; "
+                f"{shard.path} has none: leave it out, or copy the files yourself"
+            )
+    copies = [_place(shard, folder) for shard in shards]
+    _copy_all([pair for pair in copies if not _is_there(*pair)], folder)
+    return [dataclasses.replace(shard, path=path) for shard, path in copies]
 
 
 def _place(shard: ShardFile, folder: str) -> tuple[ShardFile, str]:
@@ -83,9 +82,11 @@ def _copy(shard: ShardFile, path: str, bar: "tqdm[Any]") -> None:
     """Copies one shard; its name appears when all of it is there and checked."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     crc = google_crc32c.Checksum()
-    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path))
+    # A name of its own: other processes may be copying it too. Not by mkstemp, whose
+    # files nobody else may read.
+    temporary = f"{path}.{uuid.uuid4().hex}"
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(temporary, "wb") as file:
             for part in _parts(shard):
                 crc.update(part)
                 file.write(part)
@@ -96,8 +97,9 @@ def _copy(shard: ShardFile, path: str, bar: "tqdm[Any]") -> None:
                 "`diptych verify`, or build again"
             )
         os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
+    except BaseException:  # Ctrl-C too; nothing is swallowed.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
         raise
 
 

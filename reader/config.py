@@ -154,14 +154,7 @@ class ReadConfig:
         )
 
     def _check_outputs(self) -> None:
-        for name in self.outputs if self.outputs is not None else ():
-            if name not in OUTPUTS and not is_extra(name):
-                raise UsageError(
-                    f"outputs may name {', '.join(OUTPUTS)} and columns such as "
-                    f"extra/score, got {name!r}"
-                )
-        if self.outputs == ():
-            raise UsageError("outputs must not be empty: leave it out for the usual")
+        check_names(self.outputs, OUTPUTS)
         if "valid" in self.names and not self.may_be_invalid:
             raise UsageError(
                 'outputs names valid, but every example is: pass remainder="pad" or '
@@ -218,3 +211,15 @@ def output_names(outputs: object) -> tuple[str, ...] | None:
             f'outputs must be a tuple of names such as ("image",), got {outputs!r}'
         )
     return tuple(outputs)
+
+
+def check_names(outputs: tuple[str, ...] | None, allowed: Sequence[str]) -> None:
+    """Refuses names of outputs that nobody can have, and no names at all."""
+    for name in outputs or ():
+        if name not in allowed and not is_extra(name):
+            raise UsageError(
+                f"outputs may name {', '.join(allowed)} and columns such as "
+                f"extra/score, got {name!r}"
+            )
+    if outputs == ():
+        raise UsageError("outputs must not be empty: leave it out for the usual")

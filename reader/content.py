@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from reader.contract.errors import UsageError
-from reader.contract.manifest import Manifest, Split, Statistics, Tally, TokenizerSpec
+from reader.contract.manifest import Manifest, Split, TokenizerSpec
 from reader.contract.schema import EXTRA, Feature
+from reader.contract.statistics import Statistics, Tally
 
 
 @dataclass(frozen=True, kw_only=True)

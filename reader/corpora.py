@@ -8,7 +8,7 @@ from typing import Any
 from reader.contract.errors import UsageError
 from reader.corpus import Corpus, open_corpus
 from reader.files import Pattern
-from reader.foreign import check_names
+from reader.foreign import check_features
 from reader.mixture import PATTERN_TURNS
 
 Patterns = Pattern | Sequence[Pattern] | Mapping[str, float]
@@ -34,7 +34,7 @@ def open_corpora(
         UsageError: Nothing matches, a weight is none, or what matches cannot be read
             as one.
     """
-    named = check_names(features)
+    named = check_features(features)
     if isinstance(pattern, Mapping):
         weights = [_weight(key, value) for key, value in pattern.items()]
         if not weights:
@@ -48,10 +48,15 @@ def open_corpora(
             for key in pattern
         ]
         return corpora, weights
+    parts = list_patterns(pattern)
+    return [open_corpus(parts, split, named, tolerant=tolerant)], None
+
+
+def list_patterns(pattern: Pattern | Sequence[Pattern]) -> list[str]:
+    """Returns what is one pattern, or several, as a list."""
     single = isinstance(pattern, (str, os.PathLike))
     patterns: Any = [pattern] if single else pattern
-    parts = [os.fspath(part) for part in patterns]
-    return [open_corpus(parts, split, named, tolerant=tolerant)], None
+    return [os.fspath(part) for part in patterns]
 
 
 def open_one_corpus(

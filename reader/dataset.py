@@ -6,18 +6,17 @@ Nothing is kept but open files, offsets and, after `by_key`, hashes of keys.
 
 import functools
 import operator
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, SupportsIndex
 
-from reader.config import ReadConfig
+from reader.config import ReadConfig, check_names, output_names
 from reader.contract.errors import DatasetError, UsageError
 from reader.contract.record import crc32c_hex, parse_example
-from reader.corpora import Patterns
+from reader.corpora import Patterns, list_patterns
 from reader.corpus import Corpus, open_corpus
-from reader.foreign import check_names
+from reader.foreign import check_features
 from reader.keys import Keys
-from reader.outputs import Make, check_outputs, makers
+from reader.outputs import RECORD_OUTPUTS, Make, makers
 from reader.record_files import RecordFiles
 from reader.samples import read_samples
 
@@ -69,7 +68,8 @@ def open(
         DatasetError: A dataset is unfinished or not whole.
     """
     reopen = functools.partial(open, **locals())  # Before there are others.
-    names = check_outputs(outputs)
+    names = output_names(outputs)
+    check_names(names, RECORD_OUTPUTS)
     config = ReadConfig(
         batch_size=1,
         max_tokens=max_tokens,
@@ -90,10 +90,8 @@ def _open_corpus(
         raise UsageError(
             f"a mixture has no first record and no last: open its parts, got {pattern}"
         )
-    if isinstance(pattern, (str, os.PathLike)):
-        pattern = [pattern]
-    paths = [os.fspath(part) for part in pattern]
-    return open_corpus(paths, split, check_names(features), compressed=False)
+    paths = list_patterns(pattern)
+    return open_corpus(paths, split, check_features(features), compressed=False)
 
 
 class MapDataset:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from reader.libraries import require
+from reader.contract.libraries import import_library
 
 Pixels = NDArray[np.uint8]
 
@@ -27,9 +27,9 @@ def decoder(image_format: str | None) -> Callable[..., Pixels]:
     if image_format == "raw":
         return _unpack
     if image_format == "png":
-        require("PIL", "png images")
+        import_library("PIL", "a dataset of PNG images", "pillow")
         return _decode_by_pillow
-    require("simplejpeg", "JPEG images")
+    import_library("simplejpeg", "a dataset of JPEG images", "simplejpeg")
     return _decode_jpeg if image_format == "jpeg" else _decode_any
 
 

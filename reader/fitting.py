@@ -53,7 +53,7 @@ def fit(config: ReadConfig, content: Content) -> ReadConfig:
     if config.bucket_by_length and "token_ids" not in content.features:
         raise UsageError("bucket_by_length needs token ids, and the records hold none")
     if config.caption == "all":
-        num = max_captions(content, config)
+        num = _max_captions(content, config)
         config = dataclasses.replace(config, max_captions=num)
     check_tokens(config, content)
     return _fit_images(config, content) if "image" in config.names else config
@@ -87,7 +87,7 @@ def check_image_format(content: Content) -> None:
         )
 
 
-def max_captions(content: Content, config: ReadConfig) -> int:
+def _max_captions(content: Content, config: ReadConfig) -> int:
     """Returns how many captions of each example `caption="all"` has room for.
 
     Raises:

@@ -143,7 +143,7 @@ def _check_named(name: str, key: str, example: Mapping[str, Any], where: str) ->
         )
 
 
-def check_names(features: object) -> Mapping[str, str] | None:
+def check_features(features: object) -> Mapping[str, str] | None:
     """Returns what a caller gave as `features`, checked.
 
     Raises:

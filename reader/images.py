@@ -130,19 +130,19 @@ def _map(
     config: ImageConfig,
 ) -> tf.Tensor:
     """Returns `uint8[n, height, width, 3]`: of each, mirrored if chance says so."""
-    mirror = draws["flip"] < 0.5 if config.flip else tf.zeros([tf.size(values[0]), 1])
 
     def make(row: tuple[tf.Tensor, ...]) -> tf.Tensor:
-        *parts, mirrored = row
+        return function(*row)
+
+    def make_or_mirror(row: tuple[tf.Tensor, ...]) -> tf.Tensor:
+        *parts, draw = row
         pixels = function(*parts)
-        if not config.flip:
-            return pixels
-        return tf.cond(mirrored[0], lambda: tf.reverse(pixels, [1]), lambda: pixels)
+        return tf.cond(draw[0] < 0.5, lambda: tf.reverse(pixels, [1]), lambda: pixels)
 
     # One at a time: other chunks keep the other cores busy.
     return tf.map_fn(
-        make,
-        (*values, mirror),
+        make_or_mirror if config.flip else make,
+        (*values, draws["flip"]) if config.flip else values,
         fn_output_signature=tf.TensorSpec((*config.target, 3), tf.uint8),
         parallel_iterations=1,
     )

@@ -92,6 +92,10 @@ class RecordIndex:
         self._exact = remote or self.num_records <= _MAX_OFFSETS
         self._request_bytes = _REQUEST_BYTES if remote else 0
 
+    def moved(self, shards: Sequence[ShardFile]) -> "RecordIndex":
+        """Returns the same for the same shards, which lie elsewhere."""
+        return RecordIndex(shards, self._block_offsets)
+
     @property
     def num_records(self) -> int:
         """Records in all shards."""

@@ -20,8 +20,9 @@ from reader.contract.layout import (
     parse_shard_name,
     shard_of_file,
 )
-from reader.contract.manifest import Manifest, Shard, Statistics, statistics_of
+from reader.contract.manifest import Manifest, Shard
 from reader.contract.record import parse_example
+from reader.contract.statistics import Statistics, statistics_of
 from reader.shards import Damage, scan_shard
 
 _CHUNK_BYTES = 1 << 20

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reader.config import DEFAULT_OUTPUTS, ReadConfig, is_extra, output_names
+from reader.config import DEFAULT_OUTPUTS, OUTPUTS, ReadConfig
 from reader.content import Content
 from reader.contract.errors import UsageError
 from reader.contract.schema import Feature, display_path
@@ -20,39 +20,12 @@ from reader.fitting import (
     special_tokens,
 )
 
-# Beside columns, such as `extra/score`.
-_OUTPUTS = (
-    "image",
-    "tokens",
-    "mask",
-    "length",
-    "key",
-    "caption",
-    "captions",
-    "height",
-    "width",
-)
+# Beside columns, such as `extra/score`: those of `load`, but for what is of batches.
+_OF_BATCHES = ("valid", "caption_valid")
+RECORD_OUTPUTS = (*(name for name in OUTPUTS if name not in _OF_BATCHES), "captions")
 
 Values = Mapping[str, list[Any]]
 Make = Callable[[Values], Any]
-
-
-def check_outputs(outputs: object) -> tuple[str, ...] | None:
-    """Returns the names that a caller gave.
-
-    Raises:
-        UsageError: They are none, or name what nobody can have.
-    """
-    names = output_names(outputs)
-    if names == ():
-        raise UsageError("outputs must not be empty: leave it out for the usual")
-    for name in names or ():
-        if name not in _OUTPUTS and not is_extra(name):
-            raise UsageError(
-                f"outputs may name {', '.join(_OUTPUTS)} and columns such as "
-                f"extra/score, got {name!r}"
-            )
-    return names
 
 
 def makers(

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from reader.catalog import Dataset, open_dataset
 from reader.contract import schema
 from reader.contract.errors import UsageError
-from reader.contract.manifest import Tally
 from reader.contract.record import parse_example
+from reader.contract.statistics import Tally
 from reader.contract.text import books_table, splits_table
 from reader.shards import read_shard
 

@@ -15,7 +15,6 @@ from reader.config import DEFAULT_MAX_TOKENS, ReadConfig, output_names
 from reader.content import Content, merge_contents
 from reader.contract.tokenizers.protocol import Tokenizer
 from reader.corpora import Patterns, open_corpora
-from reader.corpus import Corpus
 from reader.delivery import deliver
 from reader.files import Pattern, is_remote
 from reader.fitting import fit
@@ -25,6 +24,7 @@ from reader.image_config import (
     image_size_pair,
     mean_and_std,
 )
+from reader.index import ShardFile
 from reader.records import chunk_size, read_records
 from reader.repair import Repair
 from reader.resources import Resources, folder_name
@@ -150,9 +150,9 @@ def load(
             valid   bool[batch], with `remainder="pad"`: False where nothing is
 
         With `caption="all"`, `tokens` and `mask` are [batch, captions, max_tokens], and
-        there is `caption_valid` bool[batch, captions]. It holds
+        there is `caption_valid` bool[batch, captions]. On request it holds
 
-        on request `length` int32[batch], `key` and `caption` string[batch],
+        `length` int32[batch], `key` and `caption` string[batch],
         `height` and `width` (as stored) int32[batch], columns float32, int64 or
         string[batch], or of *n* values [batch, n]; `batch` is `batch_size //
         host_count`.
@@ -205,25 +205,15 @@ def load(
     tuning_bytes(config)  # Is there enough?
     if any(corpus.compression for corpus in corpora):
         return load_unplanned(corpora, content, config, resume)
-    run = _plan(corpora, weights, config, resume)
-    if config.resources.cache is None:
-        _check_read_ahead(corpora)
-    else:
-        corpora = [keep_copies(c, config.resources.cache) for c in corpora]
-        # The order depends on what the records are, and not on where they lie.
-        run = _plan(corpora, weights, config, resume)
-    return _stream(run, content, config)
-
-
-def _plan(
-    corpora: Sequence[Corpus],
-    weights: Sequence[float] | None,
-    config: ReadConfig,
-    resume: object,
-) -> Run:
     if weights is None:
-        return plan_run(corpora[0], config, resume)
-    return plan_mixed_run(corpora, weights, config, resume)
+        run = plan_run(corpora[0], config, resume)
+    else:
+        run = plan_mixed_run(corpora, weights, config, resume)
+    if config.resources.cache is None:
+        _check_read_ahead(run.index.shards)
+    else:
+        run = run.moved(keep_copies(run.index.shards, config.resources.cache))
+    return _stream(run, content, config)
 
 
 def _stream(run: Run, content: Content, config: ReadConfig) -> Batches:
@@ -241,9 +231,9 @@ def _stream(run: Run, content: Content, config: ReadConfig) -> Batches:
     return Batches(build, run.steps, run.identity, windows, repair, names)
 
 
-def _check_read_ahead(corpora: Sequence[Corpus]) -> None:
+def _check_read_ahead(shards: Sequence[ShardFile]) -> None:
     """Warns where TensorFlow will fetch many times what is read of a bucket."""
-    remote = any(is_remote(shard.path) for c in corpora for shard in c.shards)
+    remote = any(is_remote(shard.path) for shard in shards)
     if remote and not os.environ.get("GCS_READAHEAD_BUFFER_SIZE_BYTES"):
         warnings.warn(
             "TensorFlow was imported before reader, and will fetch 64 MB of a file "

@@ -105,7 +105,8 @@ class Repair:
         first = place // BLOCK_RECORDS * BLOCK_RECORDS
         end = min(first + BLOCK_RECORDS, self._index.shards[shard].num_examples)
         for other in [*range(place + 1, end), *range(first, place)]:
-            record = self._read(number - place + other)
+            # Of one that is damaged too, its key is not asked for: that takes a while.
+            record = self._read(number - place + other, named=False)
             if not isinstance(record, Loss):
                 return record
         raise DatasetError(
@@ -113,7 +114,7 @@ class Repair:
             "run `diptych verify`"
         )
 
-    def _read(self, number: int) -> bytes | Loss:
+    def _read(self, number: int, *, named: bool = True) -> bytes | Loss:
         shard, place = self._index.locate(number)
         path = self._index.shards[shard].path
         begin, end = self._index.offsets(shard)[place : place + 2].tolist()
@@ -124,7 +125,8 @@ class Repair:
         what = damage_of(framed, end - begin)
         if what is None:
             return framed[HEADER.size : -FOOTER.size]
-        key = self._key_of(path, place, framed[HEADER.size : -FOOTER.size])
+        data = framed[HEADER.size : -FOOTER.size]
+        key = self._key_of(path, place, data) if named else None
         return Loss(path, begin, key, what)
 
     def _key_of(self, path: str, place: int, data: bytes) -> str | None:

@@ -11,7 +11,7 @@ from reader.config import ReadConfig
 from reader.contract.errors import UsageError
 from reader.corpora import Patterns, open_one_corpus
 from reader.corpus import Corpus
-from reader.index import RecordIndex
+from reader.index import RecordIndex, ShardFile
 from reader.mixture import MixedOrder, Part, share_turns
 from reader.plan import (
     NUM_STREAMS,
@@ -40,6 +40,10 @@ class Run:
     steps: Steps | EndlessSteps
     share: Share
     identity: Mapping[str, Any]
+
+    def moved(self, shards: Sequence[ShardFile]) -> "Run":
+        """Returns the same run over the same shards, which lie elsewhere."""
+        return dataclasses.replace(self, index=self.index.moved(shards))
 
     def windows(self, config: ReadConfig, at_end: Any) -> Windows:
         """Returns what the host reads, iterator by iterator."""

@@ -6,10 +6,10 @@ from typing import Any
 
 from reader.contract.errors import DatasetError, UsageError
 from reader.contract.layout import parse_shard_name
+from reader.contract.libraries import import_library
 from reader.corpus import Corpus
 from reader.files import read_bytes
 from reader.index import ShardFile
-from reader.libraries import require
 
 
 def read_samples(corpus: Corpus) -> Any:
@@ -19,9 +19,8 @@ def read_samples(corpus: Corpus) -> Any:
         DatasetError, UsageError: As `read_table`.
     """
     tables = [read_table(corpus, shard) for shard in corpus.shards]
-    return require("pyarrow", "samples").concat_tables(
-        tables, promote_options="default"
-    )
+    pyarrow = import_library("pyarrow", "samples", "pyarrow")
+    return pyarrow.concat_tables(tables, promote_options="default")
 
 
 def read_table(
@@ -39,7 +38,7 @@ def read_table(
             f"{shard.path} has no samples: only datasets of Diptych have, not "
             "TFRecords that others wrote"
         )
-    require("pyarrow", "samples")
+    import_library("pyarrow", "samples", "pyarrow")
     from pyarrow import ArrowException, BufferReader, parquet
 
     path = os.path.join(os.path.dirname(shard.path), name.samples_file)

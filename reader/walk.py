@@ -9,8 +9,8 @@ from reader.checks import whole_number
 from reader.config import ReadConfig
 from reader.contract.errors import UsageError
 from reader.corpora import Patterns, open_one_corpus
-from reader.plan import NO_RECORD, Share
-from reader.run import plan_run
+from reader.plan import NO_RECORD, Int64s, Share
+from reader.run import Run, plan_run
 
 
 class Coverage(NamedTuple):
@@ -94,19 +94,7 @@ def coverage(
         epochs=epoch + 1,
     )
     run = plan_run(open_one_corpus(pattern, split, features), config)
-    *_, stretch = run.steps.stretches(0)
-    counts = np.zeros(run.index.num_records, np.int64)
-    fills, steps = 0, []
-    for host in range(host_count):
-        share = Share(host, host_count)
-        read = 0
-        for window in run.order.windows(stretch, share):
-            numbers = window.cut().numbers
-            there = numbers[numbers != NO_RECORD]
-            np.add.at(counts, there, 1)
-            fills += len(numbers) - len(there)
-            read += len(numbers)
-        steps.append(read // config.host_batch_size)
+    counts, fills, places = _walk(run, host_count)
     return Coverage(
         num_examples=len(counts),
         num_once=int(np.count_nonzero(counts == 1)),
@@ -114,5 +102,20 @@ def coverage(
         num_repeated=int(np.count_nonzero(counts > 1)),
         num_fills=fills,
         num_left_over=0 if remainder == "pad" else len(counts) % config.batch_size,
-        steps=tuple(steps),
+        steps=tuple(num // config.host_batch_size for num in places),
     )
+
+
+def _walk(run: Run, host_count: int) -> tuple[Int64s, int, list[int]]:
+    """Returns how often each record comes, how many fills, and each host's places."""
+    *_, stretch = run.steps.stretches(0)
+    counts = np.zeros(run.index.num_records, np.int64)
+    fills, places = 0, [0] * host_count
+    for host in range(host_count):
+        for window in run.order.windows(stretch, Share(host, host_count)):
+            numbers = window.cut().numbers
+            there = numbers[numbers != NO_RECORD]
+            np.add.at(counts, there, 1)
+            fills += len(numbers) - len(there)
+            places[host] += len(numbers)
+    return counts, fills, places

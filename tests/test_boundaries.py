@@ -79,7 +79,6 @@ PURE = (
     "reader.index",
     "reader.integrity",
     "reader.keys",
-    "reader.libraries",
     "reader.meter",
     "reader.mixture",
     "reader.outputs",

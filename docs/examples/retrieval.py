@@ -10,9 +10,6 @@ have equal captions.
 
 import argparse
 import os
-import subprocess
-import sys
-import tempfile
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
@@ -20,66 +17,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers, ops
+from scenes import SIZE, Metrics, load, run
 
 import reader
 
-SIZE = 64
-MAX_TOKENS = 25  # Of such scenes no caption has more, start and end among them.
 WIDTH = 128
 
 
-def main(argv: list[str] | None = None) -> dict[str, float]:
+def main(argv: list[str] | None = None) -> Metrics:
     """Runs the example; returns its metrics."""
-    args = parse_args(argv)
-    keras.utils.set_random_seed(args.seed)
-    with tempfile.TemporaryDirectory() as folder:
-        data = args.data or os.path.join(folder, "dataset")
-        make_dataset(data, args.num, args.seed)
-        metrics = train_and_evaluate(data, args)
-    for name, value in metrics.items():
-        print(f"{name}: {value:.4g}")
-    return metrics
-
-
-def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    """Returns what the command line says."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", help="folder of the dataset (a temporary one)")
-    parser.add_argument("--num", type=int, default=5000, help="scenes to draw (5000)")
-    parser.add_argument("--steps", type=int, default=800, help="(800)")
-    parser.add_argument("--batch_size", type=int, default=64, help="(64)")
-    parser.add_argument("--seed", type=int, default=0, help="(0)")
-    return parser.parse_args(argv)
-
-
-def make_dataset(data: str, num: int, seed: int) -> None:
-    """Draws scenes and builds a dataset of them, unless that was done before."""
-    # The manifest comes last: where it is, the dataset is whole.
-    if os.path.exists(os.path.join(data, "manifest.json")):
-        return
-    with tempfile.TemporaryDirectory() as scenes:
-        sample = f"sample {scenes} --num={num} --seed={seed} --captions_per_image=5"
-        build = (
-            f"build --images={scenes}/images --captions={scenes}/captions "
-            f"--output={data} --splits=train=0.9,validation=0.1 --num_shards=4 "
-            f"--image_size={SIZE} --captions_per_file=lines"
-        )
-        for command in (sample, build):
-            # As `diptych sample …` and `diptych build …` in a shell.
-            diptych = [sys.executable, "-m", "beam_jobs", *command.split()]
-            subprocess.run(diptych, check=True)
-
-
-def load(data: str, split: str, batch_size: int, **options) -> tf.data.Dataset:
-    """Returns batches of whole scenes: captions speak of corners, and of left."""
-    return reader.load(
-        data,
-        split=split,
-        batch_size=batch_size,
-        image_size=SIZE,
-        crop="none",
-        max_tokens=MAX_TOKENS,
-        **options,
+    return run(
+        train_and_evaluate, argv, about=__doc__, num=5000, steps=800, batch_size=64
     )
 
 

@@ -8,9 +8,6 @@ words the captions of a picture hold: by a loop of its own, and by `model.fit`.
 
 import argparse
 import os
-import subprocess
-import sys
-import tempfile
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
@@ -18,38 +15,22 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers, ops
+from scenes import SIZE, Metrics, load, run
 
 import reader
 
-SIZE = 64
-MAX_TOKENS = 25  # Of such scenes no caption has more, start and end among them.
 FIRST_WORD = 4  # Pad, unknown, start and end come before: docs/format.md#tokenizers
 
 
-def main(argv: list[str] | None = None) -> dict[str, float]:
+def main(argv: list[str] | None = None) -> Metrics:
     """Runs the example; returns its metrics."""
-    args = parse_args(argv)
     strategy = make_strategy()
-    keras.utils.set_random_seed(args.seed)
-    with tempfile.TemporaryDirectory() as folder:
-        data = args.data or os.path.join(folder, "dataset")
-        make_dataset(data, args.num, args.seed)
-        metrics = train_by_hand(strategy, data, args)
-        metrics |= train_by_fit(strategy, data, args)
-    for name, value in metrics.items():
-        print(f"{name}: {value:.4g}")
-    return metrics
 
+    def train(data: str, args: argparse.Namespace) -> Metrics:
+        by_hand = train_by_hand(strategy, data, args)
+        return by_hand | train_by_fit(strategy, data, args)
 
-def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    """Returns what the command line says."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", help="folder of the dataset (a temporary one)")
-    parser.add_argument("--num", type=int, default=1000, help="scenes to draw (1000)")
-    parser.add_argument("--steps", type=int, default=200, help="of each way (200)")
-    parser.add_argument("--batch_size", type=int, default=64, help="of both (64)")
-    parser.add_argument("--seed", type=int, default=0, help="(0)")
-    return parser.parse_args(argv)
+    return run(train, argv, about=__doc__, num=1000, steps=200, batch_size=64)
 
 
 def make_strategy() -> tf.distribute.Strategy:
@@ -60,36 +41,10 @@ def make_strategy() -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 
 
-def make_dataset(data: str, num: int, seed: int) -> None:
-    """Draws scenes and builds a dataset of them, unless that was done before."""
-    # The manifest comes last: where it is, the dataset is whole.
-    if os.path.exists(os.path.join(data, "manifest.json")):
-        return
-    with tempfile.TemporaryDirectory() as scenes:
-        sample = f"sample {scenes} --num={num} --seed={seed} --captions_per_image=5"
-        build = (
-            f"build --images={scenes}/images --captions={scenes}/captions "
-            f"--output={data} --splits=train=0.9,validation=0.1 --num_shards=4 "
-            f"--image_size={SIZE} --captions_per_file=lines"
-        )
-        for command in (sample, build):
-            # As `diptych sample …` and `diptych build …` in a shell.
-            diptych = [sys.executable, "-m", "beam_jobs", *command.split()]
-            subprocess.run(diptych, check=True)
-
-
-def load(data: str, batch_size: int, *outputs: str) -> tf.data.Dataset:
+def load_outputs(data: str, batch_size: int, *outputs: str) -> tf.data.Dataset:
     """Returns batches without end; each is that of both devices."""
-    return reader.load(
-        data,
-        split="train",
-        batch_size=batch_size,
-        image_size=SIZE,
-        crop="none",
-        max_tokens=MAX_TOKENS,
-        caption="random",
-        epochs=None,
-        outputs=outputs,
+    return load(
+        data, "train", batch_size, caption="random", epochs=None, outputs=outputs
     )
 
 
@@ -139,7 +94,9 @@ def train_by_hand(
         losses = strategy.run(step_of_one, args=(image, tokens))
         return strategy.reduce("SUM", losses, axis=None)
 
-    batches = load(data, args.batch_size, "image", "tokens", "key").take(args.steps)
+    batches = load_outputs(data, args.batch_size, "image", "tokens", "key").take(
+        args.steps
+    )
     batches = strategy.experimental_distribute_dataset(batches)
     losses, images, distinct = [], np.zeros(2, int), 0
     for image, tokens, key in reader.progress(batches, desc="by hand"):
@@ -189,7 +146,7 @@ def train_by_fit(
     # Under a strategy fit looks at a batch before it trains. To batches without end
     # that is no matter: each iterator begins at the same step.
     model.fit(
-        load(data, args.batch_size, "image", "tokens"),
+        load_outputs(data, args.batch_size, "image", "tokens"),
         steps_per_epoch=args.steps,
         shuffle=False,  # The reader has done that.
         verbose=2,

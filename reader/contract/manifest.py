@@ -5,16 +5,17 @@ into two folders have the same manifest, byte for byte.
 """
 
 import dataclasses
-import functools
 import json
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from reader.contract.errors import DatasetError
+from reader.contract.fields import known_fields
 from reader.contract.layout import FORMAT_VERSION, MANIFEST
 from reader.contract.schema import Dtype, Feature
+from reader.contract.statistics import Statistics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,111 +73,6 @@ class Shard:
     num_examples: int
     num_bytes: int
     crc32c: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tally:
-    """Count, sum, smallest and largest of some integers; exact, and mergeable."""
-
-    count: int = 0
-    sum: int = 0
-    min: int = 0
-    max: int = 0
-
-    def add(self, value: int) -> "Tally":
-        """Returns the tally with one more value."""
-        return self.merge(Tally(count=1, sum=value, min=value, max=value))
-
-    def merge(self, other: "Tally") -> "Tally":
-        """Returns the tally of both."""
-        if not self.count or not other.count:
-            return self if self.count else other
-        return Tally(
-            count=self.count + other.count,
-            sum=self.sum + other.sum,
-            min=min(self.min, other.min),
-            max=max(self.max, other.max),
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Statistics:
-    """Exact statistics of a split's records, as stored.
-
-    Attributes:
-        width, height: Of images, in pixels.
-        image_bytes: Of encoded images.
-        captions: Of each record; None in manifests of before this was counted.
-        caption_tokens: Tokens of each caption, without start and end.
-        unknown_tokens: How many of these tokens are unknown.
-        one_token_captions: How many captions are a single token; None in manifests of
-            before this was counted.
-    """
-
-    width: Tally = Tally()
-    height: Tally = Tally()
-    image_bytes: Tally = Tally()
-    captions: Tally | None = Tally()
-    caption_tokens: Tally = Tally()
-    unknown_tokens: int = 0
-    one_token_captions: int | None = 0
-
-    def merge(self, other: "Statistics") -> "Statistics":
-        """Returns the statistics of both."""
-        return Statistics(
-            width=self.width.merge(other.width),
-            height=self.height.merge(other.height),
-            image_bytes=self.image_bytes.merge(other.image_bytes),
-            captions=_merged(self.captions, other.captions),
-            caption_tokens=self.caption_tokens.merge(other.caption_tokens),
-            unknown_tokens=self.unknown_tokens + other.unknown_tokens,
-            one_token_captions=_sum(self.one_token_captions, other.one_token_captions),
-        )
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "Statistics":
-        """Reads what `dataclasses.asdict` and JSON made of one."""
-        tallies = ("width", "height", "image_bytes", "caption_tokens")
-        return cls(
-            **{name: _known(Tally, data[name]) for name in tallies},
-            captions=(
-                _known(Tally, data["captions"]) if data.get("captions") else None
-            ),
-            unknown_tokens=data["unknown_tokens"],
-            one_token_captions=data.get("one_token_captions"),
-        )
-
-
-def _merged(one: Tally | None, other: Tally | None) -> Tally | None:
-    return None if one is None or other is None else one.merge(other)
-
-
-def _sum(one: int | None, other: int | None) -> int | None:
-    return None if one is None or other is None else one + other
-
-
-def statistics_of(
-    *,
-    width: int,
-    height: int,
-    num_image_bytes: int,
-    num_tokens: Iterable[int],
-    num_unknown: int,
-) -> Statistics:
-    """Returns the statistics of one record."""
-    tokens, single = Tally(), 0
-    for number in num_tokens:
-        tokens = tokens.add(number)
-        single += number == 1
-    return Statistics(
-        width=Tally().add(width),
-        height=Tally().add(height),
-        image_bytes=Tally().add(num_image_bytes),
-        captions=Tally().add(tokens.count),
-        caption_tokens=tokens,
-        unknown_tokens=num_unknown,
-        one_token_captions=single,
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -307,15 +203,15 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
 
 
 def _manifest_from(fields: Mapping[str, Any]) -> Any:
-    return _known(
+    return known_fields(
         Manifest,
         {
             **fields,
             "features": tuple(map(_feature_from, fields["features"])),
-            "image": _known(ImageSpec, fields["image"]),
-            "tokenizer": _known(TokenizerSpec, fields["tokenizer"]),
+            "image": known_fields(ImageSpec, fields["image"]),
+            "tokenizer": known_fields(TokenizerSpec, fields["tokenizer"]),
             "splits": tuple(map(_split_from, fields["splits"])),
-            "books": _known(Books, fields["books"]),
+            "books": known_fields(Books, fields["books"]),
             "overlays": tuple(fields["overlays"]),
         },
     )
@@ -332,26 +228,6 @@ def _feature_from(fields: Mapping[str, Any]) -> Feature:
 def _split_from(fields: Mapping[str, Any]) -> Split:
     return Split(
         name=fields["name"],
-        shards=tuple(_known(Shard, shard) for shard in fields["shards"]),
+        shards=tuple(known_fields(Shard, shard) for shard in fields["shards"]),
         statistics=Statistics.from_json(fields["statistics"]),
     )
-
-
-def _known(cls: type[Any], fields: Mapping[str, Any]) -> Any:
-    """Makes a dataclass of the fields that it has, and checks the plain ones' types."""
-    types = _types_of(cls)  # type: ignore[arg-type]
-    known = {name: value for name, value in fields.items() if name in types}
-    for name, value in known.items():
-        plain = types[name] in (int, str, int | None)
-        if plain and not isinstance(value, types[name]):
-            wanted = getattr(types[name], "__name__", types[name])
-            raise TypeError(f"{name} must be {wanted}, got {value!r}")
-    for name in ("not_written", "files"):
-        if not isinstance(known.get(name, {}), Mapping):
-            raise TypeError(f"{name} must be an object, got {known[name]!r}")
-    return cls(**known)
-
-
-@functools.cache
-def _types_of(cls: type[Any]) -> dict[str, Any]:
-    return typing.get_type_hints(cls)

@@ -6,7 +6,8 @@ import pytest
 
 from beam_jobs.summary import warnings_of
 from reader.catalog import open_dataset
-from reader.contract.manifest import Manifest, Split, Statistics, Tally
+from reader.contract.manifest import Manifest, Split
+from reader.contract.statistics import Statistics, Tally
 
 
 def warnings(dataset, kind: str, captions: int, single: int | None, unknown: int):

@@ -14,8 +14,9 @@ import zlib
 from collections.abc import Iterable, Iterator
 
 from reader.contract.errors import UsageError
+from reader.contract.libraries import import_library
 from reader.contract.manifest import TokenizerSpec
-from reader.contract.tokenizers.protocol import import_library, sha256_hex, text_ids
+from reader.contract.tokenizers.protocol import sha256_hex, text_ids
 
 GZIP_MAGIC = b"\x1f\x8b"
 VOCAB_SIZE = 49_408

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from reader.contract.errors import DatasetError, UsageError
+from reader.contract.libraries import MissingLibraryError
 from reader.contract.manifest import TokenizerSpec
 from reader.contract.tokenizers.basic import (
     BasicTokenizer,
@@ -18,7 +19,6 @@ from reader.contract.tokenizers.huggingface import (
     huggingface_spec,
 )
 from reader.contract.tokenizers.protocol import (
-    MissingLibraryError,
     Tokenizer,
     sha256_hex,
 )

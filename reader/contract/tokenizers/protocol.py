@@ -1,9 +1,8 @@
 """What every tokenizer offers, and what several kinds of them share."""
 
 import hashlib
-import importlib
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Protocol
 
 from reader.contract.errors import UsageError
 from reader.contract.manifest import TokenizerSpec
@@ -25,27 +24,6 @@ class Tokenizer(Protocol):
         Raises:
             UsageError: An id is not of this tokenizer.
         """
-
-
-class MissingLibraryError(UsageError):
-    """A library that this kind of tokenizer needs is not installed."""
-
-
-def import_library(module: str, wanted_by: str) -> Any:
-    """Imports a library that only some tokenizers need.
-
-    Raises:
-        MissingLibraryError: It is not installed; says what to install.
-    """
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name != module:
-            raise
-        raise MissingLibraryError(
-            f"{wanted_by} needs {module}, which is not installed: "
-            "pip install 'diptych[tokenizers]'"
-        ) from None
 
 
 def sha256_hex(data: bytes) -> str:

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from reader.contract.errors import UsageError
+from reader.contract.libraries import import_library
 from reader.contract.manifest import TokenizerSpec
-from reader.contract.tokenizers.protocol import import_library, sha256_hex, text_ids
+from reader.contract.tokenizers.protocol import sha256_hex, text_ids
 
 FILE = "sentencepiece.model"
 

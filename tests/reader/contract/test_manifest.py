@@ -14,14 +14,13 @@ from reader.contract.manifest import (
     Manifest,
     Shard,
     Split,
-    Statistics,
-    Tally,
     TokenizerSpec,
     dump_json,
     dump_manifest,
     parse_manifest,
 )
 from reader.contract.schema import Feature
+from reader.contract.statistics import Statistics, Tally
 
 NUMBERS = st.integers(0, 2**63)
 TEXT = st.text(max_size=8)
