@@ -2,8 +2,10 @@
 
 import contextlib
 import math
+import re
 from fractions import Fraction
 
+from beam_jobs.objects.store import SCHEMES, scheme_of, split_path
 from reader.contract.errors import UsageError
 from reader.contract.layout import is_split_name
 
@@ -31,15 +33,24 @@ def check_range(
 
 
 def check_path(field: str, path: str | None) -> None:
-    """Checks that a path is one of this machine.
+    """Checks that a path is one of this machine, or an address in a bucket.
 
     Raises:
-        UsageError: It is that of a store elsewhere.
+        UsageError: It is in a store that is not known, or names no bucket.
     """
-    if path is not None and "://" in path:
+    if path is None:
+        return
+    if re.match(r"(gs|s3):/?[^/]", path):
+        raise UsageError(f"{field} wants two slashes: gs://BUCKET/…, got {path}")
+    scheme = scheme_of(path)
+    if scheme is None:
+        return
+    if scheme not in SCHEMES:
         raise UsageError(
-            f"{field} must be a local path: remote paths are not read yet, got {path}"
+            f"{field} must be a local path, gs://BUCKET/… or s3://BUCKET/…, got {path}"
         )
+    if not all(split_path(path)):
+        raise UsageError(f"{field} must name a bucket and a folder in it, got {path}")
 
 
 def check_not_empty(field: str, value: str) -> None:
@@ -58,21 +69,11 @@ def check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
     Raises:
         UsageError: It is not.
     """
-    """Checks that a value is one of a few.
-
-    Raises:
-        UsageError: It is not.
-    """
     if value not in choices:
         raise UsageError(f'{field} must be one of {", ".join(choices)}, got "{value}"')
 
 
 def check_encoding(encoding: str) -> None:
-    """Checks that Python knows an encoding of text of this name.
-
-    Raises:
-        UsageError: It does not.
-    """
     """Checks that Python knows an encoding of text of this name.
 
     Raises:
@@ -89,11 +90,6 @@ def check_encoding(encoding: str) -> None:
 
 
 def check_splits(splits: dict[str, Fraction]) -> None:
-    """Checks names and shares of splits.
-
-    Raises:
-        UsageError: A name cannot be part of a file's, or the shares are not one.
-    """
     """Checks names and shares of splits.
 
     Raises:

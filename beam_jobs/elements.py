@@ -18,8 +18,8 @@ class SourceFile(NamedTuple):
     Attributes:
         path: Below its root, `/`-separated; of a member, below its tar: `a.tar/1.jpg`.
         size: In bytes; `UNSEEN` if only its name is known.
-        mtime_ns: Time of its last change, to notice a source that changes under us; of
-            a member, the tar's.
+        version: Time of its last change in nanoseconds, or an object's generation: to
+            notice a source that changes under us. Of a member, the tar's.
         root: Which of the source's roots, see `beam_jobs.sources.roots`.
         archive: Path of the tar it is a member of; empty for a file of its own.
         offset: Where it begins in that tar, in bytes.
@@ -27,7 +27,7 @@ class SourceFile(NamedTuple):
 
     path: bytes
     size: int = UNSEEN
-    mtime_ns: int = 0
+    version: int = 0
     root: int = 0
     archive: bytes = b""
     offset: int = 0

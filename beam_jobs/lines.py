@@ -56,13 +56,13 @@ def _load_value(value: Any) -> Value | Spilled:
 
 
 def _dump_file(file: SourceFile) -> list[Any]:
-    fields = [text_of(file.path), file.size, file.mtime_ns, file.root]
+    fields = [text_of(file.path), file.size, file.version, file.root]
     return [*fields, text_of(file.archive), file.offset] if file.archive else fields
 
 
 def _load_file(fields: list[Any]) -> SourceFile:
-    path, size, mtime_ns, root, *member = fields
-    file = SourceFile(path_of(path), size, mtime_ns, root)
+    path, size, version, root, *member = fields
+    file = SourceFile(path_of(path), size, version, root)
     if not member:
         return file
     return file._replace(archive=path_of(member[0]), offset=member[1])

@@ -1,9 +1,8 @@
 """What `--tokenizer` names: the kind of tokenizer, and the bytes of its file."""
 
-import os
 from typing import NamedTuple
 
-from beam_jobs.storage import read_file
+from beam_jobs.storage import read_file, status_of
 from reader.contract.errors import UsageError
 from reader.contract.libraries import MissingLibraryError
 from reader.contract.tokenizers import byte_level
@@ -46,7 +45,10 @@ def read_tokenizer_file(tokenizer: str) -> TokenizerFile:
     if tokenizer == "bytes":
         return TokenizerFile("bytes", byte_level.DESCRIPTION)
     try:
-        data = read_file(tokenizer, at_most=_MAX_BYTES + 1, check=_check_size)
+        size = status_of(tokenizer).size
+        if size > _MAX_BYTES:
+            raise ValueError(f"{size} bytes, more than {_MAX_BYTES}")
+        data = read_file(tokenizer, at_most=_MAX_BYTES)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f'--tokenizer="{tokenizer}": {reason}; {_ACCEPTED}') from error
@@ -57,11 +59,6 @@ def read_tokenizer_file(tokenizer: str) -> TokenizerFile:
             f"that begin with {data[:16]!r}; {_ACCEPTED}"
         )
     return TokenizerFile(kind, data)
-
-
-def _check_size(status: os.stat_result) -> None:
-    if status.st_size > _MAX_BYTES:
-        raise ValueError(f"{status.st_size} bytes, more than {_MAX_BYTES}")
 
 
 def given_tokenizer(tokenizer: str, sha256: str) -> bytes | None:

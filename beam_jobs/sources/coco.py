@@ -22,6 +22,7 @@ from beam_jobs.sources.keys import key_of
 from beam_jobs.sources.places import place_of
 from beam_jobs.sources.roots import common_folder, files_named, roots_of
 from beam_jobs.sources.row_entries import filled, texts_of
+from beam_jobs.storage import absolute, open_file
 from reader.contract.errors import BuildError, UsageError
 
 # Images whose fields are looked at before work: none need have them all.
@@ -70,8 +71,7 @@ def list_tasks(config: JobConfig) -> list[ListTask]:
     paths = files_named("coco", str(config.coco))
     root = common_folder(paths)
     return [
-        ListTask("coco", root, os.path.relpath(os.path.abspath(path), root))
-        for path in paths
+        ListTask("coco", root, os.path.relpath(absolute(path), root)) for path in paths
     ]
 
 
@@ -129,7 +129,7 @@ def _annotations(
 
 
 def _items(path: bytes, name: str) -> Iterator[Any]:
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         if file.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
             file.seek(0)
         yield from ijson.items(file, f"{name}.item", use_float=True)

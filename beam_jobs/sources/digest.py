@@ -4,6 +4,7 @@ The hashes of entries are added, modulo 2^256: the sum depends on no order, and 
 memory (AdHash: Bellare and Micciancio, EUROCRYPT 1997).
 """
 
+import functools
 import hashlib
 from collections.abc import Iterable
 
@@ -12,6 +13,7 @@ from beam_jobs.options import JobConfig
 from beam_jobs.sources.catalogue import list_entries, list_tasks
 from beam_jobs.sources.files import SourceFiles
 from beam_jobs.spill import digest_of
+from beam_jobs.storage import is_remote, look_at_each
 
 
 def looked_at(entry: Entry, files: SourceFiles) -> Entry:
@@ -46,10 +48,12 @@ def sum_hashes(hashes: Iterable[int]) -> str:
 
 def digest_of_sources(config: JobConfig) -> str:
     """Returns the digest that planning these sources would give."""
-    files = SourceFiles(config)
-    return sum_hashes(
-        hash_of_entry(looked_at(entry, files))
+    look = functools.partial(looked_at, files=SourceFiles(config))
+    entries = (
+        entry
         for task in list_tasks(config)
         for entry in list_entries(task, config)
         if isinstance(entry, Entry)
     )
+    remote = any(map(is_remote, config.sources))
+    return sum_hashes(map(hash_of_entry, look_at_each(look, entries, remote=remote)))

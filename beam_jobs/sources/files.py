@@ -1,6 +1,5 @@
 """The files of a pair: looked at, and read, wherever the source has them."""
 
-import errno
 import os
 import stat
 import unicodedata
@@ -18,7 +17,7 @@ from beam_jobs.options import JobConfig
 from beam_jobs.sources.folders import LEADS_NOWHERE
 from beam_jobs.sources.roots import roots_of
 from beam_jobs.spill import fetch
-from beam_jobs.storage import read_file
+from beam_jobs.storage import is_remote, read_file, status_of
 from beam_jobs.workspace import Workspace
 
 
@@ -42,17 +41,16 @@ class SourceFiles:
         if file.size != UNSEEN:
             return file
         for path in _forms(file.path):
+            place = os.path.join(self._roots[file.root], path)
             try:
-                status = os.stat(os.path.join(self._roots[file.root], path))
+                if not is_remote(place) and not stat.S_ISREG(os.stat(place).st_mode):
+                    raise BadInput("not_a_file", "not a regular file")
+                status = status_of(place)
             except OSError as error:
                 if error.errno not in LEADS_NOWHERE:
                     raise
                 continue
-            if not stat.S_ISREG(status.st_mode):
-                raise BadInput("not_a_file", "not a regular file")
-            return file._replace(
-                path=path, size=status.st_size, mtime_ns=status.st_mtime_ns
-            )
+            return file._replace(path=path, size=status.size, version=status.version)
         raise BadInput("missing_image", "no such file")
 
     def image(self, pair: Pair) -> bytes:
@@ -80,15 +78,13 @@ class SourceFiles:
         return tuple(fetch(value, self._arrays) for value in pair.values)
 
     def _read(self, file: SourceFile, at_most: int) -> bytes:
-        path = os.path.join(self._roots[file.root], file.archive or file.path)
-
-        def check(status: os.stat_result) -> None:
-            # What was planned no longer holds: vocabulary, fingerprints, sizes.
-            same_size = bool(file.archive) or status.st_size == file.size
-            if not same_size or status.st_mtime_ns != file.mtime_ns:
-                raise OSError(errno.ESTALE, "Changed while the job was running", path)
-
-        return read_file(path, offset=file.offset, at_most=at_most, check=check)
+        return read_file(
+            os.path.join(self._roots[file.root], file.archive or file.path),
+            offset=file.offset,
+            at_most=at_most,
+            size=None if file.archive else file.size,
+            version=file.version,
+        )
 
 
 def _forms(path: bytes) -> Iterator[bytes]:

@@ -11,8 +11,10 @@ from collections.abc import Iterator
 
 from beam_jobs.elements import Aside, Entry, ListTask, SourceFile
 from beam_jobs.options import JobConfig
+from beam_jobs.sources import objects
 from beam_jobs.sources.keys import key_of
-from beam_jobs.sources.roots import check_folder
+from beam_jobs.sources.roots import check_folder, real_path
+from beam_jobs.storage import is_remote
 
 _IMAGES = "jpg jpeg png webp gif bmp tif tiff avif"
 _CAPTIONS = "txt caption"
@@ -42,10 +44,9 @@ def check(config: JobConfig) -> None:
 def list_tasks(config: JobConfig) -> list[ListTask]:
     """Returns the listing as tasks that can run side by side: a folder each."""
     images, captions = (
-        os.fsencode(str(config.images)),
-        os.fsencode(str(config.captions)),
+        os.fsencode(str(folder)) for folder in (config.images, config.captions)
     )
-    if os.path.realpath(images) == os.path.realpath(captions):
+    if real_path(images) == real_path(captions):
         return tasks_below(images, ("image", "caption"), config)
     return [
         *tasks_below(images, ("image",), config),
@@ -60,9 +61,8 @@ def tasks_below(
     passed_over: tuple[bytes, ...] = (),
 ) -> list[ListTask]:
     """Returns a task for each folder in a root, and one for the files in the root."""
-    passed_over += (os.fsencode(os.path.realpath(config.output)),)
-    with os.scandir(root) as entries:
-        folders = sorted(entry.name for entry in entries if is_folder(entry))
+    passed_over += (os.fsencode(real_path(config.output)),)
+    folders = folders_in(root)
     whole = ListTask("folder", root, b"", False, suffixes, passed_over)
     return [
         whole,
@@ -70,13 +70,39 @@ def tasks_below(
     ]
 
 
+def folders_in(root: bytes) -> list[bytes]:
+    """Returns the names of the folders in a folder, and of links to some, sorted."""
+    if is_remote(root):
+        return objects.folders_in(root)
+    with os.scandir(root) as entries:
+        return sorted(entry.name for entry in entries if is_folder(entry))
+
+
 def list_entries(task: ListTask, config: JobConfig) -> Iterator[Entry | Aside]:
     """Lists one part of a source folder.
 
     Hidden files and folders (their names begin with a dot) are ignored, and counted so.
     """
+    if is_remote(task.root):
+        yield from _objects_of(task)
+        return
     root = os.path.realpath(task.root)
     yield from _walk(task, task.path, _ancestry(root, task.path))
+
+
+def _objects_of(task: ListTask) -> Iterator[Entry | Aside]:
+    found = objects.files_below(
+        task.root, task.path, deep=task.recursive, passed_over=task.passed_over
+    )
+    for file in found:
+        if isinstance(file, Aside):
+            yield file
+            continue
+        kind = kind_of(file.path)
+        if kind in task.suffixes:
+            yield _entry_of(file, str(kind))
+        else:
+            yield Aside("ignored", file.path, ignored_as(file.path))
 
 
 def _ancestry(root: bytes, path: bytes) -> tuple[bytes, ...]:
@@ -109,7 +135,7 @@ def _walk(
 def _entries_of(
     task: ListTask, entry: os.DirEntry[bytes], path: bytes
 ) -> Iterator[Entry | Aside]:
-    kind = SUFFIXES.get(os.path.splitext(entry.name)[1].lower())
+    kind = kind_of(path)
     if kind not in task.suffixes or entry.name.startswith(b"."):
         if path not in task.passed_over:
             yield Aside("ignored", path, ignored_as(path))
@@ -125,11 +151,19 @@ def _entries_of(
     if not stat.S_ISREG(status.st_mode):
         yield _no_file(path)
         return
-    file = SourceFile(path, status.st_size, status.st_mtime_ns, _ROOTS[kind])
+    yield _entry_of(SourceFile(path, status.st_size, status.st_mtime_ns), str(kind))
+
+
+def kind_of(path: bytes) -> str | None:
+    """Returns `image` or `caption`, as a file's suffix tells, or None."""
+    return SUFFIXES.get(os.path.splitext(path)[1].lower())
+
+
+def _entry_of(file: SourceFile, kind: str) -> Entry:
+    file = file._replace(root=_ROOTS[kind])
     if kind == "image":
-        yield Entry(key_of(path), path, image=file)
-    else:
-        yield Entry(key_of(path), path, caption=file)
+        return Entry(key_of(file.path), file.path, image=file)
+    return Entry(key_of(file.path), file.path, caption=file)
 
 
 def _no_file(path: bytes) -> Entry:

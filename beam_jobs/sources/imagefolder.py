@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from beam_jobs.elements import ListTask
 from beam_jobs.options import JobConfig
 from beam_jobs.sources import table
-from beam_jobs.sources.folders import is_folder, tasks_below
+from beam_jobs.sources.folders import folders_in, tasks_below
 from beam_jobs.sources.roots import check_folder
+from beam_jobs.storage import absolute, is_file
 from reader.contract.errors import UsageError
 
 _NAMES = (b"metadata.csv", b"metadata.jsonl", b"metadata.parquet")
@@ -45,7 +46,7 @@ def check(config: JobConfig) -> None:
 
 def list_tasks(config: JobConfig) -> list[ListTask]:
     """Returns a task for each folder of images, and one for each table."""
-    root = os.path.abspath(os.fsencode(str(config.images)))
+    root = absolute(os.fsencode(str(config.images)))
     tables = sorted(_tables_in(str(config.images)))
     tasks = table.tasks_of(tables, root, config)
     passed_over = tuple(task.path for task in tasks)
@@ -53,15 +54,10 @@ def list_tasks(config: JobConfig) -> list[ListTask]:
 
 
 def _tables_in(folder: str) -> Iterator[bytes]:
-    root = os.path.abspath(os.fsencode(folder))
-    with os.scandir(root) as entries:
-        inside = [
-            entry.path
-            for entry in entries
-            if is_folder(entry) and not entry.name.startswith(b".")
-        ]
-    for place in (root, *sorted(inside)):
+    root = absolute(os.fsencode(folder))
+    inside = [name for name in folders_in(root) if not name.startswith(b".")]
+    for place in (root, *(os.path.join(root, name) for name in inside)):
         for name in _NAMES:
             path = os.path.join(place, name)
-            if os.path.isfile(path):
+            if is_file(path):
                 yield path

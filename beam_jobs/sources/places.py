@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 
 from beam_jobs.elements import BadInput, SourceFile
+from beam_jobs.objects.store import SCHEMES, scheme_of
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
@@ -24,18 +25,29 @@ def place_of(name: str, folder: bytes, roots: Sequence[bytes]) -> SourceFile:
     Raises:
         BadInput: `outside_root` or `missing_image`.
     """
-    if _URL.match(name):
+    if _URL.match(name) and scheme_of(name) not in SCHEMES:
         raise BadInput("missing_image", f"{name}: an address, not a file: download it")
     # A path that is absolute stands alone when it is joined to others.
-    path = posixpath.normpath(posixpath.join(roots[0], folder, _bytes_of(name)))
+    named = _as_path(_bytes_of(name))
+    path = posixpath.normpath(posixpath.join(_as_path(roots[0]), folder, named))
     path = b"/" + path.lstrip(b"/")  # Two slashes before a path are left by `normpath`.
-    for number, root in enumerate(roots):
+    for number, root in enumerate(map(_as_path, roots)):
         inside = path.removeprefix(root.rstrip(b"/") + b"/")
         if not inside.startswith(b"/"):
             return SourceFile(inside, root=number)
     raise BadInput(
         "outside_root", f"{name}: add its folder with --allow_roots if it may be read"
     )
+
+
+def _as_path(path: bytes) -> bytes:
+    """Returns a path; for an address, one that no other file of this machine has.
+
+    >>> _as_path(b"gs://bucket/a")
+    b'/gs:/bucket/a'
+    """
+    scheme, found, rest = path.partition(b"://")
+    return b"/" + scheme + b":/" + rest if found and b"/" not in scheme else path
 
 
 def below_root(name: bytes) -> bytes:

@@ -3,10 +3,14 @@
 import glob
 import os
 from collections.abc import Sequence
+from typing import AnyStr
 
 from braceexpand import braceexpand
 
+from beam_jobs.objects.globs import fixed_folder, glob_expression
+from beam_jobs.objects.store import scheme_of
 from beam_jobs.options import JobConfig
+from beam_jobs.storage import absolute, is_file, is_folder, is_remote, scan
 from reader.contract.errors import UsageError
 
 
@@ -26,8 +30,13 @@ def roots_of(config: JobConfig) -> tuple[bytes, ...]:
 
 def with_allowed(first: bytes, config: JobConfig) -> tuple[bytes, ...]:
     """Returns the root that relative names are below, and those allowed besides."""
-    more = (os.fsencode(os.path.abspath(root)) for root in config.allow_roots)
-    return os.path.abspath(first), *more
+    more = (os.fsencode(absolute(root)) for root in config.allow_roots)
+    return absolute(first), *more
+
+
+def real_path(path: AnyStr) -> AnyStr:
+    """Returns an absolute path with links followed; in a bucket there are none."""
+    return absolute(path) if is_remote(path) else os.path.realpath(path)
 
 
 def files_named(flag: str, pattern: str) -> list[bytes]:
@@ -40,21 +49,41 @@ def files_named(flag: str, pattern: str) -> list[bytes]:
     """
     paths: set[str] = set()
     for part in _parts_of(flag, pattern):
-        found = [part] if os.path.exists(part) else glob.glob(part, recursive=True)
+        found = _matching(part) if is_remote(part) else _glob(part)
         if not found:
             raise UsageError(f"--{flag}={part}: no such file")
         paths |= set(found)
     for path in paths:
-        if not os.path.isfile(path):
-            raise UsageError(f"--{flag}={path}: not a file")
-        if not os.access(path, os.R_OK, effective_ids=True):
-            raise UsageError(f"--{flag}={path}: no permission to read this file")
+        _check_file(flag, path)
     return sorted(map(os.fsencode, paths))
+
+
+def _matching(pattern: str) -> list[str]:
+    """Returns the objects that a name or a glob stands for."""
+    if is_file(pattern):
+        return [pattern]
+    folder, expression = fixed_folder(pattern), glob_expression(pattern)
+    names = (f"{folder}/{listed.name}" for listed in scan(folder, deep=True))
+    return [name for name in names if expression.fullmatch(name)]
+
+
+def _glob(pattern: str) -> list[str]:
+    found = [pattern] if os.path.exists(pattern) else []
+    return found or glob.glob(pattern, recursive=True)
+
+
+def _check_file(flag: str, path: str) -> None:
+    if is_remote(path):
+        return  # It was listed as one; reading it tells the rest.
+    if not os.path.isfile(path):
+        raise UsageError(f"--{flag}={path}: not a file")
+    if not os.access(path, os.R_OK, effective_ids=True):
+        raise UsageError(f"--{flag}={path}: no permission to read this file")
 
 
 def _parts_of(flag: str, pattern: str) -> list[str]:
     """Returns the paths or globs that a pattern with braces stands for."""
-    if os.path.exists(pattern):
+    if is_file(pattern) or os.path.exists(pattern):
         return [pattern]
     try:
         return list(braceexpand(pattern))
@@ -64,8 +93,18 @@ def _parts_of(flag: str, pattern: str) -> list[str]:
 
 def common_folder(paths: Sequence[bytes]) -> bytes:
     """Returns the absolute path of the deepest folder that holds all files."""
-    folders = [os.path.dirname(os.path.abspath(path)) for path in paths]
-    return os.path.commonpath(folders)
+    folders = [os.path.dirname(absolute(path)) for path in paths]
+    schemes = {scheme_of(os.fsdecode(folder)) for folder in folders}
+    if schemes == {None}:
+        return os.path.commonpath(folders)
+    if len(schemes) > 1:
+        raise UsageError("tables or tars must all be here, or all in one bucket")
+    (scheme,) = schemes
+    # As paths, `gs://bucket/a` and `gs://bucket/b` have `gs:/bucket` in common.
+    common = os.path.commonpath(folders).partition(b"/")[2]
+    if not common:
+        raise UsageError("tables or tars must all be in one bucket")
+    return os.fsencode(f"{scheme}://") + common
 
 
 def check_folder(flag: str, root: str, output: str) -> None:
@@ -74,14 +113,18 @@ def check_folder(flag: str, root: str, output: str) -> None:
     Raises:
         UsageError: It is missing, no folder, not to be read, or is the output.
     """
+    if real_path(root) == real_path(output):
+        raise UsageError(
+            f"--output={output} is the folder of {flag} itself: choose "
+            "another, such as a new folder in it"
+        )
+    if is_remote(root):
+        if not is_folder(root):
+            raise UsageError(f"--{flag}={root}: nothing has a name that begins so")
+        return
     if not os.path.exists(root):
         raise UsageError(f"--{flag}={root}: no such folder")
     if not os.path.isdir(root):
         raise UsageError(f"--{flag}={root}: not a folder")
     if not os.access(root, os.R_OK | os.X_OK, effective_ids=True):
         raise UsageError(f"--{flag}={root}: no permission to read this folder")
-    if os.path.realpath(root) == os.path.realpath(output):
-        raise UsageError(
-            f"--output={output} is the folder of {flag} itself: choose "
-            "another, such as a new folder in it"
-        )

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beam_jobs.captions import BYTE_ORDER_MARKS, MAX_CAPTION_BYTES
+from beam_jobs.storage import open_file
 from reader.contract.errors import BuildError, UsageError
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -124,7 +125,7 @@ def read_rows(path: bytes, columns: Sequence[str], encoding: str) -> Iterator[Ro
 @contextlib.contextmanager
 def _open_text(path: bytes, encoding: str) -> Iterator[IO[str]]:
     with contextlib.ExitStack() as stack:
-        file: Any = stack.enter_context(open(path, "rb"))
+        file: Any = stack.enter_context(open_file(path))
         if path.lower().endswith(b".gz"):
             file = stack.enter_context(gzip.GzipFile(fileobj=file))
         stack.enter_context(_explained(path))
@@ -231,7 +232,7 @@ def _json_lines(text: IO[str]) -> Iterator[Row]:
 @contextlib.contextmanager
 def _open_parquet(path: bytes) -> Iterator[pq.ParquetFile]:
     # Opened here, since pyarrow takes no name that is not UTF-8.
-    with open(path, "rb") as file, _explained(path):
+    with open_file(path) as file, _explained(path):
         yield pq.ParquetFile(file)
 
 

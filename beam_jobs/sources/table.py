@@ -16,6 +16,7 @@ from beam_jobs.sources.roots import (
 )
 from beam_jobs.sources.row_entries import entry_of_row
 from beam_jobs.sources.rows import check_names_files, column_names, read_rows
+from beam_jobs.storage import absolute
 from reader.contract.errors import UsageError
 
 # Names that others use, for which no flag is needed.
@@ -47,7 +48,7 @@ def list_tasks(config: JobConfig) -> list[ListTask]:
 
 def tasks_of(paths: Sequence[bytes], root: bytes, config: JobConfig) -> list[ListTask]:
     """Returns a task for each table, its columns found."""
-    return [_task_of(os.path.abspath(path), root, config) for path in paths]
+    return [_task_of(absolute(path), root, config) for path in paths]
 
 
 def _task_of(path: bytes, root: bytes, config: JobConfig) -> ListTask:

@@ -19,6 +19,7 @@ from beam_jobs.sources.places import below_root
 from beam_jobs.sources.roots import files_named, roots_of
 from beam_jobs.sources.row_entries import filled
 from beam_jobs.sources.tars import Member, members_of
+from beam_jobs.storage import absolute, open_file, read_file, status_of
 from reader.contract.errors import UsageError
 
 _CAPTION_FIELD = "caption"
@@ -28,6 +29,7 @@ _MAX_JSON_BYTES = 16 * MAX_CAPTION_BYTES
 
 # How files that are compressed begin: gzip, bzip2, xz, Zstandard.
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
+_MOST_MAGIC = max(map(len, _COMPRESSED))
 
 # A caption among several that cannot be decoded: it stays to be counted.
 _UNDECODABLE = "\udcff"
@@ -42,12 +44,11 @@ def check(config: JobConfig) -> None:
         UsageError: There is none, or one is compressed.
     """
     for path in files_named("webdataset", str(config.webdataset)):
-        with open(path, "rb") as file:
-            if file.read(6).startswith(_COMPRESSED):
-                raise UsageError(
-                    f"--webdataset={os.fsdecode(path)}: compressed, so that its "
-                    "members cannot be read in place: uncompress it first"
-                )
+        if read_file(path, at_most=_MOST_MAGIC).startswith(_COMPRESSED):
+            raise UsageError(
+                f"--webdataset={os.fsdecode(path)}: compressed, so that its "
+                "members cannot be read in place: uncompress it first"
+            )
 
 
 def list_tasks(config: JobConfig) -> list[ListTask]:
@@ -55,15 +56,16 @@ def list_tasks(config: JobConfig) -> list[ListTask]:
     (root,) = roots_of(config)
     paths = files_named("webdataset", str(config.webdataset))
     return [
-        ListTask("tar", root, os.path.relpath(os.path.abspath(path), root))
-        for path in paths
+        ListTask("tar", root, os.path.relpath(absolute(path), root)) for path in paths
     ]
 
 
 def list_entries(task: ListTask, config: JobConfig) -> Iterator[Entry | Aside]:
     """Lists one tar, sample by sample."""
-    with open(os.path.join(task.root, task.path), "rb") as file:
-        tar = _Tar(task.path, file, config)
+    path = os.path.join(task.root, task.path)
+    version = status_of(path).version
+    with open_file(path) as file:
+        tar = _Tar(task.path, file, version, config)
         # Of the whole tar: members of one key need not lie side by side.
         samples: dict[bytes, _Sample] = {}
         try:
@@ -93,11 +95,13 @@ def _split_name(name: bytes) -> tuple[bytes, str]:
 class _Tar:
     """One tar, while it is listed."""
 
-    def __init__(self, path: bytes, file: IO[bytes], config: JobConfig) -> None:
+    def __init__(
+        self, path: bytes, file: IO[bytes], version: int, config: JobConfig
+    ) -> None:
         self._path = path
         self._file = file
         self._config = config
-        self._mtime_ns = os.fstat(file.fileno()).st_mtime_ns
+        self._version = version
         self._stem = os.path.splitext(path)[0]
 
     def flawed(self, name: bytes, error: BadInput) -> Entry:
@@ -221,7 +225,7 @@ class _Tar:
         return SourceFile(
             path=self._name_of(member),
             size=member.size,
-            mtime_ns=self._mtime_ns,
+            version=self._version,
             archive=self._path,
             offset=member.offset,
         )
