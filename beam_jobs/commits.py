@@ -5,12 +5,19 @@ It holds all that finalising needs, so that nobody reads a shard again.
 
 import dataclasses
 import json
-import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from beam_jobs.elements import Reject, ShardPlan
 from beam_jobs.lines import dump_reject, load_reject
+from beam_jobs.storage import (
+    crc32c_of,
+    is_file,
+    names_in,
+    read_files,
+    read_if_exists,
+    status_of,
+)
 from beam_jobs.workspace import Workspace
 from reader.contract.manifest import Shard, dump_json
 from reader.contract.statistics import Statistics
@@ -39,6 +46,11 @@ class Commit:
     rejects: tuple[Reject, ...]
     dropped_captions: int
     input: int
+
+    @property
+    def checksums(self) -> dict[str, str]:
+        """`{file: crc32c}` of the shard and of the files beside it."""
+        return {self.shard.file: self.shard.crc32c, **self.files}
 
 
 def write_commit(workspace: Workspace, name: str, commit: Commit) -> None:
@@ -73,31 +85,55 @@ def parse_commit(data: bytes) -> Commit:
 
 def read_commit(workspace: Workspace, name: str) -> Commit | None:
     """Returns a shard's commit record, or None where there is none."""
-    data = workspace.read_if_exists(workspace.commit(name))
-    return parse_commit(data) if data is not None else None
+    data = read_if_exists(workspace.commit(name))
+    return _parsed(data)
 
 
-def finished(workspace: Workspace, shard: ShardPlan) -> Commit | None:
+def _parsed(data: bytes | None) -> Commit | None:
+    """Returns a commit record; a damaged one is none, and its shard is redone."""
+    try:
+        return None if data is None else parse_commit(data)
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def read_commits(workspace: Workspace, names: Iterable[str]) -> Iterator[Commit | None]:
+    """Yields the commit records of shards, None where there is none."""
+    for data in read_files(workspace.commit(name) for name in names):
+        yield _parsed(data)
+
+
+def finished(
+    workspace: Workspace, shard: ShardPlan, *, check_bytes: bool
+) -> Commit | None:
     """Returns the commit record of a shard that need not be written again.
 
-    Its files must be there, with the sizes they were committed with.
+    Its files must be there, the shard with the size it was committed with, and with
+    `check_bytes` all with the checksums they were committed with.
     """
     commit = read_commit(workspace, shard.label)
     if commit is None or commit.plan != shard.plan:
         return None
-    for file in commit.files:
-        if not os.path.exists(workspace.published(file)):
-            return None
+    if check_bytes:
+        return None if damaged_files(workspace, commit.checksums) else commit
+    if not all(is_file(workspace.published(file)) for file in commit.files):
+        return None
     try:
-        size = os.path.getsize(workspace.published(shard.name.file))
+        size = status_of(workspace.published(shard.name.file)).size
     except FileNotFoundError:
         return None
     return commit if size == commit.shard.num_bytes else None
 
 
-def committed_names(workspace: Workspace) -> Iterator[str]:
-    """Yields the names of all shards that were committed, under whatever plan."""
-    if os.path.isdir(workspace.commits):
-        yield from sorted(
-            name.removesuffix(".json") for name in os.listdir(workspace.commits)
-        )
+def damaged_files(workspace: Workspace, checksums: Mapping[str, str]) -> list[str]:
+    """Returns the files, of those given with checksums, that are not as they were."""
+    return [
+        file
+        for file, crc32c in checksums.items()
+        if crc32c_of(workspace.published(file)) != crc32c
+    ]
+
+
+def committed_names(workspace: Workspace) -> list[str]:
+    """Returns the names of all shards that were committed, under whatever plan."""
+    return [name.removesuffix(".json") for name in names_in(workspace.commits)]

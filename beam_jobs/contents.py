@@ -15,7 +15,7 @@ import apache_beam as beam
 from beam_jobs.elements import BadInput, Bucket, Pair, Reject
 from beam_jobs.failures import noted
 from beam_jobs.options import JobConfig
-from beam_jobs.pair_lists import read_pairs, read_rejects, write_lists
+from beam_jobs.pair_lists import pairs_of_bucket, read_rejects, write_lists
 from beam_jobs.plan import order_of, place_split
 from beam_jobs.pool import map_in_order
 from beam_jobs.sources.files import SourceFiles
@@ -45,10 +45,11 @@ class _Twin(NamedTuple):
 class CompareContents(beam.PTransform):
     """Hashes images, and drops duplicates if that is asked for: `Bucket` → `Bucket`."""
 
-    def __init__(self, config: JobConfig) -> None:
-        """Takes the job's configuration."""
+    def __init__(self, config: JobConfig, lease: str) -> None:
+        """Takes the configuration, and the lease of the job at work."""
         super().__init__()
         self._config = config
+        self._lease = lease
 
     def expand(self, buckets: beam.PCollection[Bucket]) -> beam.PCollection[Bucket]:
         """Writes the lists of each bucket again; passes all by if nobody asked."""
@@ -57,19 +58,20 @@ class CompareContents(beam.PTransform):
         return (
             buckets
             | "Spread" >> beam.Reshuffle()
-            | "Hash" >> beam.ParDo(_HashFn(self._config))
+            | "Hash" >> beam.ParDo(_HashFn(self._config, self._lease))
             | "Meet" >> beam.GroupByKey()
             | "Choose" >> beam.ParDo(_ChooseFn())
             | "Return" >> beam.GroupByKey()
-            | "Drop" >> beam.ParDo(_DropFn(self._config))
+            | "Drop" >> beam.ParDo(_DropFn(self._config, self._lease))
         )
 
 
 class _HashFn(beam.DoFn):
     """Bucket → (part of the hashes' range, pack); the bucket itself rides along."""
 
-    def __init__(self, config: JobConfig) -> None:
+    def __init__(self, config: JobConfig, lease: str) -> None:
         self._config = config
+        self._lease = lease
 
     def setup(self) -> None:
         self._files = SourceFiles(self._config)
@@ -80,7 +82,7 @@ class _HashFn(beam.DoFn):
 
     def process(self, bucket: Bucket) -> Iterator[tuple[int, bytes]]:
         with noted(Workspace(self._config.output), f"hashing-{bucket.number:03d}"):
-            pairs = self._hashed(bucket.number)
+            pairs = self._hashed(bucket)
         parts: dict[int, list[_Seen]] = {}
         for pair in pairs:
             if pair.sha256 and self._config.dedupe == "exact":
@@ -91,17 +93,15 @@ class _HashFn(beam.DoFn):
             yield part, pickle.dumps(some)
         yield bucket.number, pickle.dumps(bucket)
 
-    def _hashed(self, number: int) -> list[Pair]:
+    def _hashed(self, bucket: Bucket) -> list[Pair]:
         """Returns the pairs of a bucket with hashes, and puts these in its list."""
         workspace = Workspace(self._config.output)
         ahead = _AHEAD_PER_THREAD * self._config.num_threads
-        pairs = list(
-            map_in_order(
-                self._with_hash, read_pairs(workspace, number), self._threads, ahead
-            )
-        )
-        write_lists(self._config, number, pairs, read_rejects(workspace, number))
-        return pairs
+        pairs = pairs_of_bucket(workspace, bucket)
+        hashed = list(map_in_order(self._with_hash, pairs, self._threads, ahead))
+        rejects = read_rejects(workspace, bucket.number)
+        write_lists(self._config, self._lease, bucket.number, hashed, rejects)
+        return hashed
 
     def _with_hash(self, pair: Pair) -> Pair:
         if pair.image.size > self._config.max_image_bytes:
@@ -147,8 +147,9 @@ class _ChooseFn(beam.DoFn):
 class _DropFn(beam.DoFn):
     """(bucket, packs) → `Bucket`, with twins among its rejects."""
 
-    def __init__(self, config: JobConfig) -> None:
+    def __init__(self, config: JobConfig, lease: str) -> None:
         self._config = config
+        self._lease = lease
 
     def process(self, packed: tuple[int, Iterable[bytes]]) -> Iterator[Bucket]:
         number, workspace = packed[0], Workspace(self._config.output)
@@ -161,7 +162,7 @@ class _DropFn(beam.DoFn):
             for twin in pack
         }
         with noted(workspace, f"dropping-{number:03d}"):
-            pairs = list(read_pairs(workspace, number))
+            pairs = list(pairs_of_bucket(workspace, bucket))
             rejects = {reject.key: reject for reject in read_rejects(workspace, number)}
             # Run again, it finds what it turned down before among the rejects.
             rejects |= {
@@ -170,7 +171,9 @@ class _DropFn(beam.DoFn):
                 if pair.key in stays
             }
             kept = [pair for pair in pairs if pair.key not in stays]
-            lists = write_lists(self._config, number, kept, rejects.values())
+            lists = write_lists(
+                self._config, self._lease, number, kept, rejects.values()
+            )
         yield bucket._replace(**lists._asdict())
 
 

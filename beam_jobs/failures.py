@@ -10,6 +10,8 @@ import json
 import os
 from collections.abc import Iterator
 
+from beam_jobs.lease import LeaseError
+from beam_jobs.storage import names_in, read_files
 from beam_jobs.workspace import Workspace
 from reader.contract.errors import BuildError
 
@@ -19,16 +21,25 @@ def noted(workspace: Workspace, label: str) -> Iterator[None]:
     """Leaves a note when reading or writing fails; the error goes on."""
     try:
         yield
+    except LeaseError:
+        # Only the job that came after would read a note, and take it for its own.
+        raise
     except BuildError as error:
         _leave(workspace, label, str(error))
         raise
     except OSError as error:
-        path = os.fsdecode(error.filename) if error.filename else "a file"
+        path = file_of(error)
         remedy = "mend it and run the command again, finished shards are kept"
         if error.errno == errno.ESTALE:
             remedy = "pass --overwrite to begin with the sources as they are now"
         _leave(workspace, label, f"{error.strerror or error}: {path}: {remedy}")
         raise
+
+
+def file_of(error: OSError) -> str:
+    """Returns the file that an error is about; of one to be renamed, the new name."""
+    name = error.filename2 or error.filename
+    return os.fsdecode(name) if name else "a file"
 
 
 def _leave(workspace: Workspace, label: str, message: str) -> None:
@@ -42,11 +53,6 @@ def _leave(workspace: Workspace, label: str, message: str) -> None:
 
 def read_notes(workspace: Workspace) -> list[str]:
     """Returns the notes that workers left, in order of their labels."""
-    with contextlib.suppress(FileNotFoundError):
-        paths = [
-            os.path.join(workspace.failures, name)
-            for name in sorted(os.listdir(workspace.failures))
-        ]
-        notes = (workspace.read_if_exists(path) for path in paths)
-        return [json.loads(note)["message"] for note in notes if note]
-    return []
+    names = names_in(workspace.failures)
+    notes = read_files(os.path.join(workspace.failures, name) for name in names)
+    return [json.loads(note)["message"] for note in notes if note]

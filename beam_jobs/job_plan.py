@@ -34,6 +34,8 @@ class JobPlan:
         listing: Digest of names and sizes of the sources' files.
         sources: Digest of the pairs, times of change included, of the configuration
             and of the libraries' versions.
+        versions: Of the libraries that shape a record.
+        buckets: Numbers of the buckets that have pairs.
     """
 
     splits: tuple[PlannedSplit, ...]
@@ -45,6 +47,8 @@ class JobPlan:
     tokenizer: TokenizerSpec
     listing: str
     sources: str
+    versions: dict[str, str]
+    buckets: tuple[int, ...]
 
     @property
     def num_pairs(self) -> int:
@@ -83,5 +87,7 @@ def parse_plan(data: bytes) -> JobPlan:
     fields = json.loads(data)
     splits = tuple(PlannedSplit(**split) for split in fields.pop("splits"))
     tokenizer = TokenizerSpec(**fields.pop("tokenizer"))
-    loops = tuple(fields.pop("loops"))
-    return JobPlan(splits=splits, tokenizer=tokenizer, loops=loops, **fields)
+    loops, buckets = tuple(fields.pop("loops")), tuple(fields.pop("buckets"))
+    return JobPlan(
+        splits=splits, tokenizer=tokenizer, loops=loops, buckets=buckets, **fields
+    )

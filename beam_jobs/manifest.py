@@ -7,15 +7,16 @@ from collections.abc import Iterator
 
 import apache_beam as beam
 
-from beam_jobs.commits import Commit, read_commit
+from beam_jobs.commits import Commit, read_commits
 from beam_jobs.elements import Reject
 from beam_jobs.failures import noted
 from beam_jobs.job_plan import JobPlan
+from beam_jobs.lease import check_lease
 from beam_jobs.options import JobConfig
 from beam_jobs.outcome import Outcome, dump_outcome, dump_rejects, judge
 from beam_jobs.pair_lists import read_all_rejects
+from beam_jobs.storage import read_file
 from beam_jobs.tfrecord import pack_blocks
-from beam_jobs.versions import shaping_versions
 from beam_jobs.workspace import Workspace
 from reader.contract import layout
 from reader.contract.errors import BuildError
@@ -33,36 +34,38 @@ from reader.contract.statistics import Statistics
 class Finalise(beam.PTransform):
     """Publishes the dataset: examples in each shard → one outcome, on disk."""
 
-    def __init__(self, config: JobConfig, plan: JobPlan) -> None:
-        """Takes the job's configuration and its plan."""
+    def __init__(self, config: JobConfig, plan: JobPlan, lease: str) -> None:
+        """Takes the configuration, the plan, and the lease of the job at work."""
         super().__init__()
-        self._config = config
-        self._plan = plan
+        self._fn = _FinaliseFn(config, plan, lease)
 
     def expand(self, shards: beam.PCollection[int]) -> beam.PCollection[str]:
         """Waits for all shards; one DoFn then reads their commit records."""
         return (
             shards
             | "All shards" >> beam.CombineGlobally(sum)
-            | "Finalise" >> beam.ParDo(_FinaliseFn(self._config, self._plan))
+            | "Finalise" >> beam.ParDo(self._fn)
         )
 
 
 class _FinaliseFn(beam.DoFn):
-    def __init__(self, config: JobConfig, plan: JobPlan) -> None:
+    def __init__(self, config: JobConfig, plan: JobPlan, lease: str) -> None:
         self._config = config
         self._plan = plan
+        self._lease = lease
 
     def process(self, written: int) -> Iterator[str]:
-        with noted(Workspace(self._config.output), "finalising"):
-            outcome = finalise(self._config, self._plan)
+        workspace = Workspace(self._config.output)
+        with noted(workspace, "finalising"):
+            check_lease(workspace, self._lease)
+            outcome = finalise(self._config, self._plan, self._lease)
         yield "; ".join(outcome.failures) or f"{written} examples"
 
 
-def finalise(config: JobConfig, plan: JobPlan) -> Outcome:
+def finalise(config: JobConfig, plan: JobPlan, lease: str) -> Outcome:
     """Publishes the dataset if its books balance and its limits hold."""
     workspace = Workspace(config.output)
-    commits = [_commit_of(workspace, shard.label) for shard in plan.shards()]
+    commits = list(_commits_of(workspace, plan))
     rejects = sorted(
         [
             *read_all_rejects(workspace),
@@ -72,6 +75,8 @@ def finalise(config: JobConfig, plan: JobPlan) -> Outcome:
     written = sum(commit.shard.num_examples for commit in commits)
     dropped = sum(commit.dropped_captions for commit in commits)
     outcome = judge(config, plan.found, written, rejects, dropped)
+    # Again: reading many commit records takes a while.
+    check_lease(workspace, lease)
     if outcome.failures:
         workspace.publish(workspace.too_many_rejects, dump_rejects(rejects))
     else:
@@ -80,11 +85,12 @@ def finalise(config: JobConfig, plan: JobPlan) -> Outcome:
     return outcome
 
 
-def _commit_of(workspace: Workspace, label: str) -> Commit:
-    commit = read_commit(workspace, label)
-    if commit is None:
-        raise BuildError(f"shard {label} was not finished: run the command again")
-    return commit
+def _commits_of(workspace: Workspace, plan: JobPlan) -> Iterator[Commit]:
+    labels = [shard.label for shard in plan.shards()]
+    for label, commit in zip(labels, read_commits(workspace, labels), strict=True):
+        if commit is None or commit.plan != plan.fingerprint:
+            raise BuildError(f"shard {label} was not finished: run the command again")
+        yield commit
 
 
 def _publish_dataset(
@@ -95,10 +101,9 @@ def _publish_dataset(
     rejects: list[Reject],
     books: Books,
 ) -> None:
-    tokenizer = workspace.read_if_exists(workspace.tokenizer)
     files = {
         layout.BLOCKS: pack_blocks([o for commit in commits for o in commit.blocks]),
-        f"{layout.TOKENIZER_DIR}/{plan.tokenizer.file}": tokenizer or b"",
+        f"{layout.TOKENIZER_DIR}/{plan.tokenizer.file}": read_file(workspace.tokenizer),
         layout.REJECTS: dump_rejects(rejects),
     }
     checksums = {file: crc32c_hex(data) for file, data in files.items()}
@@ -130,7 +135,7 @@ def _make_manifest(
             "config": config.fingerprint,
         },
         config=config.fingerprint_fields(),
-        versions=shaping_versions(plan.tokenizer.kind),
+        versions=plan.versions,
     )
 
 

@@ -20,6 +20,7 @@ from beam_jobs.checks import (
     check_splits,
 )
 from beam_jobs.columns import Column
+from beam_jobs.storage import REQUESTS, absolute, is_remote
 from beam_jobs.tokenizer_files import read_tokenizer_file
 from beam_jobs.values import allowed
 from reader.contract.errors import UsageError
@@ -68,6 +69,8 @@ _OUTSIDE_FINGERPRINT = (
     "threads",
     "plan_only",
     "overwrite",
+    "repair",
+    "take_over",
 )
 
 
@@ -120,6 +123,9 @@ class JobConfig:
         threads: Threads a process encodes with; None to go by the cores.
         plan_only: Whether to stop after planning.
         overwrite: Whether to replace what the output holds.
+        repair: Whether to check the bytes of what is finished, and to write damaged
+            files again.
+        take_over: Whether to end the lease of another job on an output in a bucket.
         tokenizer_kind: What `tokenizer` was found to be.
         tokenizer_sha256: Of its file; empty for `basic`, which has none yet.
 
@@ -169,6 +175,8 @@ class JobConfig:
     threads: int | None = None
     plan_only: bool = False
     overwrite: bool = False
+    repair: bool = False
+    take_over: bool = False
     tokenizer_kind: str = dataclasses.field(init=False)
     tokenizer_sha256: str = dataclasses.field(init=False)
 
@@ -177,6 +185,7 @@ class JobConfig:
         self._check_values()
         self._check_numbers()
         self._check_source()
+        self._check_actions()
         self._look_at_tokenizer()
 
     def _check_values(self) -> None:
@@ -264,6 +273,23 @@ class JobConfig:
                 "split_column names the splits itself: leave out splits and split_by"
             )
 
+    def _check_actions(self) -> None:
+        """Checks that what is asked for makes sense together."""
+        for other in ("plan_only", "overwrite"):
+            if self.repair and getattr(self, other):
+                raise UsageError(f"repair and {other} exclude each other")
+
+    def absolute(self) -> "JobConfig":
+        """Returns the same, with paths that mean the same in any folder."""
+        fields = ("images", "captions", "table", "coco", "webdataset", "output")
+        paths = {
+            field: absolute(path)
+            for field in fields
+            if (path := getattr(self, field)) is not None
+        }
+        roots = tuple(map(absolute, self.allow_roots))
+        return dataclasses.replace(self, **paths, allow_roots=roots)
+
     @property
     def sources(self) -> list[str]:
         """The files and folders that are read."""
@@ -305,7 +331,10 @@ class JobConfig:
     @property
     def num_threads(self) -> int:
         """Threads that each process encodes with."""
-        return self.threads or max(1, math.ceil(_cores() / self.num_workers))
+        own = max(1, math.ceil(_cores() / self.num_workers))
+        # A thread that waits for a bucket needs no core.
+        own = max(own, REQUESTS) if any(map(is_remote, self.sources)) else own
+        return self.threads or own
 
     @property
     def fingerprint(self) -> str:

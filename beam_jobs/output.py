@@ -3,63 +3,81 @@
 import contextlib
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from beam_jobs.commits import committed_names, read_commit
+from beam_jobs.commits import committed_names
 from beam_jobs.job_plan import JobPlan
+from beam_jobs.lease import leased
 from beam_jobs.options import JobConfig
 from beam_jobs.sources.digest import digest_of_sources
+from beam_jobs.storage import (
+    delete_file,
+    delete_folder,
+    is_remote,
+    make_folder,
+    names_in,
+    read_if_exists,
+    scan,
+)
+from beam_jobs.versions import shaping_versions
 from beam_jobs.workspace import Workspace
 from reader.contract import layout
 from reader.contract.errors import BuildError, DatasetError, UsageError
 from reader.contract.manifest import Manifest, dump_json, parse_manifest
 
-_OURS = (layout.REJECTS, layout.INDEX_DIR, layout.SAMPLES_DIR, layout.TOKENIZER_DIR)
+_FILES = (layout.REJECTS,)
+_FOLDERS = (layout.INDEX_DIR, layout.SAMPLES_DIR, layout.TOKENIZER_DIR)
 
 
 @contextlib.contextmanager
-def prepared_output(workspace: Workspace, config: JobConfig) -> Iterator[bool]:
-    """Makes the output ready and holds it; gives whether it is complete already.
+def prepared_output(workspace: Workspace, config: JobConfig) -> Iterator[str | None]:
+    """Makes the output ready and holds it; gives the lease, or None if it is complete.
 
     Raises:
         UsageError: The output is no folder.
         BuildError: It cannot be written, is in use, or holds something else.
     """
     output = config.output
-    if os.path.exists(output) and not os.path.isdir(output):
+    if not is_remote(output) and os.path.exists(output) and not os.path.isdir(output):
         raise UsageError(f"--output={output}: not a folder")
+    if config.take_over and not is_remote(output):
+        raise UsageError(
+            "--take_over is for outputs in a bucket: on this machine a job that was "
+            f"killed holds nothing, and {output} is free if no job is at work"
+        )
     _check_ours(workspace)
-    if not os.path.isdir(workspace.build) and _need_not_run(workspace, config):
-        yield True
+    if config.repair and manifest_of(workspace) is None and not workspace.begun():
+        raise UsageError(f"--repair: there is neither dataset nor job in {output}")
+    if not workspace.begun() and _need_not_run(workspace, config):
+        yield None
         return
     try:
-        os.makedirs(workspace.build, exist_ok=True)
+        make_folder(workspace.build)
     except OSError as error:
         raise BuildError(f"cannot write to {output}: {error.strerror}") from error
-    with workspace.locked():
-        # Under the lock: another job may have finished just now.
+    with leased(workspace, take_over=config.take_over) as lease:
+        # Under the lease: another job may have finished just now.
         if _need_not_run(workspace, config):
             remove_workspace(workspace)
-            yield True
+            yield None
             return
         if config.overwrite:
             workspace.forget_attempts()
         _check_same_job(workspace, config)
         workspace.begin_attempt()
-        yield False
+        yield lease
 
 
 def _check_ours(workspace: Workspace) -> None:
     """Refuses a folder of other things: we would bury them, or they us."""
-    with contextlib.suppress(FileNotFoundError):
-        held = {name for name in os.listdir(workspace.output) if name[0] != "."}
-        if _manifest_of(workspace) is None and held and not workspace.is_ours():
-            raise BuildError(
-                f"{workspace.output} is not empty and holds no dataset "
-                f"({_some(held)}): choose another --output, or empty it"
-            )
+    held = {listed.name for listed in scan(workspace.output)}
+    held = {name for name in held if name[0] != "."}
+    if held and manifest_of(workspace) is None and not workspace.is_ours():
+        raise BuildError(
+            f"{workspace.output} is not empty and holds no dataset "
+            f"({_some(held)}): choose another --output, or empty it"
+        )
 
 
 def _some(names: set[str]) -> str:
@@ -73,21 +91,53 @@ def _need_not_run(workspace: Workspace, config: JobConfig) -> bool:
     Raises:
         BuildError: It is complete, but something else.
     """
-    manifest = None if config.overwrite else _manifest_of(workspace)
-    if manifest is None:
+    manifest = manifest_of(workspace)
+    if manifest is None or config.overwrite:
         return False
+    check_made_of(config, manifest, digest_of_sources(config))
+    if config.repair:
+        _check_versions(config, manifest)
+    return not config.repair
+
+
+def check_made_of(config: JobConfig, manifest: Manifest, listing: str) -> None:
+    """Checks that a dataset was made with these settings, of sources listed like this.
+
+    Raises:
+        BuildError: It was not.
+    """
     _refuse_other(config, manifest.config, "holds a dataset built")
-    if digest_of_sources(config) != manifest.fingerprints["listing"]:
+    if listing != manifest.fingerprints["listing"]:
         raise BuildError(
             f"{config.output} holds a dataset built from other files: some were added, "
             "removed or changed in size since. Choose another --output or pass "
             "--overwrite"
         )
-    return True
 
 
-def _manifest_of(workspace: Workspace) -> Manifest | None:
-    data = workspace.read_if_exists(workspace.published(layout.MANIFEST))
+def _check_versions(config: JobConfig, manifest: Manifest) -> None:
+    """Refuses to repair what other libraries wrote: they give other bytes."""
+    now = shaping_versions(config.tokenizer_kind)
+    differing = [
+        f"{name} {manifest.versions.get(name)}, not {now.get(name)}"
+        for name in sorted({*manifest.versions, *now})
+        if manifest.versions.get(name) != now.get(name)
+    ]
+    if differing:
+        raise BuildError(
+            f"{config.output} was written with other versions ({'; '.join(differing)}) "
+            "and cannot be repaired with these: install those, or pass --overwrite"
+        )
+
+
+def manifest_of(workspace: Workspace) -> Manifest | None:
+    """Returns the manifest of the output, or None where there is none.
+
+    Raises:
+        BuildError: It is damaged, or of something else.
+        DatasetError: It is of a newer version.
+    """
+    data = read_if_exists(workspace.published(layout.MANIFEST))
     if data is None:
         return None
     try:
@@ -118,64 +168,42 @@ def _refuse_other(config: JobConfig, held: Mapping[str, Any], what: str) -> None
 
 def _check_same_job(workspace: Workspace, config: JobConfig) -> None:
     """Notes the job's configuration, or holds an earlier attempt's against it."""
-    data = workspace.read_if_exists(workspace.config)
-    if data is not None and any(committed_names(workspace)):
-        _refuse_other(config, json.loads(data), "holds an unfinished job begun")
+    data = read_if_exists(workspace.config)
+    # A damaged one says nothing; the plan's fingerprint has the configuration too.
+    with contextlib.suppress(json.JSONDecodeError, UnicodeDecodeError):
+        held = json.loads(data or b"null")
+        if isinstance(held, dict) and committed_names(workspace):
+            _refuse_other(config, held, "holds an unfinished job begun")
     workspace.publish(workspace.config, dump_json(config.fingerprint_fields()))
 
 
-def check_commits(workspace: Workspace, plan: JobPlan) -> None:
-    """Refuses to go on with shards that were written from other sources.
-
-    Raises:
-        BuildError: The sources changed since an earlier attempt wrote shards.
-    """
-    fingerprint = plan.fingerprint
-    names = list(committed_names(workspace))
-    commits = (read_commit(workspace, name) for name in names)
-    stale = [commit for commit in commits if commit and commit.plan != fingerprint]
-    if stale:
-        raise BuildError(
-            f"{workspace.output} holds {len(stale)} shards that an earlier attempt "
-            "wrote, and the sources have changed since (files added, removed or "
-            "touched): choose another --output or pass --overwrite"
-        )
-
-
 def remove_strays(workspace: Workspace, plan: JobPlan) -> None:
-    """Removes shards that a cut-off attempt left under a plan that never came true."""
-    planned = {
-        file
-        for shard in plan.shards()
-        for file in (shard.name.file, shard.name.index_file, shard.name.samples_file)
-    }
-    for folder in ("", layout.INDEX_DIR, layout.SAMPLES_DIR):
-        for file in _shard_files(workspace, folder):
-            if file not in planned:
-                os.unlink(workspace.published(file))
+    """Removes files that a cut-off attempt left under a plan that never came true."""
+    planned = {file for shard in plan.shards() for file in shard.name.files}
+    planned.add(f"{layout.TOKENIZER_DIR}/{plan.tokenizer.file}")
+    tokenizers = names_in(workspace.published(layout.TOKENIZER_DIR))
+    of_tokenizers = [f"{layout.TOKENIZER_DIR}/{name}" for name in tokenizers]
+    for file in (*_shard_files(workspace), *of_tokenizers):
+        if file not in planned:
+            delete_file(workspace.published(file))
 
 
 def remove_dataset(workspace: Workspace) -> None:
     """Removes an earlier dataset, its manifest first, and nothing that is not ours."""
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(workspace.published(layout.MANIFEST))
-    for file in _shard_files(workspace, ""):
-        os.unlink(workspace.published(file))
-    for name in _OURS:
-        path = workspace.published(name)
-        if os.path.isdir(path):
-            shutil.rmtree(path)
-        elif os.path.exists(path):
-            os.unlink(path)
+    for file in (layout.MANIFEST, *_shard_files(workspace), *_FILES):
+        delete_file(workspace.published(file))
+    for folder in _FOLDERS:
+        delete_folder(workspace.published(folder))
 
 
-def _shard_files(workspace: Workspace, folder: str) -> list[str]:
-    """Returns the files of a folder that are called after shards."""
-    try:
-        names = os.listdir(workspace.published(folder))
-    except FileNotFoundError:
-        return []
-    return [os.path.join(folder, name) for name in names if layout.shard_of_file(name)]
+def _shard_files(workspace: Workspace) -> list[str]:
+    """Returns the files that are called after shards."""
+    return [
+        os.path.join(folder, name)
+        for folder in ("", layout.INDEX_DIR, layout.SAMPLES_DIR)
+        for name in names_in(workspace.published(folder))
+        if layout.shard_of_file(name)
+    ]
 
 
 def remove_workspace(workspace: Workspace) -> None:
@@ -183,6 +211,12 @@ def remove_workspace(workspace: Workspace) -> None:
 
     An output that nothing was written to goes with it.
     """
-    shutil.rmtree(workspace.build, ignore_errors=True)
-    with contextlib.suppress(OSError):
-        os.rmdir(workspace.output)
+    # Lock and lease last: another job should not begin while this one deletes.
+    for listed in scan(workspace.build):
+        path = os.path.join(workspace.build, listed.name)
+        if path not in (workspace.lock, workspace.lease):
+            (delete_folder if listed.status is None else delete_file)(path)
+    delete_folder(workspace.build)
+    if not is_remote(workspace.output):
+        with contextlib.suppress(OSError):
+            os.rmdir(workspace.output)

@@ -4,6 +4,7 @@ An engine spends as long on an element as we do on ten entries.
 """
 
 import pickle
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -77,11 +78,13 @@ def _dump(pack: Pack) -> bytes:
         (key, origin, rank, image and tuple(image), caption and tuple(caption), *rest)
         for key, origin, rank, image, caption, *rest in pack.entries
     ]
-    return pickle.dumps((entries, pack.ignored, pack.loops))
+    data = pickle.dumps((entries, pack.ignored, pack.loops))
+    # The local engine holds all packs in memory, and paths are much alike.
+    return zlib.compress(data, 1)
 
 
 def _load(data: bytes) -> Pack:
-    entries, ignored, loops = pickle.loads(data)
+    entries, ignored, loops = pickle.loads(zlib.decompress(data))
     return Pack([_entry_of(*fields) for fields in entries], ignored, loops)
 
 

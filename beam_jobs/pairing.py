@@ -3,6 +3,7 @@
 Every key ends as a pair or as a reject; we never guess which of two files is meant.
 """
 
+import functools
 import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
@@ -27,27 +28,30 @@ from beam_jobs.plan import place_split
 from beam_jobs.sources.digest import hash_of_entry, looked_at, sum_hashes
 from beam_jobs.sources.files import SourceFiles
 from beam_jobs.spill import digest_of
+from beam_jobs.storage import is_remote, look_at_each
 from beam_jobs.workspace import Workspace
 
 
 class PairFiles(beam.PTransform):
     """Pairs the entries of each bucket: (bucket, packs) → `Bucket`."""
 
-    def __init__(self, config: JobConfig) -> None:
-        """Takes the job's configuration."""
+    def __init__(self, config: JobConfig, lease: str) -> None:
+        """Takes the configuration, and the lease of the job at work."""
         super().__init__()
         self._config = config
+        self._lease = lease
 
     def expand(
         self, packs: beam.PCollection[tuple[int, Iterable[bytes]]]
     ) -> beam.PCollection[Bucket]:
         """Writes the pairs and rejects of each bucket below `_build/plan/`."""
-        return packs | "Pair" >> beam.ParDo(_PairFilesFn(self._config))
+        return packs | "Pair" >> beam.ParDo(_PairFilesFn(self._config, self._lease))
 
 
 class _PairFilesFn(beam.DoFn):
-    def __init__(self, config: JobConfig) -> None:
+    def __init__(self, config: JobConfig, lease: str) -> None:
         self._config = config
+        self._lease = lease
         self._found = beam.metrics.Metrics.counter("pairs", "found")
 
     def setup(self) -> None:
@@ -58,11 +62,13 @@ class _PairFilesFn(beam.DoFn):
             yield self._pair(packed[0], unpack(packed[1]))
 
     def _pair(self, number: int, pack: Pack) -> Bucket:
-        entries = [looked_at(entry, self._files) for entry in pack.entries]
+        look = functools.partial(looked_at, files=self._files)
+        remote = any(map(is_remote, self._config.sources))
+        entries = list(look_at_each(look, pack.entries, remote=remote))
         pairs, rejects = pair_entries(entries, self._config)
         found = len(pairs) + len(rejects)
         self._found.inc(found)
-        lists = write_lists(self._config, number, pairs, rejects)
+        lists = write_lists(self._config, self._lease, number, pairs, rejects)
         return Bucket(
             number=number,
             found=found,

@@ -11,8 +11,9 @@ from beam_jobs.elements import Bucket, Pair, Reject
 from beam_jobs.examples import Budget, make_example
 from beam_jobs.failures import noted
 from beam_jobs.job_plan import JobPlan, PlannedSplit, dump_plan
+from beam_jobs.lease import check_lease
 from beam_jobs.options import JobConfig
-from beam_jobs.pair_lists import read_pairs
+from beam_jobs.pair_lists import pairs_of_bucket
 from beam_jobs.plan import shards_by_size, share_out
 from beam_jobs.sources.digest import sum_hashes
 from beam_jobs.sources.files import SourceFiles
@@ -40,23 +41,26 @@ _MOST_NAMED_SPLITS = 100
 class ClosePlan(beam.PTransform):
     """Closes the plan: one `Draft` → the plan's fingerprint, with the plan on disk."""
 
-    def __init__(self, config: JobConfig) -> None:
-        """Takes the job's configuration."""
+    def __init__(self, config: JobConfig, lease: str) -> None:
+        """Takes the configuration, and the lease of the job at work."""
         super().__init__()
         self._config = config
+        self._lease = lease
 
     def expand(self, draft: beam.PCollection[Draft]) -> beam.PCollection[str]:
         """Writes a counted vocabulary and, last, `plan.json`."""
-        return draft | "Close" >> beam.ParDo(_ClosePlanFn(self._config))
+        return draft | "Close" >> beam.ParDo(_ClosePlanFn(self._config, self._lease))
 
 
 class _ClosePlanFn(beam.DoFn):
-    def __init__(self, config: JobConfig) -> None:
+    def __init__(self, config: JobConfig, lease: str) -> None:
         self._config = config
+        self._lease = lease
 
     def process(self, draft: Draft) -> Iterator[str]:
         workspace = Workspace(self._config.output)
         with noted(workspace, "closing the plan"):
+            check_lease(workspace, self._lease)
             yield self._close(workspace, draft).fingerprint
 
     def _close(self, workspace: Workspace, draft: Draft) -> JobPlan:
@@ -102,6 +106,7 @@ def make_plan(
             shards_by_size(count * record_bytes, config.shard_size)
             for count in pairs.values()
         ]
+    versions = shaping_versions(spec.kind)
     return JobPlan(
         splits=tuple(
             PlannedSplit(name=name, num_pairs=count, num_shards=shards)
@@ -120,8 +125,10 @@ def make_plan(
         listing=sum_hashes(int(bucket.listing, 16) for bucket in buckets),
         sources=_digest_of(
             [bucket.digest for bucket in buckets if bucket.pairs],
-            [config.fingerprint, str(shaping_versions(spec.kind))],
+            [config.fingerprint, str(versions)],
         ),
+        versions=versions,
+        buckets=tuple(bucket.number for bucket in buckets if bucket.pairs),
     )
 
 
@@ -164,7 +171,7 @@ def _digest_of(*parts: list[str]) -> str:
 def _pairs(buckets: list[Bucket], config: JobConfig) -> Iterator[Pair]:
     workspace = Workspace(config.output)
     for bucket in buckets:
-        yield from read_pairs(workspace, bucket.number)
+        yield from pairs_of_bucket(workspace, bucket)
 
 
 def _total(counts: Iterable[dict[str, int]]) -> dict[str, int]:

@@ -5,103 +5,79 @@ a shuffle is names. A shard is published by renaming, and its commit record afte
 that a job cut off anywhere goes on with the first shard that has no commit record.
 """
 
-import contextlib
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
-from beam_jobs.commits import Commit, finished, write_commit
-from beam_jobs.elements import Pair, Reject, ShardPlan
-from beam_jobs.examples import Budget, Example, make_example
+from beam_jobs.commits import finished
+from beam_jobs.elements import Reject, ShardPlan
+from beam_jobs.examples import Example
 from beam_jobs.failures import noted
+from beam_jobs.job_plan import JobPlan
 from beam_jobs.options import JobConfig
-from beam_jobs.pair_lists import pairs_of_shard
-from beam_jobs.pool import map_in_order
-from beam_jobs.progress import ShardProgress
-from beam_jobs.shard_files import publish_shard
-from beam_jobs.sources.files import SourceFiles
+from beam_jobs.shard_writer import ShardWriter
 from beam_jobs.workspace import Workspace
-from reader.contract.manifest import TokenizerSpec
-from reader.contract.tokenizers.loading import load_tokenizer
-
-# Pairs each thread may be ahead of the one to be written next: enough that one large
-# photograph does not make the others wait.
-_AHEAD_PER_THREAD = 8
 
 
 class WriteShards(beam.PTransform):
     """Writes shards: `ShardPlan` → the number of examples in the shard."""
 
-    def __init__(self, config: JobConfig, tokenizer: TokenizerSpec) -> None:
-        """Takes the job's configuration, and the tokenizer that was planned."""
+    def __init__(self, config: JobConfig, plan: JobPlan, lease: str) -> None:
+        """Takes the configuration, the plan, and the lease of the job at work."""
         super().__init__()
-        self._config = config
-        self._tokenizer = tokenizer
+        self._fn = _WriteShardFn(config, plan, lease)
 
     def expand(self, shards: beam.PCollection[ShardPlan]) -> beam.PCollection[int]:
         """Writes those that no earlier attempt has finished."""
-        return shards | "Write" >> beam.ParDo(
-            _WriteShardFn(self._config, self._tokenizer)
-        )
+        return shards | "Write" >> beam.ParDo(self._fn)
 
 
-class _WriteShardFn(beam.DoFn):
-    def __init__(self, config: JobConfig, tokenizer: TokenizerSpec) -> None:
+class ShardFn(beam.DoFn):
+    """A DoFn that writes shards, and counts what it does for the engine's own pages."""
+
+    def __init__(self, config: JobConfig, plan: JobPlan, lease: str) -> None:
+        """Takes the configuration, the plan, and the lease of the job at work."""
         self._config = config
-        self._spec = tokenizer
+        self._plan = plan
+        self._lease = lease
         self._written = Metrics.counter("examples", "written")
-        self._skipped = Metrics.counter("shards", "already_finished")
         self._image_bytes = Metrics.distribution("examples", "image_bytes")
 
     def setup(self) -> None:
-        self._workspace = Workspace(self._config.output)
-        self._files = SourceFiles(self._config)
-        self._budget = Budget()
-        self._threads = ThreadPoolExecutor(self._config.num_threads)
-        data = self._workspace.read_if_exists(self._workspace.tokenizer)
-        self._tokenizer = load_tokenizer(self._spec, data or b"")
-
-    def teardown(self) -> None:
-        self._threads.shutdown(cancel_futures=True)
-
-    def process(self, shard: ShardPlan) -> Iterator[int]:
-        commit = finished(self._workspace, shard)
-        if commit is not None:
-            self._skipped.inc()
-        else:
-            with noted(self._workspace, shard.label):
-                commit = self._write(shard)
-        yield commit.shard.num_examples
-
-    def _write(self, shard: ShardPlan) -> Commit:
-        pairs = pairs_of_shard(self._workspace, shard.name, self._config)
-        ahead = _AHEAD_PER_THREAD * self._config.num_threads
-        made = map_in_order(self._make, pairs, self._threads, ahead)
-        progress = ShardProgress(self._workspace, shard.label)
-        with contextlib.closing(made), progress:
-            counted = map(self._count, progress.watch(made))
-            commit = publish_shard(
-                self._workspace, shard, counted, self._config.columns
-            )
-            write_commit(self._workspace, shard.label, commit)
-        return commit
-
-    def _make(self, pair: Pair) -> Example | Reject:
-        return make_example(
-            pair,
-            self._files,
-            self._config,
-            self._tokenizer,
-            self._spec.unknown_id,
-            self._budget,
+        """Starts threads and loads the tokenizer, once in each worker."""
+        self._writer = ShardWriter(
+            self._config, self._plan, self._lease, self.workspace()
         )
 
-    def _count(self, made: Example | Reject) -> Example | Reject:
+    def workspace(self) -> Workspace:
+        """Returns where shards are written."""
+        return Workspace(self._config.output)
+
+    def teardown(self) -> None:
+        """Ends the threads."""
+        self._writer.close()
+
+    def count(self, made: Example | Reject) -> None:
+        """Counts an example or a reject."""
         if isinstance(made, Reject):
             Metrics.counter("rejects", made.reason).inc()
         else:
             self._written.inc()
             self._image_bytes.update(made.num_image_bytes)
-        return made
+
+
+class _WriteShardFn(ShardFn):
+    def __init__(self, config: JobConfig, plan: JobPlan, lease: str) -> None:
+        super().__init__(config, plan, lease)
+        self._skipped = Metrics.counter("shards", "already_finished")
+
+    def process(self, shard: ShardPlan) -> Iterator[int]:
+        workspace = self._writer.workspace
+        with noted(workspace, shard.label):
+            commit = finished(workspace, shard, check_bytes=self._config.repair)
+        if commit is not None:
+            self._skipped.inc()
+        else:
+            commit = self._writer.write(shard, self.count)
+        yield commit.shard.num_examples

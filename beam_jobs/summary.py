@@ -38,6 +38,15 @@ def _ignored_lines(plan: JobPlan) -> Iterator[str]:
         yield f"link not followed, it leads back to a folder that holds it: {loop}"
 
 
+def mended_page(plan: JobPlan, mended: tuple[str, ...]) -> str:
+    """Returns what `--repair` found in a complete dataset."""
+    checked = f"all {plan.num_shards:,} shards checked, byte for byte"
+    if not mended:
+        return f"{checked}: nothing was wrong"
+    lines = [f"{checked}: {len(mended):,} damaged, and written again as they were"]
+    return "\n".join([*lines, *(f"  {what}" for what in mended)])
+
+
 def outcome_page(plan: JobPlan, outcome: Outcome) -> str:
     """Returns the books: what became of every key, and examples of what failed."""
     lines = [*books_table(outcome.books), *_ignored_lines(plan)]

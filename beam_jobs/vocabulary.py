@@ -11,7 +11,7 @@ import apache_beam as beam
 from beam_jobs.elements import BadInput, Bucket, Pair
 from beam_jobs.failures import noted
 from beam_jobs.options import JobConfig
-from beam_jobs.pair_lists import read_pairs
+from beam_jobs.pair_lists import pairs_of_bucket
 from beam_jobs.pool import map_in_order
 from beam_jobs.sources.files import SourceFiles
 from beam_jobs.workspace import Workspace
@@ -77,7 +77,7 @@ class _CountTokensFn(beam.DoFn):
             yield Draft((bucket,), counts)
 
     def _count(self, bucket: Bucket) -> dict[str, dict[str, int]]:
-        pairs = read_pairs(Workspace(self._config.output), bucket.number)
+        pairs = pairs_of_bucket(Workspace(self._config.output), bucket)
         wanted = (pair for pair in pairs if self._learnt_from in (None, pair.split))
         counts: dict[str, Counter[str]] = {}
         for split, texts in self._read(wanted):

@@ -61,6 +61,11 @@ class ShardName(NamedTuple):
         """Path of its table of samples below the dataset."""
         return f"{SAMPLES_DIR}/{self.stem}.parquet"
 
+    @property
+    def files(self) -> tuple[str, str, str]:
+        """Paths of all three below the dataset."""
+        return self.file, self.index_file, self.samples_file
+
 
 def parse_shard_name(file: str) -> ShardName | None:
     """Returns the parts of a shard's file name, or None for any other name."""

@@ -1,0 +1,82 @@
+"""What differs between the plan that shards were written for and the plan of today."""
+
+from collections.abc import Iterator
+
+from beam_jobs.commits import committed_names, read_commit, read_commits
+from beam_jobs.elements import Pair
+from beam_jobs.job_plan import JobPlan, parse_plan
+from beam_jobs.pair_lists import list_bytes, parse_pairs
+from beam_jobs.plan import NUM_BUCKETS
+from beam_jobs.storage import read_if_exists
+from beam_jobs.workspace import Workspace
+from reader.contract.errors import BuildError
+from reader.contract.schema import display_path
+
+_SHOWN = 3
+
+
+def keep_plan_of_commits(workspace: Workspace) -> None:
+    """Puts the plan that shards were written for aside, and removes any other."""
+    names = committed_names(workspace)
+    commit = read_commit(workspace, names[0]) if names else None
+    data = read_if_exists(workspace.plan)
+    if commit and data and parse_plan(data).fingerprint == commit.plan:
+        workspace.put_plan_aside()
+    else:
+        workspace.clear_plan()
+
+
+def check_commits(workspace: Workspace, plan: JobPlan) -> None:
+    """Refuses to go on with shards that were written for another plan.
+
+    Raises:
+        BuildError: Sources or libraries changed since an earlier attempt wrote shards.
+    """
+    commits = read_commits(workspace, committed_names(workspace))
+    stale = [c for c in commits if c is not None and c.plan != plan.fingerprint]
+    if stale:
+        what = "; ".join(_differences(workspace, plan)) or "the sources have changed"
+        raise BuildError(
+            f"{workspace.output} holds {len(stale)} shards that an earlier attempt "
+            f"wrote, and since then {what}: choose another --output or pass --overwrite"
+        )
+
+
+def _differences(workspace: Workspace, plan: JobPlan) -> Iterator[str]:
+    before = workspace.before()
+    data = read_if_exists(before.plan)
+    if data is None:
+        return
+    old = parse_plan(data)
+    for name in sorted({*old.versions, *plan.versions}):
+        was, now = (p.versions.get(name, "not there") for p in (old, plan))
+        if was != now:
+            yield f"{name} has changed from {was} to {now}"
+    yield from _differing_keys(before, workspace)
+
+
+def _differing_keys(before: Workspace, now: Workspace) -> Iterator[str]:
+    added: list[bytes] = []
+    removed: list[bytes] = []
+    changed: list[bytes] = []
+    for bucket in range(NUM_BUCKETS):
+        data = [list_bytes(w.pairs(bucket)) for w in (before, now)]
+        if data[0] != data[1]:
+            old, new = (_by_key(parse_pairs(some)) for some in data)
+            added += sorted(new.keys() - old.keys())
+            removed += sorted(old.keys() - new.keys())
+            changed += sorted(k for k in old.keys() & new.keys() if old[k] != new[k])
+    for keys, what in (
+        (added, "came"),
+        (removed, "went"),
+        (changed, "had a file changed or touched"),
+    ):
+        if keys:
+            shown = ", ".join(map(display_path, keys[:_SHOWN]))
+            more = ", …" if len(keys) > _SHOWN else ""
+            pairs = "1 pair" if len(keys) == 1 else f"{len(keys)} pairs"
+            yield f"{pairs} {what} ({shown}{more})"
+
+
+def _by_key(pairs: Iterator[Pair]) -> dict[bytes, Pair]:
+    return {pair.key: pair for pair in pairs}
