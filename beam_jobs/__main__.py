@@ -4,12 +4,16 @@ Exit status: 0 complete, 1 failed, 2 wrong usage.
 """
 
 import argparse
+import contextlib
 import importlib
 import importlib.util
 import io
 import logging
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
 
 from beam_jobs.beam_args import check_beam_args
 from beam_jobs.flags import add_build_parser, config_from, underscored
@@ -47,12 +51,15 @@ def main(args: list[str] | None = None) -> int:
         return 141
     except OSError as error:
         # Of files, here, and so nothing that a traceback would explain.
-        name = os.fsdecode(error.filename) if error.filename else "a file"
-        return _fail(f"{error.strerror or error}: {name}", status=1)
+        name = error.filename2 or error.filename
+        shown = os.fsdecode(name) if name else "a file"
+        return _fail(f"{error.strerror or error}: {shown}", status=1)
 
 
 def _fail(error: object, *, status: int) -> int:
-    print(f"diptych: error: {error}", file=sys.stderr)
+    # Names of files are anybody's: none may move a cursor or make a second line.
+    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(error))
+    print(f"diptych: error: {text}", file=sys.stderr)
     return status
 
 
@@ -119,12 +126,36 @@ def _require(command: str, **modules: str) -> None:
 
 def _build(namespace: argparse.Namespace, beam_args: list[str]) -> int:
     _require("build", apache_beam="beam", cv2="beam", simplejpeg="beam")
-    config = config_from(namespace)
     _import_beam()
     check_beam_args(beam_args, namespace.build_parser)
+    _use_beam_options(beam_args)
+    config = config_from(namespace)
     from beam_jobs.command import build
 
-    return build(config, beam_args)
+    with _sigterm_as_ctrl_c():
+        return build(config, beam_args)
+
+
+def _use_beam_options(beam_args: list[str]) -> None:
+    """Tells stores their addresses and accounts: a tokenizer may lie in a bucket."""
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    from beam_jobs.objects.settings import use_beam_options
+
+    use_beam_options(PipelineOptions(beam_args))
+
+
+@contextlib.contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """Gives up what is held when a scheduler wants its machine back."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _import_beam() -> None:

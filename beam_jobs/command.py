@@ -4,10 +4,11 @@ import os
 import sys
 import time
 
-from beam_jobs.engines import engine_options
+from beam_jobs.engine_options import engine_options, is_dry_run, is_local
 from beam_jobs.options import JobConfig
-from beam_jobs.pipeline import run
-from beam_jobs.summary import outcome_page, plan_page, warnings_of
+from beam_jobs.pipeline import check, run
+from beam_jobs.storage import read_file
+from beam_jobs.summary import mended_page, outcome_page, plan_page, warnings_of
 from reader.contract.layout import MANIFEST
 from reader.contract.manifest import parse_manifest
 from reader.contract.text import splits_table
@@ -16,11 +17,21 @@ from reader.contract.text import splits_table
 def build(config: JobConfig, beam_args: list[str]) -> int:
     """Runs the job and reports; returns the exit status."""
     began = time.monotonic()
-    result = run(config, engine_options(config, beam_args))
+    options = engine_options(config, beam_args)
+    if not is_local(options):
+        # Workers may have been started in another folder.
+        config = config.absolute()
+    if is_dry_run(options):
+        print(check(config, options))
+        return 0
+    result = run(config, options)
     if result is None:
         print(f"{config.output} is complete already: nothing to do")
         return 0
-    plan, outcome = result
+    plan, outcome = result.plan, result.outcome
+    if result.mended is not None:
+        print(mended_page(plan, result.mended))
+        return 0
     if outcome is None:
         print(plan_page(plan))
         return 0
@@ -36,8 +47,8 @@ def build(config: JobConfig, beam_args: list[str]) -> int:
 
 
 def _report_dataset(config: JobConfig, seconds: float) -> None:
-    with open(os.path.join(config.output, MANIFEST), "rb") as file:
-        manifest = parse_manifest(file.read(), config.output)
+    data = read_file(os.path.join(config.output, MANIFEST))
+    manifest = parse_manifest(data, config.output)
     print("\n".join(splits_table(manifest)))
     for warning in warnings_of(manifest):
         print(f"warning: {warning}", file=sys.stderr)

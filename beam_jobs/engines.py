@@ -1,110 +1,76 @@
-"""Engines: what runs a pipeline, chosen and set up from Beam's own options.
+"""Engines: what runs a pipeline.
 
 On one machine that is Beam's FnApiRunner, made here. Beam's `DirectRunner` would first
 try to download another engine, and run a different one where it cannot.
 """
 
-import logging
-from collections.abc import Callable
+import contextlib
+import shlex
+import sys
+from collections.abc import Callable, Iterator
 
 import apache_beam as beam
 import grpc
-from apache_beam.options.pipeline_options import (
-    DirectOptions,
-    PipelineOptions,
-    PortableOptions,
-    StandardOptions,
-    WorkerOptions,
-)
-from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 from apache_beam.portability.api import beam_provision_api_pb2
-from apache_beam.runners.portability import local_job_service
-from apache_beam.runners.portability.fn_api_runner import fn_runner
+from apache_beam.runners.portability.fn_api_runner import fn_runner, worker_handlers
 from apache_beam.runners.portability.portable_runner import JobServiceHandle
-from apache_beam.runners.runner import create_runner
+from apache_beam.runners.runner import PipelineResult
+from apache_beam.transforms import environments
 
-from beam_jobs.options import JobConfig
-from reader.contract.errors import BuildError, UsageError
+from beam_jobs import local_worker
+from beam_jobs.dataflow import DATAFLOW, dataflow_explained, described
+from beam_jobs.engine_options import is_local, runner_of
+from reader.contract.errors import BuildError
 
-LOCAL_RUNNERS = (None, "DirectRunner", "FnApiRunner")
-
-# Beam's default, 300 s, is a deadline for the whole job: a longer one loses its client.
-_JOB_SERVER_TIMEOUT_SECONDS = 30 * 24 * 3600
-_BEAM_DEFAULT_TIMEOUT_SECONDS = 300
-
-
-def engine_options(config: JobConfig, beam_args: list[str]) -> PipelineOptions:
-    """Returns Beam's options for the engine that was asked for.
-
-    Raises:
-        UsageError: Two flags contradict each other.
-    """
-    options = PipelineOptions(beam_args)
-    if is_local(options):
-        _set_up_local(config, options, beam_args)
-    else:
-        _check_runner(options)
-    portable = options.view_as(PortableOptions)
-    if portable.job_server_timeout == _BEAM_DEFAULT_TIMEOUT_SECONDS:
-        portable.job_server_timeout = _JOB_SERVER_TIMEOUT_SECONDS
-    return options
+_Wire = Callable[[beam.Pipeline], object]
 
 
-def is_local(options: PipelineOptions) -> bool:
-    """Tells whether the pipelines run on this machine, in our own engine."""
-    return options.view_as(StandardOptions).runner in LOCAL_RUNNERS
-
-
-def _check_runner(options: PipelineOptions) -> None:
-    name = options.view_as(StandardOptions).runner
-    try:
-        runner = create_runner(name)
-    except (ValueError, ImportError, AttributeError) as error:
-        raise UsageError(f"--runner={name}: {error}") from error
-    errors = PipelineOptionsValidator(options, runner).validate()
-    if errors:
-        raise UsageError(f"--runner={name}: {' '.join(errors)}")
-
-
-def _set_up_local(
-    config: JobConfig, options: PipelineOptions, beam_args: list[str]
-) -> None:
-    for arg in beam_args:
-        if arg.startswith(("--direct_", "--num_workers")):
-            raise UsageError(f"{arg}: say --workers=N instead")
-    direct = options.view_as(DirectOptions)
-    direct.direct_num_workers = config.num_workers
-    many = config.num_workers > 1
-    direct.direct_running_mode = "multi_processing" if many else "in_memory"
-    # Workers print what they log, and the engine prints it again. What stops a worker
-    # comes to us as an exception, and to the person as one message.
-    logging.getLogger(local_job_service.__name__).setLevel(logging.ERROR)
-    for name in ("apache_beam.runners.common", "apache_beam.runners.worker.data_plane"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    options.view_as(WorkerOptions).default_sdk_harness_log_level = "WARNING"
-
-
-def run_pipeline(
-    options: PipelineOptions, build: Callable[[beam.Pipeline], object]
-) -> None:
-    """Runs the pipeline that `build` wires, and waits for its end.
+def run_pipeline(options: PipelineOptions, wire: _Wire) -> None:
+    """Runs the pipeline that `wire` wires, and waits for its end.
 
     Raises:
-        BuildError: The engine reports that it did not end well.
+        BuildError: The engine is not there, does not take the pipeline, or reports that
+            it did not end well.
     """
-    runner = _local_runner(options) if is_local(options) else None
-    pipeline = beam.Pipeline(runner=runner, options=options)
-    build(pipeline)
-    try:
-        result = pipeline.run()
-        state = result.wait_until_finish() or result.state
-    except (grpc.FutureTimeoutError, grpc.RpcError) as error:
-        raise BuildError(
-            f"the engine does not answer ({type(error).__name__}): is it running, and "
-            "is its address right?"
-        ) from error
+    with _explained(options):
+        result = _submitted(options, wire)
+        try:
+            state = result.wait_until_finish() or result.state
+        except KeyboardInterrupt:
+            # It would go on, and cost, where nobody looks.
+            result.cancel()
+            raise
     if state != "DONE":
         raise BuildError(f"the engine ended in state {state}: see its log")
+
+
+def dry_run(options: PipelineOptions, wire: _Wire) -> str:
+    """Checks a pipeline as Beam does for Dataflow; tells what would be submitted."""
+    with _explained(options):
+        return described(_submitted(options, wire).job)
+
+
+def _submitted(options: PipelineOptions, wire: _Wire) -> PipelineResult:
+    runner = _local_runner(options) if is_local(options) else None
+    pipeline = beam.Pipeline(runner=runner, options=options)
+    wire(pipeline)
+    return pipeline.run()
+
+
+@contextlib.contextmanager
+def _explained(options: PipelineOptions) -> Iterator[None]:
+    """Says in a line what an engine that is elsewhere says in a page."""
+    with contextlib.ExitStack() as stack:
+        if runner_of(options) == DATAFLOW:
+            stack.enter_context(dataflow_explained())
+        try:
+            yield
+        except (grpc.FutureTimeoutError, grpc.RpcError) as error:
+            raise BuildError(
+                f"the engine does not answer ({type(error).__name__}): is it running, "
+                "and is its address right?"
+            ) from error
 
 
 def _local_runner(options: PipelineOptions) -> fn_runner.FnApiRunner:
@@ -114,6 +80,28 @@ def _local_runner(options: PipelineOptions) -> fn_runner.FnApiRunner:
             options.get_all_options()
         )
     )
+    many = options.view_as(DirectOptions).direct_num_workers > 1
     return fn_runner.FnApiRunner(
-        provision_info=fn_runner.ExtendedProvisionInfo(provision)
+        default_environment=_worker_processes() if many else None,
+        provision_info=fn_runner.ExtendedProvisionInfo(provision),
     )
+
+
+class _Connection(worker_handlers.ControlConnection):
+    """Lets a worker go that connects only after the job was interrupted.
+
+    Beam tells those alone that are connected, and then waits for all to end: for ever.
+    """
+
+    def close(self) -> None:
+        if self._state == worker_handlers.BeamFnControlServicer.UNSTARTED_STATE:
+            self.push(worker_handlers.BeamFnControlServicer._DONE_MARKER)
+        super().close()
+
+
+worker_handlers.ControlConnection = _Connection
+
+
+def _worker_processes() -> environments.Environment:
+    command = f"exec {shlex.quote(sys.executable)} -m {local_worker.__name__}"
+    return environments.SubprocessSDKEnvironment.from_command_string(command)

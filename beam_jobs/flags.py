@@ -30,8 +30,12 @@ examples:
   diptych build --coco=captions_train2017.json --images=train2017 --output=out
   diptych build --webdataset='shards/*.tar' --output=out
   diptych build --images=photos --captions=texts --output=out --plan_only
+  diptych build --images=gs://BUCKET/photos --captions=gs://BUCKET/photos \\
+      --output=gs://BUCKET/out --runner=DataflowRunner --project=PROJECT \\
+      --region=REGION --temp_location=gs://BUCKET/tmp
 
-Flags of Apache Beam pass through, such as --runner=FlinkRunner.
+Folders and files may be in a bucket: gs://BUCKET/... or s3://BUCKET/... Flags of Apache
+Beam pass through; docs/operations.md has commands for Dataflow, Flink and Spark.
 """
 
 
@@ -124,6 +128,18 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
         files,
         "overwrite",
         "replace the dataset that --output holds",
+        action="store_true",
+    )
+    _add(
+        files,
+        "repair",
+        "check every byte of what is finished, and write again what is damaged",
+        action="store_true",
+    )
+    _add(
+        files,
+        "take_over",
+        "go on with a job on an output in a bucket that died without saying so",
         action="store_true",
     )
     _add(
