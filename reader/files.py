@@ -1,7 +1,8 @@
 """Files to read, here or in a bucket: the few calls that the reader needs.
 
 A path with a scheme, such as `gs://bucket/out`, goes through TensorFlow's own file
-systems; every other one through Python's, which needs no TensorFlow.
+systems, but for `s3://`, which TensorFlow has none for; every other one goes through
+Python's, which needs no TensorFlow.
 """
 
 import contextlib
@@ -10,6 +11,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from reader import s3
 from reader.contract.errors import UsageError
 
 Pattern = str | os.PathLike[str]
@@ -18,6 +20,11 @@ Pattern = str | os.PathLike[str]
 def is_remote(path: str) -> bool:
     """Tells whether a path is an address, such as `gs://bucket/out`."""
     return "://" in path
+
+
+def is_s3(path: str) -> bool:
+    """Tells whether a path is an address that TensorFlow itself cannot read."""
+    return path.startswith("s3://")
 
 
 def read_bytes(path: str, offset: int = 0, length: int = -1) -> bytes:
@@ -31,6 +38,8 @@ def read_bytes(path: str, offset: int = 0, length: int = -1) -> bytes:
         with open(path, "rb") as file:
             file.seek(offset)
             return file.read(length)
+    if is_s3(path):
+        return s3.read_bytes(path, offset, length)
     with _errors_of_python(path), _tensorflow().io.gfile.GFile(path, "rb") as file:
         if offset:
             file.seek(offset)
@@ -47,6 +56,8 @@ def size_of(path: str) -> int:
     """
     if not is_remote(path):
         return os.path.getsize(path)
+    if is_s3(path):
+        return s3.size_of(path)
     with _errors_of_python(path):
         return int(_tensorflow().io.gfile.stat(path).length)
 
@@ -55,6 +66,8 @@ def is_folder(path: str) -> bool:
     """Tells whether a path is a folder."""
     if not is_remote(path):
         return os.path.isdir(path)
+    if is_s3(path):
+        return s3.is_folder(path)
     with _errors_of_python(path):
         return bool(_tensorflow().io.gfile.isdir(path))
 
@@ -63,6 +76,8 @@ def list_folder(path: str) -> list[str]:
     """Returns the names in a folder, in order."""
     if not is_remote(path):
         return sorted(os.listdir(path))
+    if is_s3(path):
+        return sorted(s3.list_folder(path))
     with _errors_of_python(path):
         names = _tensorflow().io.gfile.listdir(path)
     return sorted(name.rstrip("/") for name in names)
@@ -72,6 +87,8 @@ def match(pattern: str) -> list[str]:
     """Returns the paths that a glob matches, in order."""
     if not is_remote(pattern):
         return sorted(glob.glob(pattern))
+    if is_s3(pattern):
+        return sorted(s3.match(pattern))
     with _errors_of_python(pattern):
         return sorted(_tensorflow().io.gfile.glob(pattern))
 

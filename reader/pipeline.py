@@ -13,10 +13,11 @@ from reader.catalog import open_dataset
 from reader.checks import number_range
 from reader.config import DEFAULT_MAX_TOKENS, ReadConfig, output_names
 from reader.content import Content, merge_contents
+from reader.contract.errors import UsageError
 from reader.contract.tokenizers.protocol import Tokenizer
 from reader.corpora import Patterns, open_corpora
 from reader.delivery import deliver
-from reader.files import Pattern, is_remote
+from reader.files import Pattern, is_remote, is_s3
 from reader.fitting import fit
 from reader.image_config import (
     ImageConfig,
@@ -210,6 +211,7 @@ def load(
     else:
         run = plan_mixed_run(corpora, weights, config, resume)
     if config.resources.cache is None:
+        _check_readable(run.index.shards)
         _check_read_ahead(run.index.shards)
     else:
         run = run.moved(keep_copies(run.index.shards, config.resources.cache))
@@ -229,6 +231,15 @@ def _stream(run: Run, content: Content, config: ReadConfig) -> Batches:
 
     names = config.names if config.outputs is None else None
     return Batches(build, run.steps, run.identity, windows, repair, names)
+
+
+def _check_readable(shards: Sequence[ShardFile]) -> None:
+    for shard in shards:
+        if is_s3(shard.path):
+            raise UsageError(
+                f"TensorFlow does not read {shard.path}: pass cache=FOLDER, a local "
+                "folder that shards are copied to, and checked"
+            )
 
 
 def _check_read_ahead(shards: Sequence[ShardFile]) -> None:
