@@ -6,14 +6,14 @@ damage something.
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
 
-from beam_jobs.engines import engine_options
+from beam_jobs.engine_options import engine_options
 from beam_jobs.options import JobConfig
 from beam_jobs.pipeline import run
 from beam_jobs.sample import write_sample
@@ -62,6 +62,18 @@ def dataset(
         num_shards=4,
         captions_per_file="lines",
     )
+
+
+@pytest.fixture(scope="session")
+def bucket_store() -> Iterator[Any]:
+    """`gs://bucket`, empty at first; ask for other prefixes than other tests do.
+
+    A process uses it with `env=os.environ | bucket_store.environment`; this one, with
+    `monkeypatch.setenv` of the same. It asks for no credentials, and checks none.
+    """
+    from stand_ins.gcs import serve_gcs  # Not every test should wait for it.
+
+    yield from serve_gcs()
 
 
 @pytest.fixture
