@@ -32,10 +32,16 @@ PURE = (
     "beam_jobs.images",
     "beam_jobs.job_plan",
     "beam_jobs.jpeg",
+    "beam_jobs.lease",
     "beam_jobs.lines",
+    "beam_jobs.local_files",
+    "beam_jobs.objects.globs",
+    "beam_jobs.objects.range_file",
+    "beam_jobs.objects.store",
     "beam_jobs.options",
     "beam_jobs.packs",
     "beam_jobs.pair_lists",
+    "beam_jobs.packaging",
     "beam_jobs.pixels",
     "beam_jobs.plan",
     "beam_jobs.pool",
@@ -104,6 +110,7 @@ STAGES = (
     "planning",
     "shards",
     "manifest",
+    "mending",
 )
 
 

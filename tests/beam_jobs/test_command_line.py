@@ -355,7 +355,7 @@ def test_a_newer_dataset_is_not_called_damaged(folder, capfd):
 @pytest.mark.parametrize(
     ("flags", "status", "said"),
     [
-        (["--runner=DataflowRunner"], 2, "Missing required option: project"),
+        (["--runner=DataflowRunner"], 2, "needs --project"),
         (["--output="], 2, "output must not be empty"),
     ],
 )
@@ -371,7 +371,12 @@ def test_more_wrong_usage(folder, capfd, flags, status, said):
         ("--num_shards=999999999", "num_shards must be at most 99999"),
         ("--workers=5000", "workers must be at most"),
         ("--threads=5000", "threads must be at most 256"),
-        ("--output=gs://bucket/out", "remote paths are not read yet"),
+        ("--output=hdfs://host/out", "local path, gs://BUCKET/… or s3://BUCKET/…"),
+        ("--output=gs://bucket", "must name a bucket and a folder in it"),
+        ("--output=gs:/bucket/out", "output wants two slashes"),
+        ("--output=s3:bucket/out", "output wants two slashes"),
+        ("--take_over", "--take_over is for outputs in a bucket"),
+        ("--dry_run=True", "--plan_only plans, and writes nothing"),
     ],
 )
 def test_what_would_exhaust_the_machine_or_go_astray_is_refused(

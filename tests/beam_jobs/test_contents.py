@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import pickle
 import random
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,12 +11,17 @@ from typing import Any, NamedTuple
 import pytest
 from PIL import Image
 
-from beam_jobs.engines import engine_options
+from beam_jobs.contents import _DropFn, _Twin
+from beam_jobs.elements import Bucket, Pair, SourceFile
+from beam_jobs.engine_options import engine_options
+from beam_jobs.lease import leased
 from beam_jobs.options import JobConfig
 from beam_jobs.outcome import Outcome
+from beam_jobs.pair_lists import read_pairs, read_rejects, write_lists
 from beam_jobs.pipeline import run
 from beam_jobs.plan import order_of, split_of
 from beam_jobs.values import parse_splits
+from beam_jobs.workspace import Workspace
 from reader.contract.record import parse_example
 
 SPLITS = "train=0.6,validation=0.2,test=0.2"
@@ -199,3 +205,35 @@ def test_images_too_large_to_be_read_are_not_compared(tmp_path):
     built = build(tmp_path / "s", tmp_path / "o", **more)
     reasons = [one["reason"] for one in built.rejects() if one["key"] in "ab"]
     assert reasons == ["image_file_too_large"] * 2
+
+
+def test_a_worker_killed_between_two_lists_loses_no_key(tmp_path, monkeypatch):
+    """An engine tries the element again, on what the first attempt left."""
+    config = JobConfig(images="i", captions="c", output=str(tmp_path / "out"))
+    workspace = Workspace(config.output)
+    Path(workspace.build).mkdir(parents=True)
+    pairs = [
+        Pair(key, "train", SourceFile(key, 1), SourceFile(key, 1))
+        for key in (b"a", b"b")
+    ]
+    with leased(workspace, take_over=False) as lease:
+        lists = write_lists(config, lease, 7, pairs, [])
+        bucket = Bucket(7, 2, {}, (), "0" * 64, **lists._asdict())
+        packs = [pickle.dumps(bucket), pickle.dumps([_Twin(b"b", b"a")])]
+        publish, published = Workspace.publish, []
+
+        def publish_one(self: Workspace, *arguments: Any, **more: Any) -> None:
+            if published:
+                raise KeyboardInterrupt
+            published.append(arguments[0])
+            publish(self, *arguments, **more)
+
+        drop = _DropFn(config, lease)
+        with monkeypatch.context() as patch:
+            patch.setattr(Workspace, "publish", publish_one)
+            with pytest.raises(KeyboardInterrupt):
+                list(drop.process((7, packs)))
+        (found,) = drop.process((7, packs))
+    assert [pair.key for pair in read_pairs(workspace, 7)] == [b"a"]
+    assert [reject.key for reject in read_rejects(workspace, 7)] == [b"b"]
+    assert (found.pairs, found.rejects) == ({"train": 1}, {"duplicate_of": 1})

@@ -1,16 +1,11 @@
-"""Every engine gives the same bytes."""
+"""The local engine gives the same bytes in any shape; others: tests/engines."""
 
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from beam_jobs.__main__ import main
 from beam_jobs.sample import write_sample
-
-PATIENCE_SECONDS = 60
 
 
 @pytest.fixture(scope="module")
@@ -24,26 +19,6 @@ def source(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def in_memory(source, tmp_path_factory) -> dict[str, bytes]:
     return built(source, tmp_path_factory.mktemp("in_memory") / "out")
-
-
-@pytest.fixture(scope="module")
-def job_server(tmp_path_factory):
-    """Beam's own portable job server, on loopback; gives its endpoint."""
-    port_file = tmp_path_factory.mktemp("job_server") / "port"
-    module = "apache_beam.runners.portability.local_job_service_main"
-    process = subprocess.Popen(
-        [sys.executable, "-m", module, "--port=0", f"--port_file={port_file}"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not port_file.exists():
-        assert process.poll() is None, "the job server did not start"
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    yield f"localhost:{port_file.read_text()}"
-    process.terminate()
-    process.wait()
 
 
 def built(source: Path, output: Path, *flags: str) -> dict[str, bytes]:
@@ -71,15 +46,3 @@ def test_names_of_local_runners_mean_the_local_engine(
     source, in_memory, tmp_path, runner
 ):
     assert built(source, tmp_path / "out", f"--runner={runner}") == in_memory
-
-
-@pytest.mark.engines
-def test_a_portable_job_server_gives_the_same_bytes(
-    source, in_memory, tmp_path, job_server
-):
-    flags = (
-        "--runner=PortableRunner",
-        f"--job_endpoint={job_server}",
-        "--environment_type=LOOPBACK",
-    )
-    assert built(source, tmp_path / "out", *flags) == in_memory

@@ -93,7 +93,7 @@ SOURCES = (
     {"webdataset": "*.tar", "output": "o"},
     {"images": "i", "output": "o"},
 )
-SWITCHES = ("overwrite", "plan_only", "upscale")
+SWITCHES = ("overwrite", "plan_only", "repair", "take_over", "upscale")
 
 
 def test_every_flag_is_tried_here():

@@ -52,7 +52,7 @@ def said(one: Entry | Aside) -> Listed:
     assert one.key == key_of(file.path)
     assert one.origin == file.path
     assert file.root == (kind == "caption")
-    return Listed(kind, file.path, file.size, file.mtime_ns)
+    return Listed(kind, file.path, file.size, file.version)
 
 
 def entries_of(

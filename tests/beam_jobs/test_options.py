@@ -379,6 +379,8 @@ LEAVES_THE_OUTPUT = {
     "threads": 7,
     "plan_only": True,
     "overwrite": True,
+    "repair": True,
+    "take_over": True,
 }
 PLAIN = config()
 

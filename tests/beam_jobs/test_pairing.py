@@ -252,7 +252,7 @@ SOURCE_FILES = st.builds(
     SourceFile,
     path=PATHS,
     size=st.integers(0, 2**50),
-    mtime_ns=st.integers(-(2**62), 2**62),
+    version=st.integers(-(2**62), 2**62),
     root=st.integers(0, 9),
     archive=st.just(b""),
     offset=st.just(0),
@@ -260,7 +260,7 @@ SOURCE_FILES = st.builds(
     SourceFile,
     path=PATHS,
     size=st.integers(0, 2**50),
-    mtime_ns=st.integers(-(2**62), 2**62),
+    version=st.integers(-(2**62), 2**62),
     archive=PATHS.filter(bool),
     offset=st.integers(0, 2**50),
 )

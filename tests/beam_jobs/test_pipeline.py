@@ -21,14 +21,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from beam_jobs import pipeline
-from beam_jobs.engines import engine_options
+from beam_jobs.engine_options import engine_options
 from beam_jobs.images import SourceImage
 from beam_jobs.options import JobConfig
 from beam_jobs.pipeline import BuildResult, run
 from beam_jobs.plan import order_of, shard_of, split_of
 from beam_jobs.values import parse_splits
-from beam_jobs.workspace import Workspace
 from reader.contract.errors import BuildError
 from reader.contract.record import parse_example
 from reader.contract.schema import REASONS, display_path
@@ -960,13 +958,3 @@ def test_planning_only_leaves_a_dataset_as_it_is(flawed, tmp_path):
     put_pairs(tmp_path / "other", 5)
     build(tmp_path / "other", tmp_path / "out", plan_only=True)
     assert contents(tmp_path / "out") == before
-
-
-def test_a_full_disk_is_told_in_one_line(tmp_path):
-    # As the local engine wraps it; a note on the side found no room either.
-    said = "OSError: [Errno 28] No space left on device: 'x' [while running 'Pair']"
-    with (
-        pytest.raises(BuildError, match=r"no space left for .*out: make room"),
-        pipeline._explained(Workspace(str(tmp_path / "out"))),
-    ):
-        raise RuntimeError(said)

@@ -105,7 +105,8 @@ def test_changed_sources_are_refused_on_resume(source, tmp_path, capfd):
     kill_once(args(ours, output), lambda: commits(output) >= 2)
     (ours / "captions/scene-00000.txt").write_text("something else altogether")
     assert main(args(ours, output)) == 1
-    assert "the sources have changed since" in capfd.readouterr().err
+    said = capfd.readouterr().err
+    assert "since then 1 pair had a file changed or touched (scene-00000)" in said
     assert main(args(ours, output, "--overwrite")) == 0
 
 
@@ -230,7 +231,7 @@ def test_a_killed_worker_ends_the_job_with_advice(source, undisturbed, tmp_path)
         assert time.monotonic() < deadline
         time.sleep(0.001)
     workers = subprocess.run(
-        ["pgrep", "-g", str(process.pid), "-f", "^[^ ]*python[^ ]* -m .*sdk_worker"],
+        ["pgrep", "-g", str(process.pid), "-f", "^[^ ]*python.*local_worker"],
         capture_output=True,
         text=True,
     ).stdout.split()
@@ -240,4 +241,26 @@ def test_a_killed_worker_ends_the_job_with_advice(source, undisturbed, tmp_path)
     assert process.returncode == 1
     assert "a worker process died" in said
     assert main(command) == 0
+    assert files_below(output) == undisturbed
+
+
+def test_a_job_that_is_told_to_end_says_how_to_go_on(source, undisturbed, tmp_path):
+    output = tmp_path / "out"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "beam_jobs", *args(source, output)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while commits(output) < 2:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    process.terminate()
+    _, said = process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == 130
+    assert "run the same command again to go on" in said
+    assert not (output / "_build/lease.json").exists()
+    assert main(args(source, output)) == 0
     assert files_below(output) == undisturbed

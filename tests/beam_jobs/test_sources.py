@@ -21,7 +21,7 @@ from PIL import Image
 
 import beam_jobs.pipeline
 from beam_jobs.columns import parse_columns
-from beam_jobs.engines import engine_options
+from beam_jobs.engine_options import engine_options
 from beam_jobs.job_plan import JobPlan
 from beam_jobs.options import JobConfig
 from beam_jobs.pipeline import BuildResult, run

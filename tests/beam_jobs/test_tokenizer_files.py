@@ -54,7 +54,7 @@ def test_what_is_not_there_or_no_file_is_refused_with_what_is_accepted(tmp_path)
         (tmp_path, "Is a directory"),
         ("", "No such file"),
         ("byte", "No such file"),
-        ("gs://bucket/tokenizer.json", "No such file"),
+        ("http://bucket/tokenizer.json", "only gs:// and s3:// are"),
         ("a\0b", "null byte"),
     ):
         with pytest.raises(UsageError) as caught:

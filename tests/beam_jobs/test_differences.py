@@ -1,0 +1,236 @@
+"""An unfinished job whose sources, libraries or settings changed says what differs."""
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy
+import pytest
+from forks import Forks
+
+from beam_jobs.__main__ import main
+from beam_jobs.job_plan import dump_plan, parse_plan
+from beam_jobs.sample import write_sample
+
+REMEDY = "choose another --output or pass --overwrite"
+
+
+class Unfinished(NamedTuple):
+    """A job that was killed with two of its four shards committed, and its sources."""
+
+    source: Path
+    output: Path
+
+    def run(self, *more: str) -> int:
+        return main(args(self.source, self.output, *more))
+
+    def image(self, number: int) -> Path:
+        return next(self.source.glob(f"images/scene-{number:05d}.*"))
+
+    def caption(self, number: int) -> Path:
+        return self.source / f"captions/scene-{number:05d}.txt"
+
+
+def args(source: Path, output: Path, *more: str) -> list[str]:
+    folders = [f"--images={source}/images", f"--captions={source}/captions"]
+    return ["build", *folders, f"--output={output}", "--num_shards=4", *more]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory) -> Unfinished:
+    folder = tmp_path_factory.mktemp("killed")
+    job = Unfinished(folder / "s", folder / "out")
+    write_sample(str(job.source), 24)
+    with Forks() as forks:
+        steps = forks.run(args(job.source, folder / "whole")).steps
+        commits = [place for place, step in enumerate(steps) if _commits(step)]
+        command = args(job.source, job.output)
+        assert forks.run(command, kill_at=commits[2]).status == -signal.SIGKILL
+    assert len(list(job.output.glob("_build/commits/*"))) == 2
+    return job
+
+
+def _commits(step: str) -> bool:
+    return step.startswith("replace") and "/_build/commits/" in step
+
+
+@pytest.fixture
+def job(killed, tmp_path) -> Unfinished:
+    """A copy, with the times of change that it had."""
+    folder = Path(shutil.copytree(killed.source.parent, tmp_path / "copy"))
+    return Unfinished(folder / "s", folder / "out")
+
+
+def error_of(capfd) -> str:
+    """Returns the one line that went to stderr, but for what is going on."""
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("diptych: error: ")
+    return line
+
+
+def add(job: Unfinished, *names: str) -> None:
+    for name in names:
+        image = job.image(0)
+        shutil.copy(image, job.source / f"images/{name}{image.suffix}")
+        shutil.copy(job.caption(0), job.source / f"captions/{name}.txt")
+
+
+def remove(job: Unfinished, *numbers: int) -> None:
+    for number in numbers:
+        job.image(number).unlink()
+        job.caption(number).unlink()
+
+
+def touch(file: Path) -> None:
+    os.utime(file, ns=(0, file.stat().st_mtime_ns + 1))
+
+
+def rename(job: Unfinished) -> None:
+    image = job.image(3)
+    image.rename(image.with_stem("other"))
+    job.caption(3).rename(job.source / "captions/other.txt")
+
+
+TOUCHED = "had a file changed or touched"
+CHANGES = {
+    "one came": (lambda job: add(job, "late"), ["1 pair came (late)"]),
+    "five came": (
+        lambda job: add(job, *"edcba"),
+        # In no order of names, since lists are in order of hashes.
+        ["5 pairs came (", ", …)"],
+    ),
+    "one went": (lambda job: remove(job, 5), ["1 pair went (scene-00005)"]),
+    "four went": (lambda job: remove(job, 1, 2, 3, 4), ["4 pairs went (", ", …)"]),
+    "an image was touched": (
+        lambda job: touch(job.image(7)),
+        [f"1 pair {TOUCHED} (scene-00007)"],
+    ),
+    "a caption was touched": (
+        lambda job: touch(job.caption(7)),
+        [f"1 pair {TOUCHED} (scene-00007)"],
+    ),
+    "all captions were touched": (
+        lambda job: [touch(job.caption(number)) for number in range(24)],
+        [f"24 pairs {TOUCHED} (", ", …)"],
+    ),
+    "an image was replaced": (
+        lambda job: shutil.copyfile(job.image(1), job.image(2)),
+        [f"1 pair {TOUCHED} (scene-00002)"],
+    ),
+    "a caption was written anew": (
+        lambda job: job.caption(2).write_text("something else"),
+        [f"1 pair {TOUCHED} (scene-00002)"],
+    ),
+    "one was renamed": (rename, ["1 pair came (other)", "1 pair went (scene-00003)"]),
+    "a name is no text": (
+        lambda job: add(job, os.fsdecode(b"no\xfftext\n")),
+        ["1 pair came (no%FFtext"],
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_changed_in_the_sources_is_told(job, change, capfd):
+    make, told = CHANGES[change]
+    before = contents(job.output)
+    make(job)
+    # The second time as the first: the plan that shards were written for is kept.
+    for _ in range(2):
+        assert job.run() == 1
+        said = error_of(capfd)
+        assert f"{job.output} holds 2 shards that an earlier attempt wrote" in said
+        for words in (*told, REMEDY):
+            assert words in said, said
+        after = contents(job.output)
+        assert {f: after[f] for f in _done(before)} == _done(before)
+
+
+def _done(files: dict[str, bytes]) -> dict[str, bytes]:
+    """Returns shards and their commit records."""
+    commits = {file for file in files if file.startswith("_build/commits/")}
+    return {f: files[f] for f in files if f in commits or f.startswith("train-")}
+
+
+def test_sources_that_are_as_they_were_again_are_gone_on_with(killed, job, capfd):
+    kept = job.caption(2).read_text(), job.caption(2).stat().st_mtime_ns
+    job.caption(2).write_text("something else")
+    assert job.run() == 1
+    job.caption(2).write_text(kept[0])
+    os.utime(job.caption(2), ns=(kept[1], kept[1]))
+    done = {f.name: f.stat().st_ino for f in job.output.glob("train-*")}
+    assert job.run() == 0
+    assert contents(job.output) == contents(killed.source.parent / "whole")
+    for name in (c.stem for c in killed.output.glob("_build/commits/*")):
+        assert (job.output / f"{name}.tfrecord").stat().st_ino == done[
+            f"{name}.tfrecord"
+        ]
+
+
+def pretend_numpy(job: Unfinished, version: str) -> None:
+    """Makes the first attempt one with another version of a library."""
+    path = job.output / "_build/plan/plan.json"
+    plan = parse_plan(path.read_bytes())
+    versions = {**plan.versions, "numpy": version}
+    plan = dataclasses.replace(plan, versions=versions, sources="0" * 64)
+    path.write_bytes(dump_plan(plan))
+    for commit in job.output.glob("_build/commits/*"):
+        fields = json.loads(commit.read_bytes())
+        commit.write_text(json.dumps({**fields, "plan": plan.fingerprint}))
+
+
+def test_another_version_of_a_library_is_told(job, capfd):
+    pretend_numpy(job, "1.2.3")
+    for _ in range(2):
+        assert job.run() == 1
+        said = error_of(capfd)
+        assert f"numpy has changed from 1.2.3 to {numpy.__version__}:" in said
+        assert REMEDY in said
+
+
+def test_all_that_differs_is_told_at_once(job, capfd):
+    pretend_numpy(job, "1.2.3")
+    add(job, "late")
+    remove(job, 1)
+    assert job.run() == 1
+    said = error_of(capfd)
+    for words in ("numpy has changed", "1 pair came (late)", "1 pair went ("):
+        assert words in said
+    assert job.run("--overwrite") == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--jpeg_quality=50"], "(jpeg_quality 90, not 50)"),
+        (["--seed=1", "--image_size=8"], "(image_size 256, not 8; seed 0, not 1)"),
+        (["--tokenizer=bytes"], "tokenizer basic, not bytes"),
+        (["--num_shards=5"], "(num_shards 4, not 5)"),
+    ],
+)
+def test_other_settings_are_told_before_anything_is_planned(job, flags, told, capfd):
+    before = contents(job.output)
+    del before["_build/lease.json"]  # Of the job that was killed.
+    assert job.run(*flags) == 1
+    said = error_of(capfd)
+    assert "holds an unfinished job begun with other settings" in said
+    assert told in said
+    assert REMEDY in said
+    assert contents(job.output) == before
+
+
+def test_what_changes_no_byte_is_no_difference(killed, job):
+    moved = Unfinished(job.source.rename(job.source.parent / "moved"), job.output)
+    assert moved.run("--workers=1", "--threads=3", "--max_rejects=50%") == 0
+    assert contents(job.output) == contents(killed.source.parent / "whole")

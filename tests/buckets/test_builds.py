@@ -1,0 +1,206 @@
+"""Datasets built of and into buckets: the same bytes as on a disk."""
+
+import csv
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def folders(address: object) -> dict[str, str]:
+    return {"images": f"{address}/images", "captions": f"{address}/captions"}
+
+
+def test_from_a_bucket_into_a_bucket(store, uploaded, output, run_build, local):
+    assert run_build(*store.flags, **folders(uploaded), output=output) == 0
+    assert store.download(output) == local
+
+
+def test_slashes_at_the_end_mean_nothing(store, uploaded, output, run_build, local):
+    slashed = {name: f"{path}/" for name, path in folders(uploaded).items()}
+    assert run_build(*store.flags, **slashed, output=f"{output}/") == 0
+    assert store.download(output) == local
+
+
+def test_from_a_bucket_into_a_folder(store, uploaded, run_build, local, tmp_path):
+    out = tmp_path / "out"
+    assert run_build(*store.flags, **folders(uploaded), output=out) == 0
+    assert files_below(out) == local
+
+
+def test_from_a_folder_into_a_bucket(store, source, output, run_build, local):
+    assert run_build(*store.flags, **folders(source), output=output) == 0
+    assert store.download(output) == local
+
+
+def test_worker_processes_know_the_store_too(store, uploaded, output, run_build, local):
+    flags = (*store.flags, "--workers=2", "--threads=2")
+    assert run_build(*flags, **folders(uploaded), output=output) == 0
+    assert store.download(output) == local
+
+
+def test_contents_are_compared_in_buckets(store, uploaded, source, run_build, tmp_path):
+    flags = (*store.flags, "--dedupe=exact", "--max_rejects=50%")
+    assert run_build(*flags, **folders(source), output=tmp_path / "here") == 0
+    assert run_build(*flags, **folders(uploaded), output=tmp_path / "there") == 0
+    assert files_below(tmp_path / "here") == files_below(tmp_path / "there")
+
+
+def test_a_finished_dataset_is_not_built_again(
+    store, uploaded, output, run_build, local, capsys
+):
+    paths = folders(uploaded) | {"output": output}
+    assert run_build(*store.flags, **paths) == 0
+    capsys.readouterr()
+    assert run_build(*store.flags, **paths) == 0
+    assert f"{output} is complete already" in capsys.readouterr().out
+    assert run_build(*store.flags, "--jpeg_quality=50", **paths) == 1
+    assert "jpeg_quality 90, not 50" in capsys.readouterr().err
+    assert run_build(*store.flags, "--jpeg_quality=50", "--overwrite", **paths) == 0
+    assert store.download(output).keys() == local.keys()
+    assert store.download(output) != local
+
+
+def test_a_changed_source_is_noticed(store, uploaded, output, run_build, capsys):
+    paths = folders(uploaded) | {"output": output}
+    assert run_build(*store.flags, **paths) == 0
+    store.put(f"{uploaded.split('/', 3)[3]}/captions/new.txt", b"one more")
+    assert run_build(*store.flags, **paths) == 1
+    assert "built from other files" in capsys.readouterr().err
+
+
+def test_what_is_there_already_is_not_buried(
+    store, uploaded, output, run_build, capsys
+):
+    store.put(f"{output.split('/', 3)[3]}/thesis.doc", b"years of work")
+    assert run_build(*store.flags, **folders(uploaded), output=output) == 1
+    assert "holds no dataset (thesis.doc)" in capsys.readouterr().err
+    assert store.download(output) == {"thesis.doc": b"years of work"}
+
+
+@pytest.mark.parametrize("what", ["images", "captions"])
+def test_a_folder_that_is_not_there_is_told_in_one_line(
+    store, uploaded, output, run_build, capsys, what
+):
+    paths = folders(uploaded) | {what: f"{uploaded}/none"}
+    assert run_build(*store.flags, **paths, output=output) == 2
+    said = capsys.readouterr().err
+    assert f"--{what}={uploaded}/none: nothing has a name that begins so" in said
+    assert len(said.splitlines()) == 1
+    assert store.download(output) == {}
+
+
+def test_a_bucket_that_is_not_there_is_told_in_one_line(
+    store, uploaded, run_build, capsys
+):
+    scheme = uploaded.partition("://")[0]
+    output = f"{scheme}://no-such-bucket/out"
+    assert run_build(*store.flags, **folders(uploaded), output=output) == 1
+    said = capsys.readouterr().err
+    assert "No such object or bucket" in said
+    assert len(said.splitlines()) == 1
+
+
+def test_the_output_may_not_be_the_source(store, uploaded, run_build, capsys):
+    paths = folders(uploaded) | {"output": f"{uploaded}/images/"}
+    assert run_build(*store.flags, **paths) == 2
+    assert "is the folder of images itself" in capsys.readouterr().err
+
+
+def test_an_output_within_the_source_is_passed_over(store, uploaded, run_build, local):
+    paths = folders(uploaded) | {"output": f"{uploaded}/images/out"}
+    assert run_build(*store.flags, **paths) == 0
+    assert store.download(paths["output"]) == local
+    # And so once more, with a whole dataset below the images.
+    assert run_build(*store.flags, **paths) == 0
+
+
+# Tables and tars.
+
+
+@pytest.fixture
+def table(source: Path) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["file_name", "caption"])
+    for path in sorted(source.glob("images/**/*.jpg")):
+        name = path.relative_to(source / "images").as_posix()
+        writer.writerow([name, f"a picture called {name}"])
+    writer.writerow(["missing.png", "no picture at all"])
+    return text.getvalue().encode()
+
+
+def test_a_table_in_a_bucket(
+    store, uploaded, source, output, run_build, table, tmp_path
+):
+    (tmp_path / "t.csv").write_bytes(table)
+    flags = (*store.flags, "--max_rejects=50%")
+    here = {"table": tmp_path / "t.csv", "images": source / "images"}
+    assert run_build(*flags, **here, output=tmp_path / "out") == 0
+    address = store.put(f"{output.split('/', 3)[3]}-tables/t.csv", table)
+    there = {"table": address, "images": f"{uploaded}/images"}
+    assert run_build(*flags, **there, output=output) == 0
+    assert store.download(output) == files_below(tmp_path / "out")
+
+
+def test_tables_beside_their_images_by_a_glob(
+    store, uploaded, output, run_build, table, tmp_path, source
+):
+    base = uploaded.split("/", 3)[3]
+    store.put(f"{base}/images/metadata-1.csv", table)
+    flags = (*store.flags, "--max_rejects=50%")
+    glob = f"{uploaded}/im*/metadata-[0-9].csv"
+    assert run_build(*flags, table=glob, output=output) == 0
+    (tmp_path / "t.csv").write_bytes(table)
+    here = {"table": tmp_path / "t.csv", "images": source / "images"}
+    assert run_build(*flags, **here, output=tmp_path / "out") == 0
+    # The names of the tables are in the rejects, of which there are other reasons too.
+    shards = {n: d for n, d in store.download(output).items() if n.endswith("record")}
+    assert shards == {
+        name: data
+        for name, data in files_below(tmp_path / "out").items()
+        if name.endswith("record")
+    }
+
+
+def test_coco_in_a_bucket(store, uploaded, source, output, run_build, tmp_path):
+    names = sorted(path.name for path in source.glob("images/*.jpg"))
+    images = [{"id": n, "file_name": name} for n, name in enumerate(names)]
+    captions = [
+        {"id": n, "image_id": n, "caption": f"picture {n}"} for n in range(len(names))
+    ]
+    data = json.dumps({"images": images, "annotations": captions}).encode()
+    (tmp_path / "coco.json").write_bytes(data)
+    here = {"coco": tmp_path / "coco.json", "images": source / "images"}
+    assert run_build(*store.flags, **here, output=tmp_path / "out") == 0
+    address = store.put(f"{output.split('/', 3)[3]}-coco/coco.json", data)
+    there = {"coco": address, "images": f"{uploaded}/images"}
+    assert run_build(*store.flags, **there, output=output) == 0
+    assert store.download(output) == files_below(tmp_path / "out")
+
+
+def test_tars_in_a_bucket(store, source, output, run_build, tmp_path):
+    for number in range(3):
+        with tarfile.open(tmp_path / f"{number:05}.tar", "w") as tar:
+            for path in sorted(source.glob(f"images/scene-*{number}.jpg")):
+                tar.add(path, path.name)
+                caption = source / "captions" / f"{path.stem}.txt"
+                tar.add(caption, caption.name)
+    glob = f"{tmp_path}/{{00000..00002}}.tar"
+    assert run_build(*store.flags, webdataset=glob, output=tmp_path / "out") == 0
+    prefix = f"{output.split('/', 3)[3]}-tars"
+    for path in tmp_path.glob("*.tar"):
+        address = store.put(f"{prefix}/{path.name}", path.read_bytes())
+    glob = address.rpartition("/")[0] + "/0000[0-2].tar"
+    assert run_build(*store.flags, webdataset=glob, output=output) == 0
+    assert store.download(output) == files_below(tmp_path / "out")

@@ -1,0 +1,155 @@
+"""Jobs on outputs in buckets: killed, run again, taken over, repaired."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+PATIENCE_SECONDS = 120
+SHAPE = ("--splits=train=0.7,validation=0.3", "--num_shards=6", "--max_rejects=10%")
+
+
+def command(source: str, output: str, *flags: str) -> list[str]:
+    folders = [f"--images={source}/images", f"--captions={source}/captions"]
+    return ["build", *folders, f"--output={output}", *SHAPE, *flags]
+
+
+def commits(store, output: str) -> set[str]:
+    return {n for n in store.names(output) if n.startswith("_build/commits/")}
+
+
+def killed(store, source: str, output: str, *flags: str, shards: int) -> None:
+    """Starts a run_build, and kills it once so many shards are committed."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "beam_jobs", *command(source, output, *flags)],
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while len(commits(store, output)) < shards:
+        assert process.poll() is None, "the job ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+
+
+@pytest.fixture
+def run(run_build, uploaded, output):
+    def run(*flags: str) -> int:
+        images, captions = f"{uploaded}/images", f"{uploaded}/captions"
+        return run_build(*flags, images=images, captions=captions, output=output)
+
+    return run
+
+
+def test_a_killed_job_is_taken_over_and_ends_in_the_same_bytes(
+    store, uploaded, output, run, local, capsys
+):
+    # With few threads: a shard takes a while.
+    slow = (*store.flags, "--threads=1")
+    killed(store, uploaded, output, *slow, shards=2)
+    assert "manifest.json" not in store.download(output)
+    before = store.download(output)
+
+    assert run(*store.flags) == 1
+    said = capsys.readouterr().err
+    assert f"another job is writing to {output}: begun on " in said
+    assert "--take_over" in said
+    assert said.count("diptych: error") == 1
+    # Looking changes nothing.
+    assert store.download(output) == before
+
+    assert run(*store.flags, "--take_over") == 0
+    said = capsys.readouterr().err
+    finished = len([name for name in before if name.startswith("_build/commits/")])
+    assert f"going on: {finished} of 6 shards are finished" in said
+    assert store.download(output) == local
+
+
+def test_a_job_that_is_taken_over_stops(store, uploaded, output, run, local):
+    slow = command(uploaded, output, *store.flags, "--threads=1")
+    first = subprocess.Popen(
+        [sys.executable, "-m", "beam_jobs", *slow],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not commits(store, output):
+        assert first.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    lease = json.loads(store.download(output)["_build/lease.json"])
+    other = json.dumps(lease | {"lease": "of another job"}).encode()
+    store.put(f"{output.split('/', 3)[3]}/_build/lease.json", other)
+    _, said = first.communicate(timeout=PATIENCE_SECONDS)
+    assert first.returncode == 1
+    assert f"another job has begun to write to {output}: this one stops" in said
+    # It leaves the other's lease alone.
+    assert store.download(output)["_build/lease.json"] == other
+    assert "manifest.json" not in store.download(output)
+    assert run(*store.flags, "--take_over") == 0
+    assert store.download(output) == local
+
+
+def test_ctrl_c_leaves_no_lease(store, uploaded, output, run, local):
+    slow = command(uploaded, output, *store.flags, "--threads=1")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "beam_jobs", *slow],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not commits(store, output):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == 130
+    assert "run the same command again to go on" in said
+    assert run(*store.flags) == 0
+    assert store.download(output) == local
+
+
+def test_what_changed_is_told_by_name(store, uploaded, output, run, capsys):
+    killed(store, uploaded, output, *store.flags, "--threads=1", shards=1)
+    base = uploaded.split("/", 3)[3]
+    time.sleep(1.1)  # In S3 an object's time has whole seconds.
+    store.put(f"{base}/captions/scene-00003.txt", b"another caption altogether")
+    store.put(f"{base}/captions/new.txt", b"one more")
+    picture = store.download(uploaded)["images/scene-00001.jpg"]
+    store.put(f"{base}/images/new.jpg", picture)
+    assert run(*store.flags, "--take_over") == 1
+    said = capsys.readouterr().err
+    assert "since then 1 pair came (new); 1 pair had a file changed" in said
+    assert "(scene-00003)" in said
+    assert run(*store.flags) == 1  # It left no lease.
+    assert run(*store.flags, "--overwrite") == 0
+
+
+def test_damaged_objects_are_made_again(store, output, run, local, capsys):
+    assert run(*store.flags) == 0
+    base = output.split("/", 3)[3]
+    shard = next(name for name in local if name.startswith("train-00001"))
+    damaged = bytearray(local[shard])
+    damaged[len(damaged) // 2] ^= 1
+    store.put(f"{base}/{shard}", bytes(damaged))
+    store.put(f"{base}/index/blocks.bin", b"")
+    assert run(*store.flags, "--repair") == 0
+    said = capsys.readouterr().out
+    assert "2 damaged, and written again as they were" in said
+    assert shard.removesuffix(".tfrecord") in said
+    assert "index/blocks.bin" in said
+    assert store.download(output) == local
+    assert run(*store.flags, "--repair") == 0
+    assert "nothing was wrong" in capsys.readouterr().out
