@@ -387,9 +387,9 @@ def between(monkeypatch: pytest.MonkeyPatch, action) -> None:
     """Does something between planning and writing."""
     write = beam_jobs.pipeline._run_write
 
-    def run_write(workspace, config, options, plan):
+    def run_write(workspace, config, options, plan, lease):
         changed = action(workspace, plan)
-        return write(workspace, config, options, changed or plan)
+        return write(workspace, config, options, changed or plan, lease)
 
     monkeypatch.setattr(beam_jobs.pipeline, "_run_write", run_write)
 
