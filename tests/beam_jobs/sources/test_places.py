@@ -66,12 +66,54 @@ def test_names_that_leave_the_roots(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["https://a/b.jpg", "s3://b/k", "FILE:///a.jpg", "a\0b.jpg", "\ud800.jpg"]
+    "name", ["https://a/b.jpg", "hdfs://b/k", "FILE:///a.jpg", "a\0b.jpg", "\ud800.jpg"]
 )
 def test_names_of_no_file_are_missing(name):
     with pytest.raises(BadInput) as caught:
         place_of(name, b"", ROOTS)
     assert caught.value.reason == "missing_image"
+
+
+BUCKETS = (b"gs://bucket/images", b"s3://other/more")
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "root", "path"),
+    [
+        ("a.jpg", b"", 0, b"a.jpg"),
+        ("./x//y/../a.jpg", b"sub", 0, b"sub/x/a.jpg"),
+        ("gs://bucket/images/a.jpg", b"sub", 0, b"a.jpg"),
+        ("s3://other/more/b/a.jpg", b"", 1, b"b/a.jpg"),
+    ],
+)
+def test_a_name_below_a_folder_in_a_bucket_is_found(name, folder, root, path):
+    place = place_of(name, folder, BUCKETS)
+    assert (place.root, place.path) == (root, path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../a.jpg",
+        "/etc/passwd",
+        "gs://bucket/imagesque/a.jpg",
+        "gs://bucket/images/../a.jpg",
+        "gs://other/more/a.jpg",
+        "s3://bucket/images/a.jpg",
+        "../../../../etc/passwd",
+    ],
+)
+def test_no_name_leaves_its_folder_in_a_bucket(name):
+    with pytest.raises(BadInput) as caught:
+        place_of(name, b"", BUCKETS)
+    assert caught.value.reason == "outside_root"
+
+
+@pytest.mark.parametrize("name", ["gs://bucket/a.jpg", "s3://bucket/data/images/a.jpg"])
+def test_an_address_is_no_file_of_this_machine(name):
+    with pytest.raises(BadInput) as caught:
+        place_of(name, b"", ROOTS)
+    assert caught.value.reason == "outside_root"
 
 
 def test_the_root_of_all_holds_every_file():
