@@ -51,9 +51,9 @@ def main(args: list[str] | None = None) -> int:
         return 141
     except OSError as error:
         # Of files, here, and so nothing that a traceback would explain.
-        name = error.filename2 or error.filename
-        shown = os.fsdecode(name) if name else "a file"
-        return _fail(f"{error.strerror or error}: {shown}", status=1)
+        from beam_jobs.failures import file_of
+
+        return _fail(f"{error.strerror or error}: {file_of(error)}", status=1)
 
 
 def _fail(error: object, *, status: int) -> int:

@@ -26,7 +26,6 @@ from reader.contract import layout
 from reader.contract.errors import BuildError, DatasetError, UsageError
 from reader.contract.manifest import Manifest, dump_json, parse_manifest
 
-_FILES = (layout.REJECTS,)
 _FOLDERS = (layout.INDEX_DIR, layout.SAMPLES_DIR, layout.TOKENIZER_DIR)
 
 
@@ -94,20 +93,20 @@ def _need_not_run(workspace: Workspace, config: JobConfig) -> bool:
     manifest = manifest_of(workspace)
     if manifest is None or config.overwrite:
         return False
-    check_made_of(config, manifest, digest_of_sources(config))
+    _check_made_of(config, manifest)
     if config.repair:
         _check_versions(config, manifest)
     return not config.repair
 
 
-def check_made_of(config: JobConfig, manifest: Manifest, listing: str) -> None:
-    """Checks that a dataset was made with these settings, of sources listed like this.
+def _check_made_of(config: JobConfig, manifest: Manifest) -> None:
+    """Checks that a dataset was made with these settings, of these sources.
 
     Raises:
         BuildError: It was not.
     """
     _refuse_other(config, manifest.config, "holds a dataset built")
-    if listing != manifest.fingerprints["listing"]:
+    if digest_of_sources(config) != manifest.fingerprints["listing"]:
         raise BuildError(
             f"{config.output} holds a dataset built from other files: some were added, "
             "removed or changed in size since. Choose another --output or pass "
@@ -190,7 +189,7 @@ def remove_strays(workspace: Workspace, plan: JobPlan) -> None:
 
 def remove_dataset(workspace: Workspace) -> None:
     """Removes an earlier dataset, its manifest first, and nothing that is not ours."""
-    for file in (layout.MANIFEST, *_shard_files(workspace), *_FILES):
+    for file in (layout.MANIFEST, *_shard_files(workspace), layout.REJECTS):
         delete_file(workspace.published(file))
     for folder in _FOLDERS:
         delete_folder(workspace.published(folder))

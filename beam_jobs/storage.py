@@ -293,7 +293,7 @@ def delete_file(path: str) -> None:
     """Deletes a file; one that is not there is no error."""
     store, _ = _store(path)
     if store is not None:
-        store.delete([path])
+        store.delete(path)
         return
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)

@@ -4,7 +4,7 @@ import contextlib
 import errno
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import IO, Any
 
 import requests
@@ -101,11 +101,10 @@ class GcsStore:
                 return False
             return True
 
-    def delete(self, paths: Iterable[str]) -> None:
-        """Deletes one after the other."""
-        for path in paths:
-            with _explained(path), contextlib.suppress(exceptions.NotFound):
-                self._blob(path).delete(retry=_RETRY)
+    def delete(self, path: str) -> None:
+        """Deletes an object."""
+        with _explained(path), contextlib.suppress(exceptions.NotFound):
+            self._blob(path).delete(retry=_RETRY)
 
     def _blob(self, path: str) -> Any:
         bucket, name = split_path(path)

@@ -3,7 +3,7 @@
 import contextlib
 import errno
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from typing import IO, Any
 
@@ -112,11 +112,10 @@ class S3Store:
                 raise
             return True
 
-    def delete(self, paths: Iterable[str]) -> None:
-        """Deletes one after the other."""
-        for path in paths:
-            with _explained(path):
-                self._client().delete_object(**_address(path))
+    def delete(self, path: str) -> None:
+        """Deletes an object."""
+        with _explained(path):
+            self._client().delete_object(**_address(path))
 
     def _client(self) -> Any:
         # One for all threads, as boto3 allows: it takes a tenth of a second to make.

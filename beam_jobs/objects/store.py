@@ -1,7 +1,7 @@
 """What a store of objects is, and how objects are addressed."""
 
 import errno
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import IO, NamedTuple, Protocol
 
 SCHEMES = ("gs", "s3")
@@ -61,8 +61,8 @@ class Store(Protocol):
     def put_new(self, path: str, data: bytes) -> bool:
         """Makes an object if there is none; returns whether it did."""
 
-    def delete(self, paths: Iterable[str]) -> None:
-        """Deletes objects; those that are not there are no error."""
+    def delete(self, path: str) -> None:
+        """Deletes an object; one that is not there is no error."""
 
 
 def scheme_of(path: str) -> str | None:

@@ -8,12 +8,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
 import pytest
-from forks import Forks, distinct
+from forks import distinct
 
 from beam_jobs.__main__ import main
 from beam_jobs.sample import write_sample
@@ -23,12 +22,6 @@ from reader.contract.manifest import parse_manifest
 from reader.contract.record import crc32c_hex
 
 Files = dict[str, bytes | None]
-
-
-@pytest.fixture(scope="module")
-def forks() -> Iterator[Forks]:
-    with Forks() as forks:
-        yield forks
 
 
 @pytest.fixture(scope="module")

@@ -34,12 +34,6 @@ def small_disk(tmp_path) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def forks() -> Iterator[Forks]:
-    with Forks() as forks:
-        yield forks
-
-
-@pytest.fixture(scope="module")
 def source(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("full") / "s"
     write_sample(str(folder), 60)

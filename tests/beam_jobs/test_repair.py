@@ -3,12 +3,11 @@
 import os
 import shutil
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy
 import pytest
-from forks import Forks, distinct
+from forks import distinct
 
 from beam_jobs.__main__ import main
 from beam_jobs.sample import write_sample
@@ -22,12 +21,6 @@ FILES = {
     "tokenizer": "tokenizer/vocab.txt",
     "rejects": "rejects.jsonl",
 }
-
-
-@pytest.fixture(scope="module")
-def forks() -> Iterator[Forks]:
-    with Forks() as forks:
-        yield forks
 
 
 @pytest.fixture(scope="module")
