@@ -23,22 +23,34 @@ def commits(store, output: str) -> set[str]:
     return {n for n in store.names(output) if n.startswith("_build/commits/")}
 
 
-def killed(store, source: str, output: str, *flags: str, shards: int) -> None:
-    """Starts a run_build, and kills it once so many shards are committed."""
+def under_way(
+    store, source: str, output: str, shards: int = 1
+) -> "subprocess.Popen[str]":
+    """Starts a build; returns it once so many shards are committed."""
+    # With few threads: a shard takes a while.
+    slow = command(source, output, *store.flags, "--threads=1")
     process = subprocess.Popen(
-        [sys.executable, "-m", "beam_jobs", *command(source, output, *flags)],
+        [sys.executable, "-m", "beam_jobs", *slow],
         start_new_session=True,
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     deadline = time.monotonic() + PATIENCE_SECONDS
     while len(commits(store, output)) < shards:
-        assert process.poll() is None, "the job ended before it could be killed"
+        assert process.poll() is None, "the job ended too early"
         assert time.monotonic() < deadline
         time.sleep(0.02)
+    return process
+
+
+def killed(store, source: str, output: str, shards: int) -> None:
+    """Starts a build, and kills it once so many shards are committed."""
+    process = under_way(store, source, output, shards)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == -signal.SIGKILL
 
 
 @pytest.fixture
@@ -53,9 +65,7 @@ def run(run_build, uploaded, output):
 def test_a_killed_job_is_taken_over_and_ends_in_the_same_bytes(
     store, uploaded, output, run, local, capsys
 ):
-    # With few threads: a shard takes a while.
-    slow = (*store.flags, "--threads=1")
-    killed(store, uploaded, output, *slow, shards=2)
+    killed(store, uploaded, output, shards=2)
     assert "manifest.json" not in store.download(output)
     before = store.download(output)
 
@@ -75,18 +85,7 @@ def test_a_killed_job_is_taken_over_and_ends_in_the_same_bytes(
 
 
 def test_a_job_that_is_taken_over_stops(store, uploaded, output, run, local):
-    slow = command(uploaded, output, *store.flags, "--threads=1")
-    first = subprocess.Popen(
-        [sys.executable, "-m", "beam_jobs", *slow],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not commits(store, output):
-        assert first.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    first = under_way(store, uploaded, output)
     lease = json.loads(store.download(output)["_build/lease.json"])
     other = json.dumps(lease | {"lease": "of another job"}).encode()
     store.put(f"{output.split('/', 3)[3]}/_build/lease.json", other)
@@ -101,18 +100,7 @@ def test_a_job_that_is_taken_over_stops(store, uploaded, output, run, local):
 
 
 def test_ctrl_c_leaves_no_lease(store, uploaded, output, run, local):
-    slow = command(uploaded, output, *store.flags, "--threads=1")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "beam_jobs", *slow],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not commits(store, output):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    process = under_way(store, uploaded, output)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 130
@@ -122,7 +110,7 @@ def test_ctrl_c_leaves_no_lease(store, uploaded, output, run, local):
 
 
 def test_what_changed_is_told_by_name(store, uploaded, output, run, capsys):
-    killed(store, uploaded, output, *store.flags, "--threads=1", shards=1)
+    killed(store, uploaded, output, shards=1)
     base = uploaded.split("/", 3)[3]
     time.sleep(1.1)  # In S3 an object's time has whole seconds.
     store.put(f"{base}/captions/scene-00003.txt", b"another caption altogether")
