@@ -85,6 +85,7 @@ PURE = (
     "reader.index",
     "reader.integrity",
     "reader.keys",
+    "reader.malloc",
     "reader.meter",
     "reader.mixture",
     "reader.outputs",
