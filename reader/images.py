@@ -46,7 +46,18 @@ def _of_jpeg(config: ImageConfig, content: Content) -> DecodeImages:
     def decode(encoded: tf.Tensor, size: tf.Tensor, region: tf.Tensor) -> tf.Tensor:
         return _decode_jpeg(encoded, size, region, config.target, ratios)
 
-    return _by_regions(config, decode)
+    def decode_all(
+        encoded: tf.Tensor, sizes: tf.Tensor | None, draws: dict[str, tf.Tensor]
+    ) -> tf.Tensor:
+        regions = regions_of(sizes, draws.get("crop"), config)
+        # Asked of all at once: asking each costs as much as reading its record.
+        return tf.cond(
+            tf.reduce_all(regions[:, 2:] == config.target),
+            lambda: _map(_cut_jpeg, (encoded, regions), draws, config),
+            lambda: _map(decode, (encoded, sizes, regions), draws, config),
+        )
+
+    return decode_all
 
 
 def _of_png(config: ImageConfig, content: Content) -> DecodeImages:
@@ -156,10 +167,7 @@ def _decode_jpeg(
     ratios: tuple[int, ...],
 ) -> tf.Tensor:
     def whole() -> tf.Tensor:
-        pixels = tf.image.decode_and_crop_jpeg(
-            encoded, region, channels=3, dct_method=_DCT_METHOD
-        )
-        pixels = resample(pixels, target)
+        pixels = resample(_cut_jpeg(encoded, region), target)
         pixels.set_shape((*target, 3))
         return pixels
 
@@ -184,6 +192,12 @@ def _decode_jpeg(
     which = tf.reduce_sum(tf.cast(spare >= tf.constant(ratios[1:]), tf.int32))
     shrinks = [partial(shrunk, ratio) for ratio in ratios[1:]]
     return tf.switch_case(which, [whole, *shrinks])
+
+
+def _cut_jpeg(encoded: tf.Tensor, region: tf.Tensor) -> tf.Tensor:
+    return tf.image.decode_and_crop_jpeg(
+        encoded, region, channels=3, dct_method=_DCT_METHOD
+    )
 
 
 def _useful_ratios(config: ImageConfig, content: Content) -> tuple[int, ...]:
