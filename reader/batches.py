@@ -14,7 +14,7 @@ _WIDTH_STEP = 8
 
 
 def make_batches(
-    examples: tf.data.Dataset, content: Content, config: ReadConfig
+    examples: tf.data.Dataset, content: Content, config: ReadConfig, num_calls: int
 ) -> tf.data.Dataset:
     """Returns a Dataset of batches, as dictionaries or as tuples in `outputs`' order.
 
@@ -24,6 +24,7 @@ def make_batches(
         examples: Chunks of examples, of any size.
         content: What the records hold.
         config: How to read.
+        num_calls: Batches to work on at a time.
     """
     batches = examples.rebatch(config.host_batch_size, drop_remainder=True)
     pad = pad_id(content.tokenizer)
@@ -43,7 +44,7 @@ def make_batches(
             return {name: batch[name] for name in config.names}
         return tuple(batch[name] for name in config.outputs)
 
-    return batches.map(finish, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return batches.map(finish, num_parallel_calls=num_calls, deterministic=True)
 
 
 def finish_images(images: tf.Tensor, config: ImageConfig) -> tf.Tensor:

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from reader.batches import make_batches
-from reader.budget import tuning_bytes
+from reader.budget import calls_at_a_time
 from reader.config import ReadConfig
 from reader.content import Content
 from reader.examples import make_examples
@@ -21,8 +21,9 @@ def deliver(
         length: How many batches there are; None if TensorFlow should not count on any
             number.
     """
-    examples = make_examples(records, content, config)
-    batches = make_batches(examples, content, config)
+    calls = calls_at_a_time(config)
+    examples = make_examples(records, content, config, calls.chunks)
+    batches = make_batches(examples, content, config, calls.batches)
     if length is not None:
         batches = batches.apply(tf.data.experimental.assert_cardinality(length))
     batches = batches.prefetch(config.resources.prefetch)
@@ -34,12 +35,7 @@ def _options(config: ReadConfig) -> tf.data.Options:
     # Each host has its share already.
     policy = tf.data.experimental.AutoShardPolicy.OFF
     options.experimental_distribute.auto_shard_policy = policy
-    budget = tuning_bytes(config)
-    if budget is not None:
-        options.autotune.ram_budget = budget
-        # Sixteen calls at a time, until it has looked, would go beyond that.
-        options.autotune.initial_parallelism = 1
+    options.autotune.enabled = False  # See calls_at_a_time.
     if config.resources.num_threads is not None:
         options.threading.private_threadpool_size = config.resources.num_threads
-        options.autotune.cpu_budget = config.resources.num_threads
     return options

@@ -26,12 +26,18 @@ _CAPTION_ROLES = ("token_lengths", "token_ids", "captions")
 
 
 def make_examples(
-    records: tf.data.Dataset, content: Content, config: ReadConfig
+    records: tf.data.Dataset, content: Content, config: ReadConfig, num_calls: int
 ) -> tf.data.Dataset:
     """Returns a Dataset of dictionaries: the outputs of a chunk, and `length`.
 
     `mask` is left to the batch, where it costs one comparison. `blank` is there where
     batches are filled up.
+
+    Args:
+        records: `Records`, a chunk at a time.
+        content: What they hold.
+        config: How to read.
+        num_calls: Chunks to work on at a time.
     """
     roles = roles_of(content, config)
     features = {
@@ -63,7 +69,7 @@ def make_examples(
             examples["blank"] = chunk.blank
         return examples
 
-    return records.map(make, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return records.map(make, num_parallel_calls=num_calls, deterministic=True)
 
 
 def _sizes(values: dict[str, tf.Tensor], content: Content) -> tf.Tensor | None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import tensorflow as tf
 
 from reader.buckets import by_length
-from reader.budget import tuning_bytes
+from reader.budget import calls_at_a_time, chunk_size
 from reader.cache import keep_copies
 from reader.catalog import open_dataset
 from reader.checks import number_range
@@ -26,7 +26,7 @@ from reader.image_config import (
     mean_and_std,
 )
 from reader.index import ShardFile
-from reader.records import chunk_size, read_records
+from reader.records import read_records
 from reader.repair import Repair
 from reader.resources import Resources, folder_name
 from reader.run import Run, plan_mixed_run, plan_run
@@ -136,8 +136,8 @@ def load(
             `{"image": "image/encoded", "caption": "text"}`; also `ids`, `key`,
             `height` and `width`. What has a usual name is found without.
         num_threads: To parse and decode with; None for one per core.
-        ram_budget: Bytes that reading may take, beside TensorFlow itself; None lets
-            TensorFlow buffer up to half of what is free.
+        ram_budget: Bytes that reading may take, beside TensorFlow itself; None for
+            what keeps all threads busy.
         prefetch: Batches made ahead.
         cache: A local folder to copy shards to, checked, before reading them there; for
             data that is far away.
@@ -203,7 +203,7 @@ def load(
     )
     content = merge_contents({corpus.name: corpus.content for corpus in corpora})
     config = fit(config, content)
-    tuning_bytes(config)  # Is there enough?
+    calls_at_a_time(config)  # Is there memory enough?
     if any(corpus.compression for corpus in corpora):
         return load_unplanned(corpora, content, config, resume)
     if weights is None:

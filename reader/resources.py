@@ -14,7 +14,7 @@ class Resources:
 
     Attributes:
         num_threads: For parsing and decoding; None for one per core.
-        ram_budget: In bytes; None for half of what is free.
+        ram_budget: In bytes; None for what keeps all threads busy.
         prefetch: Batches made ahead.
         cache: A local folder to keep copies of shards in; None for none.
 
@@ -37,6 +37,18 @@ class Resources:
                 object.__setattr__(self, field, number)
         if self.cache is not None and is_remote(self.cache):
             raise UsageError(f"cache must be a local folder, got {self.cache}")
+
+    @property
+    def threads(self) -> int:
+        """How many threads there are to decode with."""
+        return self.num_threads or _num_cores()
+
+
+def _num_cores() -> int:
+    """Returns how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def folder_name(cache: object) -> str | None:

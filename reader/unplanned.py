@@ -5,13 +5,14 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from reader.budget import chunk_size
 from reader.classic import read_compressed
 from reader.config import ReadConfig
 from reader.content import Content
 from reader.contract.errors import UsageError
 from reader.corpus import Corpus
 from reader.delivery import deliver
-from reader.records import Records, chunk_size
+from reader.records import Records
 
 # Nobody knows how large records are before reading them all.
 _RECORD_BYTES = 64 << 10
@@ -45,6 +46,12 @@ def load_unplanned(
     if resume is not None or others:
         raise UsageError(_no_plan(corpus, "weights" if others else "resume"))
     warnings.warn(_no_plan(corpus, "len, resuming and several hosts"), stacklevel=3)
+    build = tf.autograph.experimental.do_not_convert(_batches)  # As in Batches.
+    batches: tf.data.Dataset = build(corpus, content, config)
+    return batches
+
+
+def _batches(corpus: Corpus, content: Content, config: ReadConfig) -> tf.data.Dataset:
     records = read_compressed(
         [shard.path for shard in corpus.shards],
         corpus.compression,

@@ -87,12 +87,13 @@ def usual(pattern: str, window: int):
     import tensorflow as tf
 
     from reader.batches import make_batches
+    from reader.budget import calls_at_a_time, chunk_size
     from reader.classic import read_compressed
     from reader.config import ReadConfig
     from reader.corpora import open_one_corpus
     from reader.examples import make_examples
     from reader.image_config import ImageConfig
-    from reader.records import Records, chunk_size
+    from reader.records import Records
 
     corpus = open_one_corpus(pattern, None, None)
     config = ReadConfig(batch_size=BATCH, images=ImageConfig(size=(224, 224)))
@@ -103,8 +104,9 @@ def usual(pattern: str, window: int):
     chunks = records.batch(chunk_size(BATCH)).map(
         lambda some: Records(some, yes, ~yes, nothing)
     )
-    examples = make_examples(chunks, corpus.content, config)
-    return make_batches(examples, corpus.content, config).prefetch(2)
+    calls = calls_at_a_time(config)
+    examples = make_examples(chunks, corpus.content, config, calls.chunks)
+    return make_batches(examples, corpus.content, config, calls.batches).prefetch(2)
 
 
 def first_batch(pattern: str, **settings) -> Callable[[], int]:

@@ -1,5 +1,6 @@
 """Threads, memory and batches ahead: they change how fast it goes, and nothing else."""
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,10 @@ import pytest
 import tensorflow as tf
 
 import reader
+from reader.budget import Calls, calls_at_a_time
+from reader.config import ReadConfig
+from reader.image_config import ImageConfig
+from reader.resources import Resources
 
 STEPS = 6
 
@@ -54,14 +59,16 @@ def test_resources_do_not_change_what_is_read(dataset, plain, settings):
 def test_threads_are_really_set(dataset, num_threads):
     options = load(dataset, num_threads=num_threads).options()
     assert options.threading.private_threadpool_size == num_threads
-    assert options.autotune.cpu_budget == num_threads
 
 
-def test_without_settings_tensorflow_decides(dataset):
+def test_without_settings_threads_are_tensorflows(dataset):
     options = load(dataset).options()
     assert options.threading.private_threadpool_size is None
-    assert options.autotune.cpu_budget is None
-    assert options.autotune.ram_budget is None
+
+
+def test_an_iterator_that_is_done_does_not_wait_for_tensorflows_tuning(dataset):
+    """Its thread sleeps longer each time, up to a minute, and is waited for."""
+    assert load(dataset).options().autotune.enabled is False
 
 
 def test_batches_are_never_sharded_again(dataset):
@@ -97,7 +104,6 @@ def test_the_smallest_budget_is_named_and_is_enough(dataset, settings):
     settings = {"shuffle_bytes": 1 << 20, **settings}
     enough = least(dataset, **settings)
     batches = load(dataset, ram_budget=enough, **settings)
-    assert 0 < batches.options().autotune.ram_budget < enough
     assert len(list(batches)) == len(batches)
     with pytest.raises(reader.UsageError, match=f"at least {enough}.*{enough - 1}"):
         load(dataset, ram_budget=enough - 1, **settings)
@@ -137,14 +143,34 @@ def test_what_costs_memory_raises_the_smallest_budget(dataset):
     )
 
 
-def test_more_memory_is_more_to_tune_with(dataset):
-    budgets = [
-        load(dataset, ram_budget=budget, shuffle_bytes=1 << 20)
-        .options()
-        .autotune.ram_budget
-        for budget in (1 << 28, 1 << 29)
-    ]
-    assert budgets[1] - budgets[0] == 1 << 28
+IMAGES = ImageConfig(size=(100, 100))
+# A chunk of 16 is decoded, then stacked: uint8[100, 100, 3], and 64 ids and marks.
+CHUNK = 2 * 16 * (30_000 + 64 * 5)
+BATCH = 32 * (120_000 + 64 * 5)
+
+
+def calls(ram_budget: int | None, num_threads: int | None = 6) -> Calls:
+    resources = Resources(ram_budget=ram_budget, num_threads=num_threads)
+    return calls_at_a_time(
+        ReadConfig(batch_size=32, images=IMAGES, resources=resources)
+    )
+
+
+def test_more_memory_is_more_at_a_time():
+    with pytest.raises(reader.UsageError) as raised:
+        calls(1)
+    enough = int(re.search(r"at least (\d+)", str(raised.value))[1])
+    assert calls(enough) == calls(enough + CHUNK - 1) == Calls(1, 1)
+    assert calls(enough + CHUNK) == Calls(2, 1)
+    assert calls(enough + 6 * CHUNK) == calls(enough + 6 * CHUNK + BATCH - 1)
+    assert calls(enough + 6 * CHUNK) == Calls(7, 1)
+    assert calls(enough + 6 * CHUNK + BATCH) == calls(1 << 40) == Calls(7, 2)
+
+
+def test_threads_without_a_budget_are_kept_busy():
+    assert calls(None, 1) == Calls(2, 1)
+    assert calls(None, 8) == Calls(9, 2)
+    assert calls(None, None) == calls(None, len(os.sched_getaffinity(0)))
 
 
 def test_the_way_out_of_too_small_a_budget_is_named(dataset):
