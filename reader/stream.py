@@ -67,8 +67,10 @@ class Batches(tf.data.Dataset):
         """Builds the Dataset; called for what is not there yet."""
         if name not in _OF_TENSORFLOW:
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        # Nothing of ours needs AutoGraph, which takes longer than all the rest.
+        build = tf.autograph.experimental.do_not_convert(self._build)
         with tf.init_scope():  # It outlives a function that is being traced.
-            self._dataset = self._build()
+            self._dataset = build()
             super().__init__(self._dataset._variant_tensor)
         return self.__dict__[name]
 
