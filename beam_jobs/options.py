@@ -5,7 +5,6 @@ import dataclasses
 import functools
 import hashlib
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -23,6 +22,7 @@ from beam_jobs.columns import Column
 from beam_jobs.storage import REQUESTS, absolute, is_remote
 from beam_jobs.tokenizer_files import read_tokenizer_file
 from beam_jobs.values import allowed
+from reader.contract.cores import num_cores
 from reader.contract.errors import UsageError
 from reader.contract.manifest import ImageSpec, dump_json
 
@@ -220,7 +220,7 @@ class JobConfig:
                 f"jpeg_quality must be from 1 to 100, got {self.jpeg_quality}"
             )
         # Each takes 200 MB before it has read a single image.
-        check_range("workers", self.workers, 1, 4 * _cores())
+        check_range("workers", self.workers, 1, 4 * num_cores())
         check_range("threads", self.threads, 1, 256)
 
     def _look_at_tokenizer(self) -> None:
@@ -326,12 +326,12 @@ class JobConfig:
     @property
     def num_workers(self) -> int:
         """Processes on this machine: see docs/performance.md#workers-and-threads."""
-        return self.workers or max(1, _cores() // 8)
+        return self.workers or max(1, num_cores() // 8)
 
     @property
     def num_threads(self) -> int:
         """Threads that each process encodes with."""
-        own = max(1, math.ceil(_cores() / self.num_workers))
+        own = max(1, math.ceil(num_cores() / self.num_workers))
         # A thread that waits for a bucket needs no core.
         own = max(own, REQUESTS) if any(map(is_remote, self.sources)) else own
         return self.threads or own
@@ -359,11 +359,3 @@ class JobConfig:
         for field in unused + (["shard_size"] if self.num_shards is not None else []):
             del fields[field]
         return fields
-
-
-def _cores() -> int:
-    return (
-        len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else (os.cpu_count() or 1)
-    )

@@ -61,7 +61,7 @@ def calls_at_a_time(config: ReadConfig) -> Calls:
     most = Calls(threads + 1, -(-threads // _DECODING_THREADS))
     if budget is None:
         return most
-    chunk, batch = _chunk_bytes(config), batch_bytes(config)
+    chunk, batch = _chunk_bytes(config), _batch_bytes(config)
     rest = budget - _least_bytes(config)
     if rest < 0:
         raise UsageError(_too_small(config))
@@ -70,7 +70,7 @@ def calls_at_a_time(config: ReadConfig) -> Calls:
     return Calls(chunks, min(most.batches, 1 + rest // max(1, batch)))
 
 
-def batch_bytes(config: ReadConfig) -> int:
+def _batch_bytes(config: ReadConfig) -> int:
     """Returns about how many bytes a batch of one host has."""
     pixel = _PIXEL_BYTES[config.images.dtype]
     return config.host_batch_size * _example_bytes(config, pixel)
@@ -101,7 +101,7 @@ def _num_batches(config: ReadConfig) -> int:
 
 def _least_bytes(config: ReadConfig) -> int:
     windows = _WINDOWS * _window_bytes(config)
-    batches = _num_batches(config) * batch_bytes(config)
+    batches = _num_batches(config) * _batch_bytes(config)
     return _FIXED_BYTES + windows + batches + _chunk_bytes(config)
 
 
@@ -109,7 +109,7 @@ def _too_small(config: ReadConfig) -> str:
     return (
         f"ram_budget must be at least {_least_bytes(config)} bytes, for TensorFlow, "
         f"{_WINDOWS} windows of {_window_bytes(config)} (shuffle_bytes ÷ host_count), "
-        f"{_num_batches(config)} batches of {batch_bytes(config)} and "
+        f"{_num_batches(config)} batches of {_batch_bytes(config)} and "
         f"{_chunk_bytes(config)} to decode in; got {config.resources.ram_budget}: "
         "raise it, or lower shuffle_bytes, batch_size or prefetch"
     )

@@ -1,11 +1,12 @@
 """Windows of record numbers → a Dataset of serialised records, in just that order."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from reader.files import is_remote
+from reader.malloc import keep_large_blocks
 from reader.repair import Repair
 from reader.windows import Windows
 
@@ -96,7 +97,11 @@ def read_records(
         kept = sooner[keep[0] : keep[1]]
         return Records(*(tf.gather(part, kept) for part in taken))
 
-    dataset = tf.data.Dataset.from_generator(windows, output_signature=_SIGNATURE)
+    def begin() -> Iterator[tuple[Any, ...]]:
+        keep_large_blocks()
+        return windows()
+
+    dataset = tf.data.Dataset.from_generator(begin, output_signature=_SIGNATURE)
     return dataset.map(take, num_parallel_calls=1).rebatch(chunk)
 
 
@@ -129,7 +134,7 @@ def _make_reader(
         pieces: tf.Tensor, numbers: tf.Tensor, lengths: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
         # What can be done for all pieces is not left to `read_piece`: TensorFlow
-        # prepares that anew for each iterator, half a millisecond an operation.
+        # prepares that anew for each iterator: docs/performance.md has what it costs.
         shard, offset, skip, count, buffer_size = tf.unstack(pieces, num=5, axis=1)
         path = tf.gather(paths, shard[:, tf.newaxis])
         records = tf.data.Dataset.from_tensor_slices(
@@ -150,9 +155,9 @@ def _make_reader(
         read = whole.get_single_element()
         # A shard that was replaced by another holds intact records, of other lengths.
         found = tf.cast(tf.strings.length(read), tf.int64)
-        expected = tf.reduce_all((found == lengths) | (lengths < 0))
+        as_expected = tf.reduce_all((found == lengths) | (lengths < 0))
         # The plain operation: it says nothing that anyone sees.
-        check = tf.raw_ops.Assert(condition=expected, data=[lengths])
+        check = tf.raw_ops.Assert(condition=as_expected, data=[lengths])
         with tf.control_dependencies([check]):
             return tf.identity(read), tf.ones(tf.shape(read), tf.bool)
 

@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 
 from reader.checks import check_at_least
+from reader.contract.cores import num_cores
 from reader.contract.errors import UsageError
 from reader.files import is_remote
 
@@ -41,14 +42,7 @@ class Resources:
     @property
     def threads(self) -> int:
         """How many threads there are to decode with."""
-        return self.num_threads or _num_cores()
-
-
-def _num_cores() -> int:
-    """Returns how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        return self.num_threads or num_cores()
 
 
 def folder_name(cache: object) -> str | None:

@@ -7,7 +7,6 @@ from typing import Any, Protocol
 from reader.contract.errors import DatasetError
 from reader.draws import Draws
 from reader.index import Reads, RecordIndex
-from reader.malloc import keep_large_blocks
 from reader.plan import NO_RECORD, Share, Stretch, Window
 
 
@@ -74,7 +73,6 @@ class Windows:
         return self._windows(stretches)
 
     def _windows(self, stretches: Iterator[Stretch]) -> Iterator[tuple[Any, ...]]:
-        keep_large_blocks()
         parts = (
             (stretch.epoch, window)
             for stretch in stretches

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Self
 
 import pytest
+from flawed import write_flawed_sample
 from forks import distinct
 
 from beam_jobs.__main__ import main
-from beam_jobs.sample import write_sample
 from reader.catalog import select
 from reader.contract.errors import DatasetError
 from reader.contract.manifest import parse_manifest
@@ -27,12 +27,7 @@ Files = dict[str, bytes | None]
 @pytest.fixture(scope="module")
 def source(tmp_path_factory) -> Path:
     """Few pairs, since every list of pairs is a step: and two that are rejected."""
-    folder = tmp_path_factory.mktemp("crashes") / "s"
-    write_sample(str(folder), 8)
-    (folder / "captions/alone.txt").write_text("no image of that name")
-    (folder / "captions/bad.txt").write_text("of something that is no image")
-    (folder / "images/bad.png").write_bytes(b"no image")
-    return folder
+    return write_flawed_sample(tmp_path_factory.mktemp("crashes") / "s", 8)
 
 
 def args(source: Path, output: Path, *more: str) -> list[str]:

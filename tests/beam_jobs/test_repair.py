@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy
 import pytest
+from flawed import write_flawed_sample
 from forks import distinct
 
 from beam_jobs.__main__ import main
-from beam_jobs.sample import write_sample
 
 SHARD = "train-00001-of-00003"
 FILES = {
@@ -25,12 +25,7 @@ FILES = {
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("repair") / "s"
-    write_sample(str(folder), 24)
-    (folder / "captions/alone.txt").write_text("no image of that name")
-    (folder / "captions/bad.txt").write_text("of something that is no image")
-    (folder / "images/bad.png").write_bytes(b"no image")
-    return folder
+    return write_flawed_sample(tmp_path_factory.mktemp("repair") / "s", 24)
 
 
 def args(source: Path, output: Path, *more: str) -> list[str]:

@@ -59,7 +59,7 @@ def check(case: Case, work: Path, num: int, again: bool) -> None:
 
 def _held(case: Case, work: Path) -> dict[str, Any]:
     folder = work / case.peer
-    held: dict[str, Any] = run("check", PEERS[case.peer], folder, dtype=case.dtype)[0]
+    held: dict[str, Any] = run("check", PEERS[case.peer], folder, dtype=case.dtype)
     return held
 
 

@@ -1,16 +1,16 @@
 """What several peers do alike, in the way that their users write it."""
 
 import io
-import os
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from reader.contract.cores import num_cores
 from tests.benchmarks.reading.roster import SIZE
 
-CORES = len(os.sched_getaffinity(0))
+CORES = num_cores()
 
 
 def center_of(image: Image.Image) -> NDArray[np.uint8]:
