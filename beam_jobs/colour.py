@@ -29,22 +29,24 @@ _PROFILED_AS |= dict.fromkeys(("I;16", "I;16B", "I;16L", "I;16N"), "L")
 
 
 def changes_colours(profile: bytes | None, mode: str) -> bool:
-    """Tells whether a profile asks for other colours than pixels of `mode` have."""
+    """Tells whether a profile asks for other colours than pixels of `mode` have.
+
+    That is not so without one, with one that is sRGB itself or cannot be read, and with
+    one for other pixels than those of `mode`, which the file has.
+    """
     return _transform_for(profile, mode) is not None
 
 
 def pixels_to_srgb(
     pixels: NDArray[np.uint8], profile: bytes | None, mode: str
-) -> NDArray[np.uint8] | None:
-    """Returns uint8[height, width, 3] in sRGB, or None where nothing is to be done.
+) -> NDArray[np.uint8]:
+    """Returns uint8[height, width, 3] in sRGB; themselves where nothing is to be done.
 
-    That is so without a profile, with one that is sRGB itself or cannot be read, and
-    with one for other pixels than those of `mode`, which the file had.
+    `mode` is that which the file had.
     """
-    if _transform_for(profile, mode) is None:
-        return None
     image = Image.fromarray(np.ascontiguousarray(pixels))
-    return np.asarray(colours_to_srgb(image, profile, mode))
+    in_srgb = colours_to_srgb(image, profile, mode)
+    return pixels if in_srgb is None else np.asarray(in_srgb)
 
 
 def colours_to_srgb(

@@ -126,7 +126,7 @@ def _encode_image(
     image.check_filters(
         min_image_size=config.min_image_size, max_aspect_ratio=config.max_aspect_ratio
     )
-    with budget.hold(image.decoded_bytes):
+    with budget.hold(image.decoded_bytes(config.image_spec)):
         return image.encode(config.image_spec)
 
 

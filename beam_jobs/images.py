@@ -4,6 +4,7 @@ Pure functions; what cannot be used raises `BadInput`. The codecs release the GI
 threads run in parallel.
 """
 
+import functools
 import hashlib
 import io
 import re
@@ -27,18 +28,17 @@ from beam_jobs.formats import (
     open_image,
 )
 from beam_jobs.jpeg import MAX_SIDE, Jpeg, parse_jpeg
+from beam_jobs.jpeg_metadata import ORIENTATION, orientation_of, profile_of
 from beam_jobs.pixels import (
     TURNS,
     Pixels,
     check_mode,
     has_colours_done,
+    swaps_sides,
     to_rgb,
-    turn_upright,
 )
-from beam_jobs.resizing import plan_sizes, resize
+from beam_jobs.resizing import plan_sizes, resize, shrink_ratio
 from reader.contract.manifest import ImageSpec
-
-_ORIENTATION = 0x0112
 
 # What libraries say when there is no memory: no property of the bytes. (libtiff says so
 # of sizes too large for its arithmetic.)
@@ -92,15 +92,20 @@ class SourceImage:
         self._jpeg = (
             parse_jpeg(data, max_pixels=max_pixels) if self.format == "jpeg" else None
         )
-        self._image = self._open()
-        # Pillow turns a TIFF while it decodes, and tells its size turned.
-        self._turn = self._orientation() if self.format == "tiff" else 1
-        width, height = self._image.size
-        self.width, self.height = (
-            (height, width) if self._turn >= 5 else (width, height)
-        )
+        self.width, self.height = self._size()
 
-    def _open(self) -> Image.Image:
+    def _size(self) -> tuple[int, int]:
+        """Returns (width, height) as encoded."""
+        if self._jpeg is not None:
+            return self._jpeg.frame.width, self._jpeg.frame.height
+        width, height = self._image.size
+        # Pillow turns a TIFF while it decodes, and tells its size turned.
+        self._turn = self._orientation if self.format == "tiff" else 1
+        return (height, width) if swaps_sides(self._turn) else (width, height)
+
+    @functools.cached_property
+    def _image(self) -> Image.Image:
+        """As Pillow sees it; of most JPEGs nobody asks."""
         limit = self._max_pixels
         if self._jpeg is None:
             return open_image(self._data, self.format, max_pixels=limit)
@@ -112,14 +117,16 @@ class SourceImage:
             # Metadata beyond reading says nothing; the pixels may be sound.
             return open_image(self._jpeg.plain, "jpeg", max_pixels=limit)
 
-    @property
-    def decoded_bytes(self) -> int:
+    def decoded_bytes(self, spec: ImageSpec) -> int:
         """About how much memory decoding takes; Pillow makes copies on the way."""
-        if self._jpeg is None or self._image.mode == "CMYK":
-            per_pixel = 20
-        else:  # Progressive ones are decoded by way of all their coefficients.
-            per_pixel = 6 if self._jpeg.is_sequential else 12
-        return self.width * self.height * per_pixel
+        size = self.height, self.width
+        if self._jpeg is None or not self._is_plain_jpeg:
+            per_pixel = 20.0
+        else:
+            per_pixel = 6 / shrink_ratio(*size, spec) ** 2
+            # Progressive ones are decoded by way of all their coefficients.
+            per_pixel += 0 if self._jpeg.is_sequential else 6
+        return round(self.width * self.height * per_pixel)
 
     def check_filters(
         self, *, min_image_size: int, max_aspect_ratio: float | None
@@ -159,26 +166,36 @@ class SourceImage:
         """
         self._check_stored_size(spec)
         if self._jpeg is not None and self._can_be_kept(self._jpeg, spec):
-            self._decode()
+            # Any size asks for all of the coded data; an eighth takes the least time.
+            self._decode(shrink=8)
             return self._encoded(
                 self._jpeg.plain, (self.height, self.width), "jpeg", []
             )
-        pixels, actions = self._upright_pixels()
-        resized = resize(pixels, spec)
-        if resized is not pixels:
+        pixels, actions = self._finished(spec)
+        data = encode_pixels(pixels, spec)
+        return self._encoded(data, pixels.shape[:2], spec.format, [*actions, "encoded"])
+
+    def _finished(self, spec: ImageSpec) -> tuple[Pixels, list[str]]:
+        """Returns pixels as they are to be encoded, and what was done to them."""
+        whole = self.height, self.width
+        pixels = self._decode(shrink_ratio(*whole, spec))
+        actions = [] if self._is_plain_jpeg else ["converted"]
+        # Of PNG, what lies behind the pixels is known only now.
+        orientation = self._turn if self.format == "tiff" else self._orientation
+        if orientation in TURNS:
+            actions.append("oriented")
+        if self.format == "tiff":  # Pillow has turned it.
+            whole, orientation = (pixels.shape[0], pixels.shape[1]), 1
+        if self._has_colours_done and self._changes_colours:
+            actions.append("to_srgb")
+        resized = resize(pixels, spec, whole=whole, orientation=orientation)
+        if sorted(resized.shape[:2]) != sorted(whole):
             actions.append("resized")
         # After resizing: there are fewer pixels to convert.
-        if has_colours_done(self._image):
-            in_srgb = None
-        else:
-            in_srgb = pixels_to_srgb(resized, self._profile, self._image.mode)
-        if in_srgb is not None:
+        if self._changes_colours and not self._has_colours_done:
             actions.append("to_srgb")
-            resized = in_srgb
-        data = encode_pixels(resized, spec)
-        return self._encoded(
-            data, resized.shape[:2], spec.format, [*actions, "encoded"]
-        )
+            resized = pixels_to_srgb(resized, self._profile, self._mode)
+        return resized, actions
 
     def _encoded(
         self, data: bytes, size: tuple[int, ...], format: str, actions: list[str]
@@ -214,42 +231,44 @@ class SourceImage:
             spec.format == "jpeg"
             and jpeg.can_be_kept
             and plan_sizes(*size, spec) == (size, size)
-            and self._orientation() not in TURNS
-            and not changes_colours(self._profile, self._image.mode)
+            and self._orientation not in TURNS
+            and not self._changes_colours
         )
-
-    def _upright_pixels(self) -> tuple[Pixels, list[str]]:
-        pixels = self._decode()
-        actions = [] if self._is_plain_jpeg else ["converted"]
-        # Of PNG, what lies behind the pixels is known only now.
-        orientation = self._turn if self.format == "tiff" else self._orientation()
-        if orientation in TURNS:
-            actions.append("oriented")
-            if self.format != "tiff":
-                pixels = turn_upright(pixels, orientation)
-        if has_colours_done(self._image) and self._changes_own_colours():
-            actions.append("to_srgb")
-        return pixels, actions
-
-    def _changes_own_colours(self) -> bool:
-        return changes_colours(self._profile, self._image.mode)
 
     @property
     def _profile(self) -> bytes | None:
+        if self._jpeg is not None:
+            return profile_of(self._jpeg.metadata)
         profile = self._image.info.get("icc_profile")
         return profile if isinstance(profile, bytes) else None
 
     @property
-    def _is_plain_jpeg(self) -> bool:
-        return self._jpeg is not None and len(self._jpeg.frame.components) != 4
+    def _mode(self) -> str:
+        return self._image.mode if self._jpeg is None else self._jpeg.mode
 
-    def _decode(self) -> Pixels:
-        """Returns uint8[height, width, 3] as the file has it."""
-        check_mode(self._image.mode)
-        check_complete(self._data, self.format)
+    @property
+    def _changes_colours(self) -> bool:
+        return changes_colours(self._profile, self._mode)
+
+    @property
+    def _has_colours_done(self) -> bool:
+        return not self._is_plain_jpeg and has_colours_done(self._image)
+
+    @property
+    def _is_plain_jpeg(self) -> bool:
+        return self._jpeg is not None and self._jpeg.mode != "CMYK"
+
+    def _decode(self, shrink: int) -> Pixels:
+        """Returns uint8[height, width, 3] as the file has it, or so much smaller.
+
+        Only JPEG can be decoded smaller.
+        """
+        if self._jpeg is None:
+            check_mode(self._image.mode)
+            check_complete(self._data, self.format)
         try:
             if self._jpeg is not None:
-                return self._decode_jpeg(self._jpeg)
+                return self._decode_jpeg(self._jpeg, shrink)
             self._image.load()
             return to_rgb(self._image)
         except DECODING_ERRORS as error:
@@ -260,30 +279,38 @@ class SourceImage:
                 raise BadInput("unsupported_image", detail) from error
             raise BadInput("damaged_image", detail) from error
 
-    def _decode_jpeg(self, jpeg: Jpeg) -> Pixels:
+    def _decode_jpeg(self, jpeg: Jpeg, shrink: int) -> Pixels:
         """Decodes strictly; what it then still takes Pillow for, Pillow decodes."""
         try:
-            pixels = _decode_strictly(
-                jpeg.plain, "RGB" if self._is_plain_jpeg else "CMYK"
-            )
             if self._is_plain_jpeg:
-                return pixels
+                return _decode_strictly(jpeg, "RGB", shrink)
+            _decode_strictly(jpeg, "CMYK", shrink=1)
         except _OddSampling:
             pass
         self._image.load()
         return to_rgb(self._image)
 
+    @property
     def _orientation(self) -> int:
+        if self._jpeg is not None:
+            return orientation_of(self._jpeg.metadata)
         try:
-            orientation = self._image.getexif().get(_ORIENTATION, 1)
+            orientation = self._image.getexif().get(ORIENTATION, 1)
         except DECODING_ERRORS:
             return 1  # Metadata beyond reading says nothing; the pixels are sound.
         return orientation if isinstance(orientation, int) else 1
 
 
-def _decode_strictly(data: bytes, colorspace: str) -> Pixels:
+def _decode_strictly(jpeg: Jpeg, colorspace: str, shrink: int) -> Pixels:
     try:
-        pixels = simplejpeg.decode_jpeg(data, colorspace, strict=True)
+        pixels = simplejpeg.decode_jpeg(
+            jpeg.plain,
+            colorspace,
+            # The least that each side may have: as libjpeg rounds, upwards.
+            min_height=-(-jpeg.frame.height // shrink),
+            min_width=-(-jpeg.frame.width // shrink),
+            strict=True,
+        )
         return np.asarray(pixels, np.uint8)
     except ValueError as error:
         if "Could not determine subsampling" in str(error):

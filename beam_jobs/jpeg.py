@@ -33,6 +33,9 @@ _MARKER = re.compile(rb"\xff[\x01-\xfe]", re.S)
 # Inside coded data, FF 00 is a byte of it, and RST0 to RST7 belong to it.
 _AFTER_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]", re.S)
 
+# By the number of components.
+_MODES = {1: "L", 3: "RGB", 4: "CMYK"}
+
 # libjpeg's limit (JPEG_MAX_DIMENSION).
 MAX_SIDE = 65_500
 # Real images have up to some twenty; each costs as much time as a whole image.
@@ -99,6 +102,11 @@ class Jpeg(NamedTuple):
         if self.has_jfif or self.adobe_transform is not None:
             return self.has_jfif or self.adobe_transform != 0
         return bytes(name for name, _ in self.frame.components) != b"RGB"
+
+    @property
+    def mode(self) -> str:
+        """The mode of its pixels, as Pillow calls it."""
+        return _MODES[len(self.frame.components)]
 
     @property
     def can_be_kept(self) -> bool:
@@ -184,8 +192,7 @@ def parse_jpeg(data: bytes, *, max_pixels: int) -> Jpeg:
         segment = data[begin:place]
         if marker == _SCAN:
             num_scans += 1
-            coded, place = data[place : (end := _end_of_scan(data, place))], end
-            segment += coded.rstrip(b"\xff")
+            segment, place = _scan(data, begin, place)
         if marker in _METADATA and not body.startswith(b"MPF\0"):
             metadata.append(segment)
         elif marker not in _METADATA | _ALONE:
@@ -216,11 +223,15 @@ def _next_segment(data: bytes, place: int) -> tuple[int, int, int]:
     return marker, begin, begin + 2 + length
 
 
-def _end_of_scan(data: bytes, place: int) -> int:
+def _scan(data: bytes, begin: int, place: int) -> tuple[bytes, int]:
+    """Returns a scan with its coded data, from `place` on, and where that ends."""
     match = _AFTER_SCAN.search(data, place)
     if match is None:
         raise BadInput("damaged_image", "JPEG without an end: it was cut short")
-    return match.start()
+    end = match.start()
+    while end > place and data[end - 1] == 0xFF:
+        end -= 1
+    return data[begin:end], match.start()
 
 
 def _frame(kind: int, body: bytes, data: bytes) -> Frame:

@@ -24,11 +24,19 @@ _WITH_A_RULE = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX"}
 _WITH_A_RULE |= {"CMYK", "YCbCr"}
 
 
-def turn_upright(pixels: Pixels, orientation: int) -> Pixels:
-    """Returns the pixels as they are to be seen, given their EXIF orientation, 2 to 8.
+def swaps_sides(orientation: int) -> bool:
+    """Tells whether turning by an EXIF orientation makes height of width."""
+    return orientation in TURNS and TURNS[orientation][0]
 
-    Source: EXIF 2.32, tag 0x0112.
+
+def turn_upright(pixels: Pixels, orientation: int) -> Pixels:
+    """Returns the pixels as they are to be seen, given their EXIF orientation.
+
+    Of 1, and of any that EXIF does not know, they are returned themselves. Source: EXIF
+    2.32, tag 0x0112.
     """
+    if orientation not in TURNS:
+        return pixels
     transpose, upside_down, left_right = TURNS[orientation]
     if transpose:
         pixels = pixels.transpose(1, 0, 2)

@@ -9,11 +9,9 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from beam_jobs.pixels import Pixels, turn_upright
 from reader.contract.manifest import ImageSpec
-
-Pixels = NDArray[np.uint8]
 
 _WHITE = 255
 
@@ -60,6 +58,17 @@ def plan_sizes(height: int, width: int, spec: ImageSpec) -> Sizes:
     return Sizes(scaled, (size, size) if spec.resize == "pad" else scaled)
 
 
+def shrink_ratio(height: int, width: int, spec: ImageSpec) -> int:
+    """Returns by how much a decoder may shrink an image beforehand: 1, 2, 4 or 8.
+
+    What it leaves is twice the size asked for, or more, so that the area filter still
+    has the last word: docs/performance.md#large-photographs.
+    """
+    scaled = plan_sizes(height, width, spec).scaled
+    spare = min(height // (2 * scaled[0]), width // (2 * scaled[1]))
+    return max(ratio for ratio in (1, 2, 4, 8) if ratio <= max(1, spare))
+
+
 def _scaled(
     height: int, width: int, size: int, side: int, spec: ImageSpec
 ) -> tuple[int, int]:
@@ -77,26 +86,69 @@ def _root(side: int, other: int, size: int) -> int:
     return max(1, (math.isqrt(4 * size * size * side // other) + 1) // 2)
 
 
-def resize(pixels: Pixels, spec: ImageSpec) -> Pixels:
-    """Returns uint8[height, width, 3] at the size that `spec` asks for.
+def resize(
+    pixels: Pixels,
+    spec: ImageSpec,
+    *,
+    whole: tuple[int, int] | None = None,
+    orientation: int = 1,
+) -> Pixels:
+    """Returns uint8[height, width, 3] upright, at the size that `spec` asks for.
 
     Sides that shrink do so by the area filter, then those that grow by the cubic one.
     `crop` keeps the middle (half a pixel up and left where that is uneven), and `pad`
     lays the image there, on white. What needs no change is returned itself.
+
+    Args:
+        pixels: uint8[height, width, 3].
+        spec: What is asked for.
+        whole: (height, width) of all of it, if a decoder has shrunk it by
+            `shrink_ratio`.
+        orientation: Exif's, of `pixels`. Turned are those that are left; libjpeg rounds
+            at the right and at the bottom, as they were encoded.
     """
-    sizes = plan_sizes(pixels.shape[0], pixels.shape[1], spec)
-    pixels = _scale(pixels, *sizes.scaled)
-    if sizes.stored == sizes.scaled:
-        return pixels
-    top, left = (
-        abs(scaled - stored) // 2
-        for scaled, stored in zip(sizes.scaled, sizes.stored, strict=True)
+    whole = whole or (pixels.shape[0], pixels.shape[1])
+    scaled = plan_sizes(*whole, spec).scaled
+    ratio = 1 if pixels.shape[:2] == whole else shrink_ratio(*whole, spec)
+    if ratio > 1:
+        pixels = _shrink_rest(pixels, whole, scaled, ratio)
+    pixels = turn_upright(_scale(pixels, *scaled), orientation)
+    return _lay(pixels, spec)
+
+
+def _shrink_rest(
+    pixels: Pixels, whole: tuple[int, int], scaled: tuple[int, int], ratio: int
+) -> Pixels:
+    """Returns pixels, shrunk by `ratio` before, at the size `scaled`.
+
+    Where a side was no multiple of `ratio`, the last of its pixels stand for less than
+    the others: OpenCV is told the scale, not the size, which comes out right, as there
+    are two pixels at least for each that is made.
+    """
+    down, across = (ratio * to / side for to, side in zip(scaled, whole, strict=True))
+    made: Any = cv2.resize(
+        pixels, None, fx=across, fy=down, interpolation=cv2.INTER_AREA
     )
+    return np.asarray(made, np.uint8)
+
+
+def _lay(pixels: Pixels, spec: ImageSpec) -> Pixels:
+    """Returns pixels cut for `crop`, with margins for `pad`, themselves otherwise."""
+    height, width = pixels.shape[:2]
     if spec.resize == "crop":
-        height, width = sizes.stored
-        return np.ascontiguousarray(pixels[top : top + height, left : left + width])
-    canvas = np.full((*sizes.stored, 3), _WHITE, np.uint8)
-    canvas[top : top + sizes.scaled[0], left : left + sizes.scaled[1]] = pixels
+        stored = min(height, spec.size), min(width, spec.size)
+    elif spec.resize == "pad":
+        stored = spec.size, spec.size
+    else:
+        stored = height, width
+    if stored == (height, width):
+        return pixels
+    top, left = abs(height - stored[0]) // 2, abs(width - stored[1]) // 2
+    if spec.resize == "crop":
+        cut = pixels[top : top + stored[0], left : left + stored[1]]
+        return np.ascontiguousarray(cut)
+    canvas = np.full((*stored, 3), _WHITE, np.uint8)
+    canvas[top : top + height, left : left + width] = pixels
     return canvas
 
 
