@@ -18,6 +18,35 @@ from reader.contract.record import crc32c_hex
 from reader.contract.statistics import Statistics, statistics_of
 
 
+class _Account:
+    """What was written of a shard, and what was not."""
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        self._columns = columns
+        self.rows: list[dict[str, Any]] = []
+        self.rejects: list[Reject] = []
+        self.dropped_captions = self.input = 0
+        self._image_bytes: list[int] = []
+        self._num_unknown = 0
+
+    def add(self, example: Example, offset: int, length: int) -> None:
+        """Takes a record that lies at `offset` and takes `length` bytes."""
+        self.rows.append(sample_row(example, offset, length, self._columns))
+        self._image_bytes.append(example.num_image_bytes)
+        self._num_unknown += example.num_unknown
+        self.dropped_captions += example.captions.dropped
+        self.input = (self.input + _input_hash(example)) % 2**256
+
+    def statistics(self) -> Statistics:
+        return statistics_of(
+            widths=[row["width"] for row in self.rows],
+            heights=[row["height"] for row in self.rows],
+            image_bytes=self._image_bytes,
+            num_tokens=[row["num_tokens"] for row in self.rows],
+            num_unknown=self._num_unknown,
+        )
+
+
 def publish_shard(
     workspace: Workspace,
     shard: ShardPlan,
@@ -25,34 +54,18 @@ def publish_shard(
     columns: Sequence[Column],
 ) -> Commit:
     """Writes and publishes the files of a shard; returns what to commit."""
-    rows: list[dict[str, Any]] = []
-    rejects: list[Reject] = []
-    statistics = Statistics()
-    inputs = dropped = 0
+    account = _Account(columns)
     with publish(workspace.published(shard.name.file), workspace.tmp) as file:
         writer = TFRecordWriter(file.write)
         for one in made:
             if isinstance(one, Reject):
-                rejects.append(one)
+                account.rejects.append(one)
                 continue
             writer.write(one.record)
-            rows.append(
-                sample_row(one, writer.offsets[-1], writer.lengths[-1], columns)
-            )
-            statistics = statistics.merge(
-                statistics_of(
-                    width=one.image.width,
-                    height=one.image.height,
-                    num_image_bytes=one.num_image_bytes,
-                    num_tokens=one.num_tokens,
-                    num_unknown=one.num_unknown,
-                )
-            )
-            dropped += one.captions.dropped
-            inputs = (inputs + _input_hash(one)) % 2**256
+            account.add(one, writer.offsets[-1], writer.lengths[-1])
     files = {
         shard.name.index_file: writer.text_index(),
-        shard.name.samples_file: dump_samples(rows, columns),
+        shard.name.samples_file: dump_samples(account.rows, columns),
     }
     for name, data in files.items():
         workspace.publish(workspace.published(name), data)
@@ -66,10 +79,10 @@ def publish_shard(
         ),
         files={name: crc32c_hex(data) for name, data in files.items()},
         blocks=tuple(writer.block_offsets()),
-        statistics=statistics,
-        rejects=tuple(rejects),
-        dropped_captions=dropped,
-        input=inputs,
+        statistics=account.statistics(),
+        rejects=tuple(account.rejects),
+        dropped_captions=account.dropped_captions,
+        input=account.input,
     )
 
 

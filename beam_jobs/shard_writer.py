@@ -26,6 +26,7 @@ from reader.contract.tokenizers.loading import load_tokenizer
 # Pairs each thread may be ahead of the one to be written next: enough that one large
 # photograph does not make the others wait.
 _AHEAD_PER_THREAD = 8
+_TOGETHER = 4
 
 
 class ShardWriter:
@@ -71,7 +72,7 @@ class ShardWriter:
     ) -> Commit:
         pairs = pairs_of_shard(self.workspace, shard.name, self._plan, self._config)
         ahead = _AHEAD_PER_THREAD * self._config.num_threads
-        made = map_in_order(self._make, pairs, self._threads, ahead)
+        made = map_in_order(self._make, pairs, self._threads, ahead, _TOGETHER)
         progress = ShardProgress(self.workspace, shard.label)
 
         def counted() -> Iterator[Example | Reject]:

@@ -138,10 +138,10 @@ def _fits(feature: schema.Feature, example: dict[str, list[Any]]) -> bool:
 
 def _statistics(example: dict[str, list[Any]], unknown_id: int | None) -> Statistics:
     return statistics_of(
-        width=example[schema.WIDTH][0],
-        height=example[schema.HEIGHT][0],
-        num_image_bytes=len(example[schema.IMAGE][0]),
-        num_tokens=example[schema.TOKEN_LENGTHS],
+        widths=example[schema.WIDTH],
+        heights=example[schema.HEIGHT],
+        image_bytes=[len(example[schema.IMAGE][0])],
+        num_tokens=[example[schema.TOKEN_LENGTHS]],
         num_unknown=example[schema.TOKEN_IDS].count(unknown_id),
     )
 

@@ -1,6 +1,6 @@
 """What was counted of records, exactly: tallies that can be merged."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +16,12 @@ class Tally:
     min: int = 0
     max: int = 0
 
-    def add(self, value: int) -> "Tally":
-        """Returns the tally with one more value."""
-        return self.merge(Tally(count=1, sum=value, min=value, max=value))
+    @classmethod
+    def of(cls, values: Collection[int]) -> "Tally":
+        """Returns the tally of some values."""
+        if not values:
+            return cls()
+        return cls(count=len(values), sum=sum(values), min=min(values), max=max(values))
 
     def merge(self, other: "Tally") -> "Tally":
         """Returns the tally of both."""
@@ -90,23 +93,28 @@ def _sum(one: int | None, other: int | None) -> int | None:
 
 def statistics_of(
     *,
-    width: int,
-    height: int,
-    num_image_bytes: int,
-    num_tokens: Iterable[int],
+    widths: Collection[int],
+    heights: Collection[int],
+    image_bytes: Collection[int],
+    num_tokens: Collection[Collection[int]],
     num_unknown: int,
 ) -> Statistics:
-    """Returns the statistics of one record."""
-    tokens, single = Tally(), 0
-    for number in num_tokens:
-        tokens = tokens.add(number)
-        single += number == 1
+    """Returns the statistics of some records.
+
+    Args:
+        widths: Of each record's image, in pixels.
+        heights: Likewise.
+        image_bytes: Of each encoded image.
+        num_tokens: Of each record's captions.
+        num_unknown: How many of all tokens are unknown.
+    """
+    tokens = [number for numbers in num_tokens for number in numbers]
     return Statistics(
-        width=Tally().add(width),
-        height=Tally().add(height),
-        image_bytes=Tally().add(num_image_bytes),
-        captions=Tally().add(tokens.count),
-        caption_tokens=tokens,
+        width=Tally.of(widths),
+        height=Tally.of(heights),
+        image_bytes=Tally.of(image_bytes),
+        captions=Tally.of([len(numbers) for numbers in num_tokens]),
+        caption_tokens=Tally.of(tokens),
         unknown_tokens=num_unknown,
-        one_token_captions=single,
+        one_token_captions=tokens.count(1),
     )

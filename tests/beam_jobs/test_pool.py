@@ -27,10 +27,10 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 
 @settings(max_examples=50)
-@given(st.integers(0, 40), st.integers(1, 10), st.integers(1, 5))
-def test_results_come_in_order_and_none_is_lost(num, ahead, threads):
+@given(st.integers(0, 40), st.integers(1, 10), st.integers(1, 5), st.integers(1, 7))
+def test_results_come_in_order_and_none_is_lost(num, ahead, threads, together):
     with ThreadPoolExecutor(threads) as executor:
-        squares = map_in_order(lambda n: n * n, range(num), executor, ahead)
+        squares = map_in_order(lambda n: n * n, range(num), executor, ahead, together)
         assert list(squares) == [n * n for n in range(num)]
 
 

@@ -20,7 +20,7 @@ from reader.contract.manifest import (
     parse_manifest,
 )
 from reader.contract.schema import Feature
-from reader.contract.statistics import Statistics, Tally
+from reader.contract.statistics import Statistics, Tally, statistics_of
 
 NUMBERS = st.integers(0, 2**63)
 TEXT = st.text(max_size=8)
@@ -205,31 +205,24 @@ def test_json_is_indented_sorted_ascii_and_ends_in_one_newline():
 # Tallies and statistics.
 
 
-def tally(values: list[int]) -> Tally:
-    total = Tally()
-    for value in values:
-        total = total.add(value)
-    return total
-
-
 @given(st.lists(st.integers(), min_size=1))
 def test_a_tally_is_count_sum_smallest_and_largest(values):
-    assert tally(values) == Tally(
+    assert Tally.of(values) == Tally(
         count=len(values), sum=sum(values), min=min(values), max=max(values)
     )
 
 
 @given(st.lists(st.integers()), st.lists(st.integers()), st.lists(st.integers()))
 def test_tallies_merge_in_any_order_and_grouping(one, two, three):
-    whole = tally(one + two + three)
-    assert tally(one).merge(tally(two)).merge(tally(three)) == whole
-    assert tally(three).merge(tally(one).merge(tally(two))) == whole
+    whole = Tally.of(one + two + three)
+    assert Tally.of(one).merge(Tally.of(two)).merge(Tally.of(three)) == whole
+    assert Tally.of(three).merge(Tally.of(one).merge(Tally.of(two))) == whole
 
 
 @given(st.lists(st.integers(0, 99)), st.lists(st.integers(0, 99)))
 def test_statistics_merge_part_by_part(one, other):
     def statistics(values: list[int]) -> Statistics:
-        part = tally(values)
+        part = Tally.of(values)
         return Statistics(
             width=part,
             height=part,
@@ -240,6 +233,32 @@ def test_statistics_merge_part_by_part(one, other):
         )
 
     assert statistics(one).merge(statistics(other)) == statistics(one + other)
+
+
+RECORDS = st.lists(
+    st.tuples(NUMBERS, NUMBERS, NUMBERS, st.lists(st.integers(0, 3), max_size=4))
+)
+
+
+@given(RECORDS, st.integers(0, 99))
+def test_statistics_are_those_of_a_plain_count(records, num_unknown):
+    made = statistics_of(
+        widths=[width for width, _, _, _ in records],
+        heights=[height for _, height, _, _ in records],
+        image_bytes=[size for _, _, size, _ in records],
+        num_tokens=[tokens for *_, tokens in records],
+        num_unknown=num_unknown,
+    )
+    lengths = []
+    for *_, tokens in records:
+        lengths += tokens
+    assert made.width.count == made.captions.count == len(records)
+    assert made.height.sum == sum(height for _, height, _, _ in records)
+    assert made.image_bytes.max == max((size for _, _, size, _ in records), default=0)
+    assert made.captions.sum == made.caption_tokens.count == len(lengths)
+    assert made.caption_tokens.min == min(lengths, default=0)
+    assert made.one_token_captions == sum(length == 1 for length in lengths)
+    assert made.unknown_tokens == num_unknown
 
 
 @given(STATISTICS)
