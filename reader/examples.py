@@ -40,14 +40,17 @@ def make_examples(
         num_calls: Chunks to work on at a time.
     """
     roles = roles_of(content, config)
+    columns = config.draws.columns
+    images_held = records.element_spec.images != ()
+    decode_images = None
+    if images_held:
+        roles.remove("image")
+    elif "image" in config.names:
+        decode_images = make_decoder(config.images, content)
     features = {
         content.features[role].key: _feature_spec(content.features[role])
         for role in roles
     }
-    columns = config.draws.columns
-    decode_images = None
-    if "image" in config.names:
-        decode_images = make_decoder(config.images, content)
 
     def make(chunk: Records) -> dict[str, tf.Tensor]:
         parsed = tf.io.parse_example(chunk.records, features)
@@ -56,7 +59,9 @@ def make_examples(
         examples = {name: values[name] for name in config.names if name in values}
         for side in {"height", "width"} & {*config.names}:
             examples[side] = tf.cast(values[side], tf.int32)
-        if decode_images is not None:
+        if images_held:
+            examples["image"] = chunk.images
+        elif decode_images is not None:
             sizes = _sizes(values, content)
             examples["image"] = decode_images(values["image"], sizes, draws)
         if {*_CAPTION_ROLES} & {*roles}:

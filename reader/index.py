@@ -106,6 +106,11 @@ class RecordIndex:
         """Bytes of all shards."""
         return int(self._ends.sum())
 
+    @property
+    def has_lengths(self) -> bool:
+        """Whether `reads` tells the length of every record."""
+        return self._exact
+
     def locate(self, number: int) -> tuple[int, int]:
         """Returns a record's shard, and its place in it."""
         shard = int(np.searchsorted(self._first, number, side="right")) - 1

@@ -17,6 +17,7 @@ from reader.contract.errors import UsageError
 from reader.contract.tokenizers.protocol import Tokenizer
 from reader.corpora import Patterns, open_corpora
 from reader.delivery import deliver
+from reader.fetching import fetch_raw, fetch_records
 from reader.files import Pattern, is_remote, is_s3
 from reader.fitting import fit
 from reader.image_config import (
@@ -26,6 +27,8 @@ from reader.image_config import (
     mean_and_std,
 )
 from reader.index import ShardFile
+from reader.raw_images import can_be_held, image_taker
+from reader.raw_records import RawRecords
 from reader.records import read_records
 from reader.repair import Repair
 from reader.resources import Resources, folder_name
@@ -226,7 +229,12 @@ def _stream(run: Run, content: Content, config: ReadConfig) -> Batches:
     def build() -> tf.data.Dataset:
         arrange = by_length(content, config) if config.bucket_by_length else None
         chunk = chunk_size(config.host_batch_size)
-        records = read_records(windows, repair, chunk, arrange)
+        fetch, take_images = fetch_records(run.index, repair), None
+        if can_be_held(run.index, content, config):
+            raw = RawRecords(run.index, repair, content.features["image"].key)
+            fetch, take_images = fetch_raw(raw), image_taker(content, config)
+            chunk = config.host_batch_size
+        records = read_records(windows, fetch, chunk, arrange, take_images)
         return deliver(records, content, config, _length(run.steps))
 
     names = config.names if config.outputs is None else None

@@ -8,7 +8,13 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from reader.contract.errors import DatasetError
-from reader.contract.record import FOOTER, FRAMING_BYTES, HEADER, masked_crc32c
+from reader.contract.record import (
+    FOOTER,
+    FRAMING_BYTES,
+    HEADER,
+    Bytes,
+    masked_crc32c,
+)
 from reader.files import is_remote, read_bytes, size_of
 
 
@@ -71,16 +77,16 @@ def scan_shard(path: str) -> Iterator[Record | Damage]:
                 yield Record(offset, data)
 
 
-def damage_of(framed: bytes, length: int) -> str | None:
+def damage_of(framed: bytes | Bytes, length: int) -> str | None:
     """Returns what is wrong with a record of a known length, or None."""
     if len(framed) < length:
         return "truncated record"
-    data_length, length_crc = HEADER.unpack_from(framed)
+    data_length, length_crc = HEADER.unpack(bytes(framed[: HEADER.size]))
     if masked_crc32c(framed[:8]) != length_crc:
         return "corrupt record (checksum of its length differs)"
     if data_length != length - FRAMING_BYTES:
         return "record of another length than the index has: the shard was replaced"
-    (crc,) = FOOTER.unpack_from(framed, length - FOOTER.size)
+    (crc,) = FOOTER.unpack(bytes(framed[-FOOTER.size :]))
     if masked_crc32c(framed[HEADER.size : -FOOTER.size]) != crc:
         return "corrupt record (checksum of its data differs)"
     return None

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import google_crc32c
+import numpy as np
 from google.protobuf import (
     descriptor_pb2,
     descriptor_pool,
@@ -17,8 +18,11 @@ from google.protobuf import (
     message_factory,
 )
 from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
 
 from reader.contract.schema import Dtype, Values
+
+Bytes = NDArray[np.uint8]
 
 _FIELDS: dict[Dtype, str] = {
     "bytes": "bytes_list",
@@ -135,7 +139,7 @@ def parse_example(data: bytes) -> dict[str, list[Any]]:
     return parsed
 
 
-def masked_crc32c(data: bytes) -> int:
+def masked_crc32c(data: bytes | Bytes) -> int:
     """Returns the checksum TFRecord stores: CRC-32C, rotated by 15 and offset."""
     crc: int = google_crc32c.value(data)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF

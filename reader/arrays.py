@@ -1,0 +1,43 @@
+"""Large arrays of bytes, whose memory is used again once nobody has them."""
+
+import sys
+import threading
+
+import numpy as np
+from numpy.typing import NDArray
+
+# TensorFlow takes an array over as it is, without a copy, if it begins at such a place.
+_ALIGNMENT = 64
+# More than these are given back: one is filled while another one is used up.
+_MOST = 3
+# The list's, the loop's, and that of the function that is asked.
+_OWN_REFERENCES = 3
+
+
+class Arrays:
+    """Makes arrays; those from the C library are cleared page by page, each time.
+
+    A view keeps a reference to the array it shows a part of, however often it is cut
+    again, and so does a tensor that was made of one. So one that only we refer to is
+    free.
+    """
+
+    def __init__(self) -> None:
+        """Begins without any."""
+        self._whole: list[NDArray[np.uint8]] = []
+        self._lock = threading.Lock()
+
+    def take(self, num_bytes: int) -> NDArray[np.uint8]:
+        """Returns uint8[num_bytes] of any content."""
+        with self._lock:
+            whole = self._free(num_bytes + _ALIGNMENT)
+        begin = -whole.ctypes.data % _ALIGNMENT
+        return whole[begin : begin + num_bytes]
+
+    def _free(self, num_bytes: int) -> NDArray[np.uint8]:
+        for whole in self._whole:
+            if len(whole) >= num_bytes and sys.getrefcount(whole) <= _OWN_REFERENCES:
+                return whole
+        made = np.empty(num_bytes + num_bytes // 8, np.uint8)
+        self._whole = [made, *self._whole][:_MOST]
+        return made

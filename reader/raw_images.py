@@ -1,0 +1,136 @@
+"""Raw pixels in a window's bytes → pixels of the size asked for, with one copy."""
+
+import math
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from reader.arrays import Arrays
+from reader.config import ReadConfig
+from reader.content import Content
+from reader.files import is_remote
+from reader.image_config import ImageConfig
+from reader.index import RecordIndex
+from reader.records import TakeImages
+from reader.regions import regions_of
+from reader.resampling import resample
+
+# Rows of pixels that are copied by one call.
+_ROWS = 8192
+
+
+def can_be_held(index: RecordIndex, content: Content, config: ReadConfig) -> bool:
+    """Tells whether pixels can be taken out of records as these are read."""
+    return (
+        content.image_format == "raw"
+        and "image" in config.names
+        and index.has_lengths
+        and not any(is_remote(shard.path) for shard in index.shards)
+    )
+
+
+def image_taker(content: Content, config: ReadConfig) -> TakeImages:
+    """Returns a function from a window's bytes to images."""
+    height, width = (content.features[role].key for role in ("height", "width"))
+    features = {key: tf.io.FixedLenFeature((), tf.int64) for key in (height, width)}
+    cut = _Cut()
+
+    def take_images(
+        held: tf.Tensor, begins: tf.Tensor, records: tf.Tensor, draws: tf.Tensor
+    ) -> tf.Tensor:
+        parsed = tf.io.parse_example(records, features)
+        sizes = tf.cast(tf.stack([parsed[height], parsed[width]], axis=1), tf.int32)
+        columns = config.draws.columns
+        chances = {use: draws[:, places] for use, places in columns.items()}
+        return _take(held, begins, sizes, chances, config.images, cut)
+
+    return take_images
+
+
+def _take(
+    held: tf.Tensor,
+    begins: tf.Tensor,
+    sizes: tf.Tensor,
+    draws: dict[str, tf.Tensor],
+    config: ImageConfig,
+    cut: "_Cut",
+) -> tf.Tensor:
+    regions = regions_of(sizes, draws.get("crop"), config)
+    mirror = tf.zeros_like(begins, tf.bool)
+    if config.flip:
+        mirror = draws["flip"][:, 0] < 0.5
+
+    def copy() -> tf.Tensor:
+        inputs = [held, begins, sizes, regions, mirror]
+        return tf.numpy_function(cut, inputs, tf.uint8, stateful=False)
+
+    def resize() -> tf.Tensor:
+        return _resize(held, begins, sizes, regions, mirror, config)
+
+    images = tf.cond(tf.reduce_all(regions[:, 2:] == config.target), copy, resize)
+    return tf.ensure_shape(images, (None, *config.target, 3))
+
+
+class _Cut:
+    """Copies regions that have the right size already."""
+
+    def __init__(self) -> None:
+        self._arrays = Arrays()
+
+    def __call__(
+        self,
+        held: NDArray[np.uint8],
+        begins: NDArray[np.int64],
+        sizes: NDArray[np.int32],
+        regions: NDArray[np.int32],
+        mirror: NDArray[np.bool_],
+    ) -> NDArray[np.uint8]:
+        height, width = regions[0, 2:].tolist()
+        top, left = (regions[:, side, np.newaxis].astype(np.int64) for side in (0, 1))
+        across = sizes[:, 1:].astype(np.int64)
+        places = begins[:, np.newaxis] + 3 * ((top + np.arange(height)) * across + left)
+        row = 3 * width
+        shape = (len(begins), height, width, 3)
+        made = self._arrays.take(math.prod(shape)).reshape(shape)
+        to, rows = made.reshape(-1, row).view(f"V{row}")[:, 0], _rows(held, row)
+        # Not picture by picture: each call gives up the GIL, and a consumer that is
+        # busy may keep it for milliseconds.
+        places = places.ravel()
+        for first in range(0, len(places), _ROWS):
+            to[first : first + _ROWS] = rows[places[first : first + _ROWS]]
+        if mirror.any():
+            made[mirror] = made[mirror][:, :, ::-1]
+        return made
+
+
+def _rows(held: NDArray[np.uint8], length: int) -> NDArray[np.void]:
+    """Returns void[k]: `length` bytes from each place on, for all that there are."""
+    count = len(held) - length + 1
+    return np.ndarray((count,), f"V{length}", held.data, strides=(1,))
+
+
+def _resize(
+    held: tf.Tensor,
+    begins: tf.Tensor,
+    sizes: tf.Tensor,
+    regions: tf.Tensor,
+    mirror: tf.Tensor,
+    config: ImageConfig,
+) -> tf.Tensor:
+    def make(row: tuple[Any, ...]) -> tf.Tensor:
+        begin, size, region, turned = row
+        length = tf.cast(3 * size[0] * size[1], tf.int64)
+        pixels = tf.reshape(held[begin : begin + length], [size[0], size[1], 3])
+        top, left, down, across = tf.unstack(region)
+        cut = pixels[top : top + down, left : left + across]
+        made = resample(cut, config.target)
+        return tf.cond(turned, lambda: tf.reverse(made, [1]), lambda: made)
+
+    return tf.map_fn(
+        make,
+        (begins, sizes, regions, mirror),
+        fn_output_signature=tf.TensorSpec((*config.target, 3), tf.uint8),
+        parallel_iterations=1,
+    )
