@@ -22,8 +22,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks.process import ProcessError
 from tests.benchmarks.reading.corpus import Corpus
-from tests.benchmarks.reading.measure import Cost, PeerError, cost_of_epochs, run
+from tests.benchmarks.reading.measure import Cost, cost_of_epochs, run
 from tests.benchmarks.reading.roster import PEERS, Peer
 from tests.benchmarks.reading.table import Case, Rounds, markdown, summary
 from tests.benchmarks.reading.verdict import faults
@@ -44,7 +45,7 @@ def check(case: Case, work: Path, num: int, again: bool) -> None:
     """Checks an epoch of a peer, once, or again.
 
     Raises:
-        PeerError: It does less than the others, or something else.
+        ProcessError: It does less than the others, or something else.
     """
     done = work / case.peer / f"checked.{case.dtype}.json"
     if done.exists() and not again:
@@ -52,7 +53,7 @@ def check(case: Case, work: Path, num: int, again: bool) -> None:
     held = _held(case, work)
     ours = _held(Case("diptych", "float32"), work)
     if wrong := faults(held, case.dtype, num, ours["mean"]):
-        raise PeerError("; ".join(wrong))
+        raise ProcessError("; ".join(wrong))
     done.write_text(json.dumps(held))
     print(f"{case.peer} {case.dtype}: checked, {json.dumps(held)}", file=sys.stderr)
 
@@ -76,7 +77,7 @@ def ready(peers: list[Peer], corpus: Corpus, num: int, again: bool) -> list[Case
                 prepare(peer, work / peer.name, corpus)
                 check(case, work, num, again)
                 cases.append(case)
-            except PeerError as error:
+            except ProcessError as error:
                 print(f"{case.peer} {case.dtype}: left out, {error}", file=sys.stderr)
     return cases
 
@@ -92,7 +93,7 @@ def measure(cases: list[Case], work: Path, rounds: int, epochs: int) -> Rounds:
             folder = work / case.peer
             try:
                 cost = cost_of_epochs(PEERS[case.peer], folder, case.dtype, epochs)
-            except PeerError as error:
+            except ProcessError as error:
                 print(f"{case.peer} {case.dtype}: given up, {error}", file=sys.stderr)
                 del costs[case]
                 continue

@@ -7,7 +7,6 @@ Below the folder of work:
     corpus.json   of what they were built
 """
 
-import json
 import os
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from reader.contract.record import parse_example
 from reader.corpora import open_one_corpus
 from reader.shards import read_shard
 from tests.benchmarks.reading.roster import MAX_TOKENS, STORED
+from tests.benchmarks.scratch import claim
 
 # Each worker of a loader must find some shards; as many as others' examples have.
 NUM_SHARDS = 16
@@ -78,12 +78,7 @@ class Corpus:
         Raises:
             SystemExit: The folder of work holds another corpus.
         """
-        of, told = asdict(self), Path(self.work, "corpus.json")
-        told.parent.mkdir(parents=True, exist_ok=True)
-        if not told.exists():
-            told.write_text(json.dumps(of))
-        if json.loads(told.read_text()) != of:
-            raise SystemExit(f"{self.work} holds another corpus: {told.read_text()}")
+        claim(Path(self.work), asdict(self))
         for kind in ("jpeg", "raw"):
             if not (self.dataset(kind) / "manifest.json").exists():
                 self._build(kind)

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from tests.benchmarks.reading.measure import Cost
 from tests.benchmarks.reading.roster import PEERS
+from tests.benchmarks.spread import spread
 
 
 class Case(NamedTuple):
@@ -46,16 +47,9 @@ def markdown(costs: Rounds) -> str:
     ]
     for row in summary(costs):
         rates = f"{row['images_per_cpu_second']:,.0f} | {row['images_per_second']:,.0f}"
-        ratio = _spread(row["ours_to_it"])
+        ratio = spread(row["ours_to_it"])
         lines.append(f"| {row['peer']} | {row['dtype']} | {rates} | {ratio} |")
     return "\n".join(lines)
-
-
-def _spread(values: list[float]) -> str:
-    if not values:
-        return ""
-    middle = statistics.median(values)
-    return f"{middle:.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
 def _per_cpu(cost: Cost) -> float:

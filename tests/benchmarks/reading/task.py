@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.benchmarks.reading.clock import tree_seconds
+from tests.benchmarks.clock import tree_seconds
 from tests.benchmarks.reading.corpus import Corpus
 from tests.benchmarks.reading.roster import PEERS, Peer
 
