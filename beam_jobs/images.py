@@ -119,14 +119,30 @@ class SourceImage:
 
     def decoded_bytes(self, spec: ImageSpec) -> int:
         """About how much memory decoding takes; Pillow makes copies on the way."""
-        size = self.height, self.width
-        if self._jpeg is None or not self._is_plain_jpeg:
+        jpeg = self._for_turbojpeg
+        if jpeg is None:
             per_pixel = 20.0
         else:
-            per_pixel = 6 / shrink_ratio(*size, spec) ** 2
+            per_pixel = 6 / self._shrink(spec) ** 2
             # Progressive ones are decoded by way of all their coefficients.
-            per_pixel += 0 if self._jpeg.is_sequential else 6
+            per_pixel += 0 if jpeg.is_sequential else 6
         return round(self.width * self.height * per_pixel)
+
+    def _shrink(self, spec: ImageSpec) -> int:
+        """Returns by how much it is to be shrunk while it is decoded."""
+        jpeg = self._for_turbojpeg
+        if jpeg is None:
+            return 1
+        ratio = shrink_ratio(self.height, self.width, spec)
+        return max(1, ratio // jpeg.chroma_shrink)
+
+    @property
+    def _for_turbojpeg(self) -> Jpeg | None:
+        """A JPEG that Pillow need not decode; None if it is another one, or none."""
+        jpeg = self._jpeg
+        if jpeg is None or not self._is_plain_jpeg or not jpeg.has_named_sampling:
+            return None
+        return jpeg
 
     def check_filters(
         self, *, min_image_size: int, max_aspect_ratio: float | None
@@ -178,7 +194,8 @@ class SourceImage:
     def _finished(self, spec: ImageSpec) -> tuple[Pixels, list[str]]:
         """Returns pixels as they are to be encoded, and what was done to them."""
         whole = self.height, self.width
-        pixels = self._decode(shrink_ratio(*whole, spec))
+        shrunk = self._shrink(spec)
+        pixels = self._decode(shrunk)
         actions = [] if self._is_plain_jpeg else ["converted"]
         # Of PNG, what lies behind the pixels is known only now.
         orientation = self._turn if self.format == "tiff" else self._orientation
@@ -188,7 +205,11 @@ class SourceImage:
             whole, orientation = (pixels.shape[0], pixels.shape[1]), 1
         if self._has_colours_done and self._changes_colours:
             actions.append("to_srgb")
-        resized = resize(pixels, spec, whole=whole, orientation=orientation)
+        if pixels.shape[:2] == whole:
+            shrunk = 1  # By Pillow.
+        resized = resize(
+            pixels, spec, whole=whole, shrunk=shrunk, orientation=orientation
+        )
         if sorted(resized.shape[:2]) != sorted(whole):
             actions.append("resized")
         # After resizing: there are fewer pixels to convert.

@@ -109,14 +109,29 @@ class Jpeg(NamedTuple):
         return _MODES[len(self.frame.components)]
 
     @property
+    def has_named_sampling(self) -> bool:
+        """Whether its colours are sampled in a way that TurboJPEG has a name for."""
+        luma, *chroma = (sampling for _, sampling in self.frame.components)
+        return not chroma or (luma in _NAMED_SAMPLINGS and set(chroma) == {0x11})
+
+    @property
+    def chroma_shrink(self) -> int:
+        """How much smaller than its luma libjpeg leaves chroma when it shrinks both.
+
+        4:2:0 comes out whole, since chroma is then shrunk by half as much; libjpeg does
+        so in both directions or in none (jdmaster.c).
+        """
+        luma = self.frame.components[0][1]
+        across, down = luma >> 4, luma & 0xF
+        return 1 if across == down else max(across, down)
+
+    @property
     def can_be_kept(self) -> bool:
         """Whether the plain JPEG is one that any reader of baseline JPEG decodes."""
-        luma, *chroma = (sampling for _, sampling in self.frame.components)
         return (
             self.frame.kind == _BASELINE
             and self.is_ycc
-            and luma in _NAMED_SAMPLINGS
-            and set(chroma) == {0x11}
+            and self.has_named_sampling
             and all(_is_baseline(*segment) for segment in self.segments)
         )
 

@@ -91,6 +91,7 @@ def resize(
     spec: ImageSpec,
     *,
     whole: tuple[int, int] | None = None,
+    shrunk: int = 1,
     orientation: int = 1,
 ) -> Pixels:
     """Returns uint8[height, width, 3] upright, at the size that `spec` asks for.
@@ -102,16 +103,15 @@ def resize(
     Args:
         pixels: uint8[height, width, 3].
         spec: What is asked for.
-        whole: (height, width) of all of it, if a decoder has shrunk it by
-            `shrink_ratio`.
+        whole: (height, width) of all of it, if a decoder has shrunk it.
+        shrunk: By how much, at most `shrink_ratio`.
         orientation: Exif's, of `pixels`. Turned are those that are left; libjpeg rounds
             at the right and at the bottom, as they were encoded.
     """
     whole = whole or (pixels.shape[0], pixels.shape[1])
     scaled = plan_sizes(*whole, spec).scaled
-    ratio = 1 if pixels.shape[:2] == whole else shrink_ratio(*whole, spec)
-    if ratio > 1:
-        pixels = _shrink_rest(pixels, whole, scaled, ratio)
+    if shrunk > 1:
+        pixels = _shrink_rest(pixels, whole, scaled, shrunk)
     pixels = turn_upright(_scale(pixels, *scaled), orientation)
     return _lay(pixels, spec)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import simplejpeg
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
@@ -53,7 +54,7 @@ def test_the_size_is_the_one_that_was_planned(h, w, mode, size, orientation):
     spec = spec_of(mode, size)
     ratio = shrink_ratio(h, w, spec)
     shrunk = np.zeros((-(-h // ratio), -(-w // ratio), 3), np.uint8)
-    made = resize(shrunk, spec, whole=(h, w), orientation=orientation)
+    made = resize(shrunk, spec, whole=(h, w), shrunk=ratio, orientation=orientation)
     upright = (w, h) if orientation == 6 else (h, w)
     assert made.shape[:2] == plan_sizes(*upright, spec).stored
 
@@ -105,6 +106,42 @@ def test_it_looks_as_if_all_had_been_decoded(
     difference = np.abs(pixels - expected)
     assert difference.mean() < 1.5
     assert np.percentile(difference, 99) < 10
+
+
+def difference_from_all(sampling: str) -> float:
+    """How far a picture of coarse, loud colours is from what all of it would be."""
+    colours = np.random.default_rng(0).integers(0, 256, (20, 24, 3), np.uint8)
+    pixels = colours.repeat(13, 0).repeat(13, 1)
+    data = simplejpeg.encode_jpeg(pixels, quality=95, colorsubsampling=sampling)
+    spec = spec_of("shorter_side", 32)
+    assert shrink_ratio(*pixels.shape[:2], spec) == 4
+    size = plan_sizes(*pixels.shape[:2], spec).scaled
+    whole = Image.fromarray(simplejpeg.decode_jpeg(data))
+    expected = np.asarray(whole.resize(size[::-1], Image.Resampling.BOX), int)
+    return float(np.abs(stored_pixels(data, spec) - expected).mean())
+
+
+@pytest.mark.parametrize("sampling", ["420", "422", "440", "411"])
+def test_colours_stay_as_fine_as_they_were(sampling):
+    """Chroma that is coarser one way than the other is left whole."""
+    assert difference_from_all(sampling) <= 1.1 * difference_from_all("444")
+
+
+def with_sampling(data: bytes, *, luma: int, blue: int) -> bytes:
+    """Returns a JPEG whose frame tells other samplings."""
+    changed, frame = bytearray(data), data.index(b"\xff\xc0")
+    changed[frame + 11], changed[frame + 14] = luma, blue
+    return bytes(changed)
+
+
+def test_what_pillow_decodes_is_booked_at_its_full_size():
+    named = jpeg_of(Image.new("RGB", (1000, 1000)))
+    odd = with_sampling(named, luma=0x11, blue=0x21)
+    spec = spec_of("shorter_side", 32)
+    num_bytes = [
+        SourceImage(data, max_pixels=10**8).decoded_bytes(spec) for data in (named, odd)
+    ]
+    assert num_bytes == [6 * 1000 * 1000 / 8**2, 20 * 1000 * 1000]
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}], ids=str)
