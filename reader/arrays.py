@@ -2,13 +2,15 @@
 
 import sys
 import threading
+import weakref
 
 import numpy as np
 from numpy.typing import NDArray
 
 # TensorFlow takes an array over as it is, without a copy, if it begins at such a place.
 _ALIGNMENT = 64
-# More than these are given back: one is filled while another one is used up.
+# More than these are given back: a window is read, and its images are made, while those
+# of the one before are used up.
 _MOST = 3
 # The list's, the loop's, and that of the function that is asked.
 _OWN_REFERENCES = 3
@@ -20,6 +22,10 @@ class Arrays:
     A view keeps a reference to the array it shows a part of, however often it is cut
     again, and so does a tensor that was made of one. So one that only we refer to is
     free.
+
+    What lies here stays as long as this does, so it belongs to the dataset; functions
+    that TensorFlow is given, which it keeps for the life of the process, have but a
+    `weakref` of it.
     """
 
     def __init__(self) -> None:
@@ -41,3 +47,8 @@ class Arrays:
         made = np.empty(num_bytes + num_bytes // 8, np.uint8)
         self._whole = [made, *self._whole][:_MOST]
         return made
+
+
+def take(arrays: "weakref.ref[Arrays]", num_bytes: int) -> NDArray[np.uint8]:
+    """Returns an array of those there are, or another one if these are gone."""
+    return (arrays() or Arrays()).take(num_bytes)

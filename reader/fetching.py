@@ -23,12 +23,14 @@ class Fetched(NamedTuple):
         intact: bool[n]: False where another one stands in.
         held: uint8[k]: bytes among which the pixels lie.
         begins: int64[n]: where those of each record begin.
+        sizes: int64[n]: how many bytes these are.
     """
 
     records: tf.Tensor
     intact: tf.Tensor
     held: tf.Tensor | None = None
     begins: tf.Tensor | None = None
+    sizes: tf.Tensor | None = None
 
 
 # (pieces int64[m, 5], numbers int64[n], lengths int64[n]), as `Reads` has them.
@@ -37,12 +39,13 @@ Fetch = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], Fetched]
 
 def fetch_raw(read: RawRecords) -> Fetch:
     """Returns a function that fetches records, with their raw pixels held apart."""
-    dtypes = (tf.uint8, tf.string, tf.int64, tf.bool)
+    dtypes = (tf.uint8, tf.string, tf.int64, tf.int64, tf.bool)
 
     def fetch(pieces: tf.Tensor, numbers: tf.Tensor, lengths: tf.Tensor) -> Fetched:
         values = tf.numpy_function(read, [pieces, numbers, lengths], dtypes)
-        held, records, begins, intact = (tf.ensure_shape(x, [None]) for x in values)
-        return Fetched(records, intact, held, begins)
+        flat = (tf.ensure_shape(value, [None]) for value in values)
+        held, records, begins, sizes, intact = flat
+        return Fetched(records, intact, held, begins, sizes)
 
     return fetch
 

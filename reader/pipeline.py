@@ -2,10 +2,12 @@
 
 import os
 import warnings
+import weakref
 from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
+from reader.arrays import Arrays
 from reader.buckets import by_length
 from reader.budget import calls_at_a_time, chunk_size
 from reader.cache import keep_copies
@@ -225,14 +227,16 @@ def _stream(run: Run, content: Content, config: ReadConfig) -> Batches:
     key = content.features["key"].key if "key" in content.features else None
     repair = Repair(run.index, config.on_corrupt, key)
     windows = run.windows(config, at_end=repair.report)
+    arrays = Arrays()  # Kept by `build`, and that by Batches.
 
     def build() -> tf.data.Dataset:
         arrange = by_length(content, config) if config.bucket_by_length else None
         chunk = chunk_size(config.host_batch_size)
         fetch, take_images = fetch_records(run.index, repair), None
         if can_be_held(run.index, content, config):
-            raw = RawRecords(run.index, repair, content.features["image"].key)
-            fetch, take_images = fetch_raw(raw), image_taker(content, config)
+            image, room = content.features["image"].key, weakref.ref(arrays)
+            fetch = fetch_raw(RawRecords(run.index, repair, image, room))
+            take_images = image_taker(content, config, room)
             chunk = config.host_batch_size
         records = read_records(windows, fetch, chunk, arrange, take_images)
         return deliver(records, content, config, _length(run.steps))

@@ -1,17 +1,18 @@
 """Raw pixels in a window's bytes → pixels of the size asked for, with one copy."""
 
 import math
+import weakref
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from reader.arrays import Arrays
+from reader.arrays import Arrays, take
 from reader.config import ReadConfig
 from reader.content import Content
+from reader.fetching import Fetched
 from reader.files import is_remote
-from reader.image_config import ImageConfig
 from reader.index import RecordIndex
 from reader.records import TakeImages
 from reader.regions import regions_of
@@ -22,29 +23,55 @@ _ROWS = 8192
 
 
 def can_be_held(index: RecordIndex, content: Content, config: ReadConfig) -> bool:
-    """Tells whether pixels can be taken out of records as these are read."""
+    """Tells whether pixels can be taken out of records as these are read.
+
+    That is done for a window at a time, so its images must take no more memory than its
+    records do.
+    """
     return (
         content.image_format == "raw"
         and "image" in config.names
+        and _is_no_larger(config.images.target, content)
         and index.has_lengths
         and not any(is_remote(shard.path) for shard in index.shards)
     )
 
 
-def image_taker(content: Content, config: ReadConfig) -> TakeImages:
-    """Returns a function from a window's bytes to images."""
+def _is_no_larger(target: tuple[int, int], content: Content) -> bool:
+    height, width = content.height, content.width
+    if height is None or width is None:
+        return False
+    return math.prod(target) <= height.min * width.min
+
+
+def image_taker(
+    content: Content, config: ReadConfig, arrays: weakref.ref[Arrays]
+) -> TakeImages:
+    """Returns a function from a window's bytes to images.
+
+    Args:
+        content: What records hold.
+        config: What to make of it.
+        arrays: Where images are put.
+    """
     height, width = (content.features[role].key for role in ("height", "width"))
     features = {key: tf.io.FixedLenFeature((), tf.int64) for key in (height, width)}
-    cut = _Cut()
+    cut = _Cut(arrays)
 
     def take_images(
-        held: tf.Tensor, begins: tf.Tensor, records: tf.Tensor, draws: tf.Tensor
+        fetched: Fetched, order: tf.Tensor, records: tf.Tensor, draws: tf.Tensor
     ) -> tf.Tensor:
         parsed = tf.io.parse_example(records, features)
-        sizes = tf.cast(tf.stack([parsed[height], parsed[width]], axis=1), tf.int32)
+        told = tf.stack([parsed[height], parsed[width]], axis=1)
+        begins, sizes = (tf.gather(x, order) for x in (fetched.begins, fetched.sizes))
+        as_told = tf.reduce_all(3 * tf.reduce_prod(told, axis=1) == sizes)
+        what = "pixels are not height × width × 3 bytes"
+        check = tf.raw_ops.Assert(condition=as_told, data=[what, told, sizes])
+        with tf.control_dependencies([check]):
+            told = tf.cast(told, tf.int32)
         columns = config.draws.columns
         chances = {use: draws[:, places] for use, places in columns.items()}
-        return _take(held, begins, sizes, chances, config.images, cut)
+        return _take(fetched.held, begins, told, chances, config, cut)
 
     return take_images
 
@@ -54,12 +81,13 @@ def _take(
     begins: tf.Tensor,
     sizes: tf.Tensor,
     draws: dict[str, tf.Tensor],
-    config: ImageConfig,
+    config: ReadConfig,
     cut: "_Cut",
 ) -> tf.Tensor:
-    regions = regions_of(sizes, draws.get("crop"), config)
+    target = config.images.target
+    regions = regions_of(sizes, draws.get("crop"), config.images)
     mirror = tf.zeros_like(begins, tf.bool)
-    if config.flip:
+    if config.images.flip:
         mirror = draws["flip"][:, 0] < 0.5
 
     def copy() -> tf.Tensor:
@@ -69,15 +97,15 @@ def _take(
     def resize() -> tf.Tensor:
         return _resize(held, begins, sizes, regions, mirror, config)
 
-    images = tf.cond(tf.reduce_all(regions[:, 2:] == config.target), copy, resize)
-    return tf.ensure_shape(images, (None, *config.target, 3))
+    images = tf.cond(tf.reduce_all(regions[:, 2:] == target), copy, resize)
+    return tf.ensure_shape(images, (None, *target, 3))
 
 
 class _Cut:
     """Copies regions that have the right size already."""
 
-    def __init__(self) -> None:
-        self._arrays = Arrays()
+    def __init__(self, arrays: weakref.ref[Arrays]) -> None:
+        self._arrays = arrays
 
     def __call__(
         self,
@@ -93,7 +121,7 @@ class _Cut:
         places = begins[:, np.newaxis] + 3 * ((top + np.arange(height)) * across + left)
         row = 3 * width
         shape = (len(begins), height, width, 3)
-        made = self._arrays.take(math.prod(shape)).reshape(shape)
+        made = take(self._arrays, math.prod(shape)).reshape(shape)
         to, rows = made.reshape(-1, row).view(f"V{row}")[:, 0], _rows(held, row)
         # Not picture by picture: each call gives up the GIL, and a consumer that is
         # busy may keep it for milliseconds.
@@ -117,20 +145,22 @@ def _resize(
     sizes: tf.Tensor,
     regions: tf.Tensor,
     mirror: tf.Tensor,
-    config: ImageConfig,
+    config: ReadConfig,
 ) -> tf.Tensor:
+    target = config.images.target
+
     def make(row: tuple[Any, ...]) -> tf.Tensor:
         begin, size, region, turned = row
         length = tf.cast(3 * size[0] * size[1], tf.int64)
         pixels = tf.reshape(held[begin : begin + length], [size[0], size[1], 3])
         top, left, down, across = tf.unstack(region)
         cut = pixels[top : top + down, left : left + across]
-        made = resample(cut, config.target)
+        made = resample(cut, target)
         return tf.cond(turned, lambda: tf.reverse(made, [1]), lambda: made)
 
     return tf.map_fn(
         make,
         (begins, sizes, regions, mirror),
-        fn_output_signature=tf.TensorSpec((*config.target, 3), tf.uint8),
-        parallel_iterations=1,
+        fn_output_signature=tf.TensorSpec((*target, 3), tf.uint8),
+        parallel_iterations=config.resources.threads,
     )

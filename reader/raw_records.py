@@ -6,12 +6,13 @@ asked for is copied from there: docs/performance.md#raw-pixels.
 """
 
 import os
+import weakref
 from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reader.arrays import Arrays
+from reader.arrays import Arrays, take
 from reader.contract.record import FOOTER, FRAMING_BYTES, HEADER, Bytes
 from reader.contract.wire import find_value
 from reader.index import RecordIndex
@@ -23,20 +24,27 @@ from reader.shards import damage_of
 class RawRecords:
     """Reads windows, each checksum checked."""
 
-    def __init__(self, index: RecordIndex, repair: Repair, key: str) -> None:
+    def __init__(
+        self,
+        index: RecordIndex,
+        repair: Repair,
+        key: str,
+        arrays: weakref.ref[Arrays],
+    ) -> None:
         """Takes where records lie, what reads damaged ones, and which feature to find.
 
         Args:
             index: Of files that lie here; it must have the length of each record.
             repair: What reads records one by one.
             key: Of the feature of pixels.
+            arrays: Where windows are read into.
         """
         self._index, self._repair, self._key = index, repair, key.encode()
-        self._arrays = Arrays()
+        self._arrays = arrays
 
     def __call__(
         self, pieces: Int64s, numbers: Int64s, lengths: Int64s
-    ) -> tuple[Bytes, NDArray[np.object_], Int64s, NDArray[np.bool_]]:
+    ) -> tuple[Bytes, NDArray[np.object_], Int64s, Int64s, NDArray[np.bool_]]:
         """Returns a window's bytes, and what they hold.
 
         Args:
@@ -46,7 +54,8 @@ class RawRecords:
 
         Returns:
             uint8[k], in which the pixels lie; the records as object[n], without these;
-            int64[n] where the pixels of each begin; and which records are intact.
+            int64[n] where the pixels of each begin, and how many bytes they are; and
+            which records are intact.
 
         Raises:
             DatasetError: A record is damaged, and not to be replaced.
@@ -56,12 +65,12 @@ class RawRecords:
         if held is None:
             records, intact = self._repair(numbers)
             held, lengths = _laid_out(records)
-        records, begins = self._found(held, lengths + FRAMING_BYTES)
-        return held, records, begins, intact
+        records, begins, sizes = self._found(held, lengths + FRAMING_BYTES)
+        return held, records, begins, sizes, intact
 
     def _read(self, pieces: Int64s, lengths: Int64s) -> Bytes | None:
         """Returns records and their framing one behind the other; None if not whole."""
-        held = self._arrays.take(int(lengths.sum()))
+        held = take(self._arrays, int(lengths.sum()))
         view, place, first = held.data, 0, 0
         for shard, offset, _, count, _ in pieces.tolist():
             num_bytes = int(lengths[first : first + count].sum())
@@ -75,14 +84,16 @@ class RawRecords:
 
     def _found(
         self, held: Bytes, lengths: Int64s
-    ) -> tuple[NDArray[np.object_], Int64s]:
+    ) -> tuple[NDArray[np.object_], Int64s, Int64s]:
         records, begins = np.empty(len(lengths), object), np.empty_like(lengths)
+        sizes = np.empty_like(lengths)
         ends = np.cumsum(lengths)
         for n, framed in enumerate(_each(held, lengths)):
             found = find_value(framed.data[HEADER.size : -FOOTER.size], self._key)
             records[n] = found.rest
             begins[n] = ends[n] - lengths[n] + HEADER.size + found.begin
-        return records, begins
+            sizes[n] = found.end - found.begin
+        return records, begins, sizes
 
 
 def _laid_out(records: NDArray[np.object_]) -> tuple[Bytes, Int64s]:

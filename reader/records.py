@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from reader.fetching import Fetch
+from reader.fetching import Fetch, Fetched
 from reader.malloc import keep_large_blocks
 from reader.windows import Windows
 
@@ -30,9 +30,9 @@ class Unsorted(NamedTuple):
 
 # Unsorted → int32[n]: the order to bring it in.
 Arrange = Callable[[Unsorted], tf.Tensor]
-# (held, begins, records, draws) → uint8[n, height, width, 3], where records are without
-# their pixels: `Fetched` has the first two.
-TakeImages = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
+# (fetched, order, records, draws) → uint8[n, height, width, 3], where records are
+# without their pixels; `order` has the places in `fetched` of the records.
+TakeImages = Callable[[Fetched, tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 
 _SIGNATURE = (
     tf.TensorSpec((None, 5), tf.int64),  # pieces
@@ -107,9 +107,7 @@ def read_records(
         taken = Records(records, valid, blank, draws)
         if take_images is None:
             return taken
-        begins = tf.gather(fetched.begins, order)
-        images = take_images(fetched.held, begins, records, draws)
-        return taken._replace(images=images)
+        return taken._replace(images=take_images(fetched, order, records, draws))
 
     def begin() -> Iterator[tuple[Any, ...]]:
         keep_large_blocks()

@@ -1,15 +1,18 @@
 """Raw pixels, which are taken out of records as these are read."""
 
+import gc
 import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 import reader
-from reader.contract.record import parse_example
+from reader.arrays import Arrays
+from reader.contract.record import frame_record, parse_example
 from reader.shards import read_shard
 
 NUM, BATCH = 150, 10
@@ -163,6 +166,62 @@ def test_a_shard_that_is_not_whole_is_an_error_that_names_it(own, how):
         shard.unlink()
     with pytest.raises(reader.DatasetError, match=shard.name):
         seen(batches)
+
+
+def test_pixels_of_another_number_than_height_and_width_say_are_an_error(own):
+    (shard, *_) = sorted(own.glob("train-*.tfrecord"))
+    (record, *_) = read_shard(str(shard))
+    begin = b"image/height\x12\5\x1a\3\n\1"
+    at = record.data.index(begin) + len(begin)
+    changed = bytearray(record.data)
+    changed[at] += 1
+    head, foot = frame_record(bytes(changed))
+    data = shard.read_bytes()
+    end = record.offset + len(head) + len(changed) + len(foot)
+    shard.write_bytes(data[: record.offset] + head + changed + foot + data[end:])
+    with pytest.raises(tf.errors.InvalidArgumentError, match="height × width"):
+        seen(load(own))
+
+
+def test_pictures_that_become_larger_are_those_of_png(build, tmp_path):
+    rng = np.random.default_rng(0)
+    for number in range(20):
+        image = Image.fromarray(rng.integers(0, 256, (8, 9, 3), np.uint8))
+        image.save(tmp_path / f"{number}.png")
+        (tmp_path / f"{number}.txt").write_text("noise")
+    raw, png = (
+        dict(
+            seen(
+                load(
+                    build(
+                        tmp_path,
+                        tmp_path,
+                        tmp_path / form,
+                        resize="none",
+                        image_format=form,
+                    ),
+                    image_size=32,
+                    crop="random_resized",
+                    flip=True,
+                )
+            )
+        )
+        for form in ("raw", "png")
+    )
+    assert raw.keys() == png.keys()
+    assert all(np.array_equal(raw[key], png[key]) for key in raw)
+
+
+def test_nothing_stays_of_batches_that_are_gone(dataset):
+    for left_early in (False, True):
+        batches = load(dataset)
+        iterator = iter(batches)
+        next(iterator)
+        if not left_early:
+            list(iterator)
+        del batches, iterator
+    gc.collect()
+    assert not [1 for thing in gc.get_objects() if isinstance(thing, Arrays)]
 
 
 def test_batches_stay_what_they_were(dataset):
