@@ -12,8 +12,6 @@ _ALIGNMENT = 64
 # More than these are given back: a window is read, and its images are made, while those
 # of the one before are used up.
 _MOST = 3
-# The list's, the loop's, and that of the function that is asked.
-_OWN_REFERENCES = 3
 
 
 class Arrays:
@@ -41,12 +39,21 @@ class Arrays:
         return whole[begin : begin + num_bytes]
 
     def _free(self, num_bytes: int) -> NDArray[np.uint8]:
-        for whole in self._whole:
-            if len(whole) >= num_bytes and sys.getrefcount(whole) <= _OWN_REFERENCES:
-                return whole
+        for place in range(len(self._whole)):
+            large_enough = len(self._whole[place]) >= num_bytes
+            if large_enough and _references(self._whole, place) <= _REFERENCES_OF_FREE:
+                return self._whole[place]
         made = np.empty(num_bytes + num_bytes // 8, np.uint8)
         self._whole = [made, *self._whole][:_MOST]
         return made
+
+
+def _references(whole: list[NDArray[np.uint8]], place: int) -> int:
+    return sys.getrefcount(whole[place])
+
+
+# Counted and not known: versions of Python differ in what they count of their own.
+_REFERENCES_OF_FREE = _references([np.empty(0, np.uint8)], 0)
 
 
 def take(arrays: "weakref.ref[Arrays]", num_bytes: int) -> NDArray[np.uint8]:
