@@ -1,109 +1,80 @@
-"""The command line: `diptych build | demo | sample | show | verify`.
+"""The command line: `diptych build | sample | demo | show | find | report | …`.
 
-Exit status: 0 complete, 1 failed, 2 wrong usage.
+Exit status: 0 complete, 1 failed, 2 wrong usage; 130 stopped by Ctrl-C, 141 nobody
+reads on.
 """
 
 import argparse
 import contextlib
 import importlib
 import importlib.util
-import io
 import logging
-import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 from beam_jobs.beam_args import check_beam_args
-from beam_jobs.flags import add_build_parser, config_from, underscored
-from reader.__main__ import add_show_parser, add_verify_parser
-from reader.contract.errors import BuildError, DatasetError, UsageError
+from beam_jobs.flags import add_build_parser, config_from
+from reader.__main__ import add_reader_parsers
+from reader.command_line import run_command
+from reader.contract.arguments import MainParser, add_command
+from reader.contract.errors import UsageError
 from reader.contract.version import __version__
+
+_DESCRIPTION = (
+    "Folders of images and captions in, sharded TFRecords out, GPU-ready batches "
+    "streamed back."
+)
 
 
 def main(args: list[str] | None = None) -> int:
     """Runs one command; returns its exit status."""
-    for stream in (sys.stdout, sys.stderr):
-        # A terminal that cannot show a caption should not end the command.
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    args = underscored(sys.argv[1:] if args is None else args)
-    parser = _parser()
-    namespace, rest = parser.parse_known_args(args)
-    try:
-        if namespace.command == "build":
-            return _build(namespace, rest)
-        if rest:
-            parser.error(f"unknown argument {rest[0]}")
-        status: int = namespace.run(namespace)
-        return status
-    except UsageError as error:
-        return _fail(error, status=2)
-    except (BuildError, DatasetError) as error:
-        return _fail(error, status=1)
-    except KeyboardInterrupt:
-        return _fail("stopped; run the same command again to go on", status=130)
-    except BrokenPipeError:
-        # Whoever read our output, such as `head`, has had enough. The status is what
-        # a shell shows of SIGPIPE: we cannot say that all went well.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
-    except OSError as error:
-        # Of files, here, and so nothing that a traceback would explain.
-        from beam_jobs.failures import file_of
-
-        return _fail(f"{error.strerror or error}: {file_of(error)}", status=1)
+    return run_command(_parser(), sys.argv[1:] if args is None else args)
 
 
-def _fail(error: object, *, status: int) -> int:
-    # Names of files are anybody's: none may move a cursor or make a second line.
-    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(error))
-    print(f"diptych: error: {text}", file=sys.stderr)
-    return status
+_EXAMPLES = (
+    "diptych build --images=photos --captions=texts --output=out",
+    "diptych show out",
+    "diptych find out park/0042",
+    "diptych verify out --decode",
+    "diptych bench out --batch_size=256 --image_size=224",
+    "diptych report out",
+)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="diptych", description=__doc__.splitlines()[0], allow_abbrev=False
-    )
-    parser.add_argument("--version", action="version", version=f"diptych {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    build = add_build_parser(commands)
-    build.set_defaults(build_parser=build)
-    _add_demo_parser(commands)
-    _add_sample_parser(commands)
-    add_show_parser(commands)
-    add_verify_parser(commands)
+def _parser() -> MainParser:
+    parser = MainParser("diptych", _DESCRIPTION, __version__, _EXAMPLES)
+    build = add_build_parser(parser.commands)
+    again = "stopped; run the same command again to go on"
+    build.set_defaults(run=_build, passes_on=True, build_parser=build, stopped=again)
+    _add_demo_parser(parser.commands)
+    _add_sample_parser(parser.commands)
+    add_reader_parsers(parser.commands)
     return parser
 
 
-def _add_demo_parser(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
-) -> None:
-    parser = commands.add_parser(
-        "demo",
-        help="draw, build, verify and stream a small dataset",
-        description="Draws a small dataset, builds it, verifies it and streams it.",
-        allow_abbrev=False,
-    )
+def _add_demo_parser(commands: Any) -> None:
+    text = "Draws a small dataset, builds it, verifies it and streams it."
+    parser = add_command(commands, "demo", "OUT [--num=N]", text)
     parser.add_argument("output", metavar="OUT", help="a new folder")
-    parser.add_argument("--num", type=int, default=200, help="scenes (%(default)s)")
+    parser.add_argument(
+        "--num", type=int, metavar="N", default=200, help="scenes (%(default)s)"
+    )
     parser.set_defaults(run=_demo)
 
 
-def _add_sample_parser(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
-) -> None:
-    parser = commands.add_parser(
-        "sample",
-        help="draw scenes of coloured shapes, with captions",
-        description="Draws scenes of coloured shapes, and captions true of them.",
-        allow_abbrev=False,
-    )
+def _add_sample_parser(commands: Any) -> None:
+    text = "Draws scenes of coloured shapes, and captions true of them."
+    parser = add_command(commands, "sample", "DIR [OPTIONS]", text)
     parser.add_argument("directory", metavar="DIR", help="a new folder")
-    parser.add_argument("--num", type=int, default=200, help="scenes (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="(%(default)s)")
+    parser.add_argument(
+        "--num", type=int, metavar="N", default=200, help="scenes (%(default)s)"
+    )
+    parser.add_argument(
+        "--seed", type=int, metavar="N", default=0, help="(%(default)s)"
+    )
     parser.add_argument(
         "--captions_per_image",
         type=int,
@@ -124,7 +95,8 @@ def _require(command: str, **modules: str) -> None:
             )
 
 
-def _build(namespace: argparse.Namespace, beam_args: list[str]) -> int:
+def _build(namespace: argparse.Namespace) -> int:
+    beam_args = namespace.rest
     _require("build", apache_beam="beam", cv2="beam", simplejpeg="beam")
     _import_beam()
     check_beam_args(beam_args, namespace.build_parser)

@@ -1,8 +1,8 @@
 """Flags that are not ours: Apache Beam's, which pass through, and slips of the pen."""
 
 import argparse
-import difflib
 
+from reader.contract.arguments import did_you_mean, flags_of
 from reader.contract.errors import UsageError
 
 
@@ -26,10 +26,6 @@ def check_beam_args(args: list[str], ours: argparse.ArgumentParser) -> None:
         raise UsageError(
             f'unexpected argument "{flag}": flags are written --name=value'
         )
-    near = difflib.get_close_matches(flag, [*_flags(ours), *_flags(beam)], n=1)
-    hint = f"did you mean {near[0]}?" if near else "see diptych build --help"
+    known = [*flags_of(ours), *flags_of(beam)]
+    hint = did_you_mean(flag, known, "see diptych build --help")
     raise UsageError(f"unknown flag {flag}: {hint}")
-
-
-def _flags(parser: argparse.ArgumentParser) -> list[str]:
-    return [flag for action in parser._actions for flag in action.option_strings]

@@ -3,6 +3,7 @@
 import contextlib
 import math
 import re
+from datetime import date
 from fractions import Fraction
 
 from beam_jobs.objects.store import SCHEMES, scheme_of, split_path
@@ -61,6 +62,57 @@ def check_not_empty(field: str, value: str) -> None:
     """
     if not value.strip():
         raise UsageError(f"{field} must not be empty")
+
+
+def check_text(field: str, value: str | None) -> None:
+    """Checks that a text that may be left out is one that JSON can hold.
+
+    Raises:
+        UsageError: It is empty, or holds bytes that are not UTF-8.
+    """
+    if value is None:
+        return
+    check_not_empty(field, value)
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{field} must be UTF-8, got {value!r}") from error
+
+
+def check_version(field: str, value: str) -> None:
+    """Checks a version of three numbers.
+
+    Raises:
+        UsageError: It is none.
+    """
+    if not re.fullmatch(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*)){2}", value, re.ASCII):
+        raise UsageError(f'{field} must be three numbers such as 1.0.0, got "{value}"')
+
+
+def check_date(field: str, value: str | None) -> None:
+    """Checks a date that may be left out.
+
+    Raises:
+        UsageError: It is no day, or written in another way.
+    """
+    if value is None:
+        return
+    day = None
+    with contextlib.suppress(ValueError):
+        day = date.fromisoformat(value)
+    # Python reads 20251231 as well, and weeks.
+    if day is None or day.isoformat() != value:
+        raise UsageError(f'{field} must be a day such as 2025-12-31, got "{value}"')
+
+
+def check_url(field: str, value: str | None) -> None:
+    """Checks an address of the web that may be left out.
+
+    Raises:
+        UsageError: It is none.
+    """
+    if value is not None and not re.fullmatch(r"https?://[^\s/]\S*", value):
+        raise UsageError(f'{field} must be http://… or https://…, got "{value}"')
 
 
 def check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:

@@ -8,10 +8,11 @@ from beam_jobs.engine_options import engine_options, is_dry_run, is_local
 from beam_jobs.options import JobConfig
 from beam_jobs.pipeline import check, run
 from beam_jobs.storage import read_file
-from beam_jobs.summary import mended_page, outcome_page, plan_page, warnings_of
+from beam_jobs.summary import mended_page, outcome_page, plan_page
+from reader.contract.advice import warnings_of
 from reader.contract.layout import MANIFEST
 from reader.contract.manifest import parse_manifest
-from reader.contract.text import splits_table
+from reader.contract.text import loading_text, splits_table
 
 
 def build(config: JobConfig, beam_args: list[str]) -> int:
@@ -54,10 +55,4 @@ def _report_dataset(config: JobConfig, seconds: float) -> None:
         print(f"warning: {warning}", file=sys.stderr)
     rate = manifest.num_examples / seconds
     print(f"built in {seconds:.1f} s, {rate:.0f} examples/s; read it with")
-    split = manifest.splits[0]
-    pattern = f"{config.output}/{split.name}-*.tfrecord"
-    batch_size = max(1, min(64, split.num_examples))
-    # What a cut of the reader's default fraction gives with no resampling.
-    image_size = max(1, config.image_size * 7 // 8)
-    sizes = f"batch_size={batch_size}, image_size={image_size}"
-    print(f'  reader.load("{pattern}", {sizes})')
+    print(f"  {loading_text(config.output, manifest.splits[0], manifest.image)}")

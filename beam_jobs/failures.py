@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from beam_jobs.lease import LeaseError
 from beam_jobs.storage import names_in, read_files
 from beam_jobs.workspace import Workspace
-from reader.contract.errors import BuildError
+from reader.contract.errors import BuildError, file_of
 
 
 @contextlib.contextmanager
@@ -34,12 +34,6 @@ def noted(workspace: Workspace, label: str) -> Iterator[None]:
             remedy = "pass --overwrite to begin with the sources as they are now"
         _leave(workspace, label, f"{error.strerror or error}: {path}: {remedy}")
         raise
-
-
-def file_of(error: OSError) -> str:
-    """Returns the file that an error is about; of one to be renamed, the new name."""
-    name = error.filename2 or error.filename
-    return os.fsdecode(name) if name else "a file"
 
 
 def _leave(workspace: Workspace, label: str, message: str) -> None:

@@ -19,45 +19,34 @@ from beam_jobs.options import (
     JobConfig,
 )
 from beam_jobs.values import allowed, parse_size, parse_splits
+from reader.contract.arguments import add_command
 from reader.contract.errors import UsageError
 
-_EXAMPLES = """\
-examples:
-  diptych build --images=photos --captions=photos --output=out
-  diptych build --images=photos --captions=texts --output=out \\
-      --splits=train=0.98,validation=0.02 --image_size=288 --shard_size=256MiB
-  diptych build --table=captions.csv --images=photos --output=out --dedupe=exact
-  diptych build --coco=captions_train2017.json --images=train2017 --output=out
-  diptych build --webdataset='shards/*.tar' --output=out
-  diptych build --images=photos --captions=texts --output=out --plan_only
-  diptych build --images=gs://BUCKET/photos --captions=gs://BUCKET/photos \\
-      --output=gs://BUCKET/out --runner=DataflowRunner --project=PROJECT \\
-      --region=REGION --temp_location=gs://BUCKET/tmp
-
-Folders and files may be in a bucket: gs://BUCKET/... or s3://BUCKET/... Flags of Apache
-Beam pass through; docs/operations.md has commands for Dataflow, Flink and Spark.
-"""
-
-
-def underscored(args: list[str]) -> list[str]:
-    """Returns arguments with flags spelled with underscores: `--image-size=9` too."""
-    return [_underscored(arg) if arg.startswith("--") else arg for arg in args]
-
-
-def _underscored(arg: str) -> str:
-    flag, equals, value = arg.partition("=")
-    return "--" + flag[2:].replace("-", "_") + equals + value
+_EXAMPLES = (
+    "diptych build --images=photos --captions=photos --output=out",
+    "diptych build --images=photos --captions=texts --output=out \\",
+    "    --splits=train=0.98,validation=0.02 --image_size=288 --shard_size=256MiB",
+    "diptych build --table=captions.csv --images=photos --output=out --dedupe=exact",
+    "diptych build --coco=captions_train2017.json --images=train2017 --output=out",
+    "diptych build --webdataset='shards/*.tar' --output=out",
+    "diptych build --images=photos --captions=texts --output=out --plan_only",
+    "diptych build --images=gs://BUCKET/photos --captions=gs://BUCKET/photos \\",
+    "    --output=gs://BUCKET/out --runner=DataflowRunner --project=PROJECT \\",
+    "    --region=REGION --temp_location=gs://BUCKET/tmp",
+)
 
 
 def add_build_parser(commands: Any) -> argparse.ArgumentParser:
     """Adds the command `build` with its flags."""
-    parser: argparse.ArgumentParser = commands.add_parser(
+    parser = add_command(
+        commands,
         "build",
-        help="turn folders of images and captions into a dataset",
-        description="Turns folders of images and captions into sharded TFRecords.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        "SOURCE --output=DIR [OPTIONS]",
+        "Turns folders of images and captions into sharded TFRecords.",
+        _EXAMPLES,
+        "Folders and files may be in a bucket: gs://BUCKET/... or s3://BUCKET/... "
+        "Dashes in flags do for underscores. Flags of Apache Beam pass through; "
+        "docs/operations.md has commands for Dataflow, Flink and Spark.",
     )
     _add_sources(parser)
     _add_output(parser)
@@ -65,6 +54,7 @@ def add_build_parser(commands: Any) -> argparse.ArgumentParser:
     _add_images(parser)
     _add_captions(parser)
     _add_limits_and_resources(parser)
+    _add_about(parser)
     return parser
 
 
@@ -73,6 +63,8 @@ _DEFAULTS = {field.name: field.default for field in dataclasses.fields(JobConfig
 
 def _add(group: Any, name: str, help: str, **more: Any) -> None:
     """Adds the flag of a field of `JobConfig`, with that field's default."""
+    if more.get("type") in (int, float):
+        more.setdefault("metavar", "N")
     group.add_argument(f"--{name}", help=help, default=_DEFAULTS[name], **more)
 
 
@@ -150,6 +142,19 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_about(parser: argparse.ArgumentParser) -> None:
+    about = parser.add_argument_group("what is said of the dataset to other tools")
+    for name, metavar, help in (
+        ("dataset_version", "X.Y.Z", "its version (%(default)s)"),
+        ("description", "TEXT", "what it is (how much it holds)"),
+        ("license", "NAME|URL", "its licence"),
+        ("url", "URL", "its page"),
+        ("citation", "TEXT", "how to cite it, best as BibTeX"),
+        ("date_published", "YYYY-MM-DD", "when it was published"),
+    ):
+        _add(about, name, help, metavar=metavar)
+
+
 def _add_splits_and_shards(parser: argparse.ArgumentParser) -> None:
     plan = parser.add_argument_group("splits and shards")
     plan.add_argument(
@@ -177,6 +182,7 @@ def _add_splits_and_shards(parser: argparse.ArgumentParser) -> None:
         "shard_size",
         "about how large a shard is (128MiB)",
         type=_typed(parse_size),
+        metavar="SIZE",
     )
     _add(plan, "seed", "of order and splits (%(default)s)", type=int)
 
@@ -210,6 +216,7 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
         "max_image_bytes",
         "reject larger image files unread (256MiB)",
         type=_typed(parse_size),
+        metavar="SIZE",
     )
     _add(images, "min_image_size", "leave out if a side is shorter", type=int)
     _add(
@@ -252,11 +259,9 @@ def _add_captions(parser: argparse.ArgumentParser) -> None:
 
 def _add_limits_and_resources(parser: argparse.ArgumentParser) -> None:
     limits = parser.add_argument_group("limits: a count, or a percentage of all keys")
-    limit = _typed(_limit)
-    _add(limits, "max_rejects", "fail if more are rejected (1%%)", type=limit)
-    _add(
-        limits, "max_unpaired", "fail if more lack image or caption (10%%)", type=limit
-    )
+    limit: dict[str, Any] = {"type": _typed(_limit), "metavar": "N|N%"}
+    _add(limits, "max_rejects", "fail if more are rejected (1%%)", **limit)
+    _add(limits, "max_unpaired", "fail if more lack image or caption (10%%)", **limit)
 
     resources = parser.add_argument_group("this machine")
     _add(resources, "workers", "processes (by the number of cores)", type=int)

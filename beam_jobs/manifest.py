@@ -3,6 +3,7 @@
 Idempotent: it may run twice, or again after being cut off anywhere.
 """
 
+import dataclasses
 from collections.abc import Iterator
 
 import apache_beam as beam
@@ -10,6 +11,7 @@ import apache_beam as beam
 from beam_jobs.commits import Commit, read_commits
 from beam_jobs.elements import Reject
 from beam_jobs.failures import noted
+from beam_jobs.interop import interop_files
 from beam_jobs.job_plan import JobPlan
 from beam_jobs.lease import check_lease
 from beam_jobs.options import JobConfig
@@ -110,6 +112,11 @@ def _publish_dataset(
     for commit in commits:
         checksums |= commit.files
     manifest = _make_manifest(config, plan, commits, books, checksums)
+    # They follow from the manifest, which then has their checksums.
+    interop = interop_files(manifest)
+    checksums |= {file: crc32c_hex(data) for file, data in interop.items()}
+    files |= interop
+    manifest = dataclasses.replace(manifest, files=checksums)
     for file, data in (*files.items(), (layout.MANIFEST, dump_manifest(manifest))):
         workspace.publish(workspace.published(file), data)
 
@@ -136,6 +143,7 @@ def _make_manifest(
         },
         config=config.fingerprint_fields(),
         versions=plan.versions,
+        about=config.about,
     )
 
 

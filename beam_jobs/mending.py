@@ -13,6 +13,7 @@ import apache_beam as beam
 from beam_jobs.commits import committed_names, damaged_files, read_commits
 from beam_jobs.elements import Reject, ShardPlan
 from beam_jobs.failures import noted
+from beam_jobs.interop import INTEROP_FILES, interop_files
 from beam_jobs.job_plan import JobPlan
 from beam_jobs.options import JobConfig
 from beam_jobs.outcome import dump_rejects
@@ -129,15 +130,18 @@ def mend_others(workspace: Workspace, plan: JobPlan, manifest: Manifest) -> list
         BuildError: One is not what it was.
     """
     tokenizer = f"{layout.TOKENIZER_DIR}/{plan.tokenizer.file}"
-    files = _some(manifest, layout.BLOCKS, layout.REJECTS, tokenizer)
+    # Datasets of earlier versions have none of these.
+    interop = [file for file in INTEROP_FILES if file in manifest.files]
+    files = _some(manifest, layout.BLOCKS, layout.REJECTS, tokenizer, *interop)
     makers = {
         layout.BLOCKS: lambda: pack_blocks(_block_offsets(workspace, plan)),
         layout.REJECTS: lambda: dump_rejects(sorted(_all_rejects(workspace))),
         tokenizer: lambda: read_file(workspace.tokenizer),
     }
+    made = interop_files(manifest)
     damaged = damaged_files(workspace, files)
     for file in damaged:
-        data = makers[file]()
+        data = made[file] if file in made else makers[file]()
         if crc32c_hex(data) != files[file]:
             raise BuildError(
                 f"{workspace.published(file)} is damaged and cannot be made again as "

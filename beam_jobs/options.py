@@ -12,11 +12,15 @@ from typing import Any
 
 from beam_jobs.checks import (
     check_choice,
+    check_date,
     check_encoding,
     check_not_empty,
     check_path,
     check_range,
     check_splits,
+    check_text,
+    check_url,
+    check_version,
 )
 from beam_jobs.columns import Column
 from beam_jobs.storage import REQUESTS, absolute, is_remote
@@ -24,7 +28,7 @@ from beam_jobs.tokenizer_files import read_tokenizer_file
 from beam_jobs.values import allowed
 from reader.contract.cores import num_cores
 from reader.contract.errors import UsageError
-from reader.contract.manifest import ImageSpec, dump_json
+from reader.contract.manifest import About, ImageSpec, dump_json
 
 RESIZE_MODES = (
     "shorter_side",
@@ -73,6 +77,16 @@ _OUTSIDE_FINGERPRINT = (
     "take_over",
 )
 
+# What is said of the dataset, as flags and fields of `JobConfig`.
+_ABOUT = {
+    "dataset_version": "version",
+    "description": "description",
+    "license": "license",
+    "url": "url",
+    "citation": "citation",
+    "date_published": "date_published",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class JobConfig:
@@ -92,6 +106,13 @@ class JobConfig:
         columns: Columns that are carried through, as `extra/<name>`.
         allow_roots: Folders that a table may name images in, by absolute path.
         name: The dataset's name, for its manifest.
+        dataset_version: `major.minor.patch`. This and what follows, up to
+            `date_published`, is said to other tools; None where nobody says.
+        description: What the dataset is; None for how much it holds.
+        license: Its name or address.
+        url: Where its page is.
+        citation: How to cite it, best as BibTeX.
+        date_published: `YYYY-MM-DD`.
         splits: `{name: share}`; the shares sum to 1, as decimals: 0.7, 0.2 and 0.1 do.
         split_by: What decides on the split: `key`, `folder` (of the key), or `content`
             (of the image's file).
@@ -106,15 +127,16 @@ class JobConfig:
         jpeg_quality: 1 to 100.
         jpeg_subsampling: `420` or `444`.
         max_pixels: An image with more is rejected before it is decoded.
-        max_image_bytes: A larger image file is rejected before it is read.
-        min_image_size: An image with a shorter side is filtered out, undecoded.
+        max_image_bytes: A larger image file is rejected before it is read, in bytes.
+        min_image_size: An image with a side of fewer pixels is filtered out, undecoded.
         max_aspect_ratio: An image whose longer side is more than so many times the
             shorter one is filtered out, undecoded; None for no limit.
         captions_per_file: `one`, or `lines` if each line is a caption.
         caption_encoding: Of captions and tables without a byte order mark.
         tokenizer: `basic`, `bytes`, or the path of a tokenizer's file, whose content
             tells of what kind it is.
-        vocab_size: Of the `basic` tokenizer, its four special tokens included.
+        vocab_size: At most so many ids of the `basic` tokenizer, its four special ones
+            included.
         min_count: A word must occur so often to enter the vocabulary.
         max_rejects: How many keys may be rejected before the job fails: a count, or
             a percentage of all keys such as `0.5%`.
@@ -146,6 +168,12 @@ class JobConfig:
     columns: tuple[Column, ...] = ()
     allow_roots: tuple[str, ...] = ()
     name: str = "diptych"
+    dataset_version: str = "1.0.0"
+    description: str | None = None
+    license: str | None = None
+    url: str | None = None
+    citation: str | None = None
+    date_published: str | None = None
     splits: Mapping[str, Fraction | float] = dataclasses.field(
         default_factory=lambda: {"train": Fraction(1)}
     )
@@ -183,6 +211,7 @@ class JobConfig:
     def __post_init__(self) -> None:
         """Checks every value."""
         self._check_values()
+        self._check_about()
         self._check_numbers()
         self._check_source()
         self._check_actions()
@@ -197,8 +226,14 @@ class JobConfig:
             check_choice(field, getattr(self, field), choices)
         for field in ("images", "captions", "table", "coco", "webdataset", "output"):
             check_path(field, getattr(self, field))
-        for field in ("name", "output"):
-            check_not_empty(field, getattr(self, field))
+        check_not_empty("output", self.output)
+
+    def _check_about(self) -> None:
+        for field in ("name", "description", "license", "citation"):
+            check_text(field, getattr(self, field))
+        check_version("dataset_version", self.dataset_version)
+        check_url("url", self.url)
+        check_date("date_published", self.date_published)
 
     def _check_numbers(self) -> None:
         check_range("num_shards", self.num_shards, at_most=_MOST_SHARDS)
@@ -324,6 +359,11 @@ class JobConfig:
         )
 
     @property
+    def about(self) -> About:
+        """What is said of the dataset."""
+        return About(**{name: getattr(self, field) for field, name in _ABOUT.items()})
+
+    @property
     def num_workers(self) -> int:
         """Processes on this machine: see docs/performance.md#workers-and-threads."""
         return self.workers or max(1, num_cores() // 8)
@@ -356,6 +396,9 @@ class JobConfig:
         unused = (
             ["tokenizer_sha256"] if self.counts_words else ["vocab_size", "min_count"]
         )
+        # Of before there were these: what goes without saying leaves no trace.
+        defaults = type(self).__dataclass_fields__
+        unused += [name for name in _ABOUT if fields[name] == defaults[name].default]
         for field in unused + (["shard_size"] if self.num_shards is not None else []):
             del fields[field]
         return fields

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from beam_jobs.commits import committed_names
+from beam_jobs.interop import INTEROP_FILES
 from beam_jobs.job_plan import JobPlan
 from beam_jobs.lease import leased
 from beam_jobs.options import JobConfig
@@ -189,7 +190,8 @@ def remove_strays(workspace: Workspace, plan: JobPlan) -> None:
 
 def remove_dataset(workspace: Workspace) -> None:
     """Removes an earlier dataset, its manifest first, and nothing that is not ours."""
-    for file in (layout.MANIFEST, *_shard_files(workspace), layout.REJECTS):
+    files = (*_shard_files(workspace), layout.REJECTS, *INTEROP_FILES)
+    for file in (layout.MANIFEST, *files):
         delete_file(workspace.published(file))
     for folder in _FOLDERS:
         delete_folder(workspace.published(folder))

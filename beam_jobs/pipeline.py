@@ -144,6 +144,10 @@ def run(
         config: What to build.
         options: Beam's, for another engine than the local one.
 
+    Returns:
+        A `BuildResult`. Its `outcome` is None after planning only, or mending, and
+        `outcome.failures` says, a line each, why a job has not published.
+
     Raises:
         UsageError: The folders or the tokenizer are not as the configuration says.
         BuildError: The output holds something else, or a file could not be read or

@@ -1,7 +1,7 @@
 """`samples/`: a table with a row per record, in order, for people and other tools."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from beam_jobs.columns import Column
 from beam_jobs.examples import Example
-from reader.contract.schema import display_path
+from reader.contract.schema import EXTRA, Feature, display_path
 
 _FIELDS = [
     ("key", pa.string()),
@@ -56,13 +56,23 @@ def sample_row(
 
 def dump_samples(rows: Sequence[dict[str, Any]], columns: Sequence[Column]) -> bytes:
     """Returns rows as a Parquet file."""
-    extras = [(column.feature.key, _type_of(column)) for column in columns]
-    table = pa.Table.from_pylist(list(rows), schema=pa.schema([*_FIELDS, *extras]))
+    schema = samples_schema(column.feature for column in columns)
+    table = pa.Table.from_pylist(list(rows), schema=schema)
     file = io.BytesIO()
     pq.write_table(table, file, compression="zstd")
     return file.getvalue()
 
 
-def _type_of(column: Column) -> pa.DataType:
-    single = _TYPES[column.feature.dtype]
-    return single if column.length is None else pa.list_(single, column.length)
+def samples_schema(features: Iterable[Feature]) -> pa.Schema:
+    """Returns the columns of the table, of records that hold some features."""
+    extras = [
+        (feature.key, _type_of(feature))
+        for feature in features
+        if feature.key.startswith(EXTRA)
+    ]
+    return pa.schema([*_FIELDS, *extras])
+
+
+def _type_of(feature: Feature) -> pa.DataType:
+    single = _TYPES[feature.dtype]
+    return pa.list_(single, *feature.shape) if feature.shape else single

@@ -11,19 +11,22 @@ _FILES_AT_A_TIME = 16
 _RECORDS_IN_TURN = 16
 
 
-def first_compressed_record(paths: list[str], compression: str) -> bytes:
-    """Returns the first record of some files.
+def first_compressed_records(
+    paths: list[str], compression: str, num: int
+) -> list[bytes]:
+    """Returns the first records of some files, `num` or as many as there are.
 
     Raises:
         DatasetError: They hold none, or it is damaged.
     """
     try:
         records = tf.data.TFRecordDataset(paths, compression_type=compression)
-        for record in records.take(1).as_numpy_iterator():
-            return bytes(record)
+        found = [bytes(record) for record in records.take(num).as_numpy_iterator()]
     except tf.errors.OpError as error:
         raise DatasetError(f"{paths[0]}: {error.message}") from error
-    raise DatasetError(f"{paths[0]} and the other files hold no record")
+    if not found:
+        raise DatasetError(f"{paths[0]} and the other files hold no record")
+    return found
 
 
 def read_compressed(

@@ -48,7 +48,7 @@ def make_examples(
     elif "image" in config.names:
         decode_images = make_decoder(config.images, content)
     features = {
-        content.features[role].key: _feature_spec(content.features[role])
+        content.features[role].key: feature_spec(content.features[role])
         for role in roles
     }
 
@@ -109,7 +109,8 @@ def _captions(
     return {name: tf.squeeze(value, axis=1) for name, value in made.items()}
 
 
-def _feature_spec(feature: schema.Feature) -> object:
+def feature_spec(feature: schema.Feature) -> object:
+    """Returns what TensorFlow is told of a feature to parse it."""
     dtype = _TYPES[feature.dtype]
     if None not in feature.shape:
         return tf.io.FixedLenFeature(feature.shape, dtype)

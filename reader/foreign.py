@@ -1,32 +1,19 @@
-"""TFRecords that others wrote: no manifest, no index, other names for things."""
+"""What TFRecords of others hold: other names for things, found or told."""
 
-import itertools
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
-
-import numpy as np
 
 from reader.content import Content
 from reader.contract.errors import DatasetError, UsageError
-from reader.contract.record import (
-    FOOTER,
-    HEADER,
-    crc32c_hex,
-    masked_crc32c,
-    parse_example,
-)
+from reader.contract.record import parse_example
 from reader.contract.schema import Dtype, Feature
-from reader.files import list_folder, read_bytes
-from reader.index import ShardFile
-from reader.plan import Int64s
-from reader.shards import damage_of, scan_headers
 
 # What `features=` of `load` may name, and the roles these have.
 ROLES = {
     "image": "image",
     "caption": "captions",
     "ids": "token_ids",
+    "lengths": "token_lengths",
     "key": "key",
     "height": "height",
     "width": "width",
@@ -34,9 +21,28 @@ ROLES = {
 # What others call these: TensorFlow's Model Garden, TFDS, and Show and Tell.
 _USUAL = {
     "image": ("image/encoded", "image", "image/data", "image_raw", "jpg", "png"),
-    "caption": ("image/caption", "caption", "captions/text", "text", "txt"),
+    "caption": (
+        "image/caption",
+        "caption",
+        "captions",
+        "captions/text",
+        "caption/text",
+        "text",
+        "txt",
+    ),
     "ids": ("caption/ids", "image/caption_ids"),
-    "key": ("image/source_id", "image/image_id", "image/filename", "image/id"),
+    "lengths": ("caption/lengths",),
+    "key": (
+        "image/source_id",
+        "image/image_id",
+        "image/filename",
+        "image/id",
+        "key",
+        "filename",
+        "file_name",
+        "image_id",
+        "id",
+    ),
     "height": ("image/height",),
     "width": ("image/width",),
 }
@@ -44,81 +50,109 @@ _DTYPES: dict[str, Dtype] = {
     "image": "bytes",
     "caption": "bytes",
     "ids": "int64",
+    "lengths": "int64",
     "key": "bytes",
     "height": "int64",
     "width": "int64",
 }
+# Roles of which a record may have any number of values, and none.
+_ANY_NUMBER = ("captions", "token_ids", "token_lengths")
 _TYPES: dict[type, Dtype] = {bytes: "bytes", int: "int64", float: "float32"}
-# train-00003-of-00064.tfrecord, coco.record-00003-of-00064
-_NUMBERED = re.compile(r"(?P<number>[0-9]{5})-of-(?P<num>[0-9]{5})")
 
 
-def first_record(files: Iterable[ShardFile], *, tolerant: bool) -> bytes | None:
-    """Returns the first record of some files, or with `tolerant` the first intact one.
-
-    Raises:
-        DatasetError: The first one is damaged.
-    """
-    for file in files:
-        offsets = file.offsets()
-        for begin, end in itertools.pairwise(offsets.tolist()):
-            framed = read_bytes(file.path, begin, end - begin)
-            what = damage_of(framed, end - begin)
-            if what is None:
-                return framed[HEADER.size : -FOOTER.size]
-            if not tolerant:
-                raise DatasetError(
-                    f"{what} in {file.path} at byte {begin}: restore it, or pass "
-                    'on_corrupt="skip"'
-                )
-    return None
-
-
-def compression_of(path: str) -> str:
-    """Returns `GZIP`, `ZLIB` or nothing, as the first bytes of a file tell.
-
-    A length of an uncompressed record with such first bytes would have its own
-    checksum behind it, so it is looked at first.
-    """
-    header = read_bytes(path, 0, HEADER.size)
-    if len(header) == HEADER.size:
-        _, length_crc = HEADER.unpack(header)
-        if masked_crc32c(header[:8]) == length_crc:
-            return ""
-    if header[:2] == b"\x1f\x8b":
-        return "GZIP"
-    # RFC 1950: deflate, with a window of 32 KiB, and a multiple of 31.
-    if header[:1] == b"\x78" and int.from_bytes(header[:2], "big") % 31 == 0:
-        return "ZLIB"
-    return ""
-
-
-def content_of_record(
-    record: bytes, named: Mapping[str, str] | None, where: str
+def content_of_records(
+    records: Sequence[bytes], named: Mapping[str, str] | None, where: str
 ) -> Content:
-    """Returns what a record holds: what `named` says, and what has a usual name.
+    """Returns what records hold: what `named` says, and what has a usual name.
+
+    Args:
+        records: Some of them, the first first.
+        named: Which features hold what, as `features` of `load` has it.
+        where: What messages call them.
 
     Raises:
-        DatasetError: It is no `tf.train.Example`.
+        DatasetError: The first is no `tf.train.Example`.
         UsageError: A feature that is named is not there, or of another type.
     """
-    try:
-        example = parse_example(record)
-    except ValueError as error:
-        raise DatasetError(f"{where}: the first record is {error}") from error
+    examples = _parsed(records, where)
+    held = _values_held(examples)
+    everywhere = set.intersection(*({*example} for example in examples))
     found: dict[str, Feature] = {}
     for name, role in ROLES.items():
         key = (named or {}).get(name)
         if key is not None:
-            _check_named(name, key, example, where)
+            _check_named(name, key, held, where)
         else:
-            key = next(
-                filter(lambda k: _fits(name, example.get(k)), _USUAL[name]), None
-            )
+            key = _usual(name, held, everywhere)
         if key is not None:
-            shape = (None,) if role in ("captions", "token_ids") else ()
+            shape = (None,) if role in _ANY_NUMBER else ()
             found[role] = Feature(key, _DTYPES[name], shape, role)
+    _check_lengths(examples, found, named, where)
     return Content(features=found)
+
+
+def _parsed(records: Sequence[bytes], where: str) -> list[dict[str, list[Any]]]:
+    examples = []
+    for place, record in enumerate(records):
+        try:
+            examples.append(parse_example(record))
+        except ValueError as error:
+            if not place:
+                raise DatasetError(f"{where}: the first record is {error}") from error
+            # Reading names it.
+    return examples
+
+
+def _values_held(examples: Iterable[Mapping[str, list[Any]]]) -> dict[str, list[Any]]:
+    """Returns the first values of each feature; none where no example has any."""
+    held: dict[str, list[Any]] = {}
+    for example in examples:
+        for key, values in example.items():
+            held[key] = held.get(key) or values
+    return held
+
+
+def _usual(
+    name: str, held: Mapping[str, list[Any]], everywhere: Set[str]
+) -> str | None:
+    """Returns the feature of a usual name, or None."""
+    fitting = [key for key in _USUAL[name] if _fits(name, held.get(key))]
+    if ROLES[name] not in _ANY_NUMBER:
+        # Reading fails on a record without it: rather one that all have.
+        fitting.sort(key=lambda key: key not in everywhere)
+    return next(iter(fitting), None)
+
+
+def _check_lengths(
+    examples: Sequence[Mapping[str, list[Any]]],
+    found: dict[str, Feature],
+    named: Mapping[str, str] | None,
+    where: str,
+) -> None:
+    """Drops lengths of captions that are not those of the ids; then all are one.
+
+    Raises:
+        UsageError: They were named.
+    """
+    if "token_lengths" not in found:
+        return
+    lengths, ids = found["token_lengths"].key, found.get("token_ids")
+    if ids is not None and all(
+        _add_up(example.get(lengths, []), example.get(ids.key, []))
+        for example in examples
+    ):
+        return
+    if "lengths" in (named or {}):
+        raise UsageError(
+            f'features says that lengths is "{lengths}", which does not add up to '
+            f"the ids in {where}"
+        )
+    del found["token_lengths"]
+
+
+def _add_up(lengths: list[Any], ids: list[Any]) -> bool:
+    whole = all(isinstance(length, int) and length >= 0 for length in lengths)
+    return whole and sum(lengths) == len(ids)
 
 
 def _fits(name: str, values: list[Any] | None) -> bool:
@@ -129,16 +163,16 @@ def _fits(name: str, values: list[Any] | None) -> bool:
     )
 
 
-def _check_named(name: str, key: str, example: Mapping[str, Any], where: str) -> None:
-    if key not in example:
+def _check_named(name: str, key: str, held: Mapping[str, Any], where: str) -> None:
+    if key not in held:
         raise UsageError(
-            f'features says that {name} is "{key}", but the first record of {where} '
-            f"holds {', '.join(sorted(example))}"
+            f'features says that {name} is "{key}", but the first records of {where} '
+            f"hold {', '.join(sorted(held))}"
         )
-    if not _fits(name, example[key]):
-        held = _TYPES[type(example[key][0])] if example[key] else "nothing"
+    if not _fits(name, held[key]):
+        other = _TYPES[type(held[key][0])] if held[key] else "nothing"
         raise UsageError(
-            f'features says that {name} is "{key}", which holds {held} in {where}, '
+            f'features says that {name} is "{key}", which holds {other} in {where}, '
             f"not {_DTYPES[name]}"
         )
 
@@ -163,49 +197,3 @@ def check_features(features: object) -> Mapping[str, str] | None:
                 f"features maps {known} to keys of features, got {name!r}: {key!r}"
             )
     return features
-
-
-def check_numbers(paths: Iterable[str]) -> None:
-    """Refuses files such as `…-00003-of-00064` of which others are not there.
-
-    Raises:
-        DatasetError: Some are missing: a copy that is not whole must not end well.
-    """
-    sets: dict[tuple[str, str, str, int], None] = {}
-    for path in paths:
-        folder, _, file = path.rpartition("/")
-        if match := _NUMBERED.search(file):
-            parts = (file[: match.start()], file[match.end() :], int(match["num"]))
-            sets.setdefault((folder, *parts))
-    for folder, before, after, num in sets:
-        there = set(list_folder(folder or "."))
-        names = [f"{before}{i:05d}-of-{num:05d}{after}" for i in range(num)]
-        missing = [name for name in names if name not in there]
-        if missing:
-            raise DatasetError(
-                f"{len(missing)} of {num} files are missing beside {before}…{after} in "
-                f"{folder or '.'}/, the first is {missing[0]}: copy all of them"
-            )
-
-
-def scan(path: str) -> tuple[ShardFile, str | None]:
-    """Finds where the records of a file begin, and what stops that before its end.
-
-    Raises:
-        DatasetError: It is no TFRecord file.
-    """
-    found, damage = scan_headers(path)
-    if damage is not None and not damage.offset:
-        raise DatasetError(f"{path} does not begin as a TFRecord file does")
-    offsets: Int64s = np.array(found, np.int64)
-    file = ShardFile(
-        path=path,
-        num_examples=len(offsets) - 1,
-        num_bytes=int(offsets[-1]),
-        checksum=crc32c_hex(offsets.tobytes()),
-        offsets=lambda: offsets,
-    )
-    problem = None
-    if damage is not None:
-        problem = f"{damage.what} in {path} at byte {damage.offset}"
-    return file, problem

@@ -1,6 +1,5 @@
 """From keys to the numbers of records."""
 
-import difflib
 import functools
 import logging
 from collections.abc import Iterator, Sequence
@@ -11,13 +10,11 @@ from numpy.typing import NDArray
 from reader.contract.errors import DatasetError, UsageError
 from reader.contract.schema import display_path
 from reader.corpus import Corpus
+from reader.nearest import nearest
 from reader.record_files import RecordFiles
 from reader.samples import read_table
 
 _LOG = logging.getLogger("reader")
-
-# Comparing more keys with one that is not there would take seconds.
-_MAX_KEYS_COMPARED = 10_000
 
 
 class Keys:
@@ -92,9 +89,7 @@ class Keys:
         if numbers:
             several = ", ".join(map(str, numbers))
             return f'records {several} of {name} all have the key "{shown}"'
-        near: Sequence[str] = ()
-        if self._corpus.num_examples <= _MAX_KEYS_COMPARED:
-            near = difflib.get_close_matches(shown, filter(None, self._shown()))
+        near = nearest(shown, filter(None, self._shown()))
         most = f"; those most like it are {', '.join(near)}" if near else ""
         return f'no record of {name} has the key "{shown}"{most}'
 

@@ -12,7 +12,7 @@ from reader.contract.schema import display_path
 from reader.corpus import Corpus
 from reader.files import is_remote, read_bytes
 from reader.index import RecordIndex
-from reader.repair import Loss, Repair
+from reader.repair import Repair, unusable
 from reader.shards import damage_of
 
 # A process may have 1,024 files open, or 256, and has others as well.
@@ -62,8 +62,7 @@ class RecordFiles:
         path, begin, _ = self._place(number)
         key = self._key_in(record)
         shown = None if key is None else display_path(key)
-        loss = Loss(path, begin, shown, f"unusable record ({error})")
-        return DatasetError(f"{loss}: its checksum is right, so it was written so")
+        return unusable(path, begin, shown, str(error))
 
     def _key_in(self, record: bytes) -> bytes | None:
         try:

@@ -38,19 +38,33 @@ def read_table(
             f"{shard.path} has no samples: only datasets of Diptych have, not "
             "TFRecords that others wrote"
         )
+    path = os.path.join(os.path.dirname(shard.path), name.samples_file)
+    return read_table_at(path, shard.num_examples, columns)
+
+
+def read_table_at(
+    path: str, num_rows: int, columns: Sequence[str] | None = None
+) -> Any:
+    """Returns a table by its path, or some columns of it.
+
+    Raises:
+        DatasetError: It is missing or damaged, or has another number of rows.
+        UsageError: Pyarrow is not installed.
+    """
     import_library("pyarrow", "samples", "pyarrow")
     from pyarrow import ArrowException, BufferReader, parquet
 
-    path = os.path.join(os.path.dirname(shard.path), name.samples_file)
     try:
-        table = parquet.read_table(BufferReader(read_bytes(path)), columns=columns)
+        table = parquet.read_table(
+            BufferReader(read_bytes(path)), columns=columns and list(columns)
+        )
     except FileNotFoundError:
         raise DatasetError(f"{path} is missing: restore it") from None
     except (ArrowException, OSError) as error:
         raise DatasetError(f"{path} is damaged ({error}): restore it") from error
-    if len(table) != shard.num_examples:
+    if len(table) != num_rows:
         raise DatasetError(
-            f"{path} has {len(table)} rows, and its shard {shard.num_examples} "
-            "records: restore them"
+            f"{path} has {len(table)} rows, and its shard {num_rows} records: "
+            "restore them"
         )
     return table

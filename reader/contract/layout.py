@@ -6,6 +6,8 @@ index/train-00000-of-00064.tfrecord.idx       "<offset> <length>" of each record
 samples/train-00000-of-00064.parquet          a row per record
 tokenizer/                                    all that is needed to tokenize again
 rejects.jsonl                                 a line per key that was not written
+features.json, dataset_info.json              for TensorFlow Datasets
+croissant.json                                for tools that know Croissant
 manifest.json                                 written last: the dataset is complete
 _build/                                       work in progress
 """
@@ -17,6 +19,9 @@ FORMAT_VERSION = 0
 
 MANIFEST = "manifest.json"
 REJECTS = "rejects.jsonl"
+TFDS_FEATURES = "features.json"
+TFDS_INFO = "dataset_info.json"
+CROISSANT = "croissant.json"
 INDEX_DIR = "index"
 BLOCKS = "index/blocks.bin"
 SAMPLES_DIR = "samples"

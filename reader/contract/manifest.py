@@ -66,6 +66,27 @@ class TokenizerSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class About:
+    """What its makers say of a dataset; catalogues ask for it. None where nobody said.
+
+    Attributes:
+        version: `major.minor.patch`.
+        description: What it is.
+        license: Its name or address.
+        url: Where its page is.
+        citation: How to cite it, best as BibTeX.
+        date_published: `YYYY-MM-DD`.
+    """
+
+    version: str = "1.0.0"
+    description: str | None = None
+    license: str | None = None
+    url: str | None = None
+    citation: str | None = None
+    date_published: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Shard:
     """One shard: its file below the dataset, and what it must contain."""
 
@@ -132,6 +153,7 @@ class Manifest:
             sizes of the sources' files) and `config` (all that changes the output).
         config: The configuration behind that last fingerprint.
         versions: Of the format's plan and of the libraries that shaped the bytes.
+        about: What its makers say of it.
         overlays: Reserved: columns aligned with the records, row by row.
         format_version: Of what is on disk.
     """
@@ -146,6 +168,7 @@ class Manifest:
     fingerprints: Mapping[str, str]
     config: Mapping[str, Any]
     versions: Mapping[str, str]
+    about: About = About()
     overlays: tuple[Any, ...] = ()
     format_version: int = FORMAT_VERSION
 
@@ -212,6 +235,7 @@ def _manifest_from(fields: Mapping[str, Any]) -> Any:
             "tokenizer": known_fields(TokenizerSpec, fields["tokenizer"]),
             "splits": tuple(map(_split_from, fields["splits"])),
             "books": known_fields(Books, fields["books"]),
+            "about": known_fields(About, fields.get("about", {})),
             "overlays": tuple(fields["overlays"]),
         },
     )

@@ -108,10 +108,8 @@ def test_wrong_usage_is_told_before_any_work(folder, capfd, flags, said):
     ],
 )
 def test_a_value_that_cannot_be_read_is_told(folder, capfd, flag, said):
-    with pytest.raises(SystemExit) as stopped:
-        build("--output=out", flag)
-    assert stopped.value.code == 2
-    assert said in capfd.readouterr().err
+    assert build("--output=out", flag) == 2
+    assert said in error_of(capfd)
 
 
 def test_a_missing_folder_is_named(folder, capfd):

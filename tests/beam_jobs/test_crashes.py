@@ -127,6 +127,7 @@ def test_what_is_published_survives_a_power_cut(forks, source, tmp_path):
         ("train-00000-of-00001.tfrecord", "train-00000-of-00001.json"),
         ("train-00000-of-00001.json", "manifest.json"),
         ("rejects.jsonl", "manifest.json"),
+        ("croissant.json", "manifest.json"),
     ):
         assert names.index(earlier) < names.index(later)
 

@@ -8,8 +8,9 @@ import pytest
 
 from beam_jobs.beam_args import check_beam_args
 from beam_jobs.columns import Column
-from beam_jobs.flags import add_build_parser, config_from, underscored
+from beam_jobs.flags import add_build_parser, config_from
 from beam_jobs.options import JobConfig
+from reader.contract.arguments import underscored
 from reader.contract.errors import UsageError
 
 REQUIRED = ["--images=i", "--captions=c", "--output=o"]
@@ -46,6 +47,12 @@ def test_without_flags_the_configuration_is_the_default_one():
 
 GIVEN = {
     "name": ("shapes", "shapes"),
+    "dataset_version": ("2.0.0", "2.0.0"),
+    "description": ("Shapes, drawn.", "Shapes, drawn."),
+    "license": ("CC0-1.0", "CC0-1.0"),
+    "url": ("https://example.org/a", "https://example.org/a"),
+    "citation": ("@misc{a}", "@misc{a}"),
+    "date_published": ("2025-12-31", "2025-12-31"),
     "splits": ("a=0.75,b=0.25", {"a": Fraction(3, 4), "b": Fraction(1, 4)}),
     "num_shards": ("9", 9),
     "shard_size": ("1MiB", 1 << 20),

@@ -334,6 +334,12 @@ def test_the_image_spec_is_that_of_the_flags():
 
 CHANGES_THE_OUTPUT = {
     "name": "other",
+    "dataset_version": "1.0.1",
+    "description": "Pictures of the park.",
+    "license": "MIT",
+    "url": "https://example.org/park",
+    "citation": "@misc{park}",
+    "date_published": "2025-12-31",
     "splits": {"train": Fraction(1, 2), "validation": Fraction(1, 2)},
     "num_shards": 7,
     "shard_size": 1 << 20,
@@ -420,6 +426,11 @@ def test_what_leaves_the_output_leaves_the_fingerprint(field):
     assert getattr(changed, field) != getattr(PLAIN, field)
     assert changed.fingerprint == PLAIN.fingerprint
     assert changed.fingerprint_fields() == PLAIN.fingerprint_fields()
+
+
+def test_what_nobody_said_leaves_the_fingerprint_of_before_it_could_be_said():
+    assert "license" in config(license="MIT").fingerprint_fields()
+    assert not {"license", "url", "dataset_version"} & {*PLAIN.fingerprint_fields()}
 
 
 def test_the_shard_size_counts_only_where_it_is_used():

@@ -480,6 +480,9 @@ def test_only_the_files_of_the_format_are_left(everything):
     assert set(contents(everything.output)) == {
         "manifest.json",
         "rejects.jsonl",
+        "features.json",
+        "dataset_info.json",
+        "croissant.json",
         "index/blocks.bin",
         "tokenizer/vocab.txt",
         *(f"{shard}.tfrecord" for shard in shards),

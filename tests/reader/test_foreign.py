@@ -354,6 +354,156 @@ def test_images_are_read_though_some_records_do_not_say_their_size(tmp_path):
         assert np.abs(image - expected).max() * 255 < 0.51
 
 
+def test_what_the_first_record_lacks_is_found_in_others(tmp_path):
+    for part in range(3):
+        rows = [{KEY: key_of(10 * part + n), TEXT: []} for n in range(10)]
+        write(tmp_path / f"p{part}", rows)
+    write(tmp_path / "p3", map(small, range(30, 33)))
+    named = load(tmp_path / "p*", shuffle=False, outputs=("key", "caption"))
+    texts = dict(named.unbatch().as_numpy_iterator())
+    assert {*texts.values()} == {b"", b"t30", b"t31", b"t32"}
+    assert texts[key_of(31)] == b"t31"
+    assert reader.open(tmp_path / "p*", outputs=("caption",))[31] == ("t31",)
+
+
+def test_a_key_that_all_records_have_goes_before_one_that_some_have(tmp_path):
+    rows = [{"filename": b"f%d" % n, TEXT: b"t"} for n in range(6)]
+    rows[0][KEY] = b"only here"
+    loaded = keys(load(write(tmp_path / "a", rows), shuffle=False))
+    assert loaded == [b"f%d" % n for n in range(6)]
+
+
+def test_lengths_tell_where_captions_end(tmp_path):
+    rows = [
+        {"caption/ids": [5, 6, 7, 8], "caption/lengths": [1, 3]},
+        {"caption/ids": [9], "caption/lengths": [1]},
+        {KEY: b"no captions"},
+    ]
+    path = write(tmp_path / "a", rows)
+    batches = load(
+        path,
+        shuffle=False,
+        max_tokens=3,
+        caption="all",
+        max_captions=2,
+        outputs=("tokens", "length"),
+    )
+    loaded = [
+        (tokens.tolist(), length.tolist())
+        for tokens, length in batches.unbatch().as_numpy_iterator()
+    ]
+    assert loaded == [
+        ([[5, 0, 0], [6, 7, 8]], [1, 3]),
+        ([[9, 0, 0], [0, 0, 0]], [1, 0]),
+        ([[0, 0, 0], [0, 0, 0]], [0, 0]),
+    ]
+    assert reader.open(path, outputs=("length",))[0] == (1,)
+    renamed = [{"w": [1, 2, 3], "n": [2, 1]}]
+    named = load(
+        write(tmp_path / "b", renamed),
+        features={"ids": "w", "lengths": "n"},
+        outputs=("length",),
+    )
+    assert [length for (length,) in named.as_numpy_iterator()] == [[2]]
+
+
+def test_lengths_that_do_not_add_up_are_passed_over_or_refused(tmp_path):
+    rows = [{"caption/ids": [5, 6], "caption/lengths": [9]}, {"caption/lengths": b"1"}]
+    path = write(tmp_path / "a", rows)
+    batches = load(path, outputs=("length",), shuffle=False)
+    loaded = [length.tolist() for (length,) in batches.as_numpy_iterator()]
+    assert loaded == [[2], [0]]
+    with pytest.raises(reader.UsageError, match="does not add up to the ids"):
+        load(path, features={"lengths": "caption/lengths"}, outputs=("length",))
+
+
+def test_no_length_reaches_into_another_record(tmp_path):
+    # Not among those that are looked at beforehand.
+    rows = [{"caption/ids": [n], "caption/lengths": [1]} for n in range(40)]
+    rows[1]["caption/lengths"] = [3]
+    path = write(tmp_path / "a", rows)
+    batches = load(path, shuffle=False, max_tokens=4, outputs=("tokens",))
+    (tokens,) = list(batches.as_numpy_iterator())[1]
+    assert tokens.tolist() == [[1, 0, 0, 0]]
+
+
+NUMBERS = "caption/ids"
+UNUSABLE = {
+    "no image": ({IMAGE: None}, "it holds 0 values of image/encoded, not 1"),
+    "an empty image": ({IMAGE: []}, "it holds 0 values of image/encoded, not 1"),
+    "two images": ({IMAGE: [b"a", b"b"]}, "it holds 2 values of image/encoded"),
+    "a number": ({IMAGE: 7}, "its image/encoded is not bytes"),
+    "another type": ({TEXT: 7}, "its image/caption is not bytes"),
+    "an empty list of another type": ({NUMBERS: []}, "its caption/ids is not int64"),
+    "nonsense": ({IMAGE: b"no image"}, "its image does not decode: Unknown image"),
+    "cut off": ({IMAGE: picture(1, "JPEG")[:-40]}, "its image does not decode: jpeg::"),
+}
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("what", UNUSABLE)
+def test_a_record_of_no_use_is_named(tmp_path, what, shuffle):
+    changed, told = UNUSABLE[what]
+    rows = [{**row(n), NUMBERS: [n]} for n in range(40)]
+    rows[21] |= changed
+    rows = [{k: v for k, v in each.items() if v is not None} for each in rows]
+    path = write(tmp_path / "a", rows)
+    batches = load(
+        path,
+        batch_size=4,
+        image_size=8,
+        shuffle=shuffle,
+        epochs=2,
+        outputs=("image", "caption", "tokens", "key"),
+    )
+    taken = []
+    with pytest.raises(reader.DatasetError) as caught:
+        for *_, key in batches:
+            taken += key.numpy().tolist()
+    assert f'{path} at byte {begins(path)[21]} (key "k021")' in str(caught.value)
+    assert told in str(caught.value)
+    assert key_of(21) not in taken
+
+
+@pytest.mark.parametrize("start_step", [0, 3])
+def test_a_record_of_no_use_is_named_among_sorted_ones(tmp_path, start_step):
+    rows = [{**row(n), "caption/ids": [1] * (1 + n * 7 % 11)} for n in range(90)]
+    rows[47][IMAGE] = b"no image"
+    path = write(tmp_path / "a", rows)
+    batches = load(
+        path,
+        batch_size=8,
+        image_size=8,
+        bucket_by_length=True,
+        shuffle_bytes=8 << 10,
+        epochs=2,
+        start_step=start_step,
+        outputs=("image", "tokens", "key"),
+    )
+    with pytest.raises(reader.DatasetError) as caught:
+        list(batches)
+    assert f'{path} at byte {begins(path)[47]} (key "k047")' in str(caught.value)
+
+
+def test_in_a_later_iterator_it_is_named_too(tmp_path):
+    path = write(tmp_path / "a", map(row, range(40)))
+    batches = load(path, batch_size=4, image_size=8, outputs=("image", "key"))
+    assert len(list(batches)) == 10
+    rows = [row(n) for n in range(40)]
+    rows[9][IMAGE] = b"!" * len(rows[9][IMAGE])  # Of the same length.
+    write(path, rows)
+    with pytest.raises(reader.DatasetError, match='"k009"'):
+        list(batches)
+
+
+def test_errors_that_no_record_is_to_blame_for_stay_as_they_are(tmp_path):
+    path = write(tmp_path / "a", map(row, range(8)))
+    batches = load(path, image_size=8, shuffle=False, outputs=("image", "key"))
+    failing = batches.map(lambda *_: tf.io.parse_tensor(b"x", tf.int32))
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        next(iter(failing))
+
+
 @pytest.mark.parametrize("name", ["tokens", "mask", "height", "extra/score"])
 def test_outputs_that_are_not_held_are_refused(tmp_path, name):
     path = write(tmp_path / "a", map(row, range(2)))
@@ -367,7 +517,10 @@ def test_outputs_that_are_not_held_are_refused(tmp_path, name):
 @pytest.mark.parametrize(
     ("features", "told"),
     [
-        ({"picture": IMAGE}, ["picture", "image, caption, ids, key, height, width"]),
+        (
+            {"picture": IMAGE},
+            ["picture", "image, caption, ids, lengths, key, height, width"],
+        ),
         ({"image": "jpeg"}, ['"jpeg"', IMAGE, TEXT, KEY]),
         ({"image": "number"}, ['"number"', "int64", "bytes"]),
         ({"ids": TEXT}, [TEXT, "bytes", "int64"]),
