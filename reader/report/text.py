@@ -1,0 +1,63 @@
+"""Numbers and strangers' text, fit to be shown."""
+
+import unicodedata
+
+from reader.contract.text import size_text
+
+# A narrow space that does not break, as SI has it: 1 204 224.
+_SEPARATOR = "\N{NARROW NO-BREAK SPACE}"
+# Format characters that join letters or emoji; others reorder text, or cannot be seen.
+_JOINERS = "\u200c\u200d"
+_HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+def number_text(number: float) -> str:
+    """Returns a number in groups of three digits, of fractions one digit.
+
+    >>> number_text(1204224).replace(_SEPARATOR, "_")
+    '1_204_224'
+    """
+    shown = f"{number:,.1f}".removesuffix(".0")
+    return shown.replace(",", _SEPARATOR)
+
+
+def percent_text(part: float, whole: float) -> str:
+    """Returns a share: `97.3 %`; never 0 % of something, nor 100 % of less than all."""
+    if not whole:
+        return f"0{_SEPARATOR}%"
+    percent = 100 * part / whole
+    if 0 < percent < 0.05:
+        shown = "< 0.1"
+    elif 99.95 <= percent < 100:
+        shown = "> 99.9"
+    else:
+        shown = f"{percent:.1f}".removesuffix(".0")
+    return f"{shown}{_SEPARATOR}%"
+
+
+def bytes_text(num_bytes: float) -> str:
+    """Returns a size that does not break: `1.5 MiB`."""
+    return size_text(num_bytes).replace(".0 ", " ").replace(" ", _SEPARATOR)
+
+
+def shown(text: str, limit: int) -> str:
+    r"""Returns strangers' text on one line, cut to a number of characters.
+
+    What reorders text or cannot be seen is written out, so that two names that differ
+    look different, and none looks like something else:
+
+    >>> shown("photo\u202egpj.exe", 40)
+    'photo\\u202egpj.exe'
+    """
+    text = "".join(map(_visible, text[: limit + 1]))
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _visible(char: str) -> str:
+    code = ord(char)
+    # Unicode's noncharacters, which HTML forbids.
+    forbidden = 0xFDD0 <= code <= 0xFDEF or code & 0xFFFE == 0xFFFE
+    hidden = char not in _JOINERS and unicodedata.category(char) in _HIDDEN
+    if not (hidden or forbidden):
+        return char
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
