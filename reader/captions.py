@@ -76,7 +76,11 @@ def take_tokens(
     dense = tf.cast(lengths.to_tensor(), tf.int32)
     within = _pick(tf.cumsum(dense, axis=1, exclusive=True), choice)
     first = tf.cast(ids.row_starts(), tf.int32)[:, tf.newaxis] + within
-    kept = tf.minimum(_pick(dense, choice), config.max_tokens - num_special)
+    held = _pick(dense, choice)
+    if spec is None:  # Others may have written lengths of more ids than there are.
+        left = tf.cast(ids.row_lengths(), tf.int32)[:, tf.newaxis] - within
+        held = tf.clip_by_value(held, 0, tf.maximum(left, 0))
+    kept = tf.minimum(held, config.max_tokens - num_special)
     place = tf.range(config.max_tokens) - len(start)
     inside = (place >= 0) & (place < kept[:, :, tf.newaxis])
     # One more, so that there is something to look up in.

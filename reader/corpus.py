@@ -4,7 +4,9 @@ Patterns in a folder with a manifest name shards of that dataset; others name TF
 that somebody else wrote.
 """
 
+import dataclasses
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,22 +15,32 @@ import numpy as np
 from reader.catalog import Selection, find_folder, has_manifest, no_dataset, select
 from reader.content import Content, content_of, merge_contents
 from reader.contract.errors import DatasetError, UsageError
-from reader.contract.layout import BLOCK_RECORDS, BLOCKS, BUILD_DIR, parse_shard_name
+from reader.contract.layout import (
+    BLOCK_RECORDS,
+    BLOCKS,
+    BUILD_DIR,
+    MANIFEST,
+    parse_shard_name,
+)
 from reader.contract.manifest import Shard
 from reader.contract.record import crc32c_hex
-from reader.files import is_folder, match, read_bytes, same_place
-from reader.foreign import (
+from reader.files import is_folder, list_folder, match, read_bytes, same_place
+from reader.foreign import content_of_records
+from reader.foreign_files import (
+    RECORDS_LOOKED_AT,
     check_numbers,
     compression_of,
-    content_of_record,
-    first_record,
     scan,
+    some_records,
 )
 from reader.index import ShardFile
 from reader.plan import Int64s
 from reader.shards import scan_headers
 
 _LOG = logging.getLogger("reader")
+
+# coco_captions-train.tfrecord-00000-of-00128
+_OF_TFDS = re.compile(r".+-(?P<split>\w+)\.tfrecord-[0-9]{5}-of-[0-9]{5}")
 
 
 @dataclass(frozen=True)
@@ -125,11 +137,29 @@ def _open_one(
     for pattern in patterns:
         found = [] if is_folder(pattern) else match(pattern)
         if not found and is_folder(pattern):
-            raise no_dataset(pattern)
+            raise _no_pattern(pattern)
         if not found:
             raise DatasetError(f"{no_dataset(folder)}: no file matches {pattern}")
         paths.update(dict.fromkeys(found))
     return _of_others(list(paths), features, tolerant, compressed)
+
+
+def _holding(files: Sequence[ShardFile], content: Content) -> tuple[ShardFile, ...]:
+    """Returns files that say what their records hold."""
+    features = content.features
+    return tuple(dataclasses.replace(file, features=features) for file in files)
+
+
+def _no_pattern(folder: str) -> DatasetError:
+    """Returns the error that a folder holds no dataset of ours."""
+    splits = {m["split"] for m in map(_OF_TFDS.fullmatch, list_folder(folder)) if m}
+    if not splits:
+        return no_dataset(folder)
+    patterns = " or ".join(f'"{folder}/*-{s}.tfrecord-*"' for s in sorted(splits))
+    return DatasetError(
+        f"no {MANIFEST} in {folder}: TensorFlow Datasets wrote these files. Name them, "
+        f"such as {patterns}"
+    )
 
 
 # A dataset of ours.
@@ -137,10 +167,12 @@ def _open_one(
 
 def _of_dataset(selection: Selection) -> Corpus:
     chosen = {shard.file for shard in selection.shards}
+    content = content_of(selection.dataset.manifest, selection.splits)
+    files = [_shard_file(selection, shard) for shard in selection.shards]
     return Corpus(
         name=selection.dataset.folder,
-        content=content_of(selection.dataset.manifest, selection.splits),
-        shards=tuple(_shard_file(selection, shard) for shard in selection.shards),
+        content=content,
+        shards=_holding(files, content),
         block_offsets=_read_blocks(selection, chosen),
     )
 
@@ -255,14 +287,15 @@ def _of_others(
     if compression:
         return _of_compressed(paths, features, compression)
     files = [_scanned(path, tolerant) for path in paths]
-    record = first_record(files, tolerant=tolerant)
-    if record is None:
+    records = some_records(files, tolerant=tolerant)
+    if not records:
         more = f" and {len(paths) - 1} other files hold" if paths[1:] else " holds"
         raise DatasetError(f"{name}{more} no record")
+    content = content_of_records(records, features, name)
     return Corpus(
         name=name,
-        content=content_of_record(record, features, name),
-        shards=tuple(files),
+        content=content,
+        shards=_holding(files, content),
         block_offsets=np.concatenate(
             [file.offsets()[:-1:BLOCK_RECORDS] for file in files]
         ),
@@ -281,13 +314,13 @@ def _scanned(path: str, tolerant: bool) -> ShardFile:
 def _of_compressed(
     paths: list[str], features: Mapping[str, str] | None, compression: str
 ) -> Corpus:
-    from reader.classic import first_compressed_record
+    from reader.classic import first_compressed_records
 
-    record = first_compressed_record(paths, compression)
+    records = first_compressed_records(paths, compression, RECORDS_LOOKED_AT)
     none: Int64s = np.zeros(0, np.int64)
     return Corpus(
         name=paths[0],
-        content=content_of_record(record, features, paths[0]),
+        content=content_of_records(records, features, paths[0]),
         shards=tuple(ShardFile(path, 0, 0, "", lambda: none) for path in paths),
         block_offsets=none,
         compression=compression,

@@ -53,15 +53,17 @@ def open(
         features: For TFRecords that others wrote, which keys hold what, as in `load`.
 
     Returns:
-        A `MapDataset`, of dictionaries:
+        A `MapDataset` of dictionaries.
+
+        They hold, as far as the records do,
 
             image   uint8[height, width, 3], as stored
             tokens  int32[max_tokens], of the first caption
             mask    bool[max_tokens], True where tokens are not padding
 
-        without what the records do not hold, and on request `length`, `height`,
-        `width` (int), `key`, `caption` (str, the first), `captions` (list[str], all)
-        and columns: int, float32, str, or arrays (of text, lists) of these.
+        and on request `length`, `height`, `width` (int, of images in pixels), `key`,
+        `caption` (str, the first), `captions` (list[str], all) and columns: int,
+        float32, str, or arrays (of text, lists) of these.
 
     Raises:
         UsageError: An argument is wrong (a `ValueError`), or a library is missing.

@@ -7,9 +7,10 @@ Python's, which needs no TensorFlow.
 
 import contextlib
 import glob
+import io
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 from reader import s3
 from reader.contract.errors import UsageError
@@ -45,6 +46,50 @@ def read_bytes(path: str, offset: int = 0, length: int = -1) -> bytes:
             file.seek(offset)
         data: bytes = file.read(length)
         return data
+
+
+def open_file(path: str) -> BinaryIO:
+    """Opens a file to be read from its beginning to its end, a piece at a time.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        OSError: It cannot be read.
+    """
+    if not is_remote(path):
+        return open(path, "rb", buffering=_BUFFER_BYTES)
+    return io.BufferedReader(_RemoteFile(path, size_of(path)), _REMOTE_BUFFER_BYTES)
+
+
+_BUFFER_BYTES = 1 << 20
+# A request costs more than its bytes.
+_REMOTE_BUFFER_BYTES = 8 << 20
+
+
+class _RemoteFile(io.RawIOBase):
+    """An object in a bucket, as Python sees files."""
+
+    def __init__(self, path: str, size: int) -> None:
+        self._path, self._size, self._offset = path, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._offset, os.SEEK_END: self._size}
+        self._offset = base[whence] + offset
+        return self._offset
+
+    def readinto(self, buffer: Any) -> int:
+        num = min(len(buffer), self._size - self._offset)
+        if num <= 0:
+            return 0
+        data = read_bytes(self._path, self._offset, num)
+        buffer[: len(data)] = data
+        self._offset += len(data)
+        return len(data)
 
 
 def size_of(path: str) -> int:

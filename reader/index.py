@@ -5,8 +5,9 @@ index has the offset of every 64th; a shard's text index has them all, and is re
 a record between is needed.
 """
 
+import dataclasses
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from reader.contract.layout import BLOCK_RECORDS
 from reader.contract.record import FRAMING_BYTES
+from reader.contract.schema import Feature
 from reader.files import is_remote
 from reader.plan import Blocks, Int64s
 
@@ -35,6 +37,7 @@ class ShardFile:
             records begin; empty if unknown.
         offsets: Finds where each record begins, and the last ends: int64[n + 1].
         has_manifest: Whether one says what it must be.
+        features: Of its records, by role; to say what is wrong with one of them.
     """
 
     path: str
@@ -43,6 +46,7 @@ class ShardFile:
     checksum: str
     offsets: Callable[[], Int64s]
     has_manifest: bool = False
+    features: Mapping[str, Feature] = dataclasses.field(default_factory=dict)
 
 
 class Reads(NamedTuple):

@@ -1,14 +1,21 @@
 """`diptych verify`: is everything there, and is it what was written?"""
 
+import contextlib
 import dataclasses
 import os
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import NamedTuple
 
 import google_crc32c
 
 from reader.catalog import Dataset, open_dataset
+from reader.checks import check_at_least
 from reader.contract import schema
+from reader.contract.cores import num_cores
 from reader.contract.errors import DatasetError
 from reader.contract.layout import (
     BLOCKS,
@@ -20,154 +27,204 @@ from reader.contract.layout import (
     parse_shard_name,
     shard_of_file,
 )
-from reader.contract.manifest import Manifest, Shard
-from reader.contract.record import parse_example
-from reader.contract.statistics import Statistics, statistics_of
-from reader.shards import Damage, scan_shard
+from reader.contract.manifest import Manifest, Shard, Split
+from reader.contract.statistics import Statistics
+from reader.decoding import decoder
+from reader.files import is_folder, list_folder, open_file
+from reader.problems import Problem
+from reader.shard_check import (
+    ShardReport,
+    ShardTask,
+    check_shard,
+    repeated_keys,
+    shard_tasks,
+)
 
 _CHUNK_BYTES = 1 << 20
-
-_TYPES = {"bytes": bytes, "int64": int, "float32": float}
 
 
 class Report(NamedTuple):
     """What was checked, and all that is wrong.
 
     Attributes:
+        folder: Of the dataset.
         num_shards: Checked.
         num_examples: Read, and found to be right.
-        problems: A line each.
+        num_bytes: Of the shards, as the manifest has it.
+        problems: With it, shard by shard, then with the other files; as text, a line
+            each.
     """
 
+    folder: str
     num_shards: int
     num_examples: int
-    problems: list[str]
+    num_bytes: int
+    problems: list[Problem]
 
 
-def verify(folder: str | os.PathLike[str]) -> Report:
+def verify(
+    folder: str | os.PathLike[str],
+    *,
+    decode: bool = False,
+    workers: int = 1,
+    on_shard: Callable[[Shard], object] | None = None,
+) -> Report:
     """Checks every checksum, count and key of a dataset, and its side files.
+
+    Args:
+        folder: Of the dataset, here or in a bucket.
+        decode: Whether to decode every image as well, with a thread per core.
+        workers: Processes that share the shards. More than one are spawned, so that a
+            script that asks for them needs its `if __name__ == "__main__":`.
+        on_shard: Called with each shard that was checked.
 
     Raises:
         DatasetError: There is no finished dataset.
+        UsageError: `workers` is no number of processes, or the library that decodes
+            its images is not installed.
     """
+    check_at_least("workers", workers, 1)
     dataset = open_dataset(folder)
-    keys: set[bytes] = set()
-    problems: list[str] = []
-    for split in dataset.manifest.splits:
-        statistics = Statistics()
-        for shard in split.shards:
-            check = _ShardCheck(dataset, shard, keys)
-            problems += check.problems()
-            statistics = statistics.merge(check.statistics)
-        # Of before these were counted.
-        told = split.statistics
-        if told.captions is None:
-            statistics = dataclasses.replace(statistics, captions=None)
-        if told.one_token_captions is None:
-            statistics = dataclasses.replace(statistics, one_token_captions=None)
-        if statistics != told:
-            problems.append(
-                f"{dataset.path(MANIFEST)}: its statistics of {split.name} are not "
-                "those of the records that can be read"
-            )
+    manifest = dataset.manifest
+    if decode:
+        decoder(manifest.image.format)  # Is it installed?
+    threads = -(-num_cores() // workers) if decode else 0
+    tasks = shard_tasks(dataset.folder, manifest, threads)
+    reports = []
+    with _checked(tasks, workers) as checked:
+        for report, task in zip(checked, tasks, strict=True):
+            reports.append(report)
+            if on_shard is not None:
+                on_shard(task.shard)
+    problems = [problem for report in reports for problem in report.problems]
+    problems += repeated_keys(reports)
+    problems += _check_statistics(dataset, reports)
     problems += _check_files(dataset)
     problems += _check_books(dataset)
-    return Report(len(dataset.manifest.shards), len(keys), problems)
-
-
-class _ShardCheck:
-    """Reads one shard; gathers what is wrong, its keys, and its statistics."""
-
-    def __init__(self, dataset: Dataset, shard: Shard, keys: set[bytes]) -> None:
-        self._dataset = dataset
-        self._shard = shard
-        self._path = dataset.path(shard.file)
-        self._keys = keys
-        self.statistics = Statistics()
-
-    def problems(self) -> Iterator[str]:
-        if not os.path.isfile(self._path):
-            yield f"{self._path} is missing"
-            return
-        size = os.path.getsize(self._path)
-        if size != self._shard.num_bytes:
-            expected = self._shard.num_bytes
-            yield f"{self._path}: {size} bytes, not {expected} as the manifest says"
-        if _file_crc32c(self._path) != self._shard.crc32c:
-            yield f"{self._path}: its checksum is not that of the manifest"
-        num_readable = 0
-        for part in scan_shard(self._path):
-            where = f"{self._path} at byte {part.offset}"
-            if isinstance(part, Damage):
-                yield f"{where}: {part.what}"
-            else:
-                num_readable += 1
-                yield from self._check_record(part.data, where)
-        if num_readable != self._shard.num_examples:
-            yield (
-                f"{self._path}: {num_readable} records can be read, not "
-                f"{self._shard.num_examples} as the manifest says"
-            )
-
-    def _check_record(self, data: bytes, where: str) -> Iterator[str]:
-        try:
-            example = parse_example(data)
-        except ValueError as error:
-            yield f"{where}: {error}"
-            return
-        for feature in self._dataset.manifest.features:
-            if not _fits(feature, example):
-                yield f"{where}: feature {feature.key} is not as the manifest says"
-                return
-        if sum(example[schema.TOKEN_LENGTHS]) != len(example[schema.TOKEN_IDS]):
-            yield f"{where}: caption/lengths do not add up to caption/ids"
-        (key,) = example[schema.KEY]
-        if key in self._keys:
-            yield f"{where}: key {schema.display_path(key)} is there twice"
-        self._keys.add(key)
-        unknown_id = self._dataset.manifest.tokenizer.unknown_id
-        self.statistics = self.statistics.merge(_statistics(example, unknown_id))
-
-
-def _fits(feature: schema.Feature, example: dict[str, list[Any]]) -> bool:
-    values = example.get(feature.key)
-    if values is None or (feature.shape == () and len(values) != 1):
-        return False
-    return all(isinstance(value, _TYPES[feature.dtype]) for value in values)
-
-
-def _statistics(example: dict[str, list[Any]], unknown_id: int | None) -> Statistics:
-    return statistics_of(
-        widths=example[schema.WIDTH],
-        heights=example[schema.HEIGHT],
-        image_bytes=[len(example[schema.IMAGE][0])],
-        num_tokens=[example[schema.TOKEN_LENGTHS]],
-        num_unknown=example[schema.TOKEN_IDS].count(unknown_id),
+    return Report(
+        folder=dataset.folder,
+        num_shards=len(tasks),
+        num_examples=sum(len(report.keys) for report in reports),
+        num_bytes=sum(shard.num_bytes for shard in manifest.shards),
+        problems=problems,
     )
 
 
-def _check_files(dataset: Dataset) -> Iterator[str]:
+@contextlib.contextmanager
+def _checked(
+    tasks: Sequence[ShardTask], workers: int
+) -> Iterator[Iterator[ShardReport]]:
+    """Gives the reports of shards, in order."""
+    workers = min(workers, len(tasks))
+    if workers < 2:
+        yield map(check_shard, tasks)
+        return
+    # Not forked: TensorFlow may be in this process, and have threads.
+    with ProcessPoolExecutor(workers, get_context("spawn"), _die_quietly) as pool:
+        try:
+            with _ctrl_c_later():
+                reports = pool.map(check_shard, tasks)
+            yield reports
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _ctrl_c_later() -> Iterator[None]:
+    """Holds Ctrl-C back, also from processes that are started here.
+
+    These inherit what is blocked. It does not hold off us: other threads, such as
+    those of numpy, may be given the signal, and Python tells the main one.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, handler)
+        if came:
+            signal.raise_signal(signal.SIGINT)
+
+
+def _die_quietly() -> None:
+    """Lets Ctrl-C end a worker without a traceback: its parent has one to tell."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def _check_statistics(
+    dataset: Dataset, reports: Sequence[ShardReport]
+) -> Iterator[Problem]:
+    """Yields where the manifest's statistics are not those of what is whole."""
+    by_path = {report.path: report for report in reports}
+    for split in dataset.manifest.splits:
+        of_split = [by_path[dataset.path(shard.file)] for shard in split.shards]
+        if any(report.problems for report in of_split):
+            continue  # Of those that can be read alone they cannot be.
+        statistics = Statistics()
+        for report in of_split:
+            statistics = statistics.merge(report.statistics)
+        if _as_counted(statistics, split) != split.statistics:
+            what = f"its statistics of {split.name} are not those of the records"
+            yield Problem(dataset.path(MANIFEST), what, remedy="overwrite")
+
+
+def _as_counted(statistics: Statistics, split: Split) -> Statistics:
+    """Returns statistics without what was not counted when the split was written."""
+    told = split.statistics
+    if told.captions is None:
+        statistics = dataclasses.replace(statistics, captions=None)
+    if told.one_token_captions is None:
+        statistics = dataclasses.replace(statistics, one_token_captions=None)
+    return statistics
+
+
+def _check_files(dataset: Dataset) -> Iterator[Problem]:
     """Yields what is wrong with the files beside the shards."""
-    for file, crc32c in dataset.manifest.files.items():
-        path = dataset.path(file)
-        if not os.path.isfile(path):
-            yield f"{path} is missing"
-        elif _file_crc32c(path) != crc32c:
-            yield f"{path}: its checksum is not that of the manifest"
     manifest = dataset.manifest
+    for file, crc32c in manifest.files.items():
+        what = _flaw_of_file(dataset.path(file), crc32c)
+        if what:
+            yield Problem(dataset.path(file), what)
     for file in _files_of(manifest):
         if file not in manifest.files:
-            yield f"{dataset.path(MANIFEST)}: it has no checksum of {file}"
+            what = f"it has no checksum of {file}"
+            yield Problem(dataset.path(MANIFEST), what, remedy="overwrite")
     known = {*manifest.files, *(shard.file for shard in manifest.shards)}
     for folder in ("", INDEX_DIR, SAMPLES_DIR):
         for file in _named_after_shards(dataset, folder):
             if file not in known:
-                yield f"{dataset.path(file)} is no part of the dataset: remove it"
+                what = "it is no part of the dataset"
+                yield Problem(dataset.path(file), what, remedy="remove")
+
+
+def _flaw_of_file(path: str, crc32c: str) -> str | None:
+    """Returns what is wrong with a file that should have a checksum; None for nothing.
+
+    Whatever stops the reading of one must not keep the others from being checked.
+    """
+    checksum = google_crc32c.Checksum()
+    try:
+        with open_file(path) as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                checksum.update(chunk)
+    except FileNotFoundError:
+        return "missing"
+    except OSError as error:
+        return f"cannot be read ({error.strerror or error})"
+    if checksum.digest().hex() != crc32c:
+        return "its checksum is not that of the manifest"
+    return None
 
 
 def _named_after_shards(dataset: Dataset, folder: str) -> list[str]:
-    path = dataset.path(folder)
-    names = sorted(os.listdir(path)) if os.path.isdir(path) else []
+    path = dataset.path(folder).rstrip("/")
+    names = list_folder(path) if is_folder(path) else []
     return [os.path.join(folder, name) for name in names if shard_of_file(name)]
 
 
@@ -180,32 +237,32 @@ def _files_of(manifest: Manifest) -> Iterator[str]:
             yield from (name.index_file, name.samples_file)
 
 
-def _check_books(dataset: Dataset) -> Iterator[str]:
+def _check_books(dataset: Dataset) -> Iterator[Problem]:
     """Yields where the manifest contradicts itself, the tokenizer or the rejects."""
-    try:
-        dataset.tokenizer_data()  # Its library may not be installed.
-    except DatasetError as error:
-        yield str(error)
-    manifest, where = dataset.manifest, dataset.path(MANIFEST)
+    manifest = dataset.manifest
+    for what in _contradictions(dataset):
+        yield Problem(dataset.path(MANIFEST), what, remedy="overwrite")
+    rejects = dataset.path(REJECTS)
+    with contextlib.suppress(OSError), open_file(rejects) as file:
+        num_lines = sum(1 for _ in file)
+        if num_lines != sum(manifest.books.not_written.values()):
+            what = "not a line for each key that the books say"
+            yield Problem(rejects, what)
+
+
+def _contradictions(dataset: Dataset) -> Iterator[str]:
+    manifest = dataset.manifest
+    spec, file = manifest.tokenizer, f"{TOKENIZER_DIR}/{manifest.tokenizer.file}"
+    if _flaw_of_file(dataset.path(file), manifest.files.get(file, "")) is None:
+        try:
+            dataset.tokenizer_data()  # Its library may not be installed.
+        except DatasetError as error:
+            yield f"{spec.file} is not the tokenizer that it names: {error}"
     described = {feature.key for feature in manifest.features}
     for feature in schema.FEATURES:
         if feature.key not in described:
-            yield f"{where}: it does not describe {feature.key}"
+            yield f"it does not describe {feature.key}"
     if not manifest.books.balanced:
-        yield f"{where}: its books do not balance"
+        yield "its books do not balance"
     if manifest.books.written != manifest.num_examples:
-        yield f"{where}: its books and its shards count different examples"
-    rejects = dataset.path(REJECTS)
-    if os.path.isfile(rejects):
-        with open(rejects, "rb") as file:
-            num_lines = sum(1 for _ in file)
-        if num_lines != sum(manifest.books.not_written.values()):
-            yield f"{rejects}: not a line for each key that the books say"
-
-
-def _file_crc32c(path: str) -> str:
-    checksum = google_crc32c.Checksum()
-    with open(path, "rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            checksum.update(chunk)
-    return str(checksum.digest().hex())
+        yield "its books and its shards count different examples"

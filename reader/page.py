@@ -1,72 +1,221 @@
-"""`diptych show`: what a dataset is, on a page of text."""
+"""`diptych show`: what a dataset is, as a page for a terminal and as JSON."""
 
+import dataclasses
 import itertools
-import os
 from collections.abc import Iterator
+from typing import Any, NamedTuple
 
-from reader.catalog import Dataset, open_dataset
+from reader.catalog import Dataset
 from reader.contract import schema
-from reader.contract.errors import UsageError
+from reader.contract.advice import warnings_of
+from reader.contract.manifest import Manifest
 from reader.contract.record import parse_example
-from reader.contract.statistics import Tally
-from reader.contract.text import books_table, splits_table
+from reader.contract.schema import display_path
+from reader.contract.statistics import Statistics, Tally
+from reader.contract.terminal import Terminal, printable, shortened
+from reader.contract.text import by_line, counted, loading_text, reasons_text, size_text
 from reader.shards import read_shard
 
+_BAR = 24
 
-def show(folder: str | os.PathLike[str], num_examples: int = 3) -> str:
-    """Returns a page about a dataset: schema, splits, books, a few examples.
+
+class Shown(NamedTuple):
+    """An example, as far as it is shown."""
+
+    split: str
+    key: str
+    width: int
+    height: int
+    captions: list[str]
+
+
+def page(dataset: Dataset, num_examples: int, terminal: Terminal) -> Iterator[str]:
+    """Yields the lines of a page about a dataset: splits, books, sizes, examples.
 
     Raises:
-        DatasetError: There is no finished dataset, or its first shard is damaged.
-        UsageError: The number is negative.
+        DatasetError: The first shard of a split is damaged, or missing.
     """
-    if num_examples < 0:
-        raise UsageError(f"num must not be negative, got {num_examples}")
-    return "\n".join(_lines(open_dataset(folder), num_examples))
-
-
-def _lines(dataset: Dataset, num_examples: int) -> Iterator[str]:
     manifest = dataset.manifest
-    image, tokenizer = manifest.image, manifest.tokenizer
-    quality = f", quality {image.quality}" if image.format == "jpeg" else ""
-    yield f"{manifest.name} in {dataset.folder} (format {manifest.format_version})"
-    yield (f"images      {image.format}{quality}, resize {image.resize} {image.size}")
-    yield f"tokenizer   {tokenizer.kind}, {tokenizer.vocab_size:,} tokens"
-    yield ""
-    yield from splits_table(manifest)
-    yield ""
-    yield from books_table(manifest.books)
-    for split in manifest.splits:
-        statistics = split.statistics
-        yield ""
-        yield f"{split.name:<16}{'smallest':>12}{'mean':>12}{'largest':>12}"
-        for name in ("width", "height", "image_bytes", "caption_tokens"):
-            yield _tally_line(name, getattr(statistics, name))
-    yield ""
-    yield "features"
-    for feature in manifest.features:
-        shape = "" if feature.shape == () else "[any]"
-        yield f"  {feature.key:<20}{feature.dtype}{shape}"
-    for split in manifest.splits:
-        yield from _examples(dataset, split.name, num_examples)
-
-
-def _tally_line(name: str, tally: Tally) -> str:
-    mean = tally.sum / tally.count if tally.count else 0
-    return f"  {name:<14}{tally.min:>12,}{mean:>12,.1f}{tally.max:>12,}"
-
-
-def _examples(dataset: Dataset, split_name: str, num: int) -> Iterator[str]:
-    (split,) = (s for s in dataset.manifest.splits if s.name == split_name)
-    records = itertools.chain.from_iterable(
-        read_shard(dataset.path(shard.file)) for shard in split.shards
+    title = terminal.paint(printable(manifest.name), "bold")
+    yield f"{title} in {printable(dataset.folder)} (format {manifest.format_version})"
+    num_bytes = sum(split.num_bytes for split in manifest.splits)
+    yield (
+        f"{counted(manifest.num_examples, 'example')} in "
+        f"{counted(len(manifest.shards), 'shard')}, {size_text(num_bytes)}"
     )
-    for record in itertools.islice(records, num):
-        example = parse_example(record.data)
-        (key,), (width,), (height,) = (
-            example[name] for name in (schema.KEY, schema.WIDTH, schema.HEIGHT)
-        )
+    for part in (_splits, _books, _images, _tokens, _features, _warnings, _loading):
+        lines = [*part(dataset, terminal)]
+        if lines:
+            yield from ("", *lines)
+    yield from _examples(dataset, num_examples, terminal)
+
+
+def _heading(terminal: Terminal, text: str) -> str:
+    return terminal.paint(text, "bold", "cyan")
+
+
+def _splits(dataset: Dataset, terminal: Terminal) -> Iterator[str]:
+    manifest = dataset.manifest
+    heading = f"{'split':<16}{'examples':>12}{'shards':>8}{'size':>12}"
+    yield _heading(terminal, heading)
+    for split in manifest.splits:
+        share = _share(split.num_examples, manifest.num_examples)
+        counts = f"{split.num_examples:>12,}{len(split.shards):>8,}"
+        bar = terminal.bar(share, _BAR, "cyan").rstrip()
+        line = f"{split.name:<16}{counts}{size_text(split.num_bytes):>12}  {bar}"
+        yield f"{line} {share:.1%}"
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0
+
+
+def _books(dataset: Dataset, terminal: Terminal) -> Iterator[str]:
+    books = dataset.manifest.books
+    yield _heading(terminal, f"{books.found:,} keys found")
+    rows = [("written", books.written, "green", "")]
+    rows += [
+        (line, sum(counts.values()), "yellow", reasons_text(counts))
+        for line, counts in by_line(books).items()
+    ]
+    for line, count, colour, reasons in rows:
+        share = _share(count, books.found)
+        bar = terminal.bar(share, _BAR, colour).rstrip()
+        more = f"  ({reasons})" if reasons else ""
+        yield f"{count:>12,} {line:<12}{bar} {share:.1%}{more}"
+    if books.dropped_captions:
+        yield f"{books.dropped_captions:>12,} captions dropped beside others"
+
+
+def _images(dataset: Dataset, terminal: Terminal) -> Iterator[str]:
+    yield f"{_heading(terminal, 'images')}  {_stored(dataset.manifest)}"
+    statistics = statistics_of_all(dataset.manifest)
+    yield from _tallies(
+        {
+            "width": statistics.width,
+            "height": statistics.height,
+            "bytes": statistics.image_bytes,
+        }
+    )
+
+
+def _stored(manifest: Manifest) -> str:
+    image = manifest.image
+    quality = ""
+    if image.format == "jpeg":
+        sampling = ":".join(image.subsampling)
+        quality = f", quality {image.quality}, {sampling}"
+    return f"{image.format}{quality}, resize {image.resize} {image.size}"
+
+
+def _tallies(tallies: dict[str, Tally | None]) -> Iterator[str]:
+    yield f"  {'':<14}{'smallest':>12}{'mean':>12}{'largest':>12}"
+    for name, tally in tallies.items():
+        if tally is not None and tally.count:
+            mean = tally.sum / tally.count
+            yield f"  {name:<14}{tally.min:>12,}{mean:>12,.1f}{tally.max:>12,}"
+
+
+def statistics_of_all(manifest: Manifest) -> Statistics:
+    """Returns the statistics of all splits together."""
+    statistics = Statistics()
+    for split in manifest.splits:
+        statistics = statistics.merge(split.statistics)
+    return statistics
+
+
+def _tokens(dataset: Dataset, terminal: Terminal) -> Iterator[str]:
+    tokenizer = dataset.manifest.tokenizer
+    statistics = statistics_of_all(dataset.manifest)
+    num, unknown = statistics.caption_tokens.sum, statistics.unknown_tokens
+    yield (
+        f"{_heading(terminal, 'captions')}  {tokenizer.kind}, "
+        f"{counted(tokenizer.vocab_size, 'id')}; {_share(unknown, num):.1%} of "
+        f"{counted(num, 'token')} unknown"
+    )
+    yield from _tallies(
+        {"tokens": statistics.caption_tokens, "per image": statistics.captions}
+    )
+
+
+def _features(dataset: Dataset, terminal: Terminal) -> Iterator[str]:
+    yield _heading(terminal, f"{'features':<22}{'type':<10}values")
+    for feature in dataset.manifest.features:
+        length = 1 if feature.shape == () else feature.shape[0]
+        yield f"  {feature.key:<20}{feature.dtype:<10}{length or 'any number'}"
+
+
+def _warnings(dataset: Dataset, terminal: Terminal) -> Iterator[str]:
+    for warning in warnings_of(dataset.manifest):
+        yield f"{terminal.paint('warning:', 'bold', 'yellow')} {warning}"
+
+
+def _loading(dataset: Dataset, terminal: Terminal) -> Iterator[str]:
+    manifest = dataset.manifest
+    split = next((s for s in manifest.splits if s.num_examples), None)
+    if split is not None:
+        yield _heading(terminal, "read it with")
+        yield f"  {printable(loading_text(dataset.folder, split, manifest.image))}"
+
+
+def _examples(dataset: Dataset, num: int, terminal: Terminal) -> Iterator[str]:
+    for shown in examples_of(dataset, num):
         yield ""
-        yield f"{split_name}  {schema.display_path(key)}  {width} × {height}"
-        for caption in example[schema.CAPTIONS]:
-            yield f"  {caption.decode()}"
+        key = terminal.paint(printable(shown.key), "bold")
+        yield f"{shown.split}  {key}  {shown.width} × {shown.height}"
+        for caption in shown.captions:
+            yield f"  {shortened(printable(caption), terminal.width - 2)}"
+
+
+def examples_of(dataset: Dataset, num: int) -> Iterator[Shown]:
+    """Yields the first examples of each split.
+
+    Raises:
+        DatasetError: The first shard of a split is damaged, or missing.
+    """
+    for split in dataset.manifest.splits:
+        paths = (dataset.path(shard.file) for shard in split.shards)
+        records = itertools.chain.from_iterable(map(read_shard, paths))
+        for record in itertools.islice(records, num):
+            example = parse_example(record.data)
+            yield Shown(
+                split.name,
+                display_path(example[schema.KEY][0]),
+                example[schema.WIDTH][0],
+                example[schema.HEIGHT][0],
+                [text.decode(errors="replace") for text in example[schema.CAPTIONS]],
+            )
+
+
+def page_fields(dataset: Dataset, num_examples: int) -> dict[str, Any]:
+    """Returns what a page shows, and the rest of the manifest, for JSON.
+
+    Raises:
+        DatasetError: As `page`.
+    """
+    manifest = dataset.manifest
+    return {
+        "folder": dataset.folder,
+        "name": manifest.name,
+        "format_version": manifest.format_version,
+        "num_examples": manifest.num_examples,
+        "splits": [
+            {
+                "name": split.name,
+                "num_examples": split.num_examples,
+                "num_shards": len(split.shards),
+                "num_bytes": split.num_bytes,
+                "statistics": dataclasses.asdict(split.statistics),
+            }
+            for split in manifest.splits
+        ],
+        "books": dataclasses.asdict(manifest.books),
+        "image": dataclasses.asdict(manifest.image),
+        "tokenizer": dataclasses.asdict(manifest.tokenizer),
+        "features": [feature._asdict() for feature in manifest.features],
+        "fingerprints": dict(manifest.fingerprints),
+        "config": dict(manifest.config),
+        "versions": dict(manifest.versions),
+        "warnings": [*warnings_of(manifest)],
+        "examples": [shown._asdict() for shown in examples_of(dataset, num_examples)],
+    }

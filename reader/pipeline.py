@@ -94,7 +94,8 @@ def load(
         crop: Which region of an image is resampled (bilinear, antialiased) to
             `image_size`: `"center"`, one of its aspect ratio in the middle; `"random"`,
             the same anywhere; `"random_resized"`, one of random area and shape
-            (Inception's); `"none"`, all of it, stretched.
+            (Inception's: Szegedy et al., 2015, section 6); `"none"`, all of it,
+            stretched.
         crop_fraction: How much of the largest region of that aspect ratio to take,
             along each side. The default, 0.875, cuts 224 pixels of 256 with no
             resampling.
@@ -103,10 +104,12 @@ def load(
         flip: Whether to mirror every second image, by chance, left to right. Captions
             may say "left".
         dtype: Of images: `"float32"` or `"bfloat16"` in [0, 1], or `"uint8"`.
-        normalize: `"imagenet"`, `"clip"`, or (mean, standard deviation) of images in
-            [0, 1]: subtracted, and divided by.
+        normalize: (mean, standard deviation) of images in [0, 1], a number or one of
+            each channel: subtracted, and divided by. `"imagenet"` has those of
+            torchvision's models, `"clip"` those of OpenAI's CLIP.
         data_format: `"channels_last"` or `"channels_first"`.
-        max_tokens: Captions are padded or cut to this; start and end count.
+        max_tokens: Captions are padded or cut to this, 64 by default; start and end
+            count.
         add_special_tokens: Whether captions begin with the tokenizer's start token
             and close with its end token, where it has these; kept when cutting.
         caption: `"first"` of an example's captions; `"random"`, a new one each epoch;
@@ -148,7 +151,9 @@ def load(
             data that is far away.
 
     Returns:
-        A `tf.data.Dataset`; its `len` is exact. A batch is a dictionary:
+        A `tf.data.Dataset` whose `len` is exact.
+
+        A batch is a dictionary:
 
             image   float32[batch, height, width, 3] in [0, 1]
             tokens  int32[batch, max_tokens]
@@ -283,6 +288,9 @@ def tokenizer(folder: Pattern) -> Tokenizer:
         tokenizer = reader.tokenizer("out")
         tokenizer.encode("a red circle")        # [5, 9, 4]
         tokenizer.decode(batch["tokens"][0])    # "a red circle"
+
+    Args:
+        folder: Of the dataset.
 
     Raises:
         UsageError: A library that the tokenizer needs is not installed.

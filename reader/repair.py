@@ -40,6 +40,12 @@ class Loss(NamedTuple):
         return f"{self.what} in {self.path} at byte {self.offset}{key}"
 
 
+def unusable(path: str, offset: int, key: str | None, why: str) -> DatasetError:
+    """Returns what to raise of an intact record that nothing can be made of."""
+    loss = Loss(path, offset, key, f"unusable record ({why})")
+    return DatasetError(f"{loss}: its checksum is right, so it was written so")
+
+
 class Repair:
     """Reads records one by one, where reading them all at once failed.
 
@@ -130,9 +136,11 @@ class Repair:
         return Loss(path, begin, key, what)
 
     def _key_of(self, path: str, place: int, data: bytes) -> str | None:
-        key = _key_in_samples(path, place)
-        if key is not None or self._key is None:
-            return key
+        keys = sample_keys(path) or ()
+        if place < len(keys):
+            return keys[place]
+        if self._key is None:
+            return None
         try:
             (value,) = parse_example(data)[self._key]
         except (ValueError, KeyError):
@@ -140,8 +148,8 @@ class Repair:
         return schema.display_path(value)
 
 
-def _key_in_samples(path: str, place: int) -> str | None:
-    """Returns a record's key from the table beside its shard, if that can be read."""
+def sample_keys(path: str) -> Sequence[str] | None:
+    """Returns a shard's keys from the table beside it, in order, if it can be read."""
     folder, _, file = path.rpartition("/")
     name = parse_shard_name(file)
     if name is None or is_remote(path):
@@ -152,7 +160,7 @@ def _key_in_samples(path: str, place: int) -> str | None:
         return None
     try:
         table = parquet.read_table(f"{folder}/{name.samples_file}", columns=["key"])
-        keys: Sequence[Any] = table.column("key")
-        return str(keys[place])
-    except (OSError, ArrowException, IndexError, KeyError):
+        keys: Sequence[str] = table.column("key").to_pylist()
+    except (OSError, ArrowException, KeyError):
         return None
+    return keys

@@ -3,8 +3,9 @@
 Checks every checksum on the way, and says where a record is damaged.
 """
 
+import bisect
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from reader.contract.errors import DatasetError
@@ -15,7 +16,7 @@ from reader.contract.record import (
     Bytes,
     masked_crc32c,
 )
-from reader.files import is_remote, read_bytes, size_of
+from reader.files import is_remote, open_file, read_bytes, size_of
 
 
 class Record(NamedTuple):
@@ -53,34 +54,71 @@ def read_shard(path: str) -> Iterator[Record]:
         raise DatasetError(f"{path} is missing: restore it or build again") from None
 
 
-def scan_shard(path: str) -> Iterator[Record | Damage]:
+def scan_shard(
+    path: str,
+    *,
+    starts: Callable[[], Sequence[int]] = tuple,
+    take: Callable[[bytes], object] = len,
+) -> Iterator[Record | Damage]:
     """Yields the records of a shard and what is damaged, as far as there is a way on.
 
     A record whose length cannot be trusted hides where the next one begins.
+
+    Args:
+        path: Of the shard.
+        starts: Returns where records are known to begin, in order: asked where a
+            length is damaged, to go on behind it.
+        take: Called with every piece of the file, as long as none is passed over.
     """
-    with open(path, "rb") as file:
-        while header := file.read(HEADER.size):
-            offset = file.tell() - len(header)
-            if len(header) < HEADER.size:
-                yield Damage(offset, "truncated record")
-                return
-            length, length_crc = HEADER.unpack(header)
-            if masked_crc32c(header[:8]) != length_crc:
-                yield Damage(offset, "corrupt record (checksum of its length differs)")
-                return
+    size = size_of(path)
+    with open_file(path) as file:
+        offset = 0
+        while offset < size:
+            header = file.read(HEADER.size)
+            what, length = _length_in(header, size - offset)
+            if length is None:
+                yield Damage(offset, what)
+                known = starts()
+                place = bisect.bisect_right(known, offset)
+                offset = known[place] if place < len(known) else size
+                file.seek(offset)
+                continue
             data, footer = file.read(length), file.read(FOOTER.size)
+            for piece in (header, data, footer):
+                take(piece)
             if len(data) + len(footer) < length + FOOTER.size:
-                yield Damage(offset, "truncated record")
+                yield Damage(offset, _TRUNCATED)  # Just now: it is being written.
             elif masked_crc32c(data) != FOOTER.unpack(footer)[0]:
                 yield Damage(offset, "corrupt record (checksum of its data differs)")
             else:
                 yield Record(offset, data)
+            offset += length + FRAMING_BYTES
+
+
+_TRUNCATED = "truncated record"
+
+
+def _length_in(header: bytes, num_bytes: int) -> tuple[str, int | None]:
+    """Returns a record's length; or what is wrong, and None.
+
+    Args:
+        header: Of the record.
+        num_bytes: From there to the end of the file.
+    """
+    if len(header) < HEADER.size:
+        return _TRUNCATED, None
+    length, length_crc = HEADER.unpack(header)
+    if masked_crc32c(header[:8]) != length_crc:
+        return "corrupt record (checksum of its length differs)", None
+    if length + FRAMING_BYTES > num_bytes:
+        return _TRUNCATED, None
+    return "", length
 
 
 def damage_of(framed: bytes | Bytes, length: int) -> str | None:
     """Returns what is wrong with a record of a known length, or None."""
     if len(framed) < length:
-        return "truncated record"
+        return _TRUNCATED
     data_length, length_crc = HEADER.unpack(bytes(framed[: HEADER.size]))
     if masked_crc32c(framed[:8]) != length_crc:
         return "corrupt record (checksum of its length differs)"
@@ -103,16 +141,9 @@ def scan_headers(path: str) -> tuple[list[int], Damage | None]:
     size, read = size_of(path), _reader_at(path)
     offsets = [0]
     while (offset := offsets[-1]) < size:
-        header = read(offset, HEADER.size)
-        if len(header) < HEADER.size:
-            return offsets, Damage(offset, "truncated record")
-        length, length_crc = HEADER.unpack(header)
-        if masked_crc32c(header[:8]) != length_crc:
-            return offsets, Damage(
-                offset, "corrupt record (checksum of its length differs)"
-            )
-        if offset + length + FRAMING_BYTES > size:
-            return offsets, Damage(offset, "truncated record")
+        what, length = _length_in(read(offset, HEADER.size), size - offset)
+        if length is None:
+            return offsets, Damage(offset, what)
         offsets.append(offset + length + FRAMING_BYTES)
     return offsets, None
 

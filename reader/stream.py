@@ -10,6 +10,7 @@ import tensorflow as tf
 from reader.checks import whole_number
 from reader.contract.errors import UsageError
 from reader.repair import Loss, Repair
+from reader.unusable import find_unusable
 from reader.windows import Windows
 
 
@@ -127,6 +128,18 @@ class Batches(tf.data.Dataset):
             )
         return length
 
+    def explain(self, error: tf.errors.OpError) -> Exception | None:
+        """Returns what of ours is behind an error of TensorFlow's, or None."""
+        if self.error is not None:
+            # A copy: the traceback of the one that is kept would hold the iterator and
+            # its threads.
+            return copy.copy(self.error)
+        if not isinstance(error, tf.errors.InvalidArgumentError):
+            return None
+        num = tf.nest.flatten(self.element_spec)[0].shape[0]
+        begin = self._taken.get(self.latest, 0) * num
+        return find_unusable(error, self._windows, self.latest, begin, num)
+
     def is_at(self, step: int) -> bool:
         """Tells whether a step can be where the latest iterator is.
 
@@ -165,12 +178,11 @@ def _naming(base: Any) -> Any:
         def __next__(self) -> Any:
             try:
                 batch = super().__next__()
-            except tf.errors.OpError:
-                if self.batches is None or self.batches.error is None:
+            except tf.errors.OpError as error:
+                told = None if self.batches is None else self.batches.explain(error)
+                if told is None:
                     raise
-                # A copy: the traceback of the one that is kept would hold this iterator
-                # and its threads.
-                raise copy.copy(self.batches.error) from None
+                raise told from None
             if self.batches is not None:
                 self.batches.note_taken(self.batches.latest, 1)
             return batch

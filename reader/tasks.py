@@ -11,8 +11,10 @@ from reader.stream import Batches
 def for_captioning(batches: tf.data.Dataset) -> tf.data.Dataset:
     """Returns `((image, tokens_in), tokens_out, weights)`, for teacher forcing.
 
-    A model is shown a caption up to some token, and learns the next one:
+    A model is shown a caption up to some token, and learns the next one (Williams and
+    Zipser, 1989):
 
+        image       float32[batch, height, width, 3], or as `load` was told
         tokens_in   int32[batch, max_tokens - 1]: start a red circle
         tokens_out  int32[batch, max_tokens - 1]: a red circle end
         weights     float32[batch, max_tokens - 1]: 0 where `tokens_out` is padding
@@ -41,12 +43,16 @@ def for_captioning(batches: tf.data.Dataset) -> tf.data.Dataset:
 def for_retrieval(batches: tf.data.Dataset) -> tf.data.Dataset:
     """Returns `((image, tokens, mask), labels, weights)`, for contrastive learning.
 
+        image    float32[batch, height, width, 3], or as `load` was told
+        tokens   int32[batch, max_tokens]
+        mask     bool[batch, max_tokens], True where tokens are not padding
         labels   int32[batch]: 0 … batch - 1: each image belongs to its own caption
         weights  float32[batch]: 1, or 0 where a place holds no example
 
     With logits of every image against every caption, `labels` are what
-    `SparseCategoricalCrossentropy` takes, along either axis. Where a strategy splits
-    batches over devices, compare labels (`labels[:, None] == labels`) instead.
+    `SparseCategoricalCrossentropy` takes, along either axis (CLIP's loss: Radford et
+    al., 2021, figure 3). Where a strategy splits batches over devices, compare labels
+    (`labels[:, None] == labels`) instead.
 
     Args:
         batches: What `reader.load` returned, as dictionaries with `image`, `tokens` and

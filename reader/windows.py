@@ -30,6 +30,7 @@ class Windows:
     Attributes:
         index: Where the records lie.
         draws: What is left to chance about each record.
+        sorted: Whether a window's records are brought in another order than its own.
         num_iterators: Begun so far.
         left_early: Whether one was begun before all of the one before it was read.
         error: What ended the reading, if something did.
@@ -63,7 +64,7 @@ class Windows:
         self.error: DatasetError | OSError | None = None
         self.num_iterators = self._num_ended = 0
         self._order, self._run, self._share = order, run, share
-        self._whole, self._at_end = whole, at_end
+        self.sorted, self._at_end = whole, at_end
 
     def __call__(self) -> Iterator[tuple[Any, ...]]:
         """Begins the next iterator."""
@@ -107,7 +108,12 @@ class Windows:
             self.error = copy.copy(error)
             raise
 
+    def of_iterator(self, iterator: int) -> Iterator[Window]:
+        """Yields what an iterator reads, without beginning it; they count from 0."""
+        for stretch in self._run.stretches(iterator):
+            yield from self.of(stretch)
+
     def of(self, stretch: Stretch) -> Iterator[Window]:
         """Yields this host's windows of a stretch."""
         for window in self._order.windows(stretch, self._share):
-            yield window if self._whole else window.cut()
+            yield window if self.sorted else window.cut()

@@ -7,6 +7,8 @@
 Anything else that is raised is a bug of ours.
 """
 
+import os
+
 
 class UsageError(ValueError):
     """Wrong usage: says what is wrong, the value, and what to do."""
@@ -18,3 +20,9 @@ class DatasetError(RuntimeError):
 
 class BuildError(RuntimeError):
     """A job that failed: says what is missing and how to go on."""
+
+
+def file_of(error: OSError) -> str:
+    """Returns the file that an error is about; of one to be renamed, the new name."""
+    name = error.filename2 or error.filename
+    return os.fsdecode(name) if name else "a file"

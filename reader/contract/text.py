@@ -1,6 +1,8 @@
 """What both sides print of a dataset."""
 
-from reader.contract.manifest import Books, Manifest
+from collections.abc import Mapping
+
+from reader.contract.manifest import Books, ImageSpec, Manifest, Split
 from reader.contract.schema import REASONS
 
 
@@ -10,6 +12,11 @@ def size_text(num_bytes: float) -> str:
     while size >= 1000 and len(units) > 1:
         size, _ = size / 1024, units.pop(0)
     return f"{size:.0f} {units[0]}" if units[0] == "B" else f"{size:.1f} {units[0]}"
+
+
+def counted(num: int, noun: str) -> str:
+    """Returns a number of things: `1 shard`, `1,204 shards`."""
+    return f"{num:,} {noun}{'' if num == 1 else 's'}"
 
 
 def splits_table(manifest: Manifest) -> list[str]:
@@ -25,12 +32,34 @@ def splits_table(manifest: Manifest) -> list[str]:
 def books_table(books: Books) -> list[str]:
     """Returns the lines of the books: the first is the sum of those below it."""
     lines = [f"{books.found:>12,} keys found", f"{books.written:>12,} written"]
-    by_line: dict[str, dict[str, int]] = {}
-    for reason, count in books.not_written.items():
-        by_line.setdefault(REASONS.get(reason, "rejected"), {})[reason] = count
-    for line, counts in sorted(by_line.items()):
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
-        lines.append(f"{sum(counts.values()):>12,} {line}: {reasons}")
+    for line, counts in by_line(books).items():
+        lines.append(f"{sum(counts.values()):>12,} {line}: {reasons_text(counts)}")
     if books.dropped_captions:
         lines.append(f"{books.dropped_captions:>12,} captions dropped beside others")
     return lines
+
+
+def by_line(books: Books) -> dict[str, dict[str, int]]:
+    """Returns `{line of the books: {reason: keys}}` of what was not written."""
+    lines: dict[str, dict[str, int]] = {}
+    for reason, count in sorted(books.not_written.items()):
+        lines.setdefault(REASONS.get(reason, "rejected"), {})[reason] = count
+    return dict(sorted(lines.items()))
+
+
+def reasons_text(counts: Mapping[str, int]) -> str:
+    """Returns reasons with their numbers: `2 damaged_image, 1 empty_caption`."""
+    return ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
+
+
+def loading_text(folder: str, split: Split, image: ImageSpec) -> str:
+    """Returns a call of `reader.load` that will do for a first look."""
+    pattern = f"{folder.rstrip('/')}/{split.name}-*.tfrecord"
+    batch_size = max(1, min(64, split.num_examples))
+    sizes = f"batch_size={batch_size}, image_size={usual_image_size(image)}"
+    return f'reader.load("{pattern}", {sizes})'
+
+
+def usual_image_size(image: ImageSpec) -> int:
+    """Returns what a cut of `load`'s default fraction gives with no resampling."""
+    return max(1, image.size * 7 // 8)

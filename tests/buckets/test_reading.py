@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import reader
+from reader.report.report import write_report
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +82,10 @@ def test_an_unfinished_output_is_no_dataset(s3_store, dataset, tmp_path):
     for where in (address, f"{address}/train-*"):
         with pytest.raises(reader.DatasetError, match="the job has not finished"):
             reader.load(where, batch_size=7, image_size=64, cache=tmp_path)
+
+
+def test_a_dataset_in_a_bucket_is_reported_on_here(in_s3, dataset, tmp_path):
+    pages = [tmp_path / "there.html", tmp_path / "here.html"]
+    for folder, page in zip((in_s3, dataset), pages, strict=True):
+        write_report(folder, page, 10)
+    assert pages[0].read_bytes() == pages[1].read_bytes()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -115,3 +116,43 @@ def test_a_run_goes_on_in_a_bucket_where_it_stopped_here(
 def test_a_missing_bucket_is_told_in_one_line(gcs: Any):
     said = run(MISSING, gcs.environment)
     assert "no manifest.json in gs://bucket/none/" in said
+
+
+# The commands that look at a dataset.
+
+COMMAND = """
+import contextlib, io, json, sys
+from reader.__main__ import main
+
+out = io.StringIO()
+with contextlib.redirect_stdout(out):
+    status = main(sys.argv[1:])
+print(json.dumps([status, json.loads(out.getvalue())]))
+"""
+
+
+def test_a_dataset_in_a_bucket_is_verified_found_in_and_shown(noise, gcs):
+    out = gcs.upload(noise, "looked-at")
+    status, told = run(COMMAND, gcs.environment, "verify", out, "--json", "--decode")
+    assert (status, told["problems"], told["num_examples"]) == (0, [], 400)
+    status, told = run(COMMAND, gcs.environment, "find", out, "007", "--json")
+    assert (status, told["written"][0]["facts"]["captions"]) == (0, ["picture 7"])
+    status, told = run(COMMAND, gcs.environment, "show", out, "--json")
+    assert (status, told["num_examples"]) == (0, 400)
+
+
+def test_damage_in_a_bucket_is_listed(noise, gcs, tmp_path):
+    damaged = tmp_path / "damaged"
+    shutil.copytree(noise, damaged)
+    shard = damaged / "train-00001-of-00003.tfrecord"
+    data, records = bytearray(shard.read_bytes()), list(read_shard(str(shard)))
+    for place in (1, 5):
+        data[records[place].offset] ^= 1
+    shard.write_bytes(data)
+    (damaged / "index/blocks.bin").unlink()
+    out = gcs.upload(damaged, "damaged")
+    status, told = run(COMMAND, gcs.environment, "verify", out, "--json")
+    assert status == 1
+    offsets = [p["offset"] for p in told["problems"] if p["offset"] is not None]
+    assert offsets == [records[place].offset for place in (1, 5)]
+    assert [p["path"] for p in told["problems"]][-1] == f"{out}/index/blocks.bin"

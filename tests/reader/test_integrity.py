@@ -38,7 +38,7 @@ GUARDED = [
 
 
 def problems(folder: Path) -> list[str]:
-    return verify(str(folder)).problems
+    return [str(problem) for problem in verify(str(folder)).problems]
 
 
 def flip(path: Path, offset: int, mask: int = 0xFF) -> None:
@@ -145,12 +145,12 @@ def test_a_shard_cut_short_between_records_is_found(own_dataset):
 @pytest.mark.parametrize("file", [*GUARDED, REJECTS])
 def test_a_deleted_file_is_found_and_named(own_dataset, file):
     (own_dataset / file).unlink()
-    assert named(problems(own_dataset), f"{file} is missing")
+    assert named(problems(own_dataset), f"{file}: missing")
 
 
 def test_every_file_there_is_missed_when_it_is_deleted(own_dataset):
     files = [path for path in own_dataset.rglob("*") if path.is_file()]
-    assert len(files) == 4 * 3 + 4
+    assert len(files) == 4 * 3 + 7
     for path in files:
         data = path.read_bytes()
         path.unlink()
@@ -364,7 +364,7 @@ def test_each_corrupt_record_of_a_shard_is_listed(own_dataset):
         flip(shard, offset + 100)
     report = verify(str(own_dataset))
     places = [f"{shard} at byte {offsets[place]}" for place in (1, 10, -1)]
-    assert named(report.problems, *places)
+    assert named([str(problem) for problem in report.problems], *places)
     assert report.num_examples == 57
 
 
@@ -399,7 +399,9 @@ def test_verify_ends_with_1_and_lists_the_problems(own_dataset, capsys):
     assert status == 1
     assert str(own_dataset / SHARD) in err
     assert str(own_dataset / REJECTS) in err
-    assert f"{len(err.splitlines())} problems" in out
+    told, mending = err.split("to mend it:\n")
+    assert f"{len(told.splitlines())} problems" in out
+    assert f"diptych build … --output={own_dataset} --repair" in mending
 
 
 @pytest.mark.parametrize("command", ["show", "verify"])
@@ -414,10 +416,9 @@ def test_a_folder_without_a_dataset_ends_with_1_and_says_so(tmp_path, capsys, co
     "args", [[], ["verify"], ["show"], ["walk", "out"], ["verify", "out", "--colour"]]
 )
 def test_wrong_usage_ends_with_2(args, capsys):
-    with pytest.raises(SystemExit) as ended:
-        main(args)
-    assert ended.value.code == 2
-    assert "usage: python -m reader" in capsys.readouterr().err
+    status, out, err = run(capsys, *args)
+    assert (status, out) == (2, "")
+    assert "python -m reader" in err
 
 
 def test_show_ends_with_0_and_shows_splits_books_and_features(dataset, capsys):

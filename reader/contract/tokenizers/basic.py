@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 
 from reader.contract.errors import DatasetError
 from reader.contract.manifest import TokenizerSpec
-from reader.contract.tokenizers.protocol import sha256_hex, text_ids
+from reader.contract.tokenizers.protocol import checked_id, sha256_hex, text_ids
 
 PAD_ID, UNKNOWN_ID, START_ID, END_ID = range(4)
 # Brackets never survive `split_words`, so no word can be mistaken for one of these.
@@ -93,6 +93,14 @@ class BasicTokenizer:
             UsageError: An id is not of this vocabulary.
         """
         return " ".join(self.vocabulary[id_] for id_ in text_ids(ids, self._spec))
+
+    def token(self, id_: int) -> str:
+        """Returns the word of an id: `5` -> `"cat"`, `1` -> `"[UNK]"`.
+
+        Raises:
+            UsageError: The id is not of this vocabulary.
+        """
+        return self.vocabulary[checked_id(id_, self.vocab_size)]
 
 
 def make_vocabulary(

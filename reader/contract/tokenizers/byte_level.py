@@ -9,8 +9,14 @@ import json
 from collections.abc import Iterable
 
 from reader.contract.manifest import TokenizerSpec
-from reader.contract.tokenizers.basic import END_ID, PAD_ID, START_ID, UNKNOWN_ID
-from reader.contract.tokenizers.protocol import sha256_hex, text_ids
+from reader.contract.tokenizers.basic import (
+    END_ID,
+    PAD_ID,
+    SPECIAL_TOKENS,
+    START_ID,
+    UNKNOWN_ID,
+)
+from reader.contract.tokenizers.protocol import checked_id, sha256_hex, text_ids
 
 FILE = "bytes.json"
 FIRST_BYTE_ID = 4
@@ -76,3 +82,14 @@ class ByteTokenizer:
         plain = text_ids(ids, self._spec)
         data = bytes(id_ - FIRST_BYTE_ID for id_ in plain if id_ >= FIRST_BYTE_ID)
         return data.decode("utf-8", errors="replace")
+
+    def token(self, id_: int) -> str:
+        """Returns a byte as its character if that is visible ASCII, else as `0xC3`.
+
+        Raises:
+            UsageError: The id is not from 0 to 259.
+        """
+        byte = checked_id(id_, self.vocab_size) - FIRST_BYTE_ID
+        if byte < 0:
+            return SPECIAL_TOKENS[id_]
+        return chr(byte) if 0x20 < byte < 0x7F else f"0x{byte:02X}"

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from reader.contract.errors import UsageError
 from reader.contract.libraries import import_library
 from reader.contract.manifest import TokenizerSpec
-from reader.contract.tokenizers.protocol import sha256_hex, text_ids
+from reader.contract.tokenizers.protocol import checked_id, sha256_hex, text_ids
 
 GZIP_MAGIC = b"\x1f\x8b"
 VOCAB_SIZE = 49_408
@@ -109,6 +109,14 @@ class ClipTokenizer:
         text = "".join(map(self._tokens.__getitem__, plain)).replace(_WORD_END, " ")
         data = bytes(_CHAR_BYTES[char] for char in text)
         return data.decode("utf-8", errors="replace").strip()
+
+    def token(self, id_: int) -> str:
+        """Returns a token as OpenAI spells it: `cat</w>`, a visible sign for a byte.
+
+        Raises:
+            UsageError: The id is not of this tokenizer.
+        """
+        return self._tokens[checked_id(id_, self.vocab_size)]
 
     def _clean(self, text: str) -> str:
         text = html.unescape(html.unescape(self._fix_text(text)))

@@ -11,7 +11,7 @@ from typing import Any
 from reader.contract.errors import UsageError
 from reader.contract.libraries import import_library
 from reader.contract.manifest import TokenizerSpec
-from reader.contract.tokenizers.protocol import sha256_hex, text_ids
+from reader.contract.tokenizers.protocol import checked_id, sha256_hex, text_ids
 
 FILE = "tokenizer.json"
 
@@ -71,6 +71,16 @@ class HuggingFaceTokenizer:
         plain = text_ids(ids, self._spec, own_pad=self._own_pad)
         text: str = self._tokenizer.decode(plain, skip_special_tokens=False)
         return text
+
+    def token(self, id_: int) -> str:
+        """Returns a token as the library spells it: `##ing`, `Ġcat`.
+
+        Raises:
+            UsageError: The id is not of this tokenizer.
+        """
+        token = self._tokenizer.id_to_token(checked_id(id_, self.vocab_size))
+        # Ids may have gaps.
+        return f"[{id_}]" if token is None else str(token)
 
 
 def _parse(data: bytes) -> tuple[Any, int | None]:

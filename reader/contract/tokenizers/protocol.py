@@ -25,6 +25,15 @@ class Tokenizer(Protocol):
             UsageError: An id is not of this tokenizer.
         """
 
+    def token(self, id_: int) -> str:
+        """Returns how the tokenizer's file spells a token, special ones too.
+
+        For people to look at: `decode` gives text.
+
+        Raises:
+            UsageError: The id is not of this tokenizer.
+        """
+
 
 def sha256_hex(data: bytes) -> str:
     """Returns the SHA-256 of a tokenizer's file, as the manifest holds it."""
@@ -45,7 +54,7 @@ def text_ids(
     Raises:
         UsageError: An id is not of this tokenizer.
     """
-    plain = [_checked(int(id_), spec.vocab_size) for id_ in ids]
+    plain = [checked_id(int(id_), spec.vocab_size) for id_ in ids]
     if own_pad:
         silent = {spec.pad_id, spec.start_id, spec.end_id}
         return [id_ for id_ in plain if id_ not in silent]
@@ -56,7 +65,12 @@ def text_ids(
     return [id_ for id_ in plain if id_ != spec.start_id]
 
 
-def _checked(id_: int, vocab_size: int) -> int:
+def checked_id(id_: int, vocab_size: int) -> int:
+    """Returns an id that a tokenizer may have.
+
+    Raises:
+        UsageError: It is not one.
+    """
     if not 0 <= id_ < vocab_size:
         raise UsageError(f"an id must be from 0 to {vocab_size - 1}, got {id_}")
     return id_

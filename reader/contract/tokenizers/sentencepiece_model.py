@@ -9,7 +9,7 @@ from typing import Any
 from reader.contract.errors import UsageError
 from reader.contract.libraries import import_library
 from reader.contract.manifest import TokenizerSpec
-from reader.contract.tokenizers.protocol import sha256_hex, text_ids
+from reader.contract.tokenizers.protocol import checked_id, sha256_hex, text_ids
 
 FILE = "sentencepiece.model"
 
@@ -61,6 +61,14 @@ class SentencePieceTokenizer:
         """
         text: str = self._model.decode(text_ids(ids, self._spec, own_pad=self._own_pad))
         return text
+
+    def token(self, id_: int) -> str:
+        """Returns a piece as the model spells it: `▁cat`.
+
+        Raises:
+            UsageError: The id is not of this model.
+        """
+        return str(self._model.id_to_piece(checked_id(id_, self.vocab_size)))
 
 
 def _parse(data: bytes) -> Any:

@@ -82,6 +82,32 @@ def test_a_tokenizer_is_loaded_from_its_spec_and_its_file(shared_data, kind):
     assert tokenizer.decode(framed) == "the sky is blue"
 
 
+# One word, and the tokenizer's start.
+SPELLED = {
+    "huggingface": ["una", "##ffa", "##ble", "[CLS]"],
+    "sentencepiece": ["\N{LOWER ONE EIGHTH BLOCK}un", "a", "f", "f", "able", "<s>"],
+    "clip": ["un", "aff", "able</w>", "<|startoftext|>"],
+}
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_tokens_are_spelled_as_in_the_file(shared_data, kind):
+    data = data_of(shared_data, kind)
+    spec = make_spec(kind, data)
+    tokenizer = load_tokenizer(spec, data)
+    ids = [*tokenizer.encode("unaffable"), spec.start_id]
+    assert [tokenizer.token(id_) for id_ in ids] == SPELLED[kind]
+    with pytest.raises(UsageError, match=f"from 0 to {spec.vocab_size - 1}"):
+        tokenizer.token(spec.vocab_size)
+
+
+def test_a_byte_is_spelled_as_what_it_shows():
+    tokenizer = load_tokenizer(make_spec("bytes", DESCRIPTION), DESCRIPTION)
+    ids = [2, *tokenizer.encode("A é"), 3]
+    expected = ["[START]", "A", "0x20", "0xC3", "0xA9", "[END]"]
+    assert [tokenizer.token(id_) for id_ in ids] == expected
+
+
 @pytest.mark.parametrize("kind", [*FILES, "bytes"])
 def test_changed_bytes_are_refused_without_the_library(shared_data, kind, monkeypatch):
     data = DESCRIPTION if kind == "bytes" else data_of(shared_data, kind)

@@ -1,0 +1,1 @@
+"""The commands that need no Beam, a module for each: its flags, and what it prints."""

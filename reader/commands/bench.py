@@ -1,0 +1,284 @@
+"""`diptych bench`: where the time goes, and what to change."""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from reader.command_line import print_json
+from reader.contract.arguments import add_command
+from reader.contract.errors import UsageError
+from reader.contract.libraries import import_library
+from reader.contract.terminal import Terminal, terminal_of
+
+if TYPE_CHECKING:
+    from reader.bench import Measured, Stage
+    from reader.bench_advice import Gain, Stored
+    from reader.corpus import Corpus
+
+_EXAMPLES = (
+    "diptych bench out",
+    "diptych bench out --split=train --batch_size=256 --image_size=224 --seconds=30",
+    "diptych bench out --dtype=uint8 --num_threads=4 --json",
+)
+# Of the time, for trying other ways to store images.
+_TRIALS = 0.3
+
+
+def add_bench_parser(commands: Any) -> None:
+    """Adds the command `bench`."""
+    parser = add_command(
+        commands,
+        "bench",
+        "OUT [--seconds=S] [--image_size=N …] [--json]",
+        "Measures how fast a dataset is read, stage by stage. Tells where "
+        "the time goes and what to change: some images are stored otherwise, and read, "
+        "to see what that would gain. The dataset is not touched.",
+        _EXAMPLES,
+    )
+    parser.add_argument(
+        "pattern", metavar="OUT", help="the dataset's folder, or a glob of TFRecords"
+    )
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        metavar="S",
+        default=10.0,
+        help="how long, about (%(default)s)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    load = parser.add_argument_group("how to read: the words of reader.load")
+    load.add_argument("--split", help="(the first that holds examples)")
+    load.add_argument(
+        "--batch_size", type=int, metavar="N", default=64, help="(%(default)s)"
+    )
+    load.add_argument(
+        "--image_size", type=int, metavar="N", help="(7/8 of what is stored)"
+    )
+    load.add_argument("--crop", default="center", help="(%(default)s)")
+    load.add_argument(
+        "--crop_fraction", type=float, default=0.875, help="(%(default)s)"
+    )
+    load.add_argument("--dtype", default="float32", help="(%(default)s)")
+    load.add_argument("--normalize", help="imagenet or clip")
+    load.add_argument(
+        "--shuffle_bytes", type=int, metavar="N", default=64 << 20, help="(%(default)s)"
+    )
+    load.add_argument("--num_threads", type=int, metavar="N", help="(one per core)")
+    parser.set_defaults(run=_run)
+
+
+_SETTINGS = (
+    "crop",
+    "crop_fraction",
+    "dtype",
+    "normalize",
+    "shuffle_bytes",
+    "num_threads",
+)
+
+
+def _run(namespace: argparse.Namespace) -> int:
+    load, *_ = os.getloadavg()
+    _import_tensorflow()
+    from reader.bench import bench
+    from reader.corpora import open_one_corpus
+
+    split = namespace.split or _first_split(namespace.pattern)
+    corpus = open_one_corpus(namespace.pattern, split, None)
+    stored = _stored(namespace.pattern, corpus)
+    settings = {name: getattr(namespace, name) for name in _SETTINGS}
+    image_size = namespace.image_size
+    if image_size is None:
+        image_size = _usual_size(stored)
+    measured = bench(
+        namespace.pattern,
+        split=split,
+        batch_size=namespace.batch_size,
+        image_size=image_size,
+        seconds=namespace.seconds * (1 - _TRIALS),
+        **settings,
+    )
+    gains = _gains(namespace, stored, measured)
+    advice = _advice(measured, stored, gains, load)
+    if namespace.json:
+        print_json(_fields(measured, stored, gains, advice))
+    else:
+        print("\n".join(_lines(measured, stored, advice, terminal_of(sys.stdout))))
+    return 0
+
+
+def _import_tensorflow() -> None:
+    """Imports TensorFlow without its greeting, which no setting of its own stops.
+
+    Raises:
+        UsageError: It is not installed.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    with open(os.devnull, "w") as nowhere:
+        stderr = os.dup(2)
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            import_library("tensorflow", "diptych bench", "'diptych[reader]'")
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
+def _first_split(pattern: str) -> str | None:
+    """Returns the first split that holds examples, where there are several."""
+    from reader.catalog import open_dataset
+    from reader.files import is_folder
+
+    if not is_folder(pattern):
+        return None
+    splits = open_dataset(pattern).manifest.splits
+    return next((split.name for split in splits if split.num_examples), None)
+
+
+def _stored(pattern: str, corpus: "Corpus") -> "Stored":
+    from reader.bench_advice import Stored
+    from reader.catalog import find_folder, has_manifest, open_dataset
+    from reader.files import is_remote
+
+    content, quality, side = corpus.content, None, None
+    folder = find_folder(pattern)
+    if has_manifest(folder):
+        quality = open_dataset(folder).manifest.image.quality
+    if content.width is not None and content.height is not None:
+        means = (
+            tally.sum / max(1, tally.count) for tally in (content.width, content.height)
+        )
+        side = round(min(means))
+        if has_manifest(folder):
+            side = _shorter_side(folder, side)
+    return Stored(
+        format=content.image_format,
+        quality=quality if content.image_format == "jpeg" else None,
+        shorter_side=side,
+        record_bytes=corpus.num_bytes / max(1, corpus.num_examples),
+        remote=is_remote(pattern),
+    )
+
+
+def _shorter_side(folder: str, mean: int) -> int:
+    """Returns the shorter side of images, where that was asked for by name."""
+    from reader.catalog import open_dataset
+
+    image = open_dataset(folder).manifest.image
+    exact = image.resize in ("shorter_side", "crop", "stretch", "pad")
+    return min(mean, image.size) if exact else mean
+
+
+def _usual_size(stored: "Stored") -> int:
+    if stored.shorter_side is None:
+        raise UsageError("how large images are is not known: say --image_size")
+    return max(1, stored.shorter_side * 7 // 8)
+
+
+def _gains(
+    namespace: argparse.Namespace, stored: "Stored", measured: "Measured"
+) -> list["Gain"]:
+    """Tries other ways to store images, as many as are worth it."""
+    from reader.bench_advice import Gain, wanted_side, worth_storing
+    from reader.trials import Storage, try_storages
+
+    settings = dict(measured.settings)
+    wanted = wanted_side(settings["image_size"], namespace.crop_fraction)
+    ways = worth_storing(stored, wanted)
+    trials = try_storages(
+        namespace.pattern,
+        [Storage(*way) for way in ways.values()],
+        settings,
+        namespace.seconds * _TRIALS,
+    )
+    return [
+        Gain(flags, trial.speedup, trial.size, trial.num)
+        for flags, trial in zip(ways, trials, strict=True)
+    ]
+
+
+def _advice(
+    measured: "Measured", stored: "Stored", gains: list["Gain"], load: float
+) -> list[str]:
+    from reader.bench_advice import Figures, advise
+
+    by_name = {stage.name: stage for stage in measured.stages}
+    total = sum(stage.cpu_us for stage in measured.stages)
+    cast = by_name["cast"].cpu_us if "cast" in by_name else 0.0
+    figures = Figures(
+        per_second=measured.per_second,
+        per_second_uint8=measured.as_uint8,
+        per_second_read=by_name["CRC"].per_second or 0.0,
+        cast_share=cast / total if total else 0.0,
+        cores_used=measured.cores_used,
+        num_cores=measured.num_cores,
+        load=load,
+    )
+    return [*advise(figures, stored, gains, measured.settings)]
+
+
+def _fields(
+    measured: "Measured", stored: "Stored", gains: list["Gain"], advice: list[str]
+) -> dict[str, Any]:
+    return {
+        "settings": dict(measured.settings),
+        "images_per_second": measured.per_second,
+        "images_per_core_second": measured.per_core,
+        "cores_used": measured.cores_used,
+        "num_cores": measured.num_cores,
+        "stages": [stage._asdict() for stage in measured.stages],
+        "stored": stored._asdict(),
+        "trials": [gain._asdict() for gain in gains],
+        "advice": advice,
+    }
+
+
+_BAR = 20
+
+
+def _lines(
+    measured: "Measured", stored: "Stored", advice: list[str], terminal: Terminal
+) -> Iterator[str]:
+    settings = measured.settings
+    shown = ", ".join(f"{k}={v}" for k, v in settings.items() if v is not None)
+    yield f"reader.load(…, {shown})"
+    yield _stored_line(stored)
+    yield ""
+    heading = f"{'stage':<8}{'µs of a core':>13}{'images/s, a core':>18}"
+    yield terminal.paint(f"{heading}{'images/s so far':>17}", "bold", "cyan")
+    total = sum(stage.cpu_us for stage in measured.stages)
+    for stage in measured.stages:
+        yield _stage_line(stage, total, terminal)
+    rate = terminal.paint(f"{measured.per_second:,.0f} images/s", "bold")
+    yield ""
+    yield (
+        f"{rate} on {measured.cores_used:.1f} of {measured.num_cores} cores, "
+        f"{measured.per_core:,.0f} for each core's second"
+    )
+    yield ""
+    if not advice:
+        yield terminal.paint("nothing to change", "green")
+    for line in advice:
+        yield f"{terminal.paint('·', 'bold', 'yellow')} {line}"
+
+
+def _stored_line(stored: "Stored") -> str:
+    from reader.contract.text import size_text
+
+    quality = "" if stored.quality is None else f", quality {stored.quality}"
+    side = "" if stored.shorter_side is None else f", {stored.shorter_side} px"
+    size = size_text(stored.record_bytes)
+    return f"stored: {stored.format or 'images'}{quality}{side}, {size} a record"
+
+
+def _stage_line(stage: "Stage", total: float, terminal: Terminal) -> str:
+    share = stage.cpu_us / total if total else 0.0
+    per_core = "" if stage.per_core is None else f"{stage.per_core:,.0f}"
+    so_far = "" if stage.per_second is None else f"{stage.per_second:,.0f}"
+    bar = terminal.bar(share, _BAR, "cyan").rstrip()
+    cost = f"{stage.cpu_us:,.1f}" if stage.cpu_us else "in the noise"
+    columns = f"{cost:>13}{per_core:>18}{so_far:>17}"
+    return f"{stage.name:<8}{columns}  {bar} {share:.0%}"

@@ -1,0 +1,171 @@
+"""Command lines: what both sides parse theirs with."""
+
+import argparse
+import difflib
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NoReturn
+
+from reader.contract.errors import UsageError
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser of a command, whose errors are one line and not a page of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Refuses a command line.
+
+        Raises:
+            UsageError: Always.
+        """
+        raise UsageError(f"{message}: see {self.prog} --help")
+
+
+class MainParser(CommandParser):
+    """The parser of `diptych` itself, which shows its commands in groups."""
+
+    def __init__(
+        self, prog: str, description: str, version: str, examples: Sequence[str]
+    ) -> None:
+        """Takes what its page says; commands are added to `commands`."""
+        super().__init__(
+            prog=prog,
+            usage=f"{prog} COMMAND [--help] …",
+            description=description,
+            epilog=examples_text(examples),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        # It is taken out before anything is parsed, so that it may stand anywhere.
+        self.add_argument(
+            "--traceback", action="store_true", help="show where an error comes from"
+        )
+        self.add_argument("--version", action="version", version=f"diptych {version}")
+        self.commands = self.add_subparsers(
+            dest="command",
+            prog=prog,
+            help=argparse.SUPPRESS,
+            parser_class=CommandParser,
+        )
+
+    @property
+    def parsers(self) -> Mapping[str, argparse.ArgumentParser]:
+        """`{command: parser}`."""
+        return self.commands.choices
+
+    def format_help(self) -> str:
+        """Returns the page of `--help`, with the commands before the options."""
+        before, options, after = super().format_help().partition("options:\n")
+        lines = []
+        for title, names in _GROUPS.items():
+            lines.append(f"{title}:")
+            for name in names:
+                if name in self.parsers:
+                    text = " ".join((self.parsers[name].description or "").split())
+                    first, *_ = text.partition(". ")
+                    lines.append(f"  {name:<8}  {_lowered(first)}")
+            lines.append("")
+        return before + "\n".join([*lines, ""]) + options + after
+
+    def suggest(self, args: Sequence[str]) -> None:
+        """Refuses a command that there is none of.
+
+        Raises:
+            UsageError: Names the one that was probably meant.
+        """
+        names = [arg for arg in args if not arg.startswith("-")]
+        if names and names[0] not in self.parsers:
+            hint = did_you_mean(names[0], self.parsers, f"see {self.prog} --help")
+            raise UsageError(f"no command {names[0]}: {hint}")
+
+
+# A command that is not installed here is left out.
+_GROUPS = {
+    "make a dataset": ("build", "sample", "demo"),
+    "look at one": ("show", "find", "report"),
+    "look after one": ("verify", "bench"),
+}
+
+
+def add_command(
+    commands: Any,
+    name: str,
+    arguments: str,
+    description: str,
+    examples: Sequence[str] = (),
+    more: str = "",
+) -> argparse.ArgumentParser:
+    """Adds a command, whose flags are still to come; returns its parser.
+
+    Args:
+        commands: Where to, such as `MainParser.commands`.
+        name: Of the command.
+        arguments: What its usage shows behind its name: not all flags there are.
+        description: Its first sentence stands on the page of all commands.
+        examples: Command lines, which end its help.
+        more: A last paragraph.
+    """
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        usage=f"%(prog)s {arguments}",
+        description=textwrap.fill(description, _WIDTH),
+        epilog=examples_text(examples, more) if examples else None,
+        formatter_class=_formatter,
+        allow_abbrev=False,
+    )
+    return parser
+
+
+_WIDTH = 79
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=26)
+
+
+def _lowered(text: str) -> str:
+    return text[:1].lower() + text[1:].rstrip(".")
+
+
+def examples_text(examples: Sequence[str], more: str = "") -> str:
+    """Returns the end of a page of help."""
+    lines = ["examples:", *(f"  {example}" for example in examples)]
+    return "\n".join([*lines, "", textwrap.fill(more, _WIDTH)] if more else lines)
+
+
+def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
+    """Returns what was probably meant, or else where to look."""
+    near = difflib.get_close_matches(word, [*known], n=1)
+    return f"did you mean {near[0]}?" if near else otherwise
+
+
+def flags_of(parser: argparse.ArgumentParser) -> list[str]:
+    """Returns the flags that a parser knows."""
+    return [flag for action in parser._actions for flag in action.option_strings]
+
+
+def check_rest(rest: Sequence[str], parser: argparse.ArgumentParser) -> None:
+    """Refuses what a parser left over.
+
+    Raises:
+        UsageError: There is something; names the flag that was probably meant.
+    """
+    if not rest:
+        return
+    flag = rest[0].partition("=")[0]
+    if not flag.startswith("-"):
+        raise UsageError(f'unexpected argument "{flag}": see {parser.prog} --help')
+    if flag in flags_of(parser):
+        raise UsageError(f"{flag} goes behind the command: {parser.prog} … {flag}")
+    hint = did_you_mean(flag, flags_of(parser), f"see {parser.prog} --help")
+    raise UsageError(f"unknown flag {flag}: {hint}")
+
+
+def underscored(args: Iterable[str]) -> list[str]:
+    """Returns arguments with flags spelled with underscores: `--image-size=9` too."""
+    return [_underscored(arg) if arg.startswith("--") else arg for arg in args]
+
+
+def _underscored(arg: str) -> str:
+    flag, equals, value = arg.partition("=")
+    return "--" + flag[2:].replace("-", "_") + equals + value

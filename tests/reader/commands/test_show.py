@@ -1,0 +1,223 @@
+"""`diptych show`: the page, and the keys of a step as `reader.load` delivers them."""
+
+import itertools
+import json
+import re
+
+import pytest
+
+import reader
+from reader.contract.record import frame_record
+from reader.shards import read_shard
+
+
+def test_the_page_has_what_there_is(diptych, flawed):
+    _, out = flawed
+    done = diptych("show", out)
+    assert (done.status, done.err) == (0, "")
+    for part in (
+        "40 examples in 2 shards",
+        "42 keys found",
+        "40 written",
+        "1 rejected",
+        "(1 not_an_image)",
+        "1 unpaired",
+        "(1 unpaired_caption)",
+        "jpeg, quality 90, 4:2:0, resize shorter_side 256",
+        "basic, ",
+        "image/source_id",
+        'reader.load("',
+        "scene-",
+    ):
+        assert part in done.out
+
+
+def test_the_bars_of_the_books_are_as_long_as_their_shares(diptych, flawed):
+    _, out = flawed
+    lines = diptych("show", out).out.splitlines()
+    (written,) = (line for line in lines if " written" in line)
+    assert written.count("█") == 24 * 40 // 42
+    assert written.endswith("95.2%")
+
+
+def test_json_has_the_manifest_and_the_examples(diptych, flawed):
+    _, out = flawed
+    told = diptych("show", out, "--num=2", "--json").json
+    manifest = json.loads((out / "manifest.json").read_text())
+    for name in ("books", "image", "tokenizer", "fingerprints", "config"):
+        assert told[name] == manifest[name]
+    expected = [*itertools.islice(reader.open(out, outputs=("key", "captions")), 2)]
+    assert [(e["key"], e["captions"]) for e in told["examples"]] == expected
+
+
+def test_what_the_call_says_can_be_loaded(diptych, dataset):
+    out = diptych("show", dataset).out
+    (call,) = re.findall(r"^  (reader\.load\(.*\))$", out, re.M)
+    batches = eval(call, {"reader": reader})
+    assert next(iter(batches))["image"].shape[0] > 0
+
+
+def test_warnings_are_on_the_page(diptych, own_dataset):
+    path = own_dataset / "manifest.json"
+    fields = json.loads(path.read_text())
+    fields["splits"][0]["statistics"]["unknown_tokens"] = 10_000
+    path.write_text(json.dumps(fields))
+    assert re.search(
+        r"warning: \d+% of the words of train", diptych("show", own_dataset).out
+    )
+
+
+def test_hostile_captions_are_spelled_out(diptych, build, sample, tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    picture = next((sample / "images").glob("*.png")).read_bytes()
+    (source / "\x1b]0;title\x07.png").write_bytes(picture)
+    (source / "\x1b]0;title\x07.txt").write_text(
+        "\u202egnp.exe \U000e0041 " + "word " * 99
+    )
+    out = build(source, source, tmp_path / "out", num_shards=1)
+    shown = diptych("show", out).out
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e\U000e0041]", shown)
+    assert r"\x1b]0;title\x07" in shown
+    assert max(map(len, shown.splitlines())) <= 200
+
+
+@pytest.mark.parametrize("data", ["{}", "[]", "{"])
+def test_a_damaged_manifest_ends_with_1(diptych, own_dataset, data):
+    (own_dataset / "manifest.json").write_text(data)
+    done = diptych("show", own_dataset)
+    assert (done.status, done.out) == (1, "")
+    assert "manifest" in done.err
+
+
+# Of others.
+
+
+@pytest.fixture
+def others(dataset, tmp_path):
+    """The records of a dataset in two files, with nothing beside them."""
+    for number, shard in enumerate(sorted(dataset.glob("train-*"))[:2]):
+        with open(tmp_path / f"x-{number:05}-of-00002.tfrecord", "wb") as file:
+            for record in read_shard(str(shard)):
+                header, footer = frame_record(record.data)
+                file.write(header + record.data + footer)
+    return tmp_path
+
+
+def test_tfrecords_of_others_are_shown(diptych, others):
+    pattern = f"{others}/x-*.tfrecord"
+    done = diptych("show", pattern, "--num=2")
+    assert done.status == 0
+    assert re.search(r"^\d+ records in 2 files", done.out, re.M)
+    assert re.search(r"image/encoded +bytes +1  image$", done.out, re.M)
+    assert re.search(r"caption/ids +int64 +\d+  ids$", done.out, re.M)
+    told = diptych("show", pattern, "--num=2", "--json").json
+    opened = reader.open(pattern, outputs=("key", "captions"))
+    assert told["num_examples"] == len(opened)
+    assert [(e["key"], e["captions"]) for e in told["examples"]] == [
+        opened[0],
+        opened[1],
+    ]
+
+
+@pytest.mark.parametrize("name", ["pets_examples", "test", "train"])
+def test_real_tfrecords_of_others_are_shown(diptych, shared_data, name):
+    done = diptych("show", shared_data / f"tfrecords/{name}.record")
+    assert done.status == 0
+    assert "image/encoded" in done.out
+
+
+@pytest.mark.parametrize("pattern", ["nothing", "nothing/*.tfrecord", "x.tfrecord"])
+def test_nothing_there_ends_with_1(diptych, tmp_path, monkeypatch, pattern):
+    monkeypatch.chdir(tmp_path)
+    done = diptych("show", pattern)
+    assert (done.status, done.out) == (1, "")
+    assert f"no manifest.json in {pattern}/" in done.err
+
+
+# The keys of a step.
+
+
+def delivered(pattern, step: int, **settings) -> list[str | None]:
+    """The keys of a batch as TensorFlow hands them out; None where it is filled up."""
+    outputs = ("key", "valid") if settings.get("remainder") == "pad" else ("key",)
+    batches = reader.load(pattern, start_step=step, outputs=outputs, **settings)
+    keys, *valid = next(batches.as_numpy_iterator())
+    there = valid[0] if valid else [True] * len(keys)
+    return [k.decode() if v else None for k, v in zip(keys, there, strict=True)]
+
+
+SETTINGS = [
+    {},
+    {"seed": 7},
+    {"shuffle_bytes": 1},
+    {"shuffle": False},
+    {"host_count": 2, "host_index": 1},
+    {"host_count": 4, "host_index": 3, "seed": 3},
+    {"host_count": 2, "host_index": 1, "shuffle": False},
+    {"remainder": "pad"},
+    {"remainder": "pad", "shuffle": False, "host_count": 4, "host_index": 3},
+]
+
+
+def flags(settings: dict) -> list[str]:
+    return [
+        "--no_shuffle" if name == "shuffle" else f"--{name}={value}"
+        for name, value in settings.items()
+    ]
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+# 509 records in batches of 100: five to an epoch, or six.
+@pytest.mark.parametrize("step", [0, 3, 5, 11])
+def test_a_step_has_the_keys_that_load_delivers(diptych, many, step, settings):
+    args = ["show", many, f"--step={step}", "--batch_size=100", *flags(settings)]
+    told = diptych(*args, "--json").json
+    keys = [place["key"] for place in told["places"]]
+    assert keys == delivered(str(many), step, batch_size=100, **settings)
+    steps = 6 if settings.get("remainder") == "pad" else 5
+    assert (told["epoch"], told["step_of_epoch"]) == divmod(step, steps)
+
+
+def test_a_split_is_taken_and_each_place_is_listed(diptych, dataset):
+    args = ["show", dataset, "--step=2", "--split=validation", "--batch_size=4"]
+    done = diptych(*args)
+    assert done.status == 0
+    title, *lines = done.out.splitlines()
+    assert title == "step 2: step 2 of epoch 0"
+    keys = delivered(str(dataset), 2, split="validation", batch_size=4)
+    assert [line.split()[-1] for line in lines] == keys
+
+
+def test_places_that_are_filled_up_are_told(diptych, dataset):
+    args = ["show", dataset, "--step=0", "--split=validation", "--batch_size=20"]
+    lines = diptych(*args, "--remainder=pad").out.splitlines()
+    assert sum("(filled up)" in line for line in lines) == 8
+
+
+def test_a_damaged_record_does_not_hide_the_others(diptych, own_dataset):
+    for shard in own_dataset.glob("validation-*.tfrecord"):
+        data = bytearray(shard.read_bytes())
+        data[500] ^= 0xFF
+        shard.write_bytes(data)
+    args = ["show", own_dataset, "--step=0", "--split=validation", "--batch_size=12"]
+    told = diptych(*args, "--json").json
+    problems = [place["problem"] for place in told["places"]]
+    assert sum(problem is not None for problem in problems) == 1
+    assert sum(place["key"] is not None for place in told["places"]) == 11
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--step=0"], "--step goes with --batch_size"),
+        (["--step=-1", "--batch_size=4"], "step must be at least 0, got -1"),
+        (["--step=0", "--batch_size=0"], "batch_size must be at least 1"),
+        (["--step=0", "--batch_size=4", "--host_count=3"], "divisible by host_count"),
+        (["--step=0", "--batch_size=4"], "say split="),
+    ],
+)
+def test_a_step_that_there_is_none_of_is_refused(diptych, dataset, args, said):
+    done = diptych("show", dataset, *args)
+    assert (done.status, done.out) == (2, "")
+    assert said in done.err

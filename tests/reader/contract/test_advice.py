@@ -1,0 +1,50 @@
+"""What a person is warned of."""
+
+import dataclasses
+
+import pytest
+
+from reader.catalog import open_dataset
+from reader.contract.advice import warnings_of
+from reader.contract.manifest import Manifest, Split
+from reader.contract.statistics import Statistics, Tally
+
+
+def warnings(dataset, kind: str, captions: int, single: int | None, unknown: int):
+    manifest: Manifest = open_dataset(dataset).manifest
+    statistics = Statistics(
+        caption_tokens=Tally(count=captions, sum=100, min=1, max=9),
+        one_token_captions=single,
+        unknown_tokens=unknown,
+    )
+    shard = manifest.shards[0]
+    split = Split(name="train", shards=(shard,), statistics=statistics)
+    tokenizer = dataclasses.replace(manifest.tokenizer, kind=kind)
+    return list(
+        warnings_of(dataclasses.replace(manifest, splits=(split,), tokenizer=tokenizer))
+    )
+
+
+def test_one_token_captions_are_told_and_what_to_do(dataset):
+    (said,) = warnings(dataset, "basic", captions=40, single=30, unknown=0)
+    assert "75% of the captions of train are a single token" in said
+    assert "--tokenizer=bytes or a SentencePiece model" in said
+
+
+@pytest.mark.parametrize(
+    ("captions", "single"), [(40, 20), (40, 0), (9, 9), (0, 0), (40, None)]
+)
+def test_a_half_of_one_token_captions_or_too_few_captions_are_not_told(
+    dataset, captions, single
+):
+    assert warnings(dataset, "basic", captions, single, unknown=0) == []
+
+
+def test_unknown_tokens_are_told_with_advice_for_the_kind(dataset):
+    (said,) = warnings(dataset, "basic", captions=40, single=0, unknown=11)
+    assert "11% of the words of train" in said
+    assert "--vocab_size" in said
+    (said,) = warnings(dataset, "huggingface", captions=40, single=0, unknown=11)
+    assert "11% of the tokens of train" in said
+    assert "--vocab_size" not in said
+    assert warnings(dataset, "basic", captions=40, single=0, unknown=10) == []
