@@ -1,15 +1,12 @@
-"""The README's commands and snippets, run one after the other as a reader would."""
+"""What holds of the README alone; its blocks are run by tests/docs/test_pages.py."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from pages import blocks_of
 
 ROOT = Path(__file__).parent.parent
-BLOCKS = re.findall(r"```(sh|python)\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
 INSTALLS = [
     "pip install . && diptych demo out\n",
     "pip install -e '.[dev]' && pytest\n",
@@ -18,34 +15,16 @@ INSTALLS = [
 
 def test_the_two_commands_come_first():
     # .ci/run runs them word for word, in fresh environments.
-    assert [text for _, text in BLOCKS[:2]] == INSTALLS
+    commands = [
+        block.text for block in blocks_of("README.md") if block.language == "sh"
+    ]
+    assert commands[:2] == INSTALLS
 
 
-def test_commands_and_snippets_work_in_order(tmp_path):
-    assert len(BLOCKS) > 5
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    python = ""
-    for language, text in BLOCKS[2:]:
-        if language == "python":
-            python += text
-            continue
-        subprocess.run(
-            ["bash", "-euc", text], cwd=tmp_path, env=environment, check=True
-        )
-    done = subprocess.run(
-        [sys.executable, "-c", python],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    # The snippets print a caption each, decoded from ids and as stored.
-    assert len(done.stdout.splitlines()) == 2
-
-
-@pytest.mark.parametrize("page", ["README.md", *map(str, Path(ROOT).glob("docs/*.md"))])
+@pytest.mark.parametrize(
+    "page",
+    ["README.md", *(str(p.relative_to(ROOT)) for p in ROOT.glob("docs/**/*.md"))],
+)
 def test_links_within_the_project_lead_somewhere(page):
     text = (ROOT / page).read_text()
     for target in re.findall(r"\]\(([^)#:]+\.md)(?:#[^)]*)?\)", text):
@@ -62,7 +41,8 @@ def test_flags_in_the_docs_exist():
         for action in parser._actions
         for flag in action.option_strings
     }
+    known |= set(_parser()._option_string_actions)
     beams = {"--runner", "--job_endpoint", "--environment_type"}
-    for page in (ROOT / "README.md", ROOT / "docs/writing.md"):
-        named = set(re.findall(r"(?<![\w-])--[a-z_]+", page.read_text()))
+    for page in ("README.md", "docs/writing.md", "docs/sources.md", "docs/start.md"):
+        named = set(re.findall(r"(?<![\w-])--[a-z_]+", (ROOT / page).read_text()))
         assert named <= known | beams

@@ -1,0 +1,160 @@
+"""What a reader of the docs has in the folder where he tries them.
+
+Photographs are real ones where there are any, and drawn scenes elsewhere: pages must
+work either way. Each part is made once.
+"""
+
+import csv
+import json
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from pages import ROOT
+
+from beam_jobs.sample import write_sample
+from beam_jobs.values import parse_splits
+
+Fill = Callable[[Path], None]
+
+
+class Photo(NamedTuple):
+    """A photograph with captions."""
+
+    path: Path
+    captions: list[str]
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory) -> list[Photo]:
+    """A few photographs, or else scenes, with five captions each."""
+    beside = ROOT.parent / "shared/data"
+    data = Path(os.environ.get("DIPTYCH_DATA", beside), "pairs")
+    if not data.is_dir():
+        data = tmp_path_factory.mktemp("photos")
+        write_sample(str(data), 40, captions_per_image=5)
+        (data / "captions").rename(data / "captions_multi")
+    images = {path.stem: path for path in (data / "images").iterdir()}
+    texts = sorted((data / "captions_multi").glob("*.txt"))
+    found = [Photo(images[t.stem], t.read_text().splitlines()) for t in texts]
+    return [photo for photo in found if photo.path.suffix == ".jpg"][:32]
+
+
+@pytest.fixture(scope="session")
+def own_folders(tmp_path_factory) -> Fill:
+    """`photos/` and `texts/`, with keys such as `park/0042`, and `captions.csv`."""
+    drawn = tmp_path_factory.mktemp("drawn")
+    write_sample(str(drawn), 400)
+
+    def fill(folder: Path) -> None:
+        for name, source in (("photos", "images"), ("texts", "captions")):
+            target = folder / name / "park"
+            target.mkdir(parents=True)
+            for path in (drawn / source).iterdir():
+                number = path.stem.removeprefix("scene-0")
+                (target / f"{number}{path.suffix}").symlink_to(path)
+        rows = [("file_name", "caption", "score", "url", "fold")]
+        for image in sorted((folder / "photos/park").iterdir()):
+            text = (folder / f"texts/park/{image.stem}.txt").read_text().strip()
+            rows.append((f"park/{image.name}", text, "0.5", "a.b/c", "train"))
+        with (folder / "captions.csv").open("w", newline="") as file:
+            csv.writer(file).writerows(rows)
+
+    return fill
+
+
+@pytest.fixture(scope="session")
+def built(own_folders: Fill, build, tmp_path_factory) -> Path:
+    """A dataset of those folders, in splits train and validation."""
+    folder = tmp_path_factory.mktemp("built")
+    own_folders(folder)
+    return build(
+        folder / "photos",
+        folder / "texts",
+        folder / "out",
+        splits=parse_splits("train=0.8,validation=0.2"),
+        num_shards=5,
+        image_size=72,
+    )
+
+
+@pytest.fixture(scope="session")
+def datasets(built: Path, photos: list[Photo]) -> Fill:
+    """`out/`, `coco/` and `flickr/`, and `others/`, which nobody of ours wrote."""
+
+    def fill(folder: Path) -> None:
+        for name in ("out", "coco", "flickr"):
+            (folder / name).symlink_to(built)
+        write_others(folder / "others", photos)
+
+    return fill
+
+
+def write_others(folder: Path, photos: list[Photo]) -> None:
+    """Writes TFRecords with names of features that nobody would guess."""
+    import tensorflow as tf
+
+    def feature(*values: bytes | int) -> tf.train.Feature:
+        if isinstance(values[0], bytes):
+            return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+
+    folder.mkdir()
+    with tf.io.TFRecordWriter(str(folder / "a.record")) as writer:
+        for number in range(64):
+            photo = photos[number % len(photos)]
+            features = {
+                "picture": feature(photo.path.read_bytes()),
+                "text": feature(photo.captions[0].encode()),
+                "words": feature(number, number + 1),
+            }
+            example = tf.train.Example(features=tf.train.Features(feature=features))
+            writer.write(example.SerializeToString())
+
+
+@pytest.fixture(scope="session")
+def coco_download(photos: list[Photo]) -> Fill:
+    """COCO 2017's captions and images, as they are when unzipped."""
+
+    def fill(folder: Path) -> None:
+        (folder / "annotations").mkdir()
+        parts = (("train2017", photos[:-8]), ("val2017", photos[-8:]))
+        numbers = iter(range(10**6))
+        for name, part in parts:
+            (folder / name).mkdir()
+            content: dict[str, list] = {"images": [], "annotations": []}
+            for photo in part:
+                image_id = next(numbers)
+                file_name = f"{image_id:012d}.jpg"
+                (folder / name / file_name).symlink_to(photo.path)
+                content["images"].append({"id": image_id, "file_name": file_name})
+                content["annotations"] += [
+                    {"id": next(numbers), "image_id": image_id, "caption": caption}
+                    for caption in photo.captions
+                ]
+            random.Random(0).shuffle(content["annotations"])
+            path = folder / "annotations" / f"captions_{name}.json"
+            path.write_text(json.dumps(content))
+
+    return fill
+
+
+@pytest.fixture(scope="session")
+def flickr_download(photos: list[Photo]) -> Fill:
+    """Flickr8k as it is when unzipped: `Images/` and `captions.txt`."""
+
+    def fill(folder: Path) -> None:
+        images = folder / "Flickr8k/Images"
+        images.mkdir(parents=True)
+        rows = [("image", "caption")]
+        for number, photo in enumerate(photos):
+            name = f"{1000268201 + number}_693b08cb0e.jpg"
+            (images / name).symlink_to(photo.path)
+            rows += [(name, caption) for caption in photo.captions]
+        with (folder / "Flickr8k/captions.txt").open("w", newline="") as file:
+            csv.writer(file).writerows(rows)
+
+    return fill

@@ -1,0 +1,97 @@
+"""Every code block of the docs and of the README, run as a reader would."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+from pages import ROOT, RUN, SHOWN, Block, blocks_of, check_unrun
+
+PAGES = [
+    "README.md",
+    *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/**/*.md")),
+]
+# Its consumers cannot share a process: tests/interop/test_page.py runs its sections.
+RUN_ELSEWHERE = ["docs/interchange.md"]
+RUN_PAGES = [
+    page
+    for page in PAGES
+    if page not in RUN_ELSEWHERE and any(b.runs for b in blocks_of(page))
+]
+# What is there when a page begins; the others begin with nothing.
+BEGINS_WITH = {
+    "docs/reading.md": ["datasets"],
+    "docs/recipes/coco.md": ["coco_download"],
+    "docs/recipes/flickr.md": ["flickr_download"],
+    "docs/recipes/hosts.md": ["datasets"],
+    "docs/recipes/jax.md": ["datasets"],
+    "docs/recipes/pytorch.md": ["datasets"],
+    "docs/recipes/retrieval.md": ["datasets"],
+    "docs/recipes/captioning.md": ["datasets"],
+    "docs/sources.md": ["own_folders"],
+    "docs/start.md": ["own_folders"],
+    "docs/training.md": ["datasets"],
+    "docs/writing.md": ["own_folders"],
+}
+# Measured by hand, on an idle machine; what was measured is what these pages show.
+MEASURED = ["docs/performance.md"]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_block_says_what_it_is(page):
+    for block in blocks_of(page):
+        if page in MEASURED and not block.language:
+            continue
+        assert block.language in (*RUN, *SHOWN), f"{block.where}: {block.language!r}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", RUN_PAGES)
+def test_what_a_page_shows_works(page, tmp_path, request):
+    for fixture in BEGINS_WITH.get(page, []):
+        request.getfixturevalue(fixture)(tmp_path)
+    done = subprocess.run(
+        [sys.executable, ROOT / "tests/support/pages.py", page],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_cannot_be_run_here_names_options_that_there_are(page):
+    for block in blocks_of(page):
+        if block.not_run:
+            check_unrun(block)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_reasons_for_not_running_stand_before_a_block(page):
+    reasons = re.findall("^<!-- not run:", (ROOT / page).read_text(), re.M)
+    assert len(reasons) == sum(bool(block.not_run) for block in blocks_of(page))
+
+
+@pytest.mark.parametrize("page", MEASURED)
+def test_commands_of_measurements_name_what_is_there(page):
+    text = "".join(block.text for block in blocks_of(page))
+    commands = re.findall(r"^python (tests/\S+)(.*)", text, re.M)
+    assert commands
+    for script, arguments in commands:
+        source = (ROOT / script).read_text()
+        for flag in re.findall(r"--(\w+)", arguments):
+            assert f"--{flag}" in source or f'"{flag}"' in source, (script, flag)
+
+
+def test_a_block_that_is_not_run_is_held_against_what_there_is():
+    def block(language: str, text: str) -> Block:
+        return Block("a.md", 1, language, text, "no such machine")
+
+    check_unrun(block("sh", "diptych build … --runner=PrismRunner --threads=1"))
+    for wrong in ("--thread=1", "--threads=0"):
+        with pytest.raises(ValueError, match="thread"):
+            check_unrun(block("sh", f"diptych build … {wrong}"))
+    with pytest.raises(AssertionError, match="no extra gcs"):
+        check_unrun(block("sh", "pip install 'diptych[gcs]'"))
+    with pytest.raises(AssertionError, match=r"a.md:1: load: .* 'batches'"):
+        check_unrun(block("python", "reader.load('gs://b/out', batches=3)"))
