@@ -17,7 +17,10 @@ MODULES = {
 }
 
 # The command line alone may hand over to the reader.
-HANDS_OVER = {"beam_jobs.__main__": {"reader.__main__"}, "beam_jobs.demo": {"reader"}}
+HANDS_OVER = {
+    "beam_jobs.__main__": {"reader.__main__", "reader.command_line"},
+    "beam_jobs.demo": {"reader"},
+}
 HANDS_OVER["beam_jobs.demo"].add("reader.__main__")
 
 # Everything that a pipeline's stages are made of, and no engine in it.
@@ -30,6 +33,7 @@ PURE = (
     "beam_jobs.examples",
     "beam_jobs.formats",
     "beam_jobs.images",
+    "beam_jobs.interop",
     "beam_jobs.job_plan",
     "beam_jobs.jpeg",
     "beam_jobs.lease",
@@ -65,10 +69,16 @@ PURE = (
     "beam_jobs.tiff",
     "beam_jobs.tokenizer_files",
     "beam_jobs.values",
+    "reader.bench_advice",
     "reader.budget",
     "reader.cache",
     "reader.catalog",
     "reader.checkpoint",
+    "reader.command_line",
+    "reader.commands.bench",
+    "reader.commands.find",
+    "reader.commands.show",
+    "reader.commands.verify",
     "reader.checks",
     "reader.config",
     "reader.content",
@@ -81,6 +91,8 @@ PURE = (
     "reader.files",
     "reader.fitting",
     "reader.foreign",
+    "reader.foreign_files",
+    "reader.foreign_page",
     "reader.image_config",
     "reader.index",
     "reader.integrity",
@@ -88,17 +100,37 @@ PURE = (
     "reader.malloc",
     "reader.meter",
     "reader.mixture",
+    "reader.nearest",
     "reader.outputs",
     "reader.page",
     "reader.plan",
+    "reader.problems",
     "reader.record_files",
     "reader.repair",
+    "reader.report.books",
+    "reader.report.charts",
+    "reader.report.distribution",
+    "reader.report.gallery",
+    "reader.report.histogram",
+    "reader.report.marks",
+    "reader.report.page",
+    "reader.report.rejects",
+    "reader.report.report",
+    "reader.report.statistics",
+    "reader.report.text",
+    "reader.report.thumbnails",
+    "reader.report.tokens",
+    "reader.report.vocabulary",
     "reader.resources",
     "reader.run",
     "reader.samples",
+    "reader.search",
+    "reader.shard_check",
     "reader.shards",
+    "reader.step_keys",
     "reader.steps",
     "reader.walk",
+    "reader.wanted",
     "reader.windows",
 )
 

@@ -1,6 +1,8 @@
 """What users may import, and that type checkers and help see the same."""
 
 import ast
+import inspect
+import re
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,20 @@ def test_every_public_name_loads_and_is_documented(package):
     for name in package.__all__:
         value = getattr(package, name)
         assert name == "__version__" or value.__doc__
+
+
+@packages
+def test_every_parameter_of_a_public_name_is_documented(package):
+    for name in package.__all__:
+        value = getattr(package, name)
+        if isinstance(value, str):
+            continue
+        if isinstance(value, type) and issubclass(value, Exception):
+            continue
+        doc = inspect.getdoc(value) or ""
+        for parameter in inspect.signature(value).parameters:
+            line = rf"^    (\*\*)?{parameter}: \S"
+            assert re.search(line, doc, re.M), (name, parameter)
 
 
 @packages
