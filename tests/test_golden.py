@@ -12,7 +12,9 @@ import pytest
 
 import reader
 from reader.catalog import open_dataset
+from reader.contract.layout import FORMAT_VERSION
 from reader.contract.manifest import dump_manifest, parse_manifest
+from reader.contract.schema import display_path
 from reader.contract.terminal import Terminal
 from reader.page import page
 
@@ -26,7 +28,13 @@ def expected_of(version: Path) -> dict[str, list[dict]]:
 
 def test_there_is_a_golden_dataset_of_this_format():
     manifest = open_dataset(GOLDEN[-1] / "dataset").manifest
-    assert GOLDEN[-1].name == f"v{manifest.format_version}"
+    assert manifest.format_version == FORMAT_VERSION
+
+
+@versions
+def test_a_name_tells_the_format(version):
+    manifest = open_dataset(version / "dataset").manifest
+    assert version.name.partition("_")[0] == f"v{manifest.format_version}"
 
 
 @versions
@@ -51,11 +59,29 @@ def test_batches_hold_what_they_held(version):
             key, caption, tokens, length, height, width, image = (
                 tensor.numpy()[0] for tensor in batch
             )
-            assert (key.decode(), caption.decode()) == (row["key"], row["captions"][0])
+            assert display_path(key) == row["key"]
+            assert caption.decode() == row["captions"][0]
             assert tokens[:length].tolist() == [2, *row["ids"][0], 3]
             assert (height, width) == (row["height"], row["width"])
             mean = image.mean(axis=(0, 1)) * 255
             assert np.abs(mean - row["mean_rgb"]).max() < 2
+
+
+@versions
+def test_columns_hold_what_they_held(version):
+    for file, rows in expected_of(version).items():
+        columns = tuple(rows[0].get("columns", ())) if rows else ()
+        if not columns:
+            continue
+        batches = reader.load(
+            version / "dataset" / file, batch_size=1, shuffle=False, outputs=columns
+        )
+        for batch, row in zip(batches, rows, strict=True):
+            for value, expected in zip(batch, row["columns"].values(), strict=True):
+                value = value.numpy()[0]
+                assert (
+                    value.decode() if isinstance(value, bytes) else value.tolist()
+                ) == expected
 
 
 @versions

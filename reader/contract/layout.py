@@ -15,7 +15,7 @@ _build/                                       work in progress
 import re
 from typing import NamedTuple
 
-FORMAT_VERSION = 0
+FORMAT_VERSION = 1
 
 MANIFEST = "manifest.json"
 REJECTS = "rejects.jsonl"
