@@ -32,6 +32,7 @@ PURE = (
     "beam_jobs.elements",
     "beam_jobs.examples",
     "beam_jobs.formats",
+    "beam_jobs.image_file",
     "beam_jobs.images",
     "beam_jobs.interop",
     "beam_jobs.job_plan",

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps
 
 from beam_jobs.elements import BadInput
+from beam_jobs.image_file import ImageFile
 from beam_jobs.images import EncodedImage, SourceImage
 from beam_jobs.pixels import turn_upright
 from reader.contract.manifest import ImageSpec
@@ -914,14 +915,14 @@ def test_a_ratio_is_as_exact_as_its_decimals():
     "error", [MemoryError("no"), OSError("out of memory error when reading image file")]
 )
 def test_want_of_memory_is_no_property_of_an_image(error, monkeypatch):
-    source = SourceImage(file_of(smooth(), "PNG"), max_pixels=MAX_PIXELS)
+    source = ImageFile(file_of(smooth(), "PNG"), max_pixels=MAX_PIXELS)
 
     def load() -> None:
         raise error
 
     monkeypatch.setattr(source._image, "load", load)
     with pytest.raises(MemoryError):
-        source.encode(FINEST)
+        source.decode(1)
 
 
 UNSUPPORTED = {
