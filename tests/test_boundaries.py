@@ -96,6 +96,7 @@ PURE = (
     "reader.foreign_page",
     "reader.image_config",
     "reader.index",
+    "reader.index_files",
     "reader.integrity",
     "reader.keys",
     "reader.malloc",

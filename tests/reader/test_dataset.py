@@ -390,7 +390,7 @@ def test_threads_may_share_one_and_files_are_closed(many, monkeypatch):
 
 def test_a_process_forked_while_a_thread_reads_is_not_stuck(own_dataset, monkeypatch):
     data, expected = open_train(own_dataset, "key"), keys_of(own_dataset)
-    read_bytes = reader.corpus.read_bytes
+    read_bytes = reader.index_files.read_bytes
     reading, done = threading.Event(), threading.Event()
 
     def slow(*args: Any) -> bytes:
@@ -398,7 +398,7 @@ def test_a_process_forked_while_a_thread_reads_is_not_stuck(own_dataset, monkeyp
         done.wait(20)
         return read_bytes(*args)
 
-    monkeypatch.setattr(reader.corpus, "read_bytes", slow)
+    monkeypatch.setattr(reader.index_files, "read_bytes", slow)
     thread = threading.Thread(target=data.__getitem__, args=(0,))
     thread.start()
     assert reading.wait(20)
