@@ -190,7 +190,9 @@ def remove_strays(workspace: Workspace, plan: JobPlan) -> None:
 
 def remove_dataset(workspace: Workspace) -> None:
     """Removes an earlier dataset, its manifest first, and nothing that is not ours."""
-    files = (*_shard_files(workspace), layout.REJECTS, *INTEROP_FILES)
+    # The report too: it is of a dataset that will be gone.
+    others = (layout.REJECTS, *INTEROP_FILES, layout.REPORT)
+    files = (*_shard_files(workspace), *others)
     for file in (layout.MANIFEST, *files):
         delete_file(workspace.published(file))
     for folder in _FOLDERS:

@@ -52,10 +52,11 @@ from beam_jobs.planning import ClosePlan
 from beam_jobs.progress import planning_bar, writing_bar
 from beam_jobs.shards import WriteShards
 from beam_jobs.sources.catalogue import list_tasks
-from beam_jobs.storage import is_remote, make_folder, read_file
+from beam_jobs.storage import delete_file, is_remote, make_folder, read_file
 from beam_jobs.tokenizer_files import given_tokenizer
 from beam_jobs.vocabulary import CountTokens
 from beam_jobs.workspace import Workspace
+from reader.contract import layout
 from reader.contract.errors import BuildError
 from reader.contract.manifest import Manifest
 
@@ -252,6 +253,9 @@ def _run_mend(
     check_lease(workspace, lease)
     mended = [*mended_shards(workspace, job_plan)]
     mended += mend_others(workspace, job_plan, manifest)
+    if mended:
+        # It may show the damage.
+        delete_file(workspace.published(layout.REPORT))
     remove_workspace(workspace)
     return tuple(mended)
 

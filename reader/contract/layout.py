@@ -8,6 +8,7 @@ tokenizer/                                    all that is needed to tokenize aga
 rejects.jsonl                                 a line per key that was not written
 features.json, dataset_info.json              for TensorFlow Datasets
 croissant.json                                for tools that know Croissant
+report.html                                   a page about it, if one was asked for
 manifest.json                                 written last: the dataset is complete
 _build/                                       work in progress
 """
@@ -22,6 +23,7 @@ REJECTS = "rejects.jsonl"
 TFDS_FEATURES = "features.json"
 TFDS_INFO = "dataset_info.json"
 CROISSANT = "croissant.json"
+REPORT = "report.html"
 INDEX_DIR = "index"
 BLOCKS = "index/blocks.bin"
 SAMPLES_DIR = "samples"

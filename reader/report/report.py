@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from reader.catalog import Dataset, open_dataset
 from reader.checks import check_at_least
 from reader.contract.errors import UsageError
+from reader.contract.layout import REPORT
 from reader.contract.libraries import import_library
 from reader.corpus import Corpus, open_corpus
 from reader.files import is_remote
@@ -20,7 +21,6 @@ from reader.report.tokens import Spelling
 from reader.report.vocabulary import TokenCounter
 from reader.samples import read_table
 
-PAGE = "report.html"
 # About 25 MB of pictures.
 MOST_SAMPLES = 500
 
@@ -81,11 +81,11 @@ def _checked_output(folder: str, output: str | os.PathLike[str] | None) -> str:
     Raises:
         UsageError: It would not be on this machine, or not a page.
     """
-    path = os.path.join(folder, PAGE) if output is None else os.fspath(output)
+    path = os.path.join(folder, REPORT) if output is None else os.fspath(output)
     if is_remote(path):
         raise UsageError(
             f"a report is written to this machine, not to {path}: name a file with "
-            f"--output={PAGE}, and copy it there"
+            f"--output={REPORT}, and copy it there"
         )
     # Nobody overwrites a shard or the manifest with a page by mistake.
     if not path.lower().endswith((".html", ".htm")):

@@ -226,3 +226,13 @@ def test_without_a_dataset_there_is_nothing_to_repair(source, tmp_path, capfd):
         assert "there is neither dataset nor job in" in error_of(capfd)
         (tmp_path / "none").mkdir(exist_ok=True)
     assert not list((tmp_path / "none").iterdir())
+
+
+def test_a_report_stays_unless_it_may_show_damage(source, output):
+    report = output / "report.html"
+    report.write_text("of the whole dataset")
+    assert main(args(source, output, "--repair")) == 0
+    assert report.exists()
+    flip(output / FILES["shard"])
+    assert main(args(source, output, "--repair")) == 0
+    assert not report.exists()

@@ -261,6 +261,20 @@ def test_a_dataset_with_its_page_in_it_is_still_whole(own_dataset):
     assert reader.verify(own_dataset).problems == []
 
 
+def test_a_dataset_built_anew_has_no_page_of_the_one_before(
+    sample, build, tmp_path
+):
+    folders = sample / "images", sample / "captions"
+    made = build(*folders, tmp_path / "out")
+    write_report(made)
+    build(*folders, made)
+    assert (made / "report.html").exists()  # It was complete: nothing was built.
+    (made / "mine.html").touch()
+    build(*folders, made, image_size=16, overwrite=True)
+    assert not (made / "report.html").exists()
+    assert (made / "mine.html").exists()
+
+
 def test_a_page_of_noise_and_long_text_stays_small(build, tmp_path):
     rng = np.random.default_rng(0)
     for number in range(60):
