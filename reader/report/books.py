@@ -45,6 +45,15 @@ def line_of(reason: str) -> str:
     return REASONS.get(reason, "rejected")
 
 
+def reason_text(reason: str) -> str:
+    """Returns a reason in words.
+
+    >>> reason_text("damaged_image"), reason_text("duplicate_of")
+    ('damaged image', 'duplicate of another')
+    """
+    return reason.replace("_", " ") + " another" * (reason == "duplicate_of")
+
+
 def lines_of(books: Books) -> tuple[Line, ...]:
     """Returns all lines, from left to right."""
     reasons: dict[str, dict[str, int]] = {name: {} for name in MEANINGS}

@@ -75,7 +75,7 @@ def charts_of(statistics: Statistics, room: int) -> dict[str, Chart]:
             bytes_text,
             "bytes",
             "Record size",
-            "Bytes",
+            "Bytes of image, captions and tokens",
         ),
         _lengths_chart(statistics, room),
     ]
@@ -147,12 +147,16 @@ def _centred(distribution: Distribution, text: Format) -> Histogram:
 
 
 def _ratio_text(ratio: float) -> str:
-    """Returns a shape: `3:2` where it is one of few, otherwise `1.37:1`.
+    """Returns a shape: `3:2` where it is one of few, otherwise `1.37:1` or `1:2.05`.
 
-    >>> _ratio_text(0.667), _ratio_text(1.0), _ratio_text(1.37)
-    ('2:3', '1:1', '1.37:1')
+    >>> _ratio_text(0.667), _ratio_text(1.33), _ratio_text(1.37), _ratio_text(0.00025)
+    ('2:3', '4:3', '1.37:1', '1:4\u202f000')
     """
+    if ratio < 1:
+        longer, _, shorter = _ratio_text(1 / ratio).partition(":")
+        return f"{shorter}:{longer}"
     simple = Fraction(ratio).limit_denominator(9)
-    if simple.numerator <= 16 and abs(float(simple) - ratio) < 0.002:
+    # Shapes are counted to three digits: 4:3 is 1.33.
+    if simple.numerator <= 16 and f"{float(simple):.3g}" == f"{ratio:.3g}":
         return f"{simple.numerator}:{simple.denominator}"
-    return f"{ratio:.2f}".rstrip("0") + ":1"
+    return (f"{ratio:.3g}" if ratio < 100 else number_text(round(ratio))) + ":1"

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from reader.config import DEFAULT_MAX_TOKENS
 from reader.contract.manifest import Manifest
 from reader.contract.version import __version__
-from reader.report.books import lines_of
+from reader.report.books import lines_of, reason_text
 from reader.report.charts import charts_of, shards_chart
 from reader.report.gallery import Example
 from reader.report.rejects import Group
@@ -50,6 +50,7 @@ def render(contents: Contents) -> str:
         "size": bytes_text,
         "shown": shown,
         "place": _place,
+        "reason": reason_text,
     }
     style, script = _resource("page.css"), _resource("filter.js")
     return environment.get_template("page.html").render(

@@ -6,8 +6,13 @@ from reader.contract.text import size_text
 
 # A narrow space that does not break, as SI has it: 1 204 224.
 _SEPARATOR = "\N{NARROW NO-BREAK SPACE}"
-# Format characters that join letters or emoji; others reorder text, or cannot be seen.
-_JOINERS = "\u200c\u200d"
+# What joins letters or emoji, or chooses a form of the one before.
+_FOLLOWERS = frozenset("\u034f\u180b\u180c\u180d\u180f\u200c\u200d") | frozenset(
+    map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)))
+)
+# Letters that nothing is drawn for: Unicode's fillers, and vowels it took back.
+_BLANK = "\u115f\u1160\u17b4\u17b5\u3164\uffa0"
+# Format characters reorder text, or cannot be seen.
 _HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
@@ -49,15 +54,19 @@ def shown(text: str, limit: int) -> str:
     >>> shown("photo\u202egpj.exe", 40)
     'photo\\u202egpj.exe'
     """
-    text = "".join(map(_visible, text[: limit + 1]))
+    chars = text[: limit + 1]
+    text = "".join(map(_visible, chars, " " + chars))
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def _visible(char: str) -> str:
+def _visible(char: str, before: str) -> str:
+    if char in _FOLLOWERS and not before.isspace():
+        return char
     code = ord(char)
     # Unicode's noncharacters, which HTML forbids.
     forbidden = 0xFDD0 <= code <= 0xFDEF or code & 0xFFFE == 0xFFFE
-    hidden = char not in _JOINERS and unicodedata.category(char) in _HIDDEN
+    hidden = char in _FOLLOWERS or char in _BLANK or 0xE0000 <= code <= 0xE0FFF
+    hidden = hidden or unicodedata.category(char) in _HIDDEN
     if not (hidden or forbidden):
         return char
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -235,7 +235,7 @@ def test_captions_that_the_reader_cuts_are_counted_and_shown(build, tmp_path, pa
     verdict = tree.one("section", id="captions").one(class_="verdict").words
     # Start and end take two of 64.
     assert verdict.startswith("2 of 4 captions are cut (50 %) at max_tokens=64")
-    assert verdict.endswith("max_tokens=202 keeps 99 % whole, max_tokens=202 all.")
+    assert verdict.endswith("max_tokens=202 keeps all of them whole.")
     longest = list(tree.one(class_="longest").all(class_="meta"))
     assert "200 tokens, 138 cut" in longest[0].words
     batches = reader.load(made, batch_size=4, shuffle=False, outputs=("length",))
@@ -261,9 +261,7 @@ def test_a_dataset_with_its_page_in_it_is_still_whole(own_dataset):
     assert reader.verify(own_dataset).problems == []
 
 
-def test_a_dataset_built_anew_has_no_page_of_the_one_before(
-    sample, build, tmp_path
-):
+def test_a_dataset_built_anew_has_no_page_of_the_one_before(sample, build, tmp_path):
     folders = sample / "images", sample / "captions"
     made = build(*folders, tmp_path / "out")
     write_report(made)
@@ -387,6 +385,24 @@ def test_one_record_of_any_kind_makes_a_page(build, tmp_path, page, settings):
     tree = page(build(tmp_path, tmp_path, tmp_path / "out", **settings))
     assert sum(table_of(tree, "width").values()) == 1
     assert tree.one("img").attributes["alt"] == "a cat"
+
+
+@pytest.mark.parametrize(
+    ("size", "shape"),
+    [
+        ((640, 480), "4:3"),
+        ((1080, 1920), "9:16"),
+        ((1000, 730), "1.37:1"),
+        ((400, 820), "1:2.05"),
+        ((9000, 2), "4\u202f500:1"),
+        ((1, 4000), "1:4\u202f000"),
+    ],
+)
+def test_shapes_are_said_as_people_say_them(build, tmp_path, page, size, shape):
+    Image.new("RGB", size).save(tmp_path / "a.png")
+    (tmp_path / "a.txt").write_text("a cat")
+    tree = page(build(tmp_path, tmp_path, tmp_path / "out", resize="none"))
+    assert facts_of(tree, "aspect")["smallest"] == shape
 
 
 def test_columns_are_shown_with_their_values(tmp_path, page):

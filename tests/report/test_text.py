@@ -58,3 +58,16 @@ def test_plain_text_is_shown_as_it_is():
     assert shown("abcdef", 5) == "abcd…"
     assert shown("a\ud800b", 40) == "a\\ud800b"
     assert shown("\ufdd0\U0001ffff", 40) == "\\ufdd0\\U0001ffff"
+
+
+@pytest.mark.parametrize("alone", ["\u200d", "\ufe0f", "\U000e0100", "\u034f"])
+def test_what_changes_the_character_before_it_is_written_out_where_there_is_none(alone):
+    escaped = alone.encode("ascii", "backslashreplace").decode()
+    assert shown(alone, 40) == escaped
+    assert shown(f"a {alone}", 40) == f"a {escaped}"
+    assert shown(f"a{alone}", 40) == f"a{alone}"
+
+
+def test_letters_that_are_not_drawn_are_written_out():
+    assert shown("a\u3164\uffa0b", 40) == "a\\u3164\\uffa0b"
+    assert shown("a\U000e0080", 40) == "a\\U000e0080"
