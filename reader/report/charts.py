@@ -155,8 +155,9 @@ def _ratio_text(ratio: float) -> str:
     if ratio < 1:
         longer, _, shorter = _ratio_text(1 / ratio).partition(":")
         return f"{shorter}:{longer}"
-    simple = Fraction(ratio).limit_denominator(9)
     # Shapes are counted to three digits: 4:3 is 1.33.
-    if simple.numerator <= 16 and f"{float(simple):.3g}" == f"{ratio:.3g}":
-        return f"{simple.numerator}:{simple.denominator}"
-    return (f"{ratio:.3g}" if ratio < 100 else number_text(round(ratio))) + ":1"
+    digits = f"{ratio:.3g}"
+    for simple in (Fraction(ratio).limit_denominator(5), Fraction(16, 9)):
+        if simple < 100 and f"{float(simple):.3g}" == digits:
+            return f"{simple.numerator}:{simple.denominator}"
+    return f"{digits if ratio < 100 else number_text(round(ratio))}:1"

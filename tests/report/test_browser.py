@@ -1,9 +1,11 @@
 """The page in a real browser: it runs nothing of strangers', and can be used by all."""
 
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from PIL import Image
 from stand_ins.server import Server
 
 from reader.report.report import write_report
@@ -233,6 +235,43 @@ def test_nothing_is_wider_than_the_screen(chromium, naughty_page, width):
     )
     assert outside == []
     assert chromium.run("return document.documentElement.scrollWidth") <= width
+
+
+def test_text_twice_as_large_still_fits(chromium, naughty_page):
+    chromium.open(naughty_page, width=360)
+    chromium.run("document.documentElement.style.fontSize = '200%'")
+    assert chromium.run("return document.documentElement.scrollWidth") <= 360
+
+
+def test_a_page_that_is_printed_is_dark_on_light(chromium, plain_page):
+    chromium.open(plain_page, theme="dark", media="print")
+    ink, paper = chromium.run(
+        "const s = getComputedStyle(document.body); return [s.color, s.backgroundColor]"
+    )
+    assert sum(map(int, ink[4:-1].split(","))) < 3 * 50
+    assert sum(map(int, paper[4:-1].split(","))) > 3 * 200
+    assert not chromium.driver.find_element("class name", "filter").is_displayed()
+
+
+def test_the_line_where_captions_are_cut_can_be_seen_before_any_bar(
+    chromium, build, tmp_path
+):
+    Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
+    captions = [" ".join(["word"] * length) for length in range(1, 130)]
+    (tmp_path / "a.txt").write_text("\n".join(captions))
+    made = build(tmp_path, tmp_path, tmp_path / "out", captions_per_file="lines")
+    for theme in THEMES:
+        chromium.open(Path(write_report(made).path), theme=theme)
+        cut, halo, text, page = chromium.run(
+            """
+            const style = (selector) =>
+              getComputedStyle(document.querySelector("#tokens " + selector));
+            return [style(".cut:not(.halo)").stroke, style(".halo").stroke,
+              style("svg text").stroke, getComputedStyle(
+                document.body).backgroundColor];
+            """
+        )
+        assert halo == text == page != cut
 
 
 def test_pictures_keep_their_shape_on_every_screen(chromium, plain_page):

@@ -41,12 +41,19 @@ class Browser:
         """Takes a driver that logs all there is."""
         self.driver = driver
 
-    def open(self, page: Path, *, width: int = 1440, theme: str = "light") -> None:
+    def open(
+        self,
+        page: Path,
+        *,
+        width: int = 1440,
+        theme: str = "light",
+        media: str = "screen",
+    ) -> None:
         """Opens a page from disk, in a window and a theme; forgets what was before."""
         size = {"width": width, "height": 900, "deviceScaleFactor": 1}
         self._tell("Emulation.setDeviceMetricsOverride", **size, mobile=width < 500)
         features = [{"name": "prefers-color-scheme", "value": theme}]
-        self._tell("Emulation.setEmulatedMedia", features=features)
+        self._tell("Emulation.setEmulatedMedia", media=media, features=features)
         self.driver.get("about:blank")
         for kind in ("performance", "browser"):
             self.driver.get_log(kind)
