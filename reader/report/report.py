@@ -70,7 +70,11 @@ def write_report(
         import_library(module, "diptych report", "jinja2 pillow pyarrow")
     contents = _contents_of(open_dataset(folder), num_samples)
     data = render(contents).encode()
-    _publish(path, data)
+    try:
+        _publish(path, data)
+    except OSError as error:
+        told = f"{error.strerror} (--output=FILE names another place)"
+        raise OSError(error.errno, told, path) from error
     shown = len(contents.examples)
     return Written(path, len(data), shown, contents.manifest.num_examples)
 

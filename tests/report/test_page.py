@@ -332,6 +332,14 @@ def test_a_wrong_output_is_told_before_any_work(tmp_path, output, told, monkeypa
         write_report("there is no dataset here", output)
 
 
+def test_a_place_that_cannot_be_written_is_named(dataset, capsys):
+    # Whoever may write anywhere may not write there either.
+    assert main(["report", str(dataset), "--output=/proc/page.html"]) == 1
+    told = capsys.readouterr().err
+    assert told.endswith("(--output=FILE names another place): /proc/page.html\n")
+    assert "Traceback" not in told
+
+
 def test_a_dataset_in_a_bucket_needs_a_file_here():
     with pytest.raises(reader.UsageError, match=r"--output=report\.html"):
         write_report("gs://bucket/out")
