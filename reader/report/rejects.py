@@ -21,6 +21,16 @@ class Reject(NamedTuple):
     sources: tuple[str, ...]
     detail: str
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What tells it from others: its files, after its key if these do not say it.
+
+        All rows of a table have the same file.
+        """
+        if any(source.startswith(self.key) for source in self.sources):
+            return self.sources
+        return (self.key, *self.sources)
+
 
 class Group(NamedTuple):
     """All keys that were not written for one reason: how many, and some of them."""

@@ -123,6 +123,20 @@ def test_each_reason_has_its_number_and_examples(flawed, page):
             assert reject["detail"] in item
 
 
+def test_rejected_rows_of_a_table_are_told_apart(tmp_path, page):
+    rows = []
+    for key, caption in (("sound", "a cat"), ("first", ""), ("second", " ")):
+        Image.new("RGB", (9, 9)).save(tmp_path / f"{key}.png")
+        rows.append(json.dumps({"image": f"{key}.png", "caption": caption}))
+    (tmp_path / "t.jsonl").write_text("\n".join(rows))
+    out = tmp_path / "out"
+    source = [f"--table={tmp_path / 't.jsonl'}", f"--images={tmp_path}"]
+    assert main(["build", *source, "--max_rejects=100%", f"--output={out}"]) == 0
+    group = page(out).one(id="reason-empty_caption")
+    told = [[n.text for n in item.all(class_="name")] for item in group.all("li")]
+    assert told == [["first", "t.jsonl"], ["second", "t.jsonl"]]
+
+
 def test_examples_are_spread_over_each_split_and_decoded(dataset, page):
     cards = list(page(dataset, 12).all(class_="card"))
     splits = Counter(card.attributes["data-split"] for card in cards)
