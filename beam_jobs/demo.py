@@ -38,9 +38,11 @@ def demo(output: str, num: int) -> int:
 
 
 def _stream(output: str, num: int) -> int:
-    # TensorFlow greets at length; a demo should show what the demo does.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import reader
+    from reader.command_line import import_tensorflow
+
+    # It greets at length; a demo should show what the demo does.
+    import_tensorflow("diptych demo")
 
     pattern = os.path.join(output, "train-*.tfrecord")
     batches = reader.load(pattern, batch_size=min(16, num), image_size=224)

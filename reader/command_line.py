@@ -4,15 +4,18 @@
 """
 
 import argparse
+import contextlib
 import io
 import json
 import os
 import sys
 import traceback
+from collections.abc import Iterator
 from typing import Any
 
 from reader.contract.arguments import MainParser, check_rest, underscored
 from reader.contract.errors import BuildError, DatasetError, UsageError, file_of
+from reader.contract.libraries import import_library
 from reader.contract.terminal import printable, terminal_of
 
 
@@ -83,3 +86,31 @@ def print_json(value: Any) -> None:
     It is valid whatever the terminal's encoding, and no caption moves its cursor.
     """
     print(json.dumps(value, indent=1))
+
+
+def import_tensorflow(wanted_by: str) -> None:
+    """Imports TensorFlow without its greeting, some of which no setting of it stops.
+
+    Who has set `TF_CPP_MIN_LOG_LEVEL` is shown what TensorFlow makes of that.
+
+    Raises:
+        MissingLibraryError: It is not installed.
+    """
+    said = "TF_CPP_MIN_LOG_LEVEL" in os.environ
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with contextlib.nullcontext() if said else _no_stderr():
+        import_library("tensorflow", wanted_by, "'diptych[reader]'")
+
+
+@contextlib.contextmanager
+def _no_stderr() -> Iterator[None]:
+    """Sends to nowhere what is written to stderr, be it by Python or by C."""
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)

@@ -19,9 +19,8 @@ MODULES = {
 # The command line alone may hand over to the reader.
 HANDS_OVER = {
     "beam_jobs.__main__": {"reader.__main__", "reader.command_line"},
-    "beam_jobs.demo": {"reader"},
+    "beam_jobs.demo": {"reader", "reader.__main__", "reader.command_line"},
 }
-HANDS_OVER["beam_jobs.demo"].add("reader.__main__")
 
 # Everything that a pipeline's stages are made of, and no engine in it.
 PURE = (

@@ -6,10 +6,9 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from reader.command_line import print_json
+from reader.command_line import import_tensorflow, print_json
 from reader.contract.arguments import add_command
 from reader.contract.errors import UsageError
-from reader.contract.libraries import import_library
 from reader.contract.terminal import Terminal, terminal_of
 
 if TYPE_CHECKING:
@@ -81,7 +80,7 @@ _SETTINGS = (
 
 def _run(namespace: argparse.Namespace) -> int:
     load, *_ = os.getloadavg()
-    _import_tensorflow()
+    import_tensorflow("diptych bench")
     from reader.bench import bench
     from reader.corpora import open_one_corpus
 
@@ -107,24 +106,6 @@ def _run(namespace: argparse.Namespace) -> int:
     else:
         print("\n".join(_lines(measured, stored, advice, terminal_of(sys.stdout))))
     return 0
-
-
-def _import_tensorflow() -> None:
-    """Imports TensorFlow without its greeting, which no setting of its own stops.
-
-    Raises:
-        UsageError: It is not installed.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.stderr.flush()
-    with open(os.devnull, "w") as nowhere:
-        stderr = os.dup(2)
-        os.dup2(nowhere.fileno(), 2)
-        try:
-            import_library("tensorflow", "diptych bench", "'diptych[reader]'")
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
 
 
 def _first_split(pattern: str) -> str | None:
