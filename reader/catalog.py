@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from reader.contract.errors import DatasetError, UsageError
-from reader.contract.layout import BUILD_DIR, MANIFEST, TOKENIZER_DIR
+from reader.contract.layout import BUILD_DIR, MANIFEST, SHARD_SUFFIX, TOKENIZER_DIR
 from reader.contract.manifest import Manifest, Shard, Split, parse_manifest
 from reader.contract.tokenizers.loading import check_tokenizer, load_tokenizer
 from reader.contract.tokenizers.protocol import Tokenizer
@@ -27,7 +27,6 @@ from reader.files import (
     size_of,
 )
 
-_SUFFIX = ".tfrecord"
 # Questions at a time to a bucket, each of which takes a while to answer.
 _REMOTE_QUESTIONS = 32
 
@@ -189,14 +188,14 @@ def _select_one(pattern: str, split: str | None) -> Selection:
             f'split="{split}" goes with a folder, got the pattern "{pattern}"'
         )
     folder, names = os.path.split(pattern)
-    if not glob.has_magic(names) and not names.endswith(_SUFFIX):
+    if not glob.has_magic(names) and not names.endswith(SHARD_SUFFIX):
         raise no_dataset(pattern)
     dataset = open_dataset(_one_folder(folder, pattern))
     shards = tuple(
         s for s in dataset.manifest.shards if fnmatch.fnmatchcase(s.file, names)
     )
     if not shards:
-        have = ", ".join(f"{s.name}-*{_SUFFIX}" for s in dataset.manifest.splits)
+        have = ", ".join(f"{s.name}-*{SHARD_SUFFIX}" for s in dataset.manifest.splits)
         raise UsageError(f'no shard matches "{pattern}": there are {have}')
     splits = [
         s.name for s in dataset.manifest.splits if _files(shards) & _files(s.shards)
@@ -240,7 +239,7 @@ def _check_strangers(dataset: Dataset, names: str) -> None:
     """Refuses shards that match but are no part of the dataset."""
     found = fnmatch.filter(list_folder(dataset.folder), names)
     strangers = sorted(set(found) - _files(dataset.manifest.shards))
-    strangers = [name for name in strangers if name.endswith(_SUFFIX)]
+    strangers = [name for name in strangers if name.endswith(SHARD_SUFFIX)]
     if strangers:
         raise DatasetError(
             f"{dataset.path(strangers[0])} is no part of the dataset beside it "

@@ -23,6 +23,7 @@ from reader.contract.layout import (
     MANIFEST,
     REJECTS,
     SAMPLES_DIR,
+    SHARD_SUFFIX,
     TOKENIZER_DIR,
     parse_shard_name,
     shard_of_file,
@@ -31,7 +32,7 @@ from reader.contract.manifest import Manifest, Shard, Split
 from reader.contract.statistics import Statistics
 from reader.decoding import decoder
 from reader.files import is_folder, list_folder, open_file
-from reader.problems import Problem
+from reader.problems import Problem, unreadable
 from reader.shard_check import (
     ShardReport,
     ShardTask,
@@ -188,22 +189,27 @@ def _check_files(dataset: Dataset) -> Iterator[Problem]:
     """Yields what is wrong with the files beside the shards."""
     manifest = dataset.manifest
     for file, crc32c in manifest.files.items():
-        what = _flaw_of_file(dataset.path(file), crc32c)
-        if what:
-            yield Problem(dataset.path(file), what)
+        problem = _flaw_of_file(dataset.path(file), crc32c)
+        if problem is not None:
+            yield problem
     for file in _files_of(manifest):
         if file not in manifest.files:
             what = f"it has no checksum of {file}"
             yield Problem(dataset.path(MANIFEST), what, remedy="overwrite")
     known = {*manifest.files, *(shard.file for shard in manifest.shards)}
     for folder in ("", INDEX_DIR, SAMPLES_DIR):
-        for file in _named_after_shards(dataset, folder):
+        try:
+            files = _named_after_shards(dataset, folder)
+        except PermissionError as error:
+            yield unreadable(dataset.path(folder).rstrip("/"), error)
+            continue
+        for file in files:
             if file not in known:
                 what = "it is no part of the dataset"
                 yield Problem(dataset.path(file), what, remedy="remove")
 
 
-def _flaw_of_file(path: str, crc32c: str) -> str | None:
+def _flaw_of_file(path: str, crc32c: str) -> Problem | None:
     """Returns what is wrong with a file that should have a checksum; None for nothing.
 
     Whatever stops the reading of one must not keep the others from being checked.
@@ -213,19 +219,19 @@ def _flaw_of_file(path: str, crc32c: str) -> str | None:
         with open_file(path) as file:
             while chunk := file.read(_CHUNK_BYTES):
                 checksum.update(chunk)
-    except FileNotFoundError:
-        return "missing"
     except OSError as error:
-        return f"cannot be read ({error.strerror or error})"
+        return unreadable(path, error)
     if checksum.digest().hex() != crc32c:
-        return "its checksum is not that of the manifest"
+        return Problem(path, "its checksum is not that of the manifest")
     return None
 
 
 def _named_after_shards(dataset: Dataset, folder: str) -> list[str]:
+    """Returns what a glob of shards, or of what goes with them, would catch."""
     path = dataset.path(folder).rstrip("/")
     names = list_folder(path) if is_folder(path) else []
-    return [os.path.join(folder, name) for name in names if shard_of_file(name)]
+    names = [n for n in names if shard_of_file(n) or n.endswith(SHARD_SUFFIX)]
+    return [os.path.join(folder, name) for name in names]
 
 
 def _files_of(manifest: Manifest) -> Iterator[str]:

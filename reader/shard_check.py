@@ -20,7 +20,7 @@ from reader.contract.record import crc32c_hex, parse_example
 from reader.contract.statistics import Statistics, statistics_of
 from reader.decoding import decoder
 from reader.files import read_bytes
-from reader.problems import Problem
+from reader.problems import Problem, unreadable
 from reader.repair import sample_keys
 from reader.shards import Damage, Record, scan_shard
 
@@ -92,11 +92,8 @@ def check_shard(task: ShardTask) -> ShardReport:
     report = ShardReport(os.path.join(task.folder, task.shard.file))
     try:
         _ShardCheck(task, report).run()
-    except FileNotFoundError:
-        report.problems.append(Problem(report.path, "missing"))
     except OSError as error:
-        what = f"cannot be read ({error.strerror or error})"
-        report.problems.append(Problem(report.path, what))
+        report.problems.append(unreadable(report.path, error))
     return report
 
 

@@ -164,7 +164,8 @@ def _print_mendings(report: "Report", err: Terminal) -> None:
 
     print("to mend it:", file=sys.stderr)
     for command, note in mendings(report.folder, report.problems):
-        print(f"  {err.paint(command, 'bold')}  ({note})", file=sys.stderr)
+        # As a comment of the shell, so that a line may be copied whole.
+        print(f"  {err.paint(command, 'bold')}  # {note}", file=sys.stderr)
 
 
 def _walk(namespace: argparse.Namespace) -> int:

@@ -29,6 +29,7 @@ BLOCKS = "index/blocks.bin"
 SAMPLES_DIR = "samples"
 TOKENIZER_DIR = "tokenizer"
 BUILD_DIR = "_build"
+SHARD_SUFFIX = ".tfrecord"
 
 # Records a block of the index spans: 64 stored photographs of 256 pixels are about
 # 1 MB, a good size for one read, and 10^8 records need an index of 12.5 MB only.
@@ -56,7 +57,7 @@ class ShardName(NamedTuple):
     @property
     def file(self) -> str:
         """Path of the shard below the dataset."""
-        return f"{self.stem}.tfrecord"
+        return f"{self.stem}{SHARD_SUFFIX}"
 
     @property
     def index_file(self) -> str:
@@ -89,8 +90,8 @@ def shard_of_file(name: str) -> ShardName | None:
     >>> shard_of_file("train-00000-of-00002.parquet").file
     'train-00000-of-00002.tfrecord'
     """
-    stem = name.removesuffix(".idx").removesuffix(".tfrecord").removesuffix(".parquet")
-    return parse_shard_name(f"{stem}.tfrecord")
+    stem = name.removesuffix(".idx").removesuffix(SHARD_SUFFIX).removesuffix(".parquet")
+    return parse_shard_name(f"{stem}{SHARD_SUFFIX}")
 
 
 def is_split_name(name: str) -> bool:

@@ -195,6 +195,10 @@ def dump_manifest(manifest: Manifest) -> bytes:
     return dump_json(data)
 
 
+# Not with --overwrite: of what lies there nobody knows any more whose it is.
+_AGAIN = "put back a copy of it, or build the dataset again, into an empty folder"
+
+
 def parse_manifest(data: bytes, where: str) -> Manifest:
     """Returns the manifest that `manifest.json` holds.
 
@@ -216,12 +220,11 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
         return manifest
     except (KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
         raise DatasetError(
-            f"{where}/{MANIFEST} is not a manifest of diptych ({error!r}): "
-            "build the dataset again"
+            f"{where}/{MANIFEST} is not a manifest of diptych ({error!r}): {_AGAIN}"
         ) from error
     except json.JSONDecodeError as error:
         raise DatasetError(
-            f"{where}/{MANIFEST} is damaged ({error}): build the dataset again"
+            f"{where}/{MANIFEST} is damaged ({error}): {_AGAIN}"
         ) from error
 
 

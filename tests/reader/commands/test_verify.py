@@ -106,6 +106,47 @@ def test_other_shards_and_files_are_checked_whatever_one_is_like(diptych, own_da
     assert found == {SHARD, "blocks.bin", "validation-00000-of-00001.tfrecord"}
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "train-00003-of-00003.tfrecord",
+        "train-00000-of-00003 copy.tfrecord",
+        "two\nlines, it's \x1b[2J.tfrecord",
+    ],
+)
+def test_what_a_glob_would_catch_too_is_told_and_the_command_removes_it(
+    diptych, own_dataset, name
+):
+    shutil.copy(own_dataset / SHARD, own_dataset / name)
+    with pytest.raises(reader.DatasetError, match="no part of the dataset"):
+        reader.open(f"{own_dataset}/t*.tfrecord")
+    done = diptych("verify", own_dataset)
+    assert (done.status, "\x1b" in done.err) == (1, False)
+    (line,) = done.err.split("to mend it:\n")[1].splitlines()
+    subprocess.run(["bash", "-c", line], check=True)
+    assert not (own_dataset / name).exists()
+    assert diptych("verify", own_dataset).status == 0
+
+
+def test_what_may_not_be_read_is_told_and_the_command_mends_it(own_dataset):
+    denied = [own_dataset / SHARD, own_dataset / "features.json", own_dataset / "index"]
+    for path in denied:
+        path.chmod(0)
+    # Root may read everything, unless it gives that up.
+    rights = "-dac_override,-dac_read_search"
+    ordinary = ["setpriv", f"--bounding-set={rights}", f"--inh-caps={rights}"]
+    command = [*(ordinary if os.geteuid() == 0 else []), sys.executable, "-m", "reader"]
+    verify = [*command, "verify", str(own_dataset)]
+    done = subprocess.run(verify, capture_output=True, text=True)
+    assert done.returncode == 1
+    told, mending = done.stderr.split("to mend it:\n")
+    assert all(f"{path}: cannot be read (Perm" in told for path in denied)
+    assert "index/blocks.bin: cannot be read" in told
+    assert "--repair" not in mending  # Which could not read them either.
+    subprocess.run(["bash", "-c", mending], check=True)
+    assert subprocess.run(verify).returncode == 0
+
+
 def test_the_terminal_has_so_many_problems_and_json_has_all(diptych, own_dataset):
     shard = own_dataset / SHARD
     for record in list(read_shard(str(shard))):
