@@ -19,7 +19,7 @@ from beam_jobs.beam_args import check_beam_args
 from beam_jobs.flags import add_build_parser, config_from
 from reader.__main__ import add_reader_parsers
 from reader.command_line import run_command
-from reader.contract.arguments import MainParser, add_command
+from reader.contract.arguments import MainParser, add_command, not_empty
 from reader.contract.errors import UsageError
 from reader.contract.version import __version__
 
@@ -57,18 +57,25 @@ def _parser() -> MainParser:
 
 def _add_demo_parser(commands: Any) -> None:
     text = "Draws a small dataset, builds it, verifies it and streams it."
-    parser = add_command(commands, "demo", "OUT [--num=N]", text)
-    parser.add_argument("output", metavar="OUT", help="a new folder")
+    examples = ("diptych demo out", "diptych demo out --num=1000")
+    parser = add_command(commands, "demo", "OUT [--num=N]", text, examples)
+    parser.add_argument("output", metavar="OUT", type=not_empty, help="a new folder")
     parser.add_argument(
         "--num", type=int, metavar="N", default=200, help="scenes (%(default)s)"
     )
     parser.set_defaults(run=_demo)
 
 
+_SAMPLE_EXAMPLES = (
+    "diptych sample shapes",
+    "diptych build --images=shapes/images --captions=shapes/captions --output=out",
+)
+
+
 def _add_sample_parser(commands: Any) -> None:
     text = "Draws scenes of coloured shapes, and captions true of them."
-    parser = add_command(commands, "sample", "DIR [OPTIONS]", text)
-    parser.add_argument("directory", metavar="DIR", help="a new folder")
+    parser = add_command(commands, "sample", "DIR [OPTIONS]", text, _SAMPLE_EXAMPLES)
+    parser.add_argument("directory", metavar="DIR", type=not_empty, help="a new folder")
     parser.add_argument(
         "--num", type=int, metavar="N", default=200, help="scenes (%(default)s)"
     )
@@ -100,6 +107,8 @@ def _build(namespace: argparse.Namespace) -> int:
     _require("build", apache_beam="beam", cv2="beam", simplejpeg="beam")
     _import_beam()
     check_beam_args(beam_args, namespace.build_parser)
+    if namespace.output is None:
+        namespace.build_parser.error("--output is missing")
     _use_beam_options(beam_args)
     config = config_from(namespace)
     from beam_jobs.command import build

@@ -111,7 +111,6 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     files = parser.add_argument_group("output")
     files.add_argument(
         "--output",
-        required=True,
         metavar="DIR",
         help="the dataset's folder; new, or that of an unfinished job",
     )

@@ -114,7 +114,7 @@ def open_dataset(folder: Pattern) -> Dataset:
 
 def no_dataset(folder: str) -> DatasetError:
     """Returns the error that there is no finished dataset in a folder."""
-    shown = folder.rstrip("/") + "/"
+    shown = (folder or ".").rstrip("/") + "/"
     if is_folder(os.path.join(folder, BUILD_DIR)):
         return DatasetError(
             f"no {MANIFEST} in {shown}: the job has not finished; run it again to "

@@ -25,6 +25,9 @@ def run_command(parser: MainParser, args: list[str]) -> int:
     A command's parser has the default `run`, a function of what was parsed. With the
     default `passes_on`, flags that it does not know are in `rest`.
     """
+    # Python has None for those that are closed.
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a caption should not end the command.
         if isinstance(stream, io.TextIOWrapper):
@@ -39,6 +42,7 @@ def run_command(parser: MainParser, args: list[str]) -> int:
         parser.suggest(args)
         namespace, rest = parser.parse_known_args(args, namespace)
         if namespace.command is None:
+            check_rest(rest, parser)
             parser.error("no command")
         if not getattr(namespace, "passes_on", False):
             check_rest(rest, parser.parsers[namespace.command])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import textwrap
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -16,7 +17,9 @@ from reader.contract.terminal import Terminal, printable, shortened
 from reader.contract.text import by_line, counted, loading_text, reasons_text, size_text
 from reader.shards import read_shard
 
-_BAR = 24
+# Columns, where there are so many.
+_BAR = 22
+_BEFORE_REASONS = 13
 
 
 class Shown(NamedTuple):
@@ -61,9 +64,20 @@ def _splits(dataset: Dataset, terminal: Terminal) -> Iterator[str]:
     for split in manifest.splits:
         share = _share(split.num_examples, manifest.num_examples)
         counts = f"{split.num_examples:>12,}{len(split.shards):>8,}"
-        bar = terminal.bar(share, _BAR, "cyan").rstrip()
+        bar = terminal.bar(share, _bar_width(terminal, beside=58), "cyan").rstrip()
         line = f"{split.name:<16}{counts}{size_text(split.num_bytes):>12}  {bar}"
         yield f"{line} {share:.1%}"
+
+
+def _bar_width(terminal: Terminal, beside: int) -> int:
+    return max(0, min(_BAR, terminal.width - beside))
+
+
+def _indented(text: str, terminal: Terminal) -> Iterator[str]:
+    indent = " " * _BEFORE_REASONS
+    yield from textwrap.wrap(
+        text, terminal.width - 1, initial_indent=indent, subsequent_indent=indent
+    )
 
 
 def _share(part: int, whole: int) -> float:
@@ -80,9 +94,12 @@ def _books(dataset: Dataset, terminal: Terminal) -> Iterator[str]:
     ]
     for line, count, colour, reasons in rows:
         share = _share(count, books.found)
-        bar = terminal.bar(share, _BAR, colour).rstrip()
+        width = _bar_width(terminal, beside=33)
+        bar = terminal.bar(share, width, colour).rstrip()
         more = f"  ({reasons})" if reasons else ""
-        yield f"{count:>12,} {line:<12}{bar} {share:.1%}{more}"
+        fits = 33 + width + len(more) <= terminal.width
+        yield f"{count:>12,} {line:<12}{bar} {share:.1%}{more if fits else ''}"
+        yield from () if fits else _indented(reasons, terminal)
     if books.dropped_captions:
         yield f"{books.dropped_captions:>12,} captions dropped beside others"
 

@@ -133,7 +133,10 @@ def test_nothing_asked_shows_help_as_an_error(command):
         (["show"], "the following arguments are required: OUT: see "),
         (["--traceback"], "look at one:"),
         (["--json", "show", "out"], "--json goes behind the command: "),
-        (["-x"], "no command: see "),
+        (["-x"], "unknown flag -x: see "),
+        (["--vresion"], "unknown flag --vresion: did you mean --version?"),
+        (["show", ""], "argument OUT: must not be empty: see "),
+        (["verify", ""], "argument OUT: must not be empty: see "),
     ],
 )
 @both
@@ -213,6 +216,38 @@ def test_json_is_json_whatever_the_terminal_can_show(build, sample, tmp_path):
 
 
 # Ends that are no error of ours.
+
+
+@both
+def test_closed_streams_are_no_error(command, dataset, tmp_path):
+    text = " ".join([*command, "show"])
+    for line, status in (
+        (f"{text} {dataset} >&-", 0),
+        (f"{text} {tmp_path} 2>&-", 1),
+        (f"{text} {tmp_path} <&- >&- 2>&-", 1),
+    ):
+        done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (status, "")
+
+
+@pytest.mark.slow
+def test_tensorflow_greets_only_those_who_ask_it_to():
+    code = "from reader.command_line import import_tensorflow as i; i('a test')"
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("TF_")}
+    for more, quiet in (({}, True), ({"TF_CPP_MIN_LOG_LEVEL": "0"}, False)):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            env=environment | more,
+            check=True,
+        )
+        assert (done.stderr == "") is quiet
+
+
+def test_behind_two_dashes_there_are_no_flags(dataset):
+    done = run(DIPTYCH, "find", dataset, "--json", "--", "--a-key")
+    assert (done.returncode, json.loads(done.stdout)["wanted"]) == (1, "--a-key")
 
 
 @both

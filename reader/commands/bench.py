@@ -6,8 +6,9 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from reader.checks import is_positive
 from reader.command_line import import_tensorflow, print_json
-from reader.contract.arguments import add_command
+from reader.contract.arguments import add_command, not_empty
 from reader.contract.errors import UsageError
 from reader.contract.terminal import Terminal, terminal_of
 
@@ -37,7 +38,10 @@ def add_bench_parser(commands: Any) -> None:
         _EXAMPLES,
     )
     parser.add_argument(
-        "pattern", metavar="OUT", help="the dataset's folder, or a glob of TFRecords"
+        "pattern",
+        metavar="OUT",
+        type=not_empty,
+        help="the dataset's folder, or a glob of TFRecords",
     )
     parser.add_argument(
         "--seconds",
@@ -48,19 +52,33 @@ def add_bench_parser(commands: Any) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     load = parser.add_argument_group("how to read: the words of reader.load")
-    load.add_argument("--split", help="(the first that holds examples)")
+    load.add_argument("--split", metavar="NAME", help="(the first that holds examples)")
     load.add_argument(
         "--batch_size", type=int, metavar="N", default=64, help="(%(default)s)"
     )
     load.add_argument(
         "--image_size", type=int, metavar="N", help="(7/8 of what is stored)"
     )
-    load.add_argument("--crop", default="center", help="(%(default)s)")
     load.add_argument(
-        "--crop_fraction", type=float, default=0.875, help="(%(default)s)"
+        "--crop",
+        metavar="KIND",
+        default="center",
+        help="center, random, random_resized or none (%(default)s)",
     )
-    load.add_argument("--dtype", default="float32", help="(%(default)s)")
-    load.add_argument("--normalize", help="imagenet or clip")
+    load.add_argument(
+        "--crop_fraction",
+        type=float,
+        metavar="SHARE",
+        default=0.875,
+        help="(%(default)s)",
+    )
+    load.add_argument(
+        "--dtype",
+        metavar="NAME",
+        default="float32",
+        help="float32, bfloat16 or uint8 (%(default)s)",
+    )
+    load.add_argument("--normalize", metavar="NAME", help="imagenet or clip")
     load.add_argument(
         "--shuffle_bytes", type=int, metavar="N", default=64 << 20, help="(%(default)s)"
     )
@@ -79,6 +97,8 @@ _SETTINGS = (
 
 
 def _run(namespace: argparse.Namespace) -> int:
+    if not is_positive(namespace.seconds):
+        raise UsageError(f"seconds must be a positive number, got {namespace.seconds}")
     load, *_ = os.getloadavg()
     import_tensorflow("diptych bench")
     from reader.bench import bench

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from reader.command_line import print_json
-from reader.contract.arguments import add_command
+from reader.contract.arguments import add_command, not_empty
 from reader.contract.schema import EXTRA
 from reader.contract.terminal import Terminal, printable, terminal_of
 
@@ -33,7 +33,9 @@ def add_find_parser(commands: Any) -> None:
         "keys. Ends with 0 if the dataset knows it and 1 if not.",
         _EXAMPLES,
     )
-    parser.add_argument("folder", metavar="OUT", help="the dataset's folder")
+    parser.add_argument(
+        "folder", metavar="OUT", type=not_empty, help="the dataset's folder"
+    )
     parser.add_argument(
         "wanted",
         metavar="KEY|SHA256|PATH",
@@ -131,7 +133,9 @@ def _image(facts: dict[str, Any]) -> str:
 def _rejected(reject: "Rejected", terminal: Terminal) -> Iterator[str]:
     facts = reject.facts
     key = terminal.paint(printable(facts["key"]), "bold")
-    yield f"{key}: {terminal.paint('not written', 'red')}{_BY[reject.by]}"
+    # Of which file, image or caption, is not told of what was not paired.
+    by = "" if reject.by == "key" else ", found by the name of its file"
+    yield f"{key}: {terminal.paint('not written', 'red')}{by}"
     yield f"  reason    {facts['reason']}"
     if facts["detail"]:
         yield f"  detail    {printable(facts['detail'])}"

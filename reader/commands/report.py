@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from reader.contract.arguments import add_command
+from reader.contract.arguments import add_command, not_empty
 from reader.contract.terminal import printable
 from reader.contract.text import size_text
 from reader.report import DEFAULT_SAMPLES
@@ -25,7 +25,9 @@ def add_report_parser(commands: Any) -> None:
         "examples, sizes, captions, tokens, and what was not written.",
         _EXAMPLES,
     )
-    parser.add_argument("folder", metavar="OUT", help="the dataset's folder")
+    parser.add_argument(
+        "folder", metavar="OUT", type=not_empty, help="the dataset's folder"
+    )
     parser.add_argument(
         "--output", metavar="FILE", help="the page (default: OUT/report.html)"
     )

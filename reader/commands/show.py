@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from reader.command_line import print_json
-from reader.contract.arguments import add_command
+from reader.contract.arguments import add_command, not_empty, refuse_set
 from reader.contract.errors import UsageError
 from reader.contract.terminal import printable, terminal_of
 
@@ -29,7 +29,10 @@ def add_show_parser(commands: Any) -> None:
         _EXAMPLES,
     )
     parser.add_argument(
-        "pattern", metavar="OUT", help="the dataset's folder, or a glob of TFRecords"
+        "pattern",
+        metavar="OUT",
+        type=not_empty,
+        help="the dataset's folder, or a glob of TFRecords",
     )
     parser.add_argument(
         "--num",
@@ -43,7 +46,7 @@ def add_show_parser(commands: Any) -> None:
         "the keys of a step", "The same words as in reader.load, which reads the same."
     )
     step.add_argument("--step", type=int, metavar="N", help="which, from 0")
-    step.add_argument("--split", help="where there are several")
+    step.add_argument("--split", metavar="NAME", help="where there are several")
     step.add_argument("--batch_size", type=int, metavar="N", help="over all hosts")
     step.add_argument("--seed", type=int, metavar="N", default=0, help="(%(default)s)")
     step.add_argument(
@@ -58,8 +61,10 @@ def add_show_parser(commands: Any) -> None:
     step.add_argument(
         "--host_count", type=int, metavar="N", default=1, help="(%(default)s)"
     )
-    step.add_argument("--remainder", default="drop", help="drop or pad (%(default)s)")
-    parser.set_defaults(run=_run)
+    step.add_argument(
+        "--remainder", metavar="KIND", default="drop", help="drop or pad (%(default)s)"
+    )
+    parser.set_defaults(run=_run, parser=parser)
 
 
 def _run(namespace: argparse.Namespace) -> int:
@@ -67,6 +72,7 @@ def _run(namespace: argparse.Namespace) -> int:
         raise UsageError(f"num must not be negative, got {namespace.num}")
     if namespace.step is not None:
         return _show_step(namespace)
+    refuse_set(namespace, namespace.parser, _STEP, "goes with --step")
     from reader.catalog import find_folder, has_manifest, no_dataset
     from reader.files import is_folder, match
 

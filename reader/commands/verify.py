@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from reader.command_line import print_json
-from reader.contract.arguments import add_command
+from reader.contract.arguments import add_command, not_empty, refuse_set
 from reader.contract.terminal import Terminal, printable, terminal_of
 from reader.contract.text import counted, size_text
 
@@ -36,7 +36,9 @@ def add_verify_parser(commands: Any) -> None:
         "wrong usage.",
         _EXAMPLES,
     )
-    parser.add_argument("folder", metavar="OUT", help="the dataset's folder")
+    parser.add_argument(
+        "folder", metavar="OUT", type=not_empty, help="the dataset's folder"
+    )
     parser.add_argument(
         "--decode", action="store_true", help="decode every image as well"
     )
@@ -54,7 +56,7 @@ def add_verify_parser(commands: Any) -> None:
         "tells whether each record is read once. Nothing is read.",
     )
     plan.add_argument("--epoch", type=int, metavar="N", help="which, from 0")
-    plan.add_argument("--split", help="where there are several")
+    plan.add_argument("--split", metavar="NAME", help="where there are several")
     plan.add_argument(
         "--batch_size",
         type=int,
@@ -67,14 +69,23 @@ def add_verify_parser(commands: Any) -> None:
     )
     plan.add_argument("--seed", type=int, metavar="N", default=0, help="(%(default)s)")
     plan.add_argument(
-        "--remainder", default="drop", help="drop or pad, as in load (%(default)s)"
+        "--remainder",
+        metavar="KIND",
+        default="drop",
+        help="drop or pad, as in load (%(default)s)",
     )
-    parser.set_defaults(run=_run)
+    parser.set_defaults(run=_run, parser=parser)
+
+
+_ORDER = ("split", "batch_size", "host_count", "seed", "remainder")
 
 
 def _run(namespace: argparse.Namespace) -> int:
     if namespace.epoch is not None:
+        why = "does not go with --epoch, which reads nothing"
+        refuse_set(namespace, namespace.parser, ("decode", "limit"), why)
         return _walk(namespace)
+    refuse_set(namespace, namespace.parser, _ORDER, "goes with --epoch")
     from reader.catalog import open_dataset
     from reader.checks import check_at_least
     from reader.integrity import verify
@@ -171,8 +182,8 @@ def _print_mendings(report: "Report", err: Terminal) -> None:
 def _walk(namespace: argparse.Namespace) -> int:
     from reader.walk import coverage
 
-    names = ("batch_size", "host_count", "epoch", "split", "seed", "remainder")
-    report = coverage(namespace.folder, **{n: getattr(namespace, n) for n in names})
+    settings = {name: getattr(namespace, name) for name in ("epoch", *_ORDER)}
+    report = coverage(namespace.folder, **settings)
     if namespace.json:
         print_json({**report._asdict(), "problems": report.problems})
         return 1 if report.problems else 0

@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import shutil
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
@@ -31,7 +32,7 @@ class MainParser(CommandParser):
         super().__init__(
             prog=prog,
             usage=f"{prog} COMMAND [--help] …",
-            description=description,
+            description=_filled(description),
             epilog=examples_text(examples),
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
@@ -108,7 +109,7 @@ def add_command(
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
         usage=f"%(prog)s {arguments}",
-        description=textwrap.fill(description, _WIDTH),
+        description=_filled(description),
         epilog=examples_text(examples, more) if examples else None,
         formatter_class=_formatter,
         allow_abbrev=False,
@@ -116,7 +117,9 @@ def add_command(
     return parser
 
 
-_WIDTH = 79
+def _filled(text: str) -> str:
+    """Returns lines that are easily read, and fit the terminal."""
+    return textwrap.fill(text, min(79, shutil.get_terminal_size().columns - 2))
 
 
 def _formatter(prog: str) -> argparse.HelpFormatter:
@@ -130,7 +133,17 @@ def _lowered(text: str) -> str:
 def examples_text(examples: Sequence[str], more: str = "") -> str:
     """Returns the end of a page of help."""
     lines = ["examples:", *(f"  {example}" for example in examples)]
-    return "\n".join([*lines, "", textwrap.fill(more, _WIDTH)] if more else lines)
+    return "\n".join([*lines, "", _filled(more)] if more else lines)
+
+
+def not_empty(text: str) -> str:
+    """Refuses an argument that is empty, as that of an unset variable is.
+
+    Without this it would be the folder that one is in.
+    """
+    if not text:
+        raise argparse.ArgumentTypeError("must not be empty")
+    return text
 
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
@@ -161,9 +174,38 @@ def check_rest(rest: Sequence[str], parser: argparse.ArgumentParser) -> None:
     raise UsageError(f"unknown flag {flag}: {hint}")
 
 
+def refuse_set(
+    namespace: argparse.Namespace,
+    parser: argparse.ArgumentParser,
+    names: Iterable[str],
+    why: str,
+) -> None:
+    """Refuses arguments that would have no effect.
+
+    Args:
+        namespace: What was parsed.
+        parser: By this one.
+        names: Of arguments that must have their defaults.
+        why: Ends the message, such as `goes with --step`.
+
+    Raises:
+        UsageError: One has not; names its flag.
+    """
+    flags = {action.dest: action.option_strings for action in parser._actions}
+    for name in names:
+        if getattr(namespace, name) != parser.get_default(name):
+            raise UsageError(f"{flags[name][0]} {why}")
+
+
 def underscored(args: Iterable[str]) -> list[str]:
-    """Returns arguments with flags spelled with underscores: `--image-size=9` too."""
-    return [_underscored(arg) if arg.startswith("--") else arg for arg in args]
+    """Returns arguments with flags spelled with underscores: `--image-size=9` too.
+
+    Behind `--` there are no flags.
+    """
+    left = list(args)
+    end = left.index("--") if "--" in left else len(left)
+    flags = [_underscored(arg) if arg.startswith("--") else arg for arg in left[:end]]
+    return [*flags, *left[end:]]
 
 
 def _underscored(arg: str) -> str:

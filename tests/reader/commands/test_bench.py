@@ -60,6 +60,7 @@ def test_a_table_is_printed(diptych, dataset):
 
 def test_what_cannot_be_measured_is_refused(diptych, dataset, tmp_path):
     assert diptych("bench", tmp_path).status == 1
+    assert "got -1.0" in diptych("bench", dataset, "--seconds=-1").err
     for flag in ("--seconds=0", "--batch_size=0", "--image_size=0", "--dtype=int8"):
         assert diptych("bench", dataset, flag).status == 2, flag
 

@@ -5,6 +5,7 @@ import json
 import re
 
 import pytest
+from flawed import write_flawed_sample
 
 import reader
 from reader.contract.record import frame_record
@@ -36,8 +37,34 @@ def test_the_bars_of_the_books_are_as_long_as_their_shares(diptych, flawed):
     _, out = flawed
     lines = diptych("show", out).out.splitlines()
     (written,) = (line for line in lines if " written" in line)
-    assert written.count("█") == 24 * 40 // 42
+    assert written.count("█") == round(22 * 40 / 42)
     assert written.endswith("95.2%")
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100])
+def test_the_books_fit_the_terminal(diptych, build, tmp_path, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    source = write_flawed_sample(tmp_path / "source", 12)
+    for number, data in enumerate((b"", b"\xff\xd8\xff\xe0 no more")):
+        (source / f"images/bad-{number}.jpg").write_bytes(data)
+        (source / f"captions/bad-{number}.txt").write_text("bad")
+    folders = source / "images", source / "captions", tmp_path / "out"
+    out = build(*folders, num_shards=1, max_rejects="50%")
+    page = diptych("show", out, "--num=0").out
+    splits, books, *_ = page.split("\n\n")[1:]
+    assert max(map(len, (splits + books).splitlines())) <= columns
+    assert "100.0%" in splits
+    for reason in json.loads((out / "manifest.json").read_text())["books"][
+        "not_written"
+    ]:
+        assert f"1 {reason}" in " ".join(books.split())
+
+
+def test_what_has_no_effect_without_step_is_refused(diptych, dataset):
+    for flag in ("--split=train", "--batch_size=4", "--no_shuffle", "--seed=1"):
+        done = diptych("show", dataset, flag)
+        assert (done.status, done.out) == (2, "")
+        assert f"{flag.partition('=')[0]} goes with --step" in done.err
 
 
 def test_json_has_the_manifest_and_the_examples(diptych, flawed):

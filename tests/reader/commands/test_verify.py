@@ -335,6 +335,17 @@ def test_an_epoch_is_walked_and_told_as_json(diptych, dataset):
     assert "48 once" in diptych(*args).out
 
 
+def test_what_has_no_effect_is_refused(diptych, dataset):
+    for flag in ("--split=train", "--batch_size=4", "--host_count=2", "--seed=1"):
+        done = diptych("verify", dataset, flag)
+        assert done.status == 2
+        assert f"{flag.partition('=')[0]} goes with --epoch" in done.err
+    for flag in ("--decode", "--limit=3"):
+        done = diptych("verify", dataset, "--split=train", "--epoch=0", flag)
+        assert done.status == 2
+        assert "does not go with --epoch, which reads nothing" in done.err
+
+
 def test_main_is_the_same_command_without_beam(dataset):
     code = f"""
 import sys
