@@ -11,11 +11,12 @@ import numpy as np
 import simplejpeg
 import tensorflow as tf
 
-from reader.bench import Read, measure, reading
+from reader.bench import reading
 from reader.contract import schema
 from reader.contract.record import frame_record, parse_example, serialize_example
 from reader.corpora import open_one_corpus
 from reader.corpus import Corpus
+from reader.costs import Read, measure
 from reader.decoding import Pixels, decoder
 from reader.record_files import RecordFiles
 

@@ -3,17 +3,16 @@
 import argparse
 import os
 import sys
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from reader.checks import is_positive
 from reader.command_line import import_tensorflow, print_json
 from reader.contract.arguments import add_command, not_empty
 from reader.contract.errors import UsageError
-from reader.contract.terminal import Terminal, terminal_of
+from reader.contract.terminal import terminal_of
 
 if TYPE_CHECKING:
-    from reader.bench import Measured, Stage
+    from reader.bench import Measured
     from reader.bench_advice import Gain, Stored
     from reader.corpus import Corpus
 
@@ -102,6 +101,7 @@ def _run(namespace: argparse.Namespace) -> int:
     load, *_ = os.getloadavg()
     import_tensorflow("diptych bench")
     from reader.bench import bench
+    from reader.bench_page import bench_fields, bench_page
     from reader.corpora import open_one_corpus
 
     split = namespace.split or _first_split(namespace.pattern)
@@ -122,9 +122,9 @@ def _run(namespace: argparse.Namespace) -> int:
     gains = _gains(namespace, stored, measured)
     advice = _advice(measured, stored, gains, load)
     if namespace.json:
-        print_json(_fields(measured, stored, gains, advice))
+        print_json(bench_fields(measured, stored, gains, advice))
     else:
-        print("\n".join(_lines(measured, stored, advice, terminal_of(sys.stdout))))
+        print("\n".join(bench_page(measured, stored, advice, terminal_of(sys.stdout))))
     return 0
 
 
@@ -219,67 +219,3 @@ def _advice(
         load=load,
     )
     return [*advise(figures, stored, gains, measured.settings)]
-
-
-def _fields(
-    measured: "Measured", stored: "Stored", gains: list["Gain"], advice: list[str]
-) -> dict[str, Any]:
-    return {
-        "settings": dict(measured.settings),
-        "images_per_second": measured.per_second,
-        "images_per_core_second": measured.per_core,
-        "cores_used": measured.cores_used,
-        "num_cores": measured.num_cores,
-        "stages": [stage._asdict() for stage in measured.stages],
-        "stored": stored._asdict(),
-        "trials": [gain._asdict() for gain in gains],
-        "advice": advice,
-    }
-
-
-_BAR = 20
-
-
-def _lines(
-    measured: "Measured", stored: "Stored", advice: list[str], terminal: Terminal
-) -> Iterator[str]:
-    settings = measured.settings
-    shown = ", ".join(f"{k}={v}" for k, v in settings.items() if v is not None)
-    yield f"reader.load(…, {shown})"
-    yield _stored_line(stored)
-    yield ""
-    heading = f"{'stage':<8}{'µs of a core':>13}{'images/s, a core':>18}"
-    yield terminal.paint(f"{heading}{'images/s so far':>17}", "bold", "cyan")
-    total = sum(stage.cpu_us for stage in measured.stages)
-    for stage in measured.stages:
-        yield _stage_line(stage, total, terminal)
-    rate = terminal.paint(f"{measured.per_second:,.0f} images/s", "bold")
-    yield ""
-    yield (
-        f"{rate} on {measured.cores_used:.1f} of {measured.num_cores} cores, "
-        f"{measured.per_core:,.0f} for each core's second"
-    )
-    yield ""
-    if not advice:
-        yield terminal.paint("nothing to change", "green")
-    for line in advice:
-        yield f"{terminal.paint('·', 'bold', 'yellow')} {line}"
-
-
-def _stored_line(stored: "Stored") -> str:
-    from reader.contract.text import size_text
-
-    quality = "" if stored.quality is None else f", quality {stored.quality}"
-    side = "" if stored.shorter_side is None else f", {stored.shorter_side} px"
-    size = size_text(stored.record_bytes)
-    return f"stored: {stored.format or 'images'}{quality}{side}, {size} a record"
-
-
-def _stage_line(stage: "Stage", total: float, terminal: Terminal) -> str:
-    share = stage.cpu_us / total if total else 0.0
-    per_core = "" if stage.per_core is None else f"{stage.per_core:,.0f}"
-    so_far = "" if stage.per_second is None else f"{stage.per_second:,.0f}"
-    bar = terminal.bar(share, _BAR, "cyan").rstrip()
-    cost = f"{stage.cpu_us:,.1f}" if stage.cpu_us else "in the noise"
-    columns = f"{cost:>13}{per_core:>18}{so_far:>17}"
-    return f"{stage.name:<8}{columns}  {bar} {share:.0%}"
