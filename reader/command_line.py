@@ -95,14 +95,13 @@ def print_json(value: Any) -> None:
 def import_tensorflow(wanted_by: str) -> None:
     """Imports TensorFlow without its greeting, some of which no setting of it stops.
 
-    Who has set `TF_CPP_MIN_LOG_LEVEL` is shown what TensorFlow makes of that.
+    Who has set `TF_CPP_MIN_LOG_LEVEL` to less than 3 is shown it.
 
     Raises:
         MissingLibraryError: It is not installed.
     """
-    said = "TF_CPP_MIN_LOG_LEVEL" in os.environ
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with contextlib.nullcontext() if said else _no_stderr():
+    level = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _no_stderr() if level == "3" else contextlib.nullcontext():
         import_library("tensorflow", wanted_by, "'diptych[reader]'")
 
 
