@@ -3,6 +3,7 @@
 import functools
 import os
 import threading
+from collections.abc import Callable
 
 import numpy as np
 
@@ -104,6 +105,7 @@ class _File:
         self.descriptor = -1
         self.descriptor = os.open(path, os.O_RDONLY)
 
-    def __del__(self) -> None:
+    # Bound here: when Python ends, the name `os` may be gone before the file is.
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
         if self.descriptor >= 0:
-            os.close(self.descriptor)
+            close(self.descriptor)

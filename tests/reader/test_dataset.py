@@ -628,6 +628,17 @@ def test_neither_tensorflow_nor_beam_nor_pyarrow_is_loaded_for_items(dataset):
     assert found.split(maxsplit=1) == [str(NUM_TRAIN), "[]\n"]
 
 
+def test_what_is_open_when_python_ends_is_closed_without_a_word(dataset):
+    # TensorFlow keeps modules, so that these are emptied before their objects go.
+    code = (
+        "import sys, tensorflow, reader; "
+        "data = reader.open(sys.argv[1], split='train'); data[0]"
+    )
+    command = [sys.executable, "-c", code, str(dataset)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert "Exception ignored" not in done.stderr
+
+
 def test_numpy_protobuf_crc32c_and_simplejpeg_are_enough(dataset):
     code = (
         "import sys\n"
