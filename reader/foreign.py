@@ -74,7 +74,7 @@ def content_of_records(
         DatasetError: The first is no `tf.train.Example`.
         UsageError: A feature that is named is not there, or of another type.
     """
-    examples = _parsed(records, where)
+    examples = parsed_records(records, where)
     held = _values_held(examples)
     everywhere = set.intersection(*({*example} for example in examples))
     found: dict[str, Feature] = {}
@@ -91,7 +91,16 @@ def content_of_records(
     return Content(features=found)
 
 
-def _parsed(records: Sequence[bytes], where: str) -> list[dict[str, list[Any]]]:
+def parsed_records(records: Sequence[bytes], where: str) -> list[dict[str, list[Any]]]:
+    """Returns the examples that records hold; without those that hold none.
+
+    Args:
+        records: Some of them, the first first.
+        where: What messages call them.
+
+    Raises:
+        DatasetError: The first is no `tf.train.Example`.
+    """
     examples = []
     for place, record in enumerate(records):
         try:

@@ -1,14 +1,15 @@
-"""`diptych show` of TFRecords that others wrote: what their first records hold."""
+"""`diptych show` of TFRecords that others wrote: what some of their records hold."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from reader.contract.record import parse_example
 from reader.contract.schema import display_path
 from reader.contract.terminal import Terminal, printable, shortened
-from reader.contract.text import counted, size_text
+from reader.contract.text import counted, size_text, usual_batch_size
 from reader.corpus import Corpus, open_corpus
-from reader.foreign import ROLES
+from reader.foreign import ROLES, parsed_records
+from reader.foreign_files import some_records
 from reader.record_files import RecordFiles
 
 _TYPES = {bytes: "bytes", int: "int64", float: "float32"}
@@ -41,14 +42,7 @@ def foreign_page(
         f"{size_text(corpus.num_bytes)}"
     )
     yield ""
-    yield terminal.paint(
-        f"{'the first holds':<32}{'type':<10}{'values':>8}  load reads it as",
-        "bold",
-        "cyan",
-    )
-    for feature in fields["features"]:
-        name = f"  {printable(feature['key']):<30}{feature['dtype']:<10}"
-        yield f"{name}{feature['num_values']:>8,}  {feature['read_as'] or ''}".rstrip()
+    yield from _features(fields, terminal)
     yield from _told(fields, pattern, terminal)
     for example in fields["examples"]:
         yield ""
@@ -58,6 +52,21 @@ def foreign_page(
             yield f"  {shortened(printable(caption), terminal.width - 2)}"
 
 
+def _features(fields: dict[str, Any], terminal: Terminal) -> Iterator[str]:
+    some = fields["num_looked_at"] < fields["num_examples"]
+    title = f"what {fields['num_looked_at']} of them hold" if some else "what they hold"
+    names = [printable(feature["key"]) for feature in fields["features"]]
+    width = max(map(len, (*names, title))) + 4
+    heading = f"{title:<{width}}{'type':<10}{'values':>8}  load reads it as"
+    yield terminal.paint(heading, "bold", "cyan")
+    for name, feature in zip(names, fields["features"], strict=True):
+        values = f"{feature['min_values']:,}"
+        if feature["max_values"] > feature["min_values"]:
+            values += f" to {feature['max_values']:,}"
+        row = f"  {name:<{width - 2}}{feature['dtype'] or '':<10}{values:>8}"
+        yield f"{row}  {feature['read_as'] or ''}".rstrip()
+
+
 def _told(fields: dict[str, Any], pattern: str, terminal: Terminal) -> Iterator[str]:
     found = {feature["read_as"] for feature in fields["features"]}
     yield ""
@@ -65,10 +74,13 @@ def _told(fields: dict[str, Any], pattern: str, terminal: Terminal) -> Iterator[
         label = terminal.paint("warning:", "bold", "yellow")
         yield f"{label} no feature has a usual name of an image: say features="
     yield terminal.paint("read it with", "bold", "cyan")
-    lacking = "" if "image" in found else ', features={"image": …}'
-    yield (
-        f'  reader.load("{printable(pattern)}", batch_size=64, image_size=224{lacking})'
-    )
+    batch_size = usual_batch_size(fields["num_examples"])
+    call = f'"{printable(pattern)}", batch_size={batch_size}, image_size=224'
+    if "image" not in found:
+        call += ', features={"image": …}'
+    elif "caption" in found and "ids" not in found:
+        call += ', outputs=("image", "caption")'
+    yield f"  reader.load({call})"
 
 
 def foreign_fields(corpus: Corpus, num_examples: int) -> dict[str, Any]:
@@ -81,24 +93,32 @@ def foreign_fields(corpus: Corpus, num_examples: int) -> dict[str, Any]:
     read_as = {
         feature.key: _NAMES[role] for role, feature in corpus.content.features.items()
     }
-    first = parse_example(files.read(0))
+    looked_at = parsed_records(some_records(corpus.shards, tolerant=False), corpus.name)
     return {
         "num_examples": corpus.num_examples,
         "num_bytes": corpus.num_bytes,
         "files": [shard.path for shard in corpus.shards],
+        "num_looked_at": len(looked_at),
         "features": [
-            {
-                "key": key,
-                "dtype": _TYPES[type(values[0])] if values else None,
-                "num_values": len(values),
-                "read_as": read_as.get(key),
-            }
-            for key, values in sorted(first.items())
+            _feature(key, looked_at) | {"read_as": read_as.get(key)}
+            for key in sorted({key for example in looked_at for key in example})
         ],
         "examples": [
             _example(corpus, files, number)
             for number in range(min(num_examples, corpus.num_examples))
         ],
+    }
+
+
+def _feature(key: str, examples: Sequence[Mapping[str, list[Any]]]) -> dict[str, Any]:
+    held = [example.get(key, []) for example in examples]
+    counts = [len(values) for values in held]
+    return {
+        "key": key,
+        # None where none has a value: records do not tell of what type it would be.
+        "dtype": next((_TYPES[type(values[0])] for values in held if values), None),
+        "min_values": min(counts),
+        "max_values": max(counts),
     }
 
 

@@ -55,9 +55,14 @@ def reasons_text(counts: Mapping[str, int]) -> str:
 def loading_text(folder: str, split: Split, image: ImageSpec) -> str:
     """Returns a call of `reader.load` that will do for a first look."""
     pattern = f"{folder.rstrip('/')}/{split.name}-*.tfrecord"
-    batch_size = max(1, min(64, split.num_examples))
+    batch_size = usual_batch_size(split.num_examples)
     sizes = f"batch_size={batch_size}, image_size={usual_image_size(image)}"
     return f'reader.load("{pattern}", {sizes})'
+
+
+def usual_batch_size(num_examples: int) -> int:
+    """Returns what will do for a first look: no more than there are examples."""
+    return max(1, min(64, num_examples))
 
 
 def usual_image_size(image: ImageSpec) -> int:

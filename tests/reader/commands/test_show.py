@@ -5,6 +5,7 @@ import json
 import re
 
 import pytest
+import tensorflow as tf
 from flawed import write_flawed_sample
 
 import reader
@@ -135,7 +136,7 @@ def test_tfrecords_of_others_are_shown(diptych, others):
     assert done.status == 0
     assert re.search(r"^\d+ records in 2 files", done.out, re.M)
     assert re.search(r"image/encoded +bytes +1  image$", done.out, re.M)
-    assert re.search(r"caption/ids +int64 +\d+  ids$", done.out, re.M)
+    assert re.search(r"caption/ids +int64 +\d+ to \d+  ids$", done.out, re.M)
     told = diptych("show", pattern, "--num=2", "--json").json
     opened = reader.open(pattern, outputs=("key", "captions"))
     assert told["num_examples"] == len(opened)
@@ -150,6 +151,62 @@ def test_real_tfrecords_of_others_are_shown(diptych, shared_data, name):
     done = diptych("show", shared_data / f"tfrecords/{name}.record")
     assert done.status == 0
     assert "image/encoded" in done.out
+
+
+def write_captions(path, captions):
+    """Writes a record for each list of captions, all with an image and a long name."""
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for texts in captions:
+            features = {"image": [b"?"], "caption": texts, LONG: [b"x"]}
+            lists = {k: tf.train.BytesList(value=v) for k, v in features.items()}
+            message = tf.train.Example()
+            for name, values in lists.items():
+                message.features.feature[name].bytes_list.CopyFrom(values)
+            message.features.feature["never"].int64_list.SetInParent()
+            writer.write(message.SerializeToString())
+    return path
+
+
+LONG = "image/object/of/a/name/that/is/long"
+
+
+def test_features_are_those_of_all_records_that_are_looked_at(diptych, tmp_path):
+    # The first has no caption; what is read as one shows all the same.
+    captions = [[], [b"a"], [b"b", b"c"], *[[b"d"]] * 97]
+    path = write_captions(tmp_path / "x.tfrecord", captions)
+    done = diptych("show", path, "--num=0")
+    assert (done.status, done.err) == (0, "")
+    assert re.search(r"^what 64 of them hold +type", done.out, re.M)
+    assert re.search(r"^  caption +bytes +0 to \d  caption$", done.out, re.M)
+    assert re.search(rf"^  {LONG} +bytes +1$", done.out, re.M)
+    assert re.search(r"^  never +0$", done.out, re.M)
+    told = diptych("show", path, "--num=0", "--json").json
+    assert told["num_looked_at"] == 64
+    found = {feature.pop("key"): feature for feature in told["features"]}
+    assert found["image"] == {
+        "dtype": "bytes",
+        "min_values": 1,
+        "max_values": 1,
+        "read_as": "image",
+    }
+    assert found["never"]["dtype"] is None
+
+
+def test_what_is_said_to_read_them_with_does(diptych, tmp_path, shared_data):
+    (file,) = shared_data.glob("tfrecords/test.record")
+    few = tmp_path / "few.tfrecord"
+    records = itertools.islice(tf.data.TFRecordDataset(str(file)), 3)
+    with tf.io.TFRecordWriter(str(few)) as writer:
+        for record in records:
+            writer.write(record.numpy())
+    done = diptych("show", few)
+    assert "what they hold" in done.out
+    (call,) = re.findall(r"^  (reader\.load\(.*\))$", done.out, re.M)
+    (batch,) = eval(call)
+    assert batch["image"].shape == (3, 224, 224, 3)
+    captioned = write_captions(tmp_path / "captioned.tfrecord", [[], [b"a"]])
+    call = 'batch_size=2, image_size=224, outputs=("image", "caption"))'
+    assert call in diptych("show", captioned).out
 
 
 @pytest.mark.parametrize("pattern", ["nothing", "nothing/*.tfrecord", "x.tfrecord"])
