@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from beam_jobs.objects.store import SCHEMES, scheme_of, split_path
 from reader.contract.errors import UsageError
-from reader.contract.layout import is_split_name
+from reader.contract.layout import ALL_SPLITS, is_split_name
 
 
 def check_range(
@@ -148,6 +148,11 @@ def check_splits(splits: dict[str, Fraction]) -> None:
         UsageError: A name cannot be part of a file's, or the shares are not one.
     """
     for name, share in splits.items():
+        if name == ALL_SPLITS:
+            raise UsageError(
+                f'a split cannot be called "{name}", which to TensorFlow Datasets is '
+                "all splits together: call it train, for example"
+            )
         if not is_split_name(name):
             raise UsageError(
                 "a split's name is made of up to 100 lower-case letters, digits and _ "

@@ -9,7 +9,7 @@ from beam_jobs.options import JobConfig
 from beam_jobs.sources.keys import composed, key_of
 from beam_jobs.sources.places import place_of
 from beam_jobs.sources.rows import Row
-from reader.contract.layout import is_split_name
+from reader.contract.layout import ALL_SPLITS, is_split_name
 
 
 def entry_of_row(
@@ -125,6 +125,7 @@ def _split_of(cells: Mapping[str, Any], config: JobConfig) -> str | None:
         raise BadInput(
             "bad_value",
             f"column {config.split_column}: {split!r:.60} is no split: "
-            "these are called in lower-case letters, digits and _",
+            "these are called in lower-case letters, digits and _, and not "
+            f"{ALL_SPLITS}",
         )
     return split

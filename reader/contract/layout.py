@@ -35,6 +35,9 @@ SHARD_SUFFIX = ".tfrecord"
 # 1 MB, a good size for one read, and 10^8 records need an index of 12.5 MB only.
 BLOCK_RECORDS = 64
 
+# What TensorFlow Datasets calls all splits together: it reads no split of that name.
+ALL_SPLITS = "all"
+
 # Names of files end at 255 bytes, and a shard's is longer than its split's.
 _SPLIT_NAME = re.compile(r"[a-z][a-z0-9_]{0,99}\Z")
 _SHARD_NAME = re.compile(
@@ -96,4 +99,4 @@ def shard_of_file(name: str) -> ShardName | None:
 
 def is_split_name(name: str) -> bool:
     """Tells whether a split may be called so (it becomes part of file names)."""
-    return _SPLIT_NAME.match(name) is not None
+    return _SPLIT_NAME.match(name) is not None and name != ALL_SPLITS

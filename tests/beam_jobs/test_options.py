@@ -87,6 +87,7 @@ def test_a_share_without_a_value_is_refused():
         ("9=1", '"9"'),
         ("_a=1", '"_a"'),
         ("entraînement=1", '"entraînement"'),
+        ("train=0.5,all=0.5", 'cannot be called "all"'),
     ],
 )
 def test_splits_that_will_not_do_are_refused_and_shown(text, said):

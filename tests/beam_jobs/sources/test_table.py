@@ -239,6 +239,7 @@ def test_keys_splits_and_values_come_from_columns(table):
         (("a.jpg", "2", "x", "train", ""), "conflicting_rows"),
         (("a.jpg", "2", "x", "Train", "1"), "bad_value"),
         (("a.jpg", "2", "x", "", "1"), "bad_value"),
+        (("a.jpg", "2", "x", "all", "1"), "bad_value"),
         (("a.jpg", "2", "x", "train", "high"), "bad_value"),
         (("none.jpg", "2", "x", "train", "1"), "missing_image"),
         (("../a.jpg", "2", "x", "train", "1"), "outside_root"),

@@ -119,7 +119,10 @@ def test_lower_case_names_are_split_names(name):
 
 @pytest.mark.parametrize(
     "name",
-    ["", "Train", "2nd", "_x", "a-b", "a b", "a/b", "..", "é", "a\n", "train*", "a.b"],
+    [
+        *("", "Train", "2nd", "_x", "a-b", "a b", "a/b", "..", "é", "a\n", "train*"),
+        *("a.b", "all"),
+    ],
 )
 def test_any_other_name_is_no_split_name(name):
     assert not is_split_name(name)
