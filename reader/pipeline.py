@@ -141,7 +141,8 @@ def load(
             `width`, `valid`, and columns that were carried through, such as
             `extra/score`.
         features: For TFRecords that others wrote, which keys hold what, such as
-            `{"image": "image/encoded", "caption": "text"}`; also `ids`, `key`,
+            `{"image": "image/encoded", "caption": "text"}`; also `ids`,
+            `lengths` (how many ids each caption has, where there are several), `key`,
             `height` and `width`. What has a usual name is found without.
         num_threads: To parse and decode with; None for one per core.
         ram_budget: Bytes that reading may take, beside TensorFlow itself; None for
