@@ -32,7 +32,7 @@ def foreign_page(
     """Yields the lines of a page.
 
     Raises:
-        DatasetError: One of the first records is damaged.
+        DatasetError: One of the first records is damaged, or no example.
     """
     fields = foreign_fields(corpus, num_examples)
     yield f"TFRecords without a manifest: {printable(pattern)}"
@@ -87,7 +87,7 @@ def foreign_fields(corpus: Corpus, num_examples: int) -> dict[str, Any]:
     """Returns what a page shows, for JSON.
 
     Raises:
-        DatasetError: One of the first records is damaged.
+        DatasetError: One of the first records is damaged, or no example.
     """
     files = RecordFiles(corpus)
     read_as = {
@@ -123,7 +123,11 @@ def _feature(key: str, examples: Sequence[Mapping[str, list[Any]]]) -> dict[str,
 
 
 def _example(corpus: Corpus, files: RecordFiles, number: int) -> dict[str, Any]:
-    values = parse_example(files.read(number))
+    record = files.read(number)
+    try:
+        values = parse_example(record)
+    except ValueError as error:
+        raise files.unusable(number, record, error) from error
     texts = {
         role: [
             display_path(value) if isinstance(value, bytes) else str(value)

@@ -192,6 +192,19 @@ def test_features_are_those_of_all_records_that_are_looked_at(diptych, tmp_path)
     assert found["never"]["dtype"] is None
 
 
+def test_a_record_of_something_else_is_named(diptych, tmp_path):
+    path = write_captions(tmp_path / "x.tfrecord", [[b"a"]])
+    size = path.stat().st_size
+    with open(path, "ab") as file:
+        data = b"\xff no message"
+        header, footer = frame_record(data)
+        file.write(header + data + footer)
+    assert diptych("show", path, "--num=1").status == 0
+    done = diptych("show", path)
+    assert done.status == 1
+    assert "not a tf.train.Example" in done.err and f"{path} at byte {size}" in done.err
+
+
 def test_what_is_said_to_read_them_with_does(diptych, tmp_path, shared_data):
     (file,) = shared_data.glob("tfrecords/test.record")
     few = tmp_path / "few.tfrecord"
