@@ -130,7 +130,7 @@ def _open_one(
     for pattern in patterns:
         found = [] if is_folder(pattern) else match(pattern)
         if not found and is_folder(pattern):
-            raise _no_pattern(pattern)
+            raise no_pattern(pattern)
         if not found:
             raise DatasetError(f"{no_dataset(folder)}: no file matches {pattern}")
         paths.update(dict.fromkeys(found))
@@ -143,8 +143,8 @@ def _holding(files: Sequence[ShardFile], content: Content) -> tuple[ShardFile, .
     return tuple(dataclasses.replace(file, features=features) for file in files)
 
 
-def _no_pattern(folder: str) -> DatasetError:
-    """Returns the error that a folder holds no dataset of ours."""
+def no_pattern(folder: str) -> DatasetError:
+    """Returns the error that a folder holds no dataset of ours, but maybe TFDS's."""
     splits = {m["split"] for m in map(_OF_TFDS.fullmatch, list_folder(folder)) if m}
     if not splits:
         return no_dataset(folder)

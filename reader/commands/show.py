@@ -74,11 +74,14 @@ def _run(namespace: argparse.Namespace) -> int:
         return _show_step(namespace)
     refuse_set(namespace, namespace.parser, _STEP, "goes with --step")
     from reader.catalog import find_folder, has_manifest, no_dataset
+    from reader.corpus import no_pattern
     from reader.files import is_folder, match
 
     folder = find_folder(namespace.pattern)
-    if is_folder(namespace.pattern) or has_manifest(folder):
+    if has_manifest(folder):
         _show_dataset(folder, namespace)
+    elif is_folder(namespace.pattern):
+        raise no_pattern(folder)
     elif not match(namespace.pattern):
         raise no_dataset(namespace.pattern)
     else:

@@ -14,6 +14,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 import reader
+from beam_jobs.__main__ import main
 
 NUM = 23
 
@@ -126,11 +127,13 @@ def test_what_tfds_wrote_is_read(written):
         assert caption in (expected[key][1] or [b""])
 
 
-def test_the_folder_itself_is_answered_with_patterns(written):
+def test_the_folder_itself_is_answered_with_patterns(written, capsys):
     with pytest.raises(reader.DatasetError, match="TensorFlow Datasets wrote") as told:
         reader.load(written.data_dir, batch_size=2, image_size=8)
     for split in ("train", "test"):
         assert f'"{written.data_dir}/*-{split}.tfrecord-*"' in str(told.value)
+    assert main(["show", str(written.data_dir)]) == 1
+    assert str(told.value) in capsys.readouterr().err
 
 
 def bytes_of(*values):
