@@ -7,6 +7,8 @@ from urllib.parse import unquote
 import mlcroissant
 import pytest
 
+from beam_jobs.__main__ import main
+
 
 def dataset_of(folder):
     return mlcroissant.Dataset(folder / "croissant.json")
@@ -40,6 +42,19 @@ def test_what_nobody_said_is_left_out(scattered):
     assert not issues.errors
     lacking = {warning.split('"')[1].rpartition("/")[2] for warning in issues.warnings}
     assert lacking == {"license", "citeAs", "datePublished"}
+
+
+def test_a_creator_can_be_named_in_a_copy(make):
+    folder = make()
+    metadata = json.loads((folder / "croissant.json").read_bytes())
+    metadata["creator"] = {"@type": "sc:Person", "name": "Zoë"}
+    copy = folder / "park.json"
+    copy.write_text(json.dumps(metadata))
+    dataset = mlcroissant.Dataset(copy)
+    assert not dataset.metadata.ctx.issues.errors
+    assert [creator.name for creator in dataset.metadata.creators] == ["Zoë"]
+    assert len(list(dataset.records("samples"))) == 36
+    assert main(["verify", str(folder)]) == 0
 
 
 @pytest.mark.parametrize("name", ["published", "scattered"])
