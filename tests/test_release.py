@@ -56,7 +56,8 @@ def test_the_pythons_that_are_tested_are_those_that_are_promised(metadata):
 
 
 def test_metadata_are_complete(metadata):
-    for field in ("author", "license", "description", "long_description", "keywords"):
+    said = ("author", "description", "long_description", "keywords")
+    for field in (*said, "license_expression"):
         assert metadata[field], field
     for file in metadata["license_files"].split():
         assert (ROOT / file).is_file()
