@@ -8,6 +8,8 @@ import csv
 import json
 import os
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -79,6 +81,15 @@ def built(own_folders: Fill, build, tmp_path_factory) -> Path:
         num_shards=5,
         image_size=72,
     )
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory) -> Fill:
+    """`out/`, made as the recipes tell whoever has no dataset."""
+    folder = tmp_path_factory.mktemp("demo")
+    command = [sys.executable, "-m", "beam_jobs", "demo", "out"]
+    subprocess.run(command, cwd=folder, check=True)
+    return lambda target: (target / "out").symlink_to(folder / "out")
 
 
 @pytest.fixture(scope="session")
