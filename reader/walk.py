@@ -73,7 +73,7 @@ def coverage(
         split: Which split, where `pattern` is a folder that holds several.
         shuffle: Whether the order is shuffled.
         seed: Of the order.
-        shuffle_bytes: How much is shuffled at a time.
+        shuffle_bytes: Shuffled at a time, in encoded bytes, over all hosts.
         remainder: `"drop"` or `"pad"`.
         features: For TFRecords that others wrote.
 

@@ -88,5 +88,7 @@ def shared_data() -> Path:
     beside = Path(__file__).parents[2] / "shared" / "data"
     folder = Path(os.environ.get("DIPTYCH_DATA", beside))
     if not folder.is_dir():
-        pytest.skip(f"DIPTYCH_DATA {folder}: no real inputs here")
+        pytest.skip(
+            f"no real inputs at {folder}: set DIPTYCH_DATA, see docs/contributing.md"
+        )
     return folder
