@@ -107,8 +107,6 @@ def _build(namespace: argparse.Namespace) -> int:
     _require("build", apache_beam="beam", cv2="beam", simplejpeg="beam")
     _import_beam()
     check_beam_args(beam_args, namespace.build_parser)
-    if namespace.output is None:
-        namespace.build_parser.error("--output is missing")
     _use_beam_options(beam_args)
     config = config_from(namespace)
     from beam_jobs.command import build

@@ -288,7 +288,10 @@ def config_from(namespace: argparse.Namespace) -> JobConfig:
     """Returns the configuration that parsed flags make.
 
     Raises:
-        UsageError: A value is out of range.
+        UsageError: There is no output, or a value is out of range.
     """
+    # The parser does not ask for it: a slip such as --ouput is told first.
+    if namespace.output is None:
+        raise UsageError("--output is missing: see diptych build --help")
     names = [field.name for field in dataclasses.fields(JobConfig) if field.init]
     return JobConfig(**{name: getattr(namespace, name) for name in names})

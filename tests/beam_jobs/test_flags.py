@@ -181,11 +181,9 @@ def test_a_value_that_cannot_be_read_is_shown_with_its_flag(flag, said, capsys):
     assert flag.partition("=")[0] in message
 
 
-def test_an_output_that_is_not_given_is_named(capsys):
-    with pytest.raises(SystemExit) as caught:
-        build_parser().parse_args(["--images=i", "--captions=c"])
-    assert caught.value.code == 2
-    assert "--output" in capsys.readouterr().err
+def test_an_output_that_is_not_given_is_named():
+    with pytest.raises(UsageError, match="--output is missing"):
+        parse(required=["--images=i", "--captions=c"])
 
 
 def test_images_that_are_not_given_are_named():
