@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -82,15 +81,6 @@ def test_the_help_of_build_is_in_groups_with_examples_at_the_end():
     parts = ["sources: one of these:", "output:", "images:", "captions:", "examples:"]
     places = [text.index(f"\n{part}\n") for part in parts]
     assert places == sorted(places)
-
-
-def test_help_comes_at_once():
-    took = []
-    for _ in range(3):
-        began = time.perf_counter()
-        run(DIPTYCH, "--help")
-        took.append(time.perf_counter() - began)
-    assert min(took) < 0.4
 
 
 def test_help_loads_nothing_heavy():

@@ -1,7 +1,5 @@
 """`diptych bench`: that it tells what is so, with figures that hang together."""
 
-import time
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -27,10 +25,8 @@ def large(build, tmp_path_factory):
 
 @pytest.mark.slow
 def test_the_stages_are_told_and_a_smaller_size_is_advised(diptych, large):
-    began = time.perf_counter()
     args = ["bench", large, "--image_size=112", "--batch_size=16", "--seconds=4"]
     told = diptych(*args, "--json").json
-    assert time.perf_counter() - began < 40
     names = [stage["name"] for stage in told["stages"]]
     assert names == ["read", "CRC", "parse", "decode", "batch", "cast"]
     dearest = max(told["stages"], key=lambda stage: stage["cpu_us"])
