@@ -3,10 +3,8 @@
 Never of decoded images: those would freeze the crops and captions of one epoch.
 """
 
-import contextlib
 import dataclasses
 import os
-import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -15,7 +13,7 @@ import google_crc32c
 from tqdm import tqdm
 
 from reader.contract.errors import DatasetError, UsageError
-from reader.files import read_bytes
+from reader.files import read_bytes, replaced
 from reader.index import ShardFile
 
 # Copies at a time, and how much of each is held meanwhile.
@@ -82,25 +80,16 @@ def _copy(shard: ShardFile, path: str, bar: "tqdm[Any]") -> None:
     """Copies one shard; its name appears when all of it is there and checked."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     crc = google_crc32c.Checksum()
-    # A name of its own: other processes may be copying it too. Not by mkstemp, whose
-    # files nobody else may read.
-    temporary = f"{path}.{uuid.uuid4().hex}"
-    try:
-        with open(temporary, "wb") as file:
-            for part in _parts(shard):
-                crc.update(part)
-                file.write(part)
-                bar.update(len(part))
+    with replaced(path) as file:
+        for part in _parts(shard):
+            crc.update(part)
+            file.write(part)
+            bar.update(len(part))
         if crc.hexdigest().decode() != shard.checksum:
             raise DatasetError(
                 f"{shard.path} has not the checksum that the manifest says: run "
                 "`diptych verify`, or build again"
             )
-        os.replace(temporary, path)
-    except BaseException:  # Ctrl-C too; nothing is swallowed.
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
 
 
 def _parts(shard: ShardFile) -> Iterator[bytes]:

@@ -9,6 +9,7 @@ import contextlib
 import glob
 import io
 import os
+import uuid
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -90,6 +91,22 @@ class _RemoteFile(io.RawIOBase):
         buffer[: len(data)] = data
         self._offset += len(data)
         return len(data)
+
+
+@contextlib.contextmanager
+def replaced(path: str) -> Iterator[BinaryIO]:
+    """Opens a file of this machine that gets its name when it is whole, or never."""
+    # A name of its own: others may be writing it too. Not by mkstemp, whose files
+    # nobody else may read.
+    temporary = f"{path}.{uuid.uuid4().hex}"
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+        os.replace(temporary, path)
+    except BaseException:  # Ctrl-C too; nothing is swallowed.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
 
 
 def size_of(path: str) -> int:

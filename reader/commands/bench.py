@@ -14,6 +14,7 @@ from reader.contract.terminal import terminal_of
 if TYPE_CHECKING:
     from reader.bench import Measured
     from reader.bench_advice import Gain, Stored
+    from reader.contract.manifest import ImageSpec
     from reader.corpus import Corpus
 
 _EXAMPLES = (
@@ -144,31 +145,27 @@ def _stored(pattern: str, corpus: "Corpus") -> "Stored":
     from reader.catalog import find_folder, has_manifest, open_dataset
     from reader.files import is_remote
 
-    content, quality, side = corpus.content, None, None
+    content, side = corpus.content, None
     folder = find_folder(pattern)
-    if has_manifest(folder):
-        quality = open_dataset(folder).manifest.image.quality
+    image = open_dataset(folder).manifest.image if has_manifest(folder) else None
     if content.width is not None and content.height is not None:
         means = (
             tally.sum / max(1, tally.count) for tally in (content.width, content.height)
         )
         side = round(min(means))
-        if has_manifest(folder):
-            side = _shorter_side(folder, side)
+        if image is not None:
+            side = _shorter_side(image, side)
     return Stored(
         format=content.image_format,
-        quality=quality if content.image_format == "jpeg" else None,
+        quality=image.quality if image and content.image_format == "jpeg" else None,
         shorter_side=side,
         record_bytes=corpus.num_bytes / max(1, corpus.num_examples),
         remote=is_remote(pattern),
     )
 
 
-def _shorter_side(folder: str, mean: int) -> int:
+def _shorter_side(image: "ImageSpec", mean: int) -> int:
     """Returns the shorter side of images, where that was asked for by name."""
-    from reader.catalog import open_dataset
-
-    image = open_dataset(folder).manifest.image
     exact = image.resize in ("shorter_side", "crop", "stretch", "pad")
     return min(mean, image.size) if exact else mean
 

@@ -1,7 +1,6 @@
 """A dataset → a page about it, on disk."""
 
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -11,7 +10,7 @@ from reader.contract.errors import UsageError
 from reader.contract.layout import REPORT
 from reader.contract.libraries import import_library
 from reader.corpus import Corpus, open_corpus
-from reader.files import is_remote
+from reader.files import is_remote, replaced
 from reader.report import DEFAULT_SAMPLES
 from reader.report.gallery import examples_of
 from reader.report.page import Contents, render
@@ -71,7 +70,8 @@ def write_report(
     contents = _contents_of(open_dataset(folder), num_samples)
     data = render(contents).encode()
     try:
-        _publish(path, data)
+        with replaced(path) as file:
+            file.write(data)
     except OSError as error:
         told = f"{error.strerror} (--output=FILE names another place)"
         raise OSError(error.errno, told, path) from error
@@ -139,19 +139,3 @@ def _tables_of(corpora: Mapping[str, Corpus]) -> Iterator[tuple[str, Any]]:
             table = read_table(corpus, shard, list(COLUMNS))
             for first in range(0, len(table), _ROWS):
                 yield split, table.slice(first, _ROWS)
-
-
-def _publish(path: str, data: bytes) -> None:
-    """Writes a file that appears whole or not at all."""
-    folder, name = os.path.split(path)
-    descriptor, aside = tempfile.mkstemp(prefix=f".{name}.", dir=folder or ".")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(aside, 0o666 & ~umask)
-        os.replace(aside, path)
-    except BaseException:
-        os.unlink(aside)
-        raise
