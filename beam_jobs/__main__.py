@@ -18,8 +18,8 @@ from typing import Any
 from beam_jobs.beam_args import check_beam_args
 from beam_jobs.flags import add_build_parser, config_from
 from reader.__main__ import add_reader_parsers
-from reader.command_line import run_command
-from reader.contract.arguments import MainParser, add_command, not_empty
+from reader.console.main import run_command
+from reader.console.parser import MainParser, add_command, not_empty
 from reader.contract.errors import UsageError
 from reader.contract.version import __version__
 

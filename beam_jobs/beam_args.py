@@ -2,7 +2,7 @@
 
 import argparse
 
-from reader.contract.arguments import did_you_mean, flags_of
+from reader.console.parser import did_you_mean, flags_of
 from reader.contract.errors import UsageError
 
 

@@ -9,10 +9,10 @@ from beam_jobs.options import JobConfig
 from beam_jobs.pipeline import check, run
 from beam_jobs.storage import read_file
 from beam_jobs.summary import mended_page, outcome_page, plan_page
-from reader.contract.advice import warnings_of
+from reader.console.formatting import loading_text, splits_table
+from reader.console.warnings import warnings_of
 from reader.contract.layout import MANIFEST
 from reader.contract.manifest import parse_manifest
-from reader.contract.text import loading_text, splits_table
 
 
 def build(config: JobConfig, beam_args: list[str]) -> int:

@@ -19,7 +19,8 @@ from beam_jobs.storage import (
     status_of,
 )
 from beam_jobs.workspace import Workspace
-from reader.contract.manifest import Shard, dump_json
+from reader.contract.json_values import dump_json
+from reader.contract.manifest import Shard
 from reader.contract.statistics import Statistics
 
 

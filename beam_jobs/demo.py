@@ -39,7 +39,7 @@ def demo(output: str, num: int) -> int:
 
 def _stream(output: str, num: int) -> int:
     import reader
-    from reader.command_line import import_tensorflow
+    from reader.console.main import import_tensorflow
 
     # It greets at length; a demo should show what the demo does.
     import_tensorflow("diptych demo")

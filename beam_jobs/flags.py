@@ -19,7 +19,7 @@ from beam_jobs.options import (
     JobConfig,
 )
 from beam_jobs.values import allowed, parse_size, parse_splits
-from reader.contract.arguments import add_command
+from reader.console.parser import add_command
 from reader.contract.errors import UsageError
 
 _EXAMPLES = (

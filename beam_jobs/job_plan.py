@@ -6,8 +6,9 @@ import json
 from dataclasses import dataclass
 
 from beam_jobs.elements import ShardPlan
+from reader.contract.json_values import dump_json
 from reader.contract.layout import ShardName
-from reader.contract.manifest import TokenizerSpec, dump_json
+from reader.contract.manifest import TokenizerSpec
 
 
 @dataclass(frozen=True, kw_only=True)

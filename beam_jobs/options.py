@@ -26,9 +26,10 @@ from beam_jobs.columns import Column
 from beam_jobs.storage import REQUESTS, absolute, is_remote
 from beam_jobs.tokenizer_files import read_tokenizer_file
 from beam_jobs.values import allowed
-from reader.contract.cores import num_cores
 from reader.contract.errors import UsageError
-from reader.contract.manifest import About, ImageSpec, dump_json
+from reader.contract.host import num_cores
+from reader.contract.json_values import dump_json
+from reader.contract.manifest import About, ImageSpec
 
 RESIZE_MODES = (
     "shorter_side",

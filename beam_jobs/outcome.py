@@ -12,7 +12,8 @@ from beam_jobs.options import JobConfig
 from beam_jobs.pair_lists import read_all_rejects
 from beam_jobs.values import allowed
 from beam_jobs.workspace import Workspace
-from reader.contract.manifest import Books, dump_json
+from reader.contract.json_values import dump_json
+from reader.contract.manifest import Books
 from reader.contract.schema import REASONS, display_path
 
 

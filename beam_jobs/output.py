@@ -25,7 +25,8 @@ from beam_jobs.versions import shaping_versions
 from beam_jobs.workspace import Workspace
 from reader.contract import layout
 from reader.contract.errors import BuildError, DatasetError, UsageError
-from reader.contract.manifest import Manifest, dump_json, parse_manifest
+from reader.contract.json_values import dump_json
+from reader.contract.manifest import Manifest, parse_manifest
 
 _FOLDERS = (layout.INDEX_DIR, layout.SAMPLES_DIR, layout.TOKENIZER_DIR)
 

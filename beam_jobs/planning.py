@@ -22,11 +22,12 @@ from beam_jobs.versions import shaping_versions
 from beam_jobs.vocabulary import Draft, training_split
 from beam_jobs.workspace import Workspace
 from reader.contract.errors import BuildError
-from reader.contract.manifest import TokenizerSpec, dump_json
+from reader.contract.json_values import dump_json
+from reader.contract.manifest import TokenizerSpec
 from reader.contract.record import FRAMING_BYTES
 from reader.contract.tokenizers.basic import dump_vocabulary, make_vocabulary
-from reader.contract.tokenizers.loading import load_tokenizer, make_spec
 from reader.contract.tokenizers.protocol import Tokenizer
+from reader.contract.tokenizers.registry import load_tokenizer, make_spec
 
 # Records that are made to learn how large a record is. Photographs differ by half of
 # their mean, so that 32 give shards within a fifth of the size asked for.

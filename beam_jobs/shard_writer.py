@@ -21,7 +21,7 @@ from beam_jobs.shard_files import publish_shard
 from beam_jobs.sources.files import SourceFiles
 from beam_jobs.storage import read_file
 from beam_jobs.workspace import Workspace
-from reader.contract.tokenizers.loading import load_tokenizer
+from reader.contract.tokenizers.registry import load_tokenizer
 
 # Pairs each thread may be ahead of the one to be written next: enough that one large
 # photograph does not make the others wait.

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from beam_jobs.job_plan import JobPlan
 from beam_jobs.outcome import Outcome
-from reader.contract.text import books_table, size_text
+from reader.console.formatting import books_table, size_text
 
 
 def plan_page(plan: JobPlan) -> str:

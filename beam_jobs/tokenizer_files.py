@@ -4,10 +4,10 @@ from typing import NamedTuple
 
 from beam_jobs.storage import read_file, status_of
 from reader.contract.errors import UsageError
-from reader.contract.libraries import MissingLibraryError
+from reader.contract.host import MissingLibraryError
 from reader.contract.tokenizers import byte_level
-from reader.contract.tokenizers.loading import kind_of, make_spec
 from reader.contract.tokenizers.protocol import sha256_hex
+from reader.contract.tokenizers.registry import kind_of, make_spec
 
 _ACCEPTED = (
     "accepted are basic, bytes, and the path of a tokenizer.json of Hugging Face, a "

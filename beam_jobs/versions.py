@@ -9,7 +9,7 @@ import PIL
 import pyarrow
 import simplejpeg
 
-from reader.contract.tokenizers.loading import libraries_of
+from reader.contract.tokenizers.registry import libraries_of
 from reader.contract.version import __version__
 
 

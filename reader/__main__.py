@@ -3,13 +3,13 @@
 import sys
 from typing import Any
 
-from reader.command_line import run_command
 from reader.commands.bench import add_bench_parser
 from reader.commands.find import add_find_parser
 from reader.commands.report import add_report_parser
 from reader.commands.show import add_show_parser
 from reader.commands.verify import add_verify_parser
-from reader.contract.arguments import MainParser
+from reader.console.main import run_command
+from reader.console.parser import MainParser
 from reader.contract.version import __version__
 
 _EXAMPLES = (

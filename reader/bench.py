@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from reader.checks import check_at_least, is_positive
 from reader.content import Content
-from reader.contract.cores import num_cores
+from reader.contract.checks import check_at_least, is_positive
 from reader.contract.errors import UsageError
+from reader.contract.host import num_cores
 from reader.contract.layout import BLOCK_RECORDS
 from reader.contract.record import crc32c_hex
 from reader.corpora import open_one_corpus

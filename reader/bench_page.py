@@ -5,8 +5,8 @@ from typing import Any
 
 from reader.bench import Measured, Stage
 from reader.bench_advice import Gain, Stored
-from reader.contract.terminal import Terminal
-from reader.contract.text import size_text
+from reader.console.formatting import size_text
+from reader.console.terminal import Terminal
 
 _BAR = 20
 

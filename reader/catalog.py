@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from reader.contract.errors import DatasetError, UsageError
 from reader.contract.layout import BUILD_DIR, MANIFEST, SHARD_SUFFIX, TOKENIZER_DIR
 from reader.contract.manifest import Manifest, Shard, Split, parse_manifest
-from reader.contract.tokenizers.loading import check_tokenizer, load_tokenizer
 from reader.contract.tokenizers.protocol import Tokenizer
+from reader.contract.tokenizers.registry import check_tokenizer, load_tokenizer
 from reader.files import (
     Pattern,
     is_folder,

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from reader.checks import check_at_least, check_flag, check_word
+from reader.contract.checks import check_at_least, check_flag, check_word
 from reader.contract.errors import UsageError
 from reader.contract.schema import EXTRA
 from reader.draws import Draws

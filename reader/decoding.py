@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from reader.contract.libraries import import_library
+from reader.contract.host import import_library
 
 Pixels = NDArray[np.uint8]
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from reader.console.formatting import counted, size_text, usual_batch_size
+from reader.console.terminal import Terminal, printable, shortened
 from reader.contract.record import parse_example
 from reader.contract.schema import display_path
-from reader.contract.terminal import Terminal, printable, shortened
-from reader.contract.text import counted, size_text, usual_batch_size
 from reader.corpus import Corpus, open_corpus
 from reader.foreign import ROLES, parsed_records
 from reader.foreign_files import some_records

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from reader.checks import check_at_least
+from reader.contract.checks import check_at_least
 from reader.contract.errors import UsageError
 from reader.devices import leave_accelerators
 from reader.numpy_batches import NumpyBatches

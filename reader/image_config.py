@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from reader.checks import check_flag, check_word, is_positive, whole_number
+from reader.contract.checks import check_flag, check_word, is_positive, whole_number
 from reader.contract.errors import UsageError
 
 # Means and standard deviations of red, green and blue in [0, 1], as the models of these

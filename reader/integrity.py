@@ -13,10 +13,10 @@ from typing import NamedTuple
 import google_crc32c
 
 from reader.catalog import Dataset, open_dataset
-from reader.checks import check_at_least
 from reader.contract import schema
-from reader.contract.cores import num_cores
+from reader.contract.checks import check_at_least
 from reader.contract.errors import DatasetError
+from reader.contract.host import num_cores
 from reader.contract.layout import (
     BLOCKS,
     INDEX_DIR,

@@ -7,14 +7,20 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from reader.catalog import Dataset
+from reader.console.formatting import (
+    by_line,
+    counted,
+    loading_text,
+    reasons_text,
+    size_text,
+)
+from reader.console.terminal import Terminal, printable, shortened
+from reader.console.warnings import warnings_of
 from reader.contract import schema
-from reader.contract.advice import warnings_of
 from reader.contract.manifest import Manifest
 from reader.contract.record import parse_example
 from reader.contract.schema import display_path
 from reader.contract.statistics import Statistics, Tally
-from reader.contract.terminal import Terminal, printable, shortened
-from reader.contract.text import by_line, counted, loading_text, reasons_text, size_text
 from reader.shards import read_shard
 
 # Columns, where there are so many.

@@ -12,9 +12,9 @@ from reader.buckets import by_length
 from reader.budget import calls_at_a_time, chunk_size
 from reader.cache import keep_copies
 from reader.catalog import open_dataset
-from reader.checks import number_range
 from reader.config import DEFAULT_MAX_TOKENS, ReadConfig, output_names
 from reader.content import Content, merge_contents
+from reader.contract.checks import number_range
 from reader.contract.errors import UsageError
 from reader.contract.tokenizers.protocol import Tokenizer
 from reader.corpora import Patterns, open_corpora

@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reader.arrays import Arrays, take
-from reader.contract.record import FOOTER, FRAMING_BYTES, HEADER, Bytes
-from reader.contract.wire import find_value
+from reader.contract.record import FOOTER, FRAMING_BYTES, HEADER, Bytes, find_value
 from reader.index import RecordIndex
 from reader.plan import Int64s
 from reader.repair import Repair

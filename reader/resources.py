@@ -3,9 +3,9 @@
 import os
 from dataclasses import dataclass
 
-from reader.checks import check_at_least
-from reader.contract.cores import num_cores
+from reader.contract.checks import check_at_least
 from reader.contract.errors import UsageError
+from reader.contract.host import num_cores
 from reader.files import is_remote
 
 

@@ -9,7 +9,7 @@ import functools
 from collections.abc import Iterator
 from typing import Any
 
-from reader.contract.libraries import import_library
+from reader.contract.host import import_library
 
 _MORE_ATTEMPTS = 3
 

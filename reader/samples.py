@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from reader.contract.errors import DatasetError, UsageError
+from reader.contract.host import import_library
 from reader.contract.layout import parse_shard_name
-from reader.contract.libraries import import_library
 from reader.corpus import Corpus
 from reader.files import read_bytes
 from reader.index import ShardFile

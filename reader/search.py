@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from reader.catalog import Dataset, open_dataset
 from reader.contract import schema
 from reader.contract.errors import DatasetError, UsageError
+from reader.contract.host import MissingLibraryError
 from reader.contract.layout import REJECTS, SAMPLES_DIR, parse_shard_name
-from reader.contract.libraries import MissingLibraryError
 from reader.contract.manifest import Shard, Split
 from reader.contract.record import FRAMING_BYTES, parse_example
 from reader.contract.schema import display_path

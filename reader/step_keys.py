@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from reader.checks import whole_number
 from reader.config import ReadConfig
+from reader.contract.checks import whole_number
 from reader.contract.errors import DatasetError, UsageError
 from reader.contract.schema import display_path
 from reader.corpora import Patterns, open_one_corpus

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import tensorflow as tf
 
-from reader.checks import whole_number
+from reader.contract.checks import whole_number
 from reader.contract.errors import UsageError
 from reader.repair import Loss, Repair
 from reader.unusable import find_unusable

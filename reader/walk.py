@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from reader.checks import whole_number
 from reader.config import ReadConfig
+from reader.contract.checks import whole_number
 from reader.contract.errors import UsageError
 from reader.corpora import Patterns, open_one_corpus
 from reader.plan import NO_RECORD, Int64s, Share

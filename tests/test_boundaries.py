@@ -18,8 +18,16 @@ MODULES = {
 
 # The command line alone may hand over to the reader.
 HANDS_OVER = {
-    "beam_jobs.__main__": {"reader.__main__", "reader.command_line"},
-    "beam_jobs.demo": {"reader", "reader.__main__", "reader.command_line"},
+    "beam_jobs.beam_args": {"reader.console.parser"},
+    "beam_jobs.command": {"reader.console.formatting", "reader.console.warnings"},
+    "beam_jobs.flags": {"reader.console.parser"},
+    "beam_jobs.summary": {"reader.console.formatting"},
+    "beam_jobs.__main__": {
+        "reader.__main__",
+        "reader.console.main",
+        "reader.console.parser",
+    },
+    "beam_jobs.demo": {"reader", "reader.__main__", "reader.console.main"},
 }
 
 # Everything that a pipeline's stages are made of, and no engine in it.
@@ -74,12 +82,12 @@ PURE = (
     "reader.cache",
     "reader.catalog",
     "reader.checkpoint",
-    "reader.command_line",
+    "reader.console.main",
     "reader.commands.bench",
     "reader.commands.find",
     "reader.commands.show",
     "reader.commands.verify",
-    "reader.checks",
+    "reader.contract.checks",
     "reader.config",
     "reader.content",
     "reader.contract",

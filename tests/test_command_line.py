@@ -222,7 +222,7 @@ def test_closed_streams_are_no_error(command, dataset, tmp_path):
 
 @pytest.mark.slow
 def test_tensorflow_greets_only_those_who_ask_it_to():
-    code = "from reader.command_line import import_tensorflow as i; i('a test')"
+    code = "from reader.console.main import import_tensorflow as i; i('a test')"
     environment = {k: v for k, v in os.environ.items() if not k.startswith("TF_")}
     for level, quiet in ((None, True), ("3", True), ("0", False)):
         more = {} if level is None else {"TF_CPP_MIN_LOG_LEVEL": level}

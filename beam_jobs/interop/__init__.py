@@ -6,7 +6,8 @@ they are the same wherever it is, and can be made again.
 
 from beam_jobs.interop import croissant, tfds
 from reader.contract import layout
-from reader.contract.manifest import Manifest, dump_json
+from reader.contract.json_values import dump_json
+from reader.contract.manifest import Manifest
 
 INTEROP_FILES = (layout.TFDS_FEATURES, layout.TFDS_INFO, layout.CROISSANT)
 

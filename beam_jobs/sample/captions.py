@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import chain, pairwise, permutations, zip_longest
 
-from beam_jobs.sample.checks import require_positive
 from beam_jobs.sample.scenes import LIGHT_BACKGROUNDS, Scene, Shape
+from reader.contract.checks import check_at_least
 
 _NUMBERS = {2: "two", 3: "three", 4: "four"}
 
@@ -39,7 +39,7 @@ def describe(scene: Scene, num_captions: int = 1, *, seed: int = 0) -> list[str]
     Raises:
         UsageError: `num_captions` is less than 1.
     """
-    require_positive("num_captions", num_captions)
+    check_at_least("num_captions", num_captions, 1)
     rng = random.Random(f"captions {seed} {scene}")
     families = [
         list(family(scene))

@@ -4,8 +4,8 @@ import math
 
 from PIL import Image, ImageDraw
 
-from beam_jobs.sample.checks import require_positive
 from beam_jobs.sample.scenes import BACKGROUNDS, COLOURS, Scene, Shape
+from reader.contract.checks import check_at_least
 
 _Outline = list[tuple[float, float]]
 
@@ -26,8 +26,8 @@ def draw(scene: Scene, width: int, height: int) -> Image.Image:
     Raises:
         UsageError: `width` or `height` is less than 1.
     """
-    require_positive("width", width)
-    require_positive("height", height)
+    check_at_least("width", width, 1)
+    check_at_least("height", height, 1)
     large = (width * _SUPERSAMPLING, height * _SUPERSAMPLING)
     canvas = Image.new("RGB", large, BACKGROUNDS[scene.background])
     brush = ImageDraw.Draw(canvas)

@@ -4,9 +4,9 @@ import random
 from pathlib import Path
 
 from beam_jobs.sample.captions import describe
-from beam_jobs.sample.checks import require_positive
 from beam_jobs.sample.drawing import draw
 from beam_jobs.sample.scenes import make_scene
+from reader.contract.checks import check_at_least
 from reader.contract.errors import UsageError
 
 # Of several proportions, none beyond 3:2: captions rely on it for "left" and "above".
@@ -33,8 +33,8 @@ def write_sample(
     Raises:
         UsageError: A number is less than 1, or the directory is not an empty one.
     """
-    require_positive("num", num)
-    require_positive("captions_per_image", captions_per_image)
+    check_at_least("num", num, 1)
+    check_at_least("captions_per_image", captions_per_image, 1)
     target = Path(directory)
     _require_empty(target)
     images, captions = target / "images", target / "captions"

@@ -5,11 +5,11 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from reader.checks import is_positive
-from reader.command_line import import_tensorflow, print_json
-from reader.contract.arguments import add_command, not_empty
+from reader.console.main import import_tensorflow, print_json
+from reader.console.parser import add_command, not_empty
+from reader.console.terminal import terminal_of
+from reader.contract.checks import is_positive
 from reader.contract.errors import UsageError
-from reader.contract.terminal import terminal_of
 
 if TYPE_CHECKING:
     from reader.bench import Measured

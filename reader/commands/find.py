@@ -5,10 +5,10 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from reader.command_line import print_json
-from reader.contract.arguments import add_command, not_empty
+from reader.console.main import print_json
+from reader.console.parser import add_command, not_empty
+from reader.console.terminal import Terminal, printable, terminal_of
 from reader.contract.schema import EXTRA
-from reader.contract.terminal import Terminal, printable, terminal_of
 
 if TYPE_CHECKING:
     from reader.search import Finding, Rejected, Written

@@ -3,9 +3,9 @@
 import argparse
 from typing import Any
 
-from reader.contract.arguments import add_command, not_empty
-from reader.contract.terminal import printable
-from reader.contract.text import size_text
+from reader.console.formatting import size_text
+from reader.console.parser import add_command, not_empty
+from reader.console.terminal import printable
 from reader.report import DEFAULT_SAMPLES
 
 _EXAMPLES = (

@@ -5,10 +5,10 @@ import os
 import sys
 from typing import Any
 
-from reader.command_line import print_json
-from reader.contract.arguments import add_command, not_empty, refuse_set
+from reader.console.main import print_json
+from reader.console.parser import add_command, not_empty, refuse_set
+from reader.console.terminal import printable, terminal_of
 from reader.contract.errors import UsageError
-from reader.contract.terminal import printable, terminal_of
 
 _EXAMPLES = (
     "diptych show out",

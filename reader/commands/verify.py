@@ -6,10 +6,10 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from reader.command_line import print_json
-from reader.contract.arguments import add_command, not_empty, refuse_set
-from reader.contract.terminal import Terminal, printable, terminal_of
-from reader.contract.text import counted, size_text
+from reader.console.formatting import counted, size_text
+from reader.console.main import print_json
+from reader.console.parser import add_command, not_empty, refuse_set
+from reader.console.terminal import Terminal, printable, terminal_of
 
 if TYPE_CHECKING:
     from reader.catalog import Dataset
@@ -87,7 +87,7 @@ def _run(namespace: argparse.Namespace) -> int:
         return _walk(namespace)
     refuse_set(namespace, namespace.parser, _ORDER, "goes with --epoch")
     from reader.catalog import open_dataset
-    from reader.checks import check_at_least
+    from reader.contract.checks import check_at_least
     from reader.integrity import verify
 
     check_at_least("limit", namespace.limit, 0)
@@ -107,7 +107,7 @@ def _run(namespace: argparse.Namespace) -> int:
 
 
 def _workers(dataset: "Dataset") -> int:
-    from reader.contract.cores import num_cores
+    from reader.contract.host import num_cores
 
     num_bytes = sum(shard.num_bytes for shard in dataset.manifest.shards)
     return max(1, min(num_cores(), num_bytes // _BYTES_FOR_A_PROCESS))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reader.contract.errors import DatasetError
-from reader.contract.fields import known_fields
+from reader.contract.json_values import dump_json, known_fields
 from reader.contract.layout import FORMAT_VERSION, MANIFEST
 from reader.contract.schema import Dtype, Feature
 from reader.contract.statistics import Statistics
@@ -181,11 +181,6 @@ class Manifest:
     def num_examples(self) -> int:
         """Records in all splits."""
         return sum(split.num_examples for split in self.splits)
-
-
-def dump_json(value: Any) -> bytes:
-    """Returns JSON that is equal for equal values: sorted keys, UTF-8, one newline."""
-    return (json.dumps(value, sort_keys=True, indent=1) + "\n").encode()
 
 
 def dump_manifest(manifest: Manifest) -> bytes:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from reader.contract.fields import known_fields
+from reader.contract.json_values import known_fields
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from reader.catalog import Dataset, open_dataset
-from reader.checks import check_at_least
+from reader.contract.checks import check_at_least
 from reader.contract.errors import UsageError
+from reader.contract.host import import_library
 from reader.contract.layout import REPORT
-from reader.contract.libraries import import_library
 from reader.corpus import Corpus, open_corpus
 from reader.files import is_remote, replaced
 from reader.report import DEFAULT_SAMPLES

@@ -2,7 +2,7 @@
 
 import unicodedata
 
-from reader.contract.text import size_text
+from reader.console.formatting import size_text
 
 # A narrow space that does not break, as SI has it: 1 204 224.
 _SEPARATOR = "\N{NARROW NO-BREAK SPACE}"

@@ -10,7 +10,7 @@ from beam_jobs.beam_args import check_beam_args
 from beam_jobs.columns import Column
 from beam_jobs.flags import add_build_parser, config_from
 from beam_jobs.options import JobConfig
-from reader.contract.arguments import underscored
+from reader.console.parser import underscored
 from reader.contract.errors import UsageError
 
 REQUIRED = ["--images=i", "--captions=c", "--output=o"]

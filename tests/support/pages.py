@@ -33,7 +33,7 @@ import reader
 from beam_jobs.__main__ import _parser
 from beam_jobs.beam_args import check_beam_args
 from beam_jobs.flags import config_from
-from reader.contract.arguments import underscored
+from reader.console.parser import underscored
 
 ROOT = Path(__file__).parents[2]
 RUN = ("python", "sh")

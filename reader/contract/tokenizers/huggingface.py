@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from reader.contract.errors import UsageError
-from reader.contract.libraries import import_library
+from reader.contract.host import import_library
 from reader.contract.manifest import TokenizerSpec
 from reader.contract.tokenizers.protocol import checked_id, sha256_hex, text_ids
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from reader.contract.cores import num_cores
+from reader.contract.host import num_cores
 from tests.benchmarks.reading.roster import SIZE
 
 CORES = num_cores()

@@ -41,7 +41,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from reader.contract.cores import num_cores
+from reader.contract.host import num_cores
 from tests.benchmarks.process import ProcessError
 from tests.benchmarks.writing import gil, table
 from tests.benchmarks.writing.cases import CASES

@@ -10,7 +10,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 import reader
-from reader.contract.cores import num_cores
+from reader.contract.host import num_cores
 from tests.benchmarks.writing.corpus import Corpus
 
 OURS = "diptych"

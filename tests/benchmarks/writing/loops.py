@@ -18,7 +18,7 @@ from pathlib import Path
 import simplejpeg
 
 from beam_jobs.resizing import resize
-from reader.contract.cores import num_cores
+from reader.contract.host import num_cores
 from reader.contract.manifest import ImageSpec
 
 # What `diptych build` makes unless told otherwise.

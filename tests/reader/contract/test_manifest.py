@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reader.contract.errors import DatasetError
+from reader.contract.json_values import dump_json
 from reader.contract.layout import FORMAT_VERSION
 from reader.contract.manifest import (
     Books,
@@ -15,7 +16,6 @@ from reader.contract.manifest import (
     Shard,
     Split,
     TokenizerSpec,
-    dump_json,
     dump_manifest,
     parse_manifest,
 )

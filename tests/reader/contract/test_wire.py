@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reader.contract.record import parse_example, serialize_example
-from reader.contract.wire import find_value
+from reader.contract.record import find_value, parse_example, serialize_example
 
 VALUES = st.one_of(
     st.tuples(st.just("bytes"), st.lists(st.binary(max_size=300), max_size=3)),

@@ -20,7 +20,7 @@ from reader.contract.tokenizers.basic import (
     make_vocabulary,
     split_words,
 )
-from reader.contract.tokenizers.loading import load_tokenizer
+from reader.contract.tokenizers.registry import load_tokenizer
 
 # Plain text, and text made of what is hard: scripts, marks, joiners, line ends.
 HARD = (

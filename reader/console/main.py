@@ -13,10 +13,10 @@ import traceback
 from collections.abc import Iterator
 from typing import Any
 
-from reader.contract.arguments import MainParser, check_rest, underscored
+from reader.console.parser import MainParser, check_rest, underscored
+from reader.console.terminal import printable, terminal_of
 from reader.contract.errors import BuildError, DatasetError, UsageError, file_of
-from reader.contract.libraries import import_library
-from reader.contract.terminal import printable, terminal_of
+from reader.contract.host import import_library
 
 
 def run_command(parser: MainParser, args: list[str]) -> int:

@@ -1,6 +1,7 @@
 """From what JSON holds to frozen values, with the types looked at."""
 
 import functools
+import json
 import typing
 from collections.abc import Mapping
 from typing import Any
@@ -24,3 +25,8 @@ def known_fields(cls: type[Any], fields: Mapping[str, Any]) -> Any:
 @functools.cache
 def _types_of(cls: type[Any]) -> dict[str, Any]:
     return typing.get_type_hints(cls)
+
+
+def dump_json(value: Any) -> bytes:
+    """Returns JSON that is equal for equal values: sorted keys, UTF-8, one newline."""
+    return (json.dumps(value, sort_keys=True, indent=1) + "\n").encode()

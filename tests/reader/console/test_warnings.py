@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from reader.catalog import open_dataset
-from reader.contract.advice import warnings_of
+from reader.console.warnings import warnings_of
 from reader.contract.manifest import Manifest, Split
 from reader.contract.statistics import Statistics, Tally
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from reader.contract.errors import DatasetError, UsageError
-from reader.contract.libraries import MissingLibraryError
+from reader.contract.host import MissingLibraryError
 from reader.contract.manifest import TokenizerSpec
 from reader.contract.tokenizers.basic import (
     BasicTokenizer,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from reader.contract.errors import DatasetError, UsageError
 from reader.contract.manifest import TokenizerSpec
 from reader.contract.tokenizers.byte_level import DESCRIPTION
-from reader.contract.tokenizers.loading import (
+from reader.contract.tokenizers.registry import (
     check_tokenizer,
     kind_of,
     load_tokenizer,

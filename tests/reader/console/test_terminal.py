@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from reader.contract.terminal import Terminal, printable, shortened, terminal_of
+from reader.console.terminal import Terminal, printable, shortened, terminal_of
 
 
 class Tty(io.StringIO):

@@ -1,9 +1,17 @@
-"""Libraries that only some datasets need, imported when they are asked for."""
+"""How many cores there are to use."""
 
 import importlib
+import os
 from typing import Any
 
 from reader.contract.errors import UsageError
+
+
+def num_cores() -> int:
+    """Returns how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 class MissingLibraryError(UsageError):

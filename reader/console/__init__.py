@@ -1,0 +1,1 @@
+"""What every command line shares: parser, exit status, terminal, formatting."""
