@@ -4,9 +4,9 @@ import numpy as np
 import tensorflow as tf
 
 from reader.captions import nothing, pad_id
-from reader.config import ReadConfig
+from reader.config.image_config import ImageConfig
+from reader.config.read_config import ReadConfig
 from reader.content import Content
-from reader.image_config import ImageConfig
 
 # Batches of captions sorted by length are as wide as their longest, in such steps: each
 # other width is a shape of its own, for which a compiled model is compiled again.

@@ -21,8 +21,8 @@ from reader.contract.record import crc32c_hex
 from reader.corpora import open_one_corpus
 from reader.corpus import Corpus
 from reader.costs import Cost, Read, measure
-from reader.files import read_bytes
 from reader.pipeline import load
+from reader.storage.files import read_bytes
 
 # Of chunks that batches are put together from.
 _CHUNK = 16

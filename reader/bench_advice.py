@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from reader.console.formatting import size_text
-from reader.plan import NUM_STREAMS
+from reader.shuffle.order import NUM_STREAMS
 
 # What is told: less is within the noise, or not worth a rebuild.
 _MIN_SPEEDUP = 1.1

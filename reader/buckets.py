@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from reader.captions import choose_captions, lengths_of, take_lengths
-from reader.config import ReadConfig
+from reader.config.read_config import ReadConfig
 from reader.content import Content
 from reader.records import Arrange, Unsorted
 

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from reader.config import ReadConfig
+from reader.config.read_config import ReadConfig
 from reader.contract.errors import UsageError
 
 # What TensorFlow takes once it runs, and its functions, whatever they read.

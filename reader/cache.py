@@ -13,8 +13,8 @@ import google_crc32c
 from tqdm import tqdm
 
 from reader.contract.errors import DatasetError, UsageError
-from reader.files import read_bytes, replaced
 from reader.index import ShardFile
+from reader.storage.files import read_bytes, replaced
 
 # Copies at a time, and how much of each is held meanwhile.
 _COPIES = 8

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from reader.config import ReadConfig
+from reader.config.read_config import ReadConfig
 from reader.contract.manifest import TokenizerSpec
 from reader.fitting import special_tokens
 

@@ -16,7 +16,7 @@ from reader.contract.layout import BUILD_DIR, MANIFEST, SHARD_SUFFIX, TOKENIZER_
 from reader.contract.manifest import Manifest, Shard, Split, parse_manifest
 from reader.contract.tokenizers.protocol import Tokenizer
 from reader.contract.tokenizers.registry import check_tokenizer, load_tokenizer
-from reader.files import (
+from reader.storage.files import (
     Pattern,
     is_folder,
     is_remote,

@@ -5,10 +5,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reader.config import ReadConfig
+from reader.config.read_config import ReadConfig
 from reader.contract.errors import UsageError
 from reader.index import ShardFile
-from reader.plan import NUM_STREAMS, PLAN_VERSION
+from reader.shuffle.order import NUM_STREAMS, PLAN_VERSION
 
 
 def fingerprint(shards: Sequence[ShardFile], parts: Sequence[int]) -> str:

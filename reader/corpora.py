@@ -7,9 +7,9 @@ from typing import Any
 
 from reader.contract.errors import UsageError
 from reader.corpus import Corpus, open_corpus
-from reader.files import Pattern
 from reader.foreign import check_features
-from reader.mixture import PATTERN_TURNS
+from reader.shuffle.mixture import PATTERN_TURNS
+from reader.storage.files import Pattern
 
 Patterns = Pattern | Sequence[Pattern] | Mapping[str, float]
 

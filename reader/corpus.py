@@ -17,7 +17,6 @@ from reader.content import Content, content_of, merge_contents
 from reader.contract.errors import DatasetError, UsageError
 from reader.contract.layout import BLOCK_RECORDS, BUILD_DIR, MANIFEST
 from reader.contract.manifest import Shard
-from reader.files import is_folder, list_folder, match, same_place
 from reader.foreign import content_of_records
 from reader.foreign_files import (
     RECORDS_LOOKED_AT,
@@ -28,7 +27,8 @@ from reader.foreign_files import (
 )
 from reader.index import ShardFile
 from reader.index_files import read_blocks, read_offsets
-from reader.plan import Int64s
+from reader.shuffle.arrays import Int64s
+from reader.storage.files import is_folder, list_folder, match, same_place
 
 _LOG = logging.getLogger("reader")
 

@@ -9,7 +9,7 @@ import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, SupportsIndex
 
-from reader.config import ReadConfig, check_names, output_names
+from reader.config.read_config import ReadConfig, check_names, output_names
 from reader.contract.errors import DatasetError, UsageError
 from reader.contract.record import crc32c_hex, parse_example
 from reader.corpora import Patterns, list_patterns

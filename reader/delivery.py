@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from reader.batches import make_batches
 from reader.budget import calls_at_a_time
-from reader.config import ReadConfig
+from reader.config.read_config import ReadConfig
 from reader.content import Content
 from reader.examples import make_examples
 

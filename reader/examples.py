@@ -13,7 +13,7 @@ from reader.captions import (
     take_texts,
     take_tokens,
 )
-from reader.config import ReadConfig
+from reader.config.read_config import ReadConfig
 from reader.content import Content
 from reader.contract import schema
 from reader.fitting import roles_of

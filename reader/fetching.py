@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from reader.files import is_remote
 from reader.index import RecordIndex
 from reader.raw_records import RawRecords
 from reader.repair import Repair
+from reader.storage.files import is_remote
 
 # Reads at a time from a bucket, where each one waits for its answer. Here a single
 # thread reads faster than many cores decode: docs/performance.md#reading.

@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 
-from reader.config import DEFAULT_MAX_TOKENS, ReadConfig, is_extra
+from reader.config.read_config import DEFAULT_MAX_TOKENS, ReadConfig, is_extra
 from reader.content import Content
 from reader.contract.errors import DatasetError, UsageError
 from reader.contract.manifest import TokenizerSpec

@@ -8,10 +8,10 @@ import numpy as np
 
 from reader.contract.errors import DatasetError
 from reader.contract.record import FOOTER, HEADER, crc32c_hex, masked_crc32c
-from reader.files import list_folder, read_bytes
 from reader.index import ShardFile
-from reader.plan import Int64s
-from reader.shards import damage_of, scan_headers
+from reader.shuffle.arrays import Int64s
+from reader.storage.files import list_folder, read_bytes
+from reader.storage.tfrecord_file import damage_of, scan_headers
 
 # train-00003-of-00064.tfrecord, coco.record-00003-of-00064
 _NUMBERED = re.compile(r"(?P<number>[0-9]{5})-of-(?P<num>[0-9]{5})")

@@ -8,8 +8,8 @@ from functools import partial
 
 import tensorflow as tf
 
+from reader.config.image_config import ImageConfig
 from reader.content import Content
-from reader.image_config import ImageConfig
 from reader.regions import regions_of
 from reader.resampling import resample, resample_part
 

@@ -16,8 +16,9 @@ import numpy as np
 from reader.contract.layout import BLOCK_RECORDS
 from reader.contract.record import FRAMING_BYTES
 from reader.contract.schema import Feature
-from reader.files import is_remote
-from reader.plan import Blocks, Int64s
+from reader.shuffle.arrays import Int64s
+from reader.shuffle.order import Blocks
+from reader.storage.files import is_remote
 
 # Of the offsets of single records that are kept at a time: 8 bytes each.
 _MAX_OFFSETS = 8 << 20

@@ -9,9 +9,9 @@ from reader.contract.errors import DatasetError
 from reader.contract.layout import BLOCK_RECORDS, BLOCKS, parse_shard_name
 from reader.contract.manifest import Shard
 from reader.contract.record import crc32c_hex
-from reader.files import read_bytes
-from reader.plan import Int64s
-from reader.shards import scan_headers
+from reader.shuffle.arrays import Int64s
+from reader.storage.files import read_bytes
+from reader.storage.tfrecord_file import scan_headers
 
 _LOG = logging.getLogger("reader")
 

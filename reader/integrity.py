@@ -31,7 +31,6 @@ from reader.contract.layout import (
 from reader.contract.manifest import Manifest, Shard, Split
 from reader.contract.statistics import Statistics
 from reader.decoding import decoder
-from reader.files import is_folder, list_folder, open_file
 from reader.problems import Problem, unreadable
 from reader.shard_check import (
     ShardReport,
@@ -40,6 +39,7 @@ from reader.shard_check import (
     repeated_keys,
     shard_tasks,
 )
+from reader.storage.files import is_folder, list_folder, open_file
 
 _CHUNK_BYTES = 1 << 20
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reader.config import DEFAULT_OUTPUTS, OUTPUTS, ReadConfig
+from reader.config.read_config import DEFAULT_OUTPUTS, OUTPUTS, ReadConfig
 from reader.content import Content
 from reader.contract.errors import UsageError
 from reader.contract.schema import Feature, display_path

@@ -21,7 +21,7 @@ from reader.contract.manifest import Manifest
 from reader.contract.record import parse_example
 from reader.contract.schema import display_path
 from reader.contract.statistics import Statistics, Tally
-from reader.shards import read_shard
+from reader.storage.tfrecord_file import read_shard
 
 # Columns, where there are so many.
 _BAR = 22

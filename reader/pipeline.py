@@ -12,7 +12,19 @@ from reader.buckets import by_length
 from reader.budget import calls_at_a_time, chunk_size
 from reader.cache import keep_copies
 from reader.catalog import open_dataset
-from reader.config import DEFAULT_MAX_TOKENS, ReadConfig, output_names
+from reader.config.image_config import (
+    ImageConfig,
+    dtype_name,
+    image_size_pair,
+    mean_and_std,
+)
+from reader.config.read_config import (
+    DEFAULT_MAX_TOKENS,
+    ReadConfig,
+    Resources,
+    folder_name,
+    output_names,
+)
 from reader.content import Content, merge_contents
 from reader.contract.checks import number_range
 from reader.contract.errors import UsageError
@@ -20,22 +32,15 @@ from reader.contract.tokenizers.protocol import Tokenizer
 from reader.corpora import Patterns, open_corpora
 from reader.delivery import deliver
 from reader.fetching import fetch_raw, fetch_records
-from reader.files import Pattern, is_remote, is_s3
 from reader.fitting import fit
-from reader.image_config import (
-    ImageConfig,
-    dtype_name,
-    image_size_pair,
-    mean_and_std,
-)
 from reader.index import ShardFile
 from reader.raw_images import can_be_held, image_taker
 from reader.raw_records import RawRecords
 from reader.records import read_records
 from reader.repair import Repair
-from reader.resources import Resources, folder_name
 from reader.run import Run, plan_mixed_run, plan_run
-from reader.steps import EndlessSteps, Steps
+from reader.shuffle.steps import EndlessSteps, Steps
+from reader.storage.files import Pattern, is_remote, is_s3
 from reader.stream import Batches
 from reader.unplanned import load_unplanned
 

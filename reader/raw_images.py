@@ -9,14 +9,14 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from reader.arrays import Arrays, take
-from reader.config import ReadConfig
+from reader.config.read_config import ReadConfig
 from reader.content import Content
 from reader.fetching import Fetched
-from reader.files import is_remote
 from reader.index import RecordIndex
 from reader.records import TakeImages
 from reader.regions import regions_of
 from reader.resampling import resample
+from reader.storage.files import is_remote
 
 # Rows of pixels that are copied by one call.
 _ROWS = 8192

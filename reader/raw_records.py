@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from reader.arrays import Arrays, take
 from reader.contract.record import FOOTER, FRAMING_BYTES, HEADER, Bytes, find_value
 from reader.index import RecordIndex
-from reader.plan import Int64s
 from reader.repair import Repair
-from reader.shards import damage_of
+from reader.shuffle.arrays import Int64s
+from reader.storage.tfrecord_file import damage_of
 
 
 class RawRecords:

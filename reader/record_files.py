@@ -11,10 +11,10 @@ from reader.contract.errors import DatasetError
 from reader.contract.record import FOOTER, HEADER, parse_example
 from reader.contract.schema import display_path
 from reader.corpus import Corpus
-from reader.files import is_remote, read_bytes
 from reader.index import RecordIndex
 from reader.repair import Repair, unusable
-from reader.shards import damage_of
+from reader.storage.files import is_remote, read_bytes
+from reader.storage.tfrecord_file import damage_of
 
 # A process may have 1,024 files open, or 256, and has others as well.
 _MAX_OPEN_FILES = 128

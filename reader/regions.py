@@ -7,7 +7,7 @@ import math
 
 import tensorflow as tf
 
-from reader.image_config import RESIZED_TRIES, ImageConfig
+from reader.config.image_config import RESIZED_TRIES, ImageConfig
 
 
 def regions_of(

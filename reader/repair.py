@@ -11,10 +11,10 @@ from reader.contract import schema
 from reader.contract.errors import DatasetError
 from reader.contract.layout import BLOCK_RECORDS, parse_shard_name
 from reader.contract.record import FOOTER, HEADER, parse_example
-from reader.files import is_remote, read_bytes
 from reader.index import RecordIndex
-from reader.plan import Int64s
-from reader.shards import damage_of
+from reader.shuffle.arrays import Int64s
+from reader.storage.files import is_remote, read_bytes
+from reader.storage.tfrecord_file import damage_of
 
 _LOG = logging.getLogger("reader")
 

@@ -7,19 +7,14 @@ from typing import Any
 import numpy as np
 
 from reader.checkpoint import check_state, fingerprint, identity_of
-from reader.config import ReadConfig
+from reader.config.read_config import ReadConfig
 from reader.contract.errors import UsageError
 from reader.corpora import Patterns, open_one_corpus
 from reader.corpus import Corpus
 from reader.index import RecordIndex, ShardFile
-from reader.mixture import MixedOrder, Part, share_turns
-from reader.plan import (
-    NUM_STREAMS,
-    Share,
-    ShuffledOrder,
-    WrittenOrder,
-)
-from reader.steps import EndlessSteps, Steps
+from reader.shuffle.mixture import MixedOrder, Part, share_turns
+from reader.shuffle.order import NUM_STREAMS, Share, ShuffledOrder, WrittenOrder
+from reader.shuffle.steps import EndlessSteps, Steps
 from reader.windows import Windows
 
 

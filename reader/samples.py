@@ -8,8 +8,8 @@ from reader.contract.errors import DatasetError, UsageError
 from reader.contract.host import import_library
 from reader.contract.layout import parse_shard_name
 from reader.corpus import Corpus
-from reader.files import read_bytes
 from reader.index import ShardFile
+from reader.storage.files import read_bytes
 
 
 def read_samples(corpus: Corpus) -> Any:

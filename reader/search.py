@@ -15,10 +15,10 @@ from reader.contract.layout import REJECTS, SAMPLES_DIR, parse_shard_name
 from reader.contract.manifest import Shard, Split
 from reader.contract.record import FRAMING_BYTES, parse_example
 from reader.contract.schema import display_path
-from reader.files import read_bytes
 from reader.nearest import nearest
 from reader.samples import read_table_at
-from reader.shards import Record, scan_shard
+from reader.storage.files import read_bytes
+from reader.storage.tfrecord_file import Record, scan_shard
 from reader.wanted import SHA256_DIGITS, Wanted, wanted_of
 
 _LOG = logging.getLogger("reader")

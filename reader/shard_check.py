@@ -19,10 +19,10 @@ from reader.contract.manifest import Manifest, Shard
 from reader.contract.record import crc32c_hex, parse_example
 from reader.contract.statistics import Statistics, statistics_of
 from reader.decoding import decoder
-from reader.files import read_bytes
 from reader.problems import Problem, unreadable
 from reader.repair import sample_keys
-from reader.shards import Damage, Record, scan_shard
+from reader.storage.files import read_bytes
+from reader.storage.tfrecord_file import Damage, Record, scan_shard
 
 _TYPES = {"bytes": bytes, "int64": int, "float32": float}
 # Images that wait to be decoded: enough to keep threads busy, and little memory.

@@ -3,16 +3,16 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from reader.config import ReadConfig
+from reader.config.read_config import ReadConfig
 from reader.contract.checks import whole_number
 from reader.contract.errors import DatasetError, UsageError
 from reader.contract.schema import display_path
 from reader.corpora import Patterns, open_one_corpus
 from reader.corpus import Corpus
 from reader.index import RecordIndex
-from reader.plan import NO_RECORD
 from reader.record_files import RecordFiles
 from reader.run import Run, plan_run
+from reader.shuffle.order import NO_RECORD
 
 
 class Place(NamedTuple):

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from reader.budget import chunk_size
 from reader.classic import read_compressed
-from reader.config import ReadConfig
+from reader.config.read_config import ReadConfig
 from reader.content import Content
 from reader.contract.errors import UsageError
 from reader.corpus import Corpus

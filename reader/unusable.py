@@ -9,10 +9,10 @@ from reader.contract.errors import DatasetError
 from reader.contract.record import FOOTER, HEADER, parse_example
 from reader.contract.schema import IMAGE_FORMAT, Feature, display_path
 from reader.examples import feature_spec
-from reader.files import read_bytes
 from reader.index import RecordIndex, ShardFile
-from reader.plan import NO_RECORD
 from reader.repair import unusable
+from reader.shuffle.order import NO_RECORD
+from reader.storage.files import read_bytes
 from reader.windows import Windows
 
 # What TensorFlow says of a record that it could not parse.

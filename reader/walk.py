@@ -5,12 +5,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from reader.config import ReadConfig
+from reader.config.read_config import ReadConfig
 from reader.contract.checks import whole_number
 from reader.contract.errors import UsageError
 from reader.corpora import Patterns, open_one_corpus
-from reader.plan import NO_RECORD, Int64s, Share
 from reader.run import Run, plan_run
+from reader.shuffle.arrays import Int64s
+from reader.shuffle.order import NO_RECORD, Share
 
 
 class Coverage(NamedTuple):

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 from reader.contract.errors import DatasetError
-from reader.draws import Draws
 from reader.index import Reads, RecordIndex
-from reader.plan import NO_RECORD, Share, Stretch, Window
+from reader.shuffle.order import NO_RECORD, Share, Stretch, Window
+from reader.shuffle.randomness import Draws
 
 
 class Order(Protocol):

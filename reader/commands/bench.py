@@ -132,7 +132,7 @@ def _run(namespace: argparse.Namespace) -> int:
 def _first_split(pattern: str) -> str | None:
     """Returns the first split that holds examples, where there are several."""
     from reader.catalog import open_dataset
-    from reader.files import is_folder
+    from reader.storage.files import is_folder
 
     if not is_folder(pattern):
         return None
@@ -143,7 +143,7 @@ def _first_split(pattern: str) -> str | None:
 def _stored(pattern: str, corpus: "Corpus") -> "Stored":
     from reader.bench_advice import Stored
     from reader.catalog import find_folder, has_manifest, open_dataset
-    from reader.files import is_remote
+    from reader.storage.files import is_remote
 
     content, side = corpus.content, None
     folder = find_folder(pattern)

@@ -75,7 +75,7 @@ def _run(namespace: argparse.Namespace) -> int:
     refuse_set(namespace, namespace.parser, _STEP, "goes with --step")
     from reader.catalog import find_folder, has_manifest, no_dataset
     from reader.corpus import no_pattern
-    from reader.files import is_folder, match
+    from reader.storage.files import is_folder, match
 
     folder = find_folder(namespace.pattern)
     if has_manifest(folder):

@@ -9,7 +9,7 @@ import hashlib
 from importlib.resources import files
 from typing import NamedTuple
 
-from reader.config import DEFAULT_MAX_TOKENS
+from reader.config.read_config import DEFAULT_MAX_TOKENS
 from reader.contract.manifest import Manifest
 from reader.contract.version import __version__
 from reader.report.books import lines_of, reason_text

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 from reader.catalog import Dataset
 from reader.contract.errors import DatasetError
 from reader.contract.layout import REJECTS
-from reader.files import read_bytes, size_of
 from reader.report.books import line_of
+from reader.storage.files import read_bytes, size_of
 
 _EXAMPLES = 3
 _CHUNK_BYTES = 1 << 20

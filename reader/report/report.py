@@ -10,7 +10,6 @@ from reader.contract.errors import UsageError
 from reader.contract.host import import_library
 from reader.contract.layout import REPORT
 from reader.corpus import Corpus, open_corpus
-from reader.files import is_remote, replaced
 from reader.report import DEFAULT_SAMPLES
 from reader.report.gallery import examples_of
 from reader.report.page import Contents, render
@@ -19,6 +18,7 @@ from reader.report.statistics import COLUMNS, Statistics, captions_of
 from reader.report.tokens import Spelling
 from reader.report.vocabulary import TokenCounter
 from reader.samples import read_table
+from reader.storage.files import is_remote, replaced
 
 # About 25 MB of pictures.
 MOST_SAMPLES = 500

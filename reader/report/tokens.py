@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from reader.config import DEFAULT_MAX_TOKENS, ReadConfig
+from reader.config.read_config import DEFAULT_MAX_TOKENS, ReadConfig
 from reader.contract.manifest import TokenizerSpec
 from reader.contract.tokenizers.protocol import Tokenizer
 from reader.fitting import special_tokens

@@ -101,7 +101,7 @@ def bare_decode(pattern: str) -> Variant:
 
     from reader.catalog import select
     from reader.contract.record import parse_example
-    from reader.shards import read_shard
+    from reader.storage.tfrecord_file import read_shard
 
     examples = [
         parse_example(record.data)

@@ -89,10 +89,10 @@ def usual(pattern: str, window: int):
     from reader.batches import make_batches
     from reader.budget import calls_at_a_time, chunk_size
     from reader.classic import read_compressed
-    from reader.config import ReadConfig
+    from reader.config.image_config import ImageConfig
+    from reader.config.read_config import ReadConfig
     from reader.corpora import open_one_corpus
     from reader.examples import make_examples
-    from reader.image_config import ImageConfig
     from reader.records import Records
 
     corpus = open_one_corpus(pattern, None, None)
@@ -119,7 +119,7 @@ def first_batch(pattern: str, **settings) -> Callable[[], int]:
 
 def plan_of_1e8() -> None:
     from reader.index import RecordIndex, ShardFile
-    from reader.plan import Share, ShuffledOrder, Stretch
+    from reader.shuffle.order import Share, ShuffledOrder, Stretch
 
     num_shards, each = 10_000, 10_000
     offsets = np.tile(np.arange(0, each, 64) * 25_000, num_shards)

@@ -13,7 +13,7 @@ import random
 
 import numpy as np
 
-import reader.plan as plan
+import reader.shuffle.order as plan
 
 
 def planned(num: int, shard: int, streams: int, window: int, epoch: int) -> np.ndarray:

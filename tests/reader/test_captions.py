@@ -15,7 +15,7 @@ from PIL import Image
 
 import reader
 from reader.contract.record import parse_example, serialize_example
-from reader.shards import read_shard
+from reader.storage.tfrecord_file import read_shard
 
 # Images of 1, 2 … 5 captions, as many of each.
 N, MOST, STREAMS = 420, 5, 192

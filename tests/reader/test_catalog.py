@@ -10,7 +10,7 @@ import pytest
 from reader.catalog import open_dataset, select
 from reader.contract.errors import DatasetError, UsageError
 from reader.contract.layout import FORMAT_VERSION
-from reader.shards import read_shard
+from reader.storage.tfrecord_file import read_shard
 
 TRAIN = [f"train-0000{number}-of-00003.tfrecord" for number in range(3)]
 VALIDATION = ["validation-00000-of-00001.tfrecord"]

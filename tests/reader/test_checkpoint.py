@@ -4,11 +4,11 @@ from typing import Any
 import pytest
 
 from reader.checkpoint import check_state, fingerprint, identity_of
-from reader.config import ReadConfig
+from reader.config.image_config import ImageConfig
+from reader.config.read_config import ReadConfig
 from reader.contract.errors import UsageError
-from reader.image_config import ImageConfig
 from reader.index import ShardFile
-from reader.plan import PLAN_VERSION
+from reader.shuffle.order import PLAN_VERSION
 
 RECORDS = "0123456789abcdef"
 # Of [192, [["train-00000-of-00001.tfrecord", 9, "crc32c:1"]], []]: sha256sum.

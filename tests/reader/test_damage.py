@@ -18,7 +18,7 @@ from PIL import Image
 
 import reader
 from reader.contract.record import frame_record, masked_crc32c, parse_example
-from reader.shards import read_shard
+from reader.storage.tfrecord_file import read_shard
 
 NUM, BATCH, BLOCK = 300, 10, 64
 SHARDS = [f"train-0000{number}-of-00003.tfrecord" for number in range(3)]

@@ -14,7 +14,7 @@ from PIL import Image
 
 import reader
 from reader.contract.record import parse_example, serialize_example
-from reader.shards import read_shard
+from reader.storage.tfrecord_file import read_shard
 
 ROLES = {
     "image/encoded": "bytes",

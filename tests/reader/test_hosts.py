@@ -13,7 +13,7 @@ from PIL import Image
 
 import reader
 from reader.contract.record import parse_example
-from reader.shards import read_shard
+from reader.storage.tfrecord_file import read_shard
 
 N, BATCH, STREAMS = 700, 24, 192
 SHUFFLE_BYTES = 450_000  # Two records of each stream: two windows in an epoch.

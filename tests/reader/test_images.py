@@ -24,11 +24,11 @@ import tensorflow as tf
 from PIL import Image
 
 import reader
+from reader.config.image_config import ImageConfig
 from reader.contract.record import parse_example
-from reader.draws import Draws
-from reader.image_config import ImageConfig
 from reader.regions import regions_of
-from reader.shards import read_shard
+from reader.shuffle.randomness import Draws
+from reader.storage.tfrecord_file import read_shard
 
 Region = tuple[int, int, int, int]
 Size = tuple[int, int]

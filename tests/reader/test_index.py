@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import reader.index
 from reader.index import Reads, RecordIndex, ShardFile
-from reader.plan import NUM_STREAMS, Share, ShuffledOrder, Stretch
+from reader.shuffle.order import NUM_STREAMS, Share, ShuffledOrder, Stretch
 
 
 class Fake(NamedTuple):

@@ -15,7 +15,7 @@ from reader.contract.errors import DatasetError
 from reader.contract.record import frame_record, parse_example, serialize_example
 from reader.contract.schema import CAPTIONS, FEATURES, KEY, TOKEN_LENGTHS
 from reader.integrity import verify
-from reader.shards import read_shard
+from reader.storage.tfrecord_file import read_shard
 
 SHARD = "train-00000-of-00003.tfrecord"
 OTHER = "train-00001-of-00003.tfrecord"

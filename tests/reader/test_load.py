@@ -14,7 +14,7 @@ from PIL import Image
 import reader
 from reader.catalog import open_dataset
 from reader.contract.record import parse_example
-from reader.shards import read_shard
+from reader.storage.tfrecord_file import read_shard
 
 OUTPUTS = ("image", "tokens", "mask", "length", "key", "caption", "height", "width")
 NUM_TRAIN, NUM_VALIDATION = 48, 12

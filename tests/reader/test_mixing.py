@@ -15,7 +15,7 @@ from PIL import Image
 
 import reader
 from reader.contract.record import parse_example
-from reader.shards import read_shard
+from reader.storage.tfrecord_file import read_shard
 
 NUM_A, NUM_B = 200, 61
 # A record is about 1000 bytes: one round of the 192 streams, or two.

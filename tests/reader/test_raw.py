@@ -13,7 +13,7 @@ from PIL import Image
 import reader
 from reader.arrays import Arrays
 from reader.contract.record import frame_record, parse_example
-from reader.shards import read_shard
+from reader.storage.tfrecord_file import read_shard
 
 NUM, BATCH = 150, 10
 Pixels = np.ndarray[Any, Any]

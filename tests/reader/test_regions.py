@@ -11,7 +11,7 @@ import tensorflow as tf
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from reader.image_config import RESIZED_TRIES, ImageConfig
+from reader.config.image_config import RESIZED_TRIES, ImageConfig
 from reader.regions import regions_of
 
 SIZES = st.tuples(st.integers(1, 5000), st.integers(1, 5000))

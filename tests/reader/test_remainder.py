@@ -8,7 +8,7 @@ from PIL import Image
 
 import reader
 from reader.contract.record import parse_example
-from reader.shards import read_shard
+from reader.storage.tfrecord_file import read_shard
 
 N = 48  # Of the fixture `dataset`, in its split train.
 PAD, START = 0, 2

@@ -13,7 +13,7 @@ from PIL import Image
 
 import reader
 from reader.contract.record import parse_example
-from reader.shards import read_shard
+from reader.storage.tfrecord_file import read_shard
 
 N, EPOCHS, BATCH = 700, 3, 24
 STEPS = N // BATCH  # 29, and 4 examples are left over.

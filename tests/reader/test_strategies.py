@@ -19,7 +19,7 @@ from PIL import Image
 
 import reader
 from reader.contract.record import parse_example
-from reader.shards import read_shard
+from reader.storage.tfrecord_file import read_shard
 
 N, BATCH, STEPS = 200, 32, 6  # Of an epoch 8 examples are left over.
 SHUFFLE_BYTES = 1  # A window of 192.

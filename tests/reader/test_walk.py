@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 import reader
-from reader.config import ReadConfig
+from reader.config.read_config import ReadConfig
 from reader.contract.record import frame_record
 from reader.corpora import open_one_corpus
 from reader.corpus import Corpus
-from reader.plan import NO_RECORD, Share, ShuffledOrder, Stretch, Window
 from reader.run import plan_mixed_run, plan_run
-from reader.shards import read_shard
+from reader.shuffle.order import NO_RECORD, Share, ShuffledOrder, Stretch, Window
+from reader.storage.tfrecord_file import read_shard
 from reader.walk import Coverage, coverage
 
 NUM_TRAIN = 48

@@ -11,7 +11,7 @@ import pytest
 import reader
 from reader.contract.record import parse_example
 from reader.contract.schema import KEY
-from reader.shards import read_shard
+from reader.storage.tfrecord_file import read_shard
 
 WRITTEN = "scene-00003"
 

@@ -10,7 +10,7 @@ from flawed import write_flawed_sample
 
 import reader
 from reader.contract.record import frame_record
-from reader.shards import read_shard
+from reader.storage.tfrecord_file import read_shard
 
 
 def test_the_page_has_what_there_is(diptych, flawed):

@@ -17,7 +17,7 @@ from PIL import Image
 import reader
 from reader.contract.record import frame_record, parse_example, serialize_example
 from reader.contract.schema import FEATURES, HEIGHT, IMAGE, KEY
-from reader.shards import read_shard
+from reader.storage.tfrecord_file import read_shard
 
 SHARD = "train-00000-of-00003.tfrecord"
 

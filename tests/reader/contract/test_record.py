@@ -15,7 +15,7 @@ from reader.contract.record import (
     parse_example,
     serialize_example,
 )
-from reader.shards import read_shard
+from reader.storage.tfrecord_file import read_shard
 
 LISTS = {
     "bytes": lambda values: tf.train.Feature(bytes_list={"value": values}),

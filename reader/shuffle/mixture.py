@@ -10,17 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from reader.plan import (
-    NUM_STREAMS,
-    Int64s,
-    Share,
-    ShuffledOrder,
-    Stretch,
-    Window,
-    permutation,
-    random_bits,
-    random_key,
-)
+from reader.shuffle.arrays import Int64s
+from reader.shuffle.order import NUM_STREAMS, Share, ShuffledOrder, Stretch, Window
+from reader.shuffle.randomness import permutation, random_bits, random_key
 
 # Turns of a pattern: weights are met to one in so many.
 PATTERN_TURNS = 4096

@@ -11,9 +11,8 @@ import tensorflow as tf
 
 import reader
 from reader.budget import Calls, calls_at_a_time
-from reader.config import ReadConfig
-from reader.image_config import ImageConfig
-from reader.resources import Resources
+from reader.config.image_config import ImageConfig
+from reader.config.read_config import ReadConfig, Resources
 
 STEPS = 6
 

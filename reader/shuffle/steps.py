@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from reader.contract.errors import UsageError
-from reader.plan import Stretch
+from reader.shuffle.order import Stretch
 
 _ENDLESS_STEPS = 1 << 40
 

@@ -16,7 +16,7 @@ from reader.contract.record import (
     Bytes,
     masked_crc32c,
 )
-from reader.files import is_remote, open_file, read_bytes, size_of
+from reader.storage.files import is_remote, open_file, read_bytes, size_of
 
 
 class Record(NamedTuple):

@@ -19,8 +19,8 @@ from PIL import Image
 
 import reader
 from reader.contract.record import parse_example
-from reader.draws import Draws
-from reader.shards import read_shard
+from reader.shuffle.randomness import Draws
+from reader.storage.tfrecord_file import read_shard
 
 NUM, HEIGHT, WIDTH, SIDE = 576, 40, 56, 20
 # Half of the largest square is the size asked for: regions are not resampled.

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reader.mixture import (
+from reader.shuffle.mixture import (
     PATTERN_TURNS,
     MixedOrder,
     Part,
@@ -15,7 +15,7 @@ from reader.mixture import (
     spread_turns,
     stream_phases,
 )
-from reader.plan import NUM_STREAMS, Blocks, Share, ShuffledOrder, Stretch
+from reader.shuffle.order import NUM_STREAMS, Blocks, Share, ShuffledOrder, Stretch
 
 HOST_COUNTS = (1, 2, 3, 4, 8, 64, 192)
 MASK = 2**64 - 1

@@ -14,7 +14,7 @@ from PIL import Image
 
 import reader
 from reader.contract.record import parse_example
-from reader.shards import read_shard
+from reader.storage.tfrecord_file import read_shard
 
 # Prints the keys of each batch of one host, and what else it was asked.
 STREAM = """

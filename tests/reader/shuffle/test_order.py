@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reader.plan import (
+from reader.shuffle.order import (
     NO_RECORD,
     PLAN_VERSION,
     Blocks,
@@ -17,10 +17,8 @@ from reader.plan import (
     Stretch,
     Window,
     WrittenOrder,
-    permutation,
-    random_bits,
-    random_key,
 )
+from reader.shuffle.randomness import permutation, random_bits, random_key
 
 HOST_COUNTS = (1, 2, 3, 4, 8, 64, 192)
 

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reader.contract.errors import UsageError
-from reader.plan import Stretch
-from reader.steps import EndlessSteps, Steps
+from reader.shuffle.order import Stretch
+from reader.shuffle.steps import EndlessSteps, Steps
 
 
 class Batch(NamedTuple):

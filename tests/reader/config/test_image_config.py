@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import reader
-from reader.image_config import (
+from reader.config.image_config import (
     RESIZED_TRIES,
     ImageConfig,
     image_size_pair,

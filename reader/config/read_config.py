@@ -1,16 +1,18 @@
 """How to read: one frozen value, checked when it is made. No TensorFlow in here."""
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from reader.config.image_config import ImageConfig
 from reader.contract.checks import check_at_least, check_flag, check_word
 from reader.contract.errors import UsageError
+from reader.contract.host import num_cores
 from reader.contract.schema import EXTRA
-from reader.draws import Draws
-from reader.image_config import ImageConfig
-from reader.plan import NUM_STREAMS
-from reader.resources import Resources
+from reader.shuffle.order import NUM_STREAMS
+from reader.shuffle.randomness import Draws
+from reader.storage.files import is_remote
 
 OUTPUTS = (
     "image",
@@ -45,6 +47,42 @@ _WORDS = {
     "remainder": ("drop", "pad"),
     "on_corrupt": ("raise", "skip"),
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What reading may use.
+
+    Attributes:
+        num_threads: For parsing and decoding; None for one per core.
+        ram_budget: In bytes; None for what keeps all threads busy.
+        prefetch: Batches made ahead.
+        cache: A local folder to keep copies of shards in; None for none.
+
+    Raises:
+        UsageError: A value is out of range; it is named and shown.
+    """
+
+    num_threads: int | None = None
+    ram_budget: int | None = None
+    prefetch: int = 2
+    cache: str | None = None
+
+    def __post_init__(self) -> None:
+        """Checks every value."""
+        for name, at_least in (("num_threads", 1), ("ram_budget", 1), ("prefetch", 0)):
+            value = getattr(self, name)
+            if value is not None or name == "prefetch":
+                # Python's own, which TensorFlow takes.
+                number = check_at_least(name, value, at_least)
+                object.__setattr__(self, name, number)
+        if self.cache is not None and is_remote(self.cache):
+            raise UsageError(f"cache must be a local folder, got {self.cache}")
+
+    @property
+    def threads(self) -> int:
+        """How many threads there are to decode with."""
+        return self.num_threads or num_cores()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,3 +261,16 @@ def check_names(outputs: tuple[str, ...] | None, allowed: Sequence[str]) -> None
             )
     if outputs == ():
         raise UsageError("outputs must not be empty: leave it out for the usual")
+
+
+def folder_name(cache: object) -> str | None:
+    """Returns the path of what a caller gave as `cache`.
+
+    Raises:
+        UsageError: It is no path.
+    """
+    if cache is None:
+        return None
+    if isinstance(cache, (str, os.PathLike)) and os.fspath(cache):
+        return str(os.fspath(cache))
+    raise UsageError(f"cache must be the path of a folder, got {cache!r}")

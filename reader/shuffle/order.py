@@ -16,14 +16,15 @@ size it finds as many records in any batch as every other host. docs/reading.md 
 drawing.
 """
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+
+from reader.shuffle.arrays import Int64s, UInt64s
+from reader.shuffle.randomness import permutation, random_bits, random_key
 
 # Of all that decides an order. A state of another version is refused.
 PLAN_VERSION = 1
@@ -34,9 +35,6 @@ NUM_STREAMS = 192
 
 # What stands for no record, where a batch is filled up.
 NO_RECORD = -1
-
-Int64s = NDArray[np.int64]
-UInt64s = NDArray[np.uint64]
 
 
 class Blocks(NamedTuple):
@@ -53,33 +51,6 @@ class Blocks(NamedTuple):
     def num_records(self) -> int:
         """Records in all blocks."""
         return int(self.first[-1] - self.first[0])
-
-
-def random_key(use: str, seed: int | str, epoch: int) -> int:
-    """Returns 64 bits that differ for each use, seed and epoch."""
-    digest = hashlib.blake2b(
-        f"{seed}:{epoch}".encode(), digest_size=8, person=use.encode()
-    )
-    return int.from_bytes(digest.digest(), "little")
-
-
-def random_bits(key: int, numbers: Int64s) -> UInt64s:
-    """Returns uint64 of the shape of `numbers`: what SplitMix64 gives, by its place.
-
-    Guy Steele, Doug Lea, Christine Flood: Fast Splittable Pseudorandom Number
-    Generators, OOPSLA 2014, figure 17; started at `key`, its n-th output needs none of
-    those before it.
-    """
-    bits = (numbers.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-    bits += np.uint64(key)
-    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return bits ^ (bits >> np.uint64(31))
-
-
-def permutation(key: int, num: int) -> Int64s:
-    """Returns int64[num]: 0 … num - 1 in an order that `key` alone decides."""
-    return np.argsort(random_bits(key, np.arange(num)), kind="stable")
 
 
 class EpochOrder:

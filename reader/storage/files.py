@@ -13,8 +13,8 @@ import uuid
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from reader import s3
 from reader.contract.errors import UsageError
+from reader.storage import s3
 
 Pattern = str | os.PathLike[str]
 

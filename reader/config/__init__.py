@@ -1,0 +1,1 @@
+"""ReadConfig and ImageConfig: every argument of `load`, validated once."""

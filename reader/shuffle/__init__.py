@@ -1,0 +1,1 @@
+"""Which record comes at which position: pure NumPy arithmetic, no files."""

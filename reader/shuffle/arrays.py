@@ -1,0 +1,8 @@
+"""Types of the arrays that plans, indexes and random draws are made of."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float64s = NDArray[np.float64]
+Int64s = NDArray[np.int64]
+UInt64s = NDArray[np.uint64]

@@ -1,0 +1,1 @@
+"""Reads bytes: local, gs:// and s3:// files, and TFRecord files record by record."""
