@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from reader.meter import progress as progress
     from reader.pipeline import load as load
     from reader.pipeline import tokenizer as tokenizer
-    from reader.run import steps_per_epoch as steps_per_epoch
+    from reader.schedule.coverage import coverage as coverage
+    from reader.schedule.run import steps_per_epoch as steps_per_epoch
     from reader.stream import state as state
     from reader.tasks import for_captioning as for_captioning
     from reader.tasks import for_retrieval as for_retrieval
-    from reader.walk import coverage as coverage
 
 _HOMES = {
     "DatasetError": "reader.contract.errors",
@@ -39,14 +39,14 @@ _HOMES = {
     "as_jax": "reader.frameworks",
     "as_numpy": "reader.frameworks",
     "as_torch": "reader.frameworks",
-    "coverage": "reader.walk",
+    "coverage": "reader.schedule.coverage",
     "for_captioning": "reader.tasks",
     "for_retrieval": "reader.tasks",
     "load": "reader.pipeline",
     "open": "reader.dataset",
     "progress": "reader.meter",
     "state": "reader.stream",
-    "steps_per_epoch": "reader.run",
+    "steps_per_epoch": "reader.schedule.run",
     "tokenizer": "reader.pipeline",
     "verify": "reader.integrity",
 }

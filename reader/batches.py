@@ -3,10 +3,10 @@
 import numpy as np
 import tensorflow as tf
 
-from reader.captions import nothing, pad_id
 from reader.config.image_config import ImageConfig
 from reader.config.read_config import ReadConfig
-from reader.content import Content
+from reader.datasets.record_schema import Content
+from reader.decode.captions import nothing, pad_id
 
 # Batches of captions sorted by length are as wide as their longest, in such steps: each
 # other width is a shape of its own, for which a compiled model is compiled again.

@@ -12,15 +12,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from reader.content import Content
 from reader.contract.checks import check_at_least, is_positive
 from reader.contract.errors import UsageError
 from reader.contract.host import num_cores
 from reader.contract.layout import BLOCK_RECORDS
 from reader.contract.record import crc32c_hex
-from reader.corpora import open_one_corpus
-from reader.corpus import Corpus
 from reader.costs import Cost, Read, measure
+from reader.datasets.record_schema import Content
+from reader.datasets.record_source import Corpus, open_one_corpus
 from reader.pipeline import load
 from reader.storage.files import read_bytes
 

@@ -12,13 +12,12 @@ from typing import Any, SupportsIndex
 from reader.config.read_config import ReadConfig, check_names, output_names
 from reader.contract.errors import DatasetError, UsageError
 from reader.contract.record import crc32c_hex, parse_example
-from reader.corpora import Patterns, list_patterns
-from reader.corpus import Corpus, open_corpus
-from reader.foreign import check_features
+from reader.datasets.foreign_schema import check_features
+from reader.datasets.record_source import Corpus, Patterns, list_patterns, open_corpus
+from reader.datasets.samples_table import read_samples
+from reader.decode.numpy_examples import RECORD_OUTPUTS, Make, makers
 from reader.keys import Keys
-from reader.outputs import RECORD_OUTPUTS, Make, makers
-from reader.record_files import RecordFiles
-from reader.samples import read_samples
+from reader.records.random_access import RecordFiles
 
 
 def open(

@@ -5,8 +5,8 @@ import tensorflow as tf
 from reader.batches import make_batches
 from reader.budget import calls_at_a_time
 from reader.config.read_config import ReadConfig
-from reader.content import Content
-from reader.examples import make_examples
+from reader.datasets.record_schema import Content
+from reader.decode.examples import make_examples
 
 
 def deliver(

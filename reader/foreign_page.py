@@ -7,10 +7,10 @@ from reader.console.formatting import counted, size_text, usual_batch_size
 from reader.console.terminal import Terminal, printable, shortened
 from reader.contract.record import parse_example
 from reader.contract.schema import display_path
-from reader.corpus import Corpus, open_corpus
-from reader.foreign import ROLES, parsed_records
-from reader.foreign_files import some_records
-from reader.record_files import RecordFiles
+from reader.datasets.foreign_files import some_records
+from reader.datasets.foreign_schema import ROLES, parsed_records
+from reader.datasets.record_source import Corpus, open_corpus
+from reader.records.random_access import RecordFiles
 
 _TYPES = {bytes: "bytes", int: "int64", float: "float32"}
 _NAMES = {role: name for name, role in ROLES.items()}

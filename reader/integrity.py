@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import google_crc32c
 
-from reader.catalog import Dataset, open_dataset
 from reader.contract import schema
 from reader.contract.checks import check_at_least
 from reader.contract.errors import DatasetError
@@ -30,7 +29,8 @@ from reader.contract.layout import (
 )
 from reader.contract.manifest import Manifest, Shard, Split
 from reader.contract.statistics import Statistics
-from reader.decoding import decoder
+from reader.datasets.manifest_dataset import Dataset, open_dataset
+from reader.decode.numpy_images import decoder
 from reader.problems import Problem, unreadable
 from reader.shard_check import (
     ShardReport,

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from reader.contract.errors import DatasetError, UsageError
 from reader.contract.schema import display_path
-from reader.corpus import Corpus
+from reader.datasets.record_source import Corpus
+from reader.datasets.samples_table import read_table
 from reader.nearest import nearest
-from reader.record_files import RecordFiles
-from reader.samples import read_table
+from reader.records.random_access import RecordFiles
 
 _LOG = logging.getLogger("reader")
 

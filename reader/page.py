@@ -6,7 +6,6 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from reader.catalog import Dataset
 from reader.console.formatting import (
     by_line,
     counted,
@@ -21,6 +20,7 @@ from reader.contract.manifest import Manifest
 from reader.contract.record import parse_example
 from reader.contract.schema import display_path
 from reader.contract.statistics import Statistics, Tally
+from reader.datasets.manifest_dataset import Dataset
 from reader.storage.tfrecord_file import read_shard
 
 # Columns, where there are so many.

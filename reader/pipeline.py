@@ -7,11 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
-from reader.arrays import Arrays
-from reader.buckets import by_length
 from reader.budget import calls_at_a_time, chunk_size
-from reader.cache import keep_copies
-from reader.catalog import open_dataset
 from reader.config.image_config import (
     ImageConfig,
     dtype_name,
@@ -25,20 +21,23 @@ from reader.config.read_config import (
     folder_name,
     output_names,
 )
-from reader.content import Content, merge_contents
 from reader.contract.checks import number_range
 from reader.contract.errors import UsageError
 from reader.contract.tokenizers.protocol import Tokenizer
-from reader.corpora import Patterns, open_corpora
+from reader.datasets.manifest_dataset import open_dataset
+from reader.datasets.record_index import ShardFile
+from reader.datasets.record_schema import Content, merge_contents
+from reader.datasets.record_source import Patterns, open_corpora
+from reader.datasets.shard_cache import keep_copies
+from reader.decode.captions import by_length
+from reader.decode.outputs import fit
+from reader.decode.raw_images import can_be_held, image_taker
 from reader.delivery import deliver
-from reader.fetching import fetch_raw, fetch_records
-from reader.fitting import fit
-from reader.index import ShardFile
-from reader.raw_images import can_be_held, image_taker
-from reader.raw_records import RawRecords
-from reader.records import read_records
-from reader.repair import Repair
-from reader.run import Run, plan_mixed_run, plan_run
+from reader.records.damaged_records import Repair
+from reader.records.memory import Arrays
+from reader.records.raw_windows import RawRecords
+from reader.records.window_reads import fetch_raw, fetch_records, read_records
+from reader.schedule.run import Run, plan_mixed_run, plan_run
 from reader.shuffle.steps import EndlessSteps, Steps
 from reader.storage.files import Pattern, is_remote, is_s3
 from reader.stream import Batches

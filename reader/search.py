@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from reader.catalog import Dataset, open_dataset
 from reader.contract import schema
 from reader.contract.errors import DatasetError, UsageError
 from reader.contract.host import MissingLibraryError
@@ -15,8 +14,9 @@ from reader.contract.layout import REJECTS, SAMPLES_DIR, parse_shard_name
 from reader.contract.manifest import Shard, Split
 from reader.contract.record import FRAMING_BYTES, parse_example
 from reader.contract.schema import display_path
+from reader.datasets.manifest_dataset import Dataset, open_dataset
+from reader.datasets.samples_table import read_table_at
 from reader.nearest import nearest
-from reader.samples import read_table_at
 from reader.storage.files import read_bytes
 from reader.storage.tfrecord_file import Record, scan_shard
 from reader.wanted import SHA256_DIGITS, Wanted, wanted_of

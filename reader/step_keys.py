@@ -7,11 +7,10 @@ from reader.config.read_config import ReadConfig
 from reader.contract.checks import whole_number
 from reader.contract.errors import DatasetError, UsageError
 from reader.contract.schema import display_path
-from reader.corpora import Patterns, open_one_corpus
-from reader.corpus import Corpus
-from reader.index import RecordIndex
-from reader.record_files import RecordFiles
-from reader.run import Run, plan_run
+from reader.datasets.record_index import RecordIndex
+from reader.datasets.record_source import Corpus, Patterns, open_one_corpus
+from reader.records.random_access import RecordFiles
+from reader.schedule.run import Run, plan_run
 from reader.shuffle.order import NO_RECORD
 
 

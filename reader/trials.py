@@ -14,11 +14,10 @@ import tensorflow as tf
 from reader.bench import reading
 from reader.contract import schema
 from reader.contract.record import frame_record, parse_example, serialize_example
-from reader.corpora import open_one_corpus
-from reader.corpus import Corpus
 from reader.costs import Read, measure
-from reader.decoding import Pixels, decoder
-from reader.record_files import RecordFiles
+from reader.datasets.record_source import Corpus, open_one_corpus
+from reader.decode.numpy_images import Pixels, decoder
+from reader.records.random_access import RecordFiles
 
 # Enough for a mean, and few enough to be encoded in a second.
 _NUM_IMAGES = 128

@@ -8,11 +8,11 @@ import tensorflow as tf
 from reader.budget import chunk_size
 from reader.classic import read_compressed
 from reader.config.read_config import ReadConfig
-from reader.content import Content
 from reader.contract.errors import UsageError
-from reader.corpus import Corpus
+from reader.datasets.record_schema import Content
+from reader.datasets.record_source import Corpus
 from reader.delivery import deliver
-from reader.records import Records
+from reader.records.window_reads import Records
 
 # Nobody knows how large records are before reading them all.
 _RECORD_BYTES = 64 << 10

@@ -8,12 +8,12 @@ import tensorflow as tf
 from reader.contract.errors import DatasetError
 from reader.contract.record import FOOTER, HEADER, parse_example
 from reader.contract.schema import IMAGE_FORMAT, Feature, display_path
-from reader.examples import feature_spec
-from reader.index import RecordIndex, ShardFile
-from reader.repair import unusable
+from reader.datasets.record_index import RecordIndex, ShardFile
+from reader.decode.examples import feature_spec
+from reader.records.damaged_records import unusable
+from reader.schedule.windows import Windows
 from reader.shuffle.order import NO_RECORD
 from reader.storage.files import read_bytes
-from reader.windows import Windows
 
 # What TensorFlow says of a record that it could not parse.
 _OF_FEATURE = re.compile(r"(?:Feature|Key): (.+?)(?: \(data type|, Index: |\.  )")

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 import reader
-from reader.catalog import open_dataset
 from reader.console.terminal import Terminal
 from reader.contract.layout import FORMAT_VERSION
 from reader.contract.manifest import dump_manifest, parse_manifest
 from reader.contract.schema import display_path
+from reader.datasets.manifest_dataset import open_dataset
 from reader.page import page
 
 GOLDEN = sorted((Path(__file__).parent / "golden").iterdir())

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from reader.bench import Measured
     from reader.bench_advice import Gain, Stored
     from reader.contract.manifest import ImageSpec
-    from reader.corpus import Corpus
+    from reader.datasets.record_source import Corpus
 
 _EXAMPLES = (
     "diptych bench out",
@@ -103,7 +103,7 @@ def _run(namespace: argparse.Namespace) -> int:
     import_tensorflow("diptych bench")
     from reader.bench import bench
     from reader.bench_page import bench_fields, bench_page
-    from reader.corpora import open_one_corpus
+    from reader.datasets.record_source import open_one_corpus
 
     split = namespace.split or _first_split(namespace.pattern)
     corpus = open_one_corpus(namespace.pattern, split, None)
@@ -131,7 +131,7 @@ def _run(namespace: argparse.Namespace) -> int:
 
 def _first_split(pattern: str) -> str | None:
     """Returns the first split that holds examples, where there are several."""
-    from reader.catalog import open_dataset
+    from reader.datasets.manifest_dataset import open_dataset
     from reader.storage.files import is_folder
 
     if not is_folder(pattern):
@@ -142,7 +142,7 @@ def _first_split(pattern: str) -> str | None:
 
 def _stored(pattern: str, corpus: "Corpus") -> "Stored":
     from reader.bench_advice import Stored
-    from reader.catalog import find_folder, has_manifest, open_dataset
+    from reader.datasets.manifest_dataset import find_folder, has_manifest, open_dataset
     from reader.storage.files import is_remote
 
     content, side = corpus.content, None

@@ -73,8 +73,8 @@ def _run(namespace: argparse.Namespace) -> int:
     if namespace.step is not None:
         return _show_step(namespace)
     refuse_set(namespace, namespace.parser, _STEP, "goes with --step")
-    from reader.catalog import find_folder, has_manifest, no_dataset
-    from reader.corpus import no_pattern
+    from reader.datasets.manifest_dataset import find_folder, has_manifest, no_dataset
+    from reader.datasets.record_source import no_pattern
     from reader.storage.files import is_folder, match
 
     folder = find_folder(namespace.pattern)
@@ -90,7 +90,7 @@ def _run(namespace: argparse.Namespace) -> int:
 
 
 def _show_dataset(folder: str, namespace: argparse.Namespace) -> None:
-    from reader.catalog import open_dataset
+    from reader.datasets.manifest_dataset import open_dataset
     from reader.page import page, page_fields
 
     dataset = open_dataset(folder)

@@ -12,7 +12,7 @@ from reader.console.parser import add_command, not_empty, refuse_set
 from reader.console.terminal import Terminal, printable, terminal_of
 
 if TYPE_CHECKING:
-    from reader.catalog import Dataset
+    from reader.datasets.manifest_dataset import Dataset
     from reader.integrity import Report
 
 _EXAMPLES = (
@@ -86,8 +86,8 @@ def _run(namespace: argparse.Namespace) -> int:
         refuse_set(namespace, namespace.parser, ("decode", "limit"), why)
         return _walk(namespace)
     refuse_set(namespace, namespace.parser, _ORDER, "goes with --epoch")
-    from reader.catalog import open_dataset
     from reader.contract.checks import check_at_least
+    from reader.datasets.manifest_dataset import open_dataset
     from reader.integrity import verify
 
     check_at_least("limit", namespace.limit, 0)
@@ -180,7 +180,7 @@ def _print_mendings(report: "Report", err: Terminal) -> None:
 
 
 def _walk(namespace: argparse.Namespace) -> int:
-    from reader.walk import coverage
+    from reader.schedule.coverage import coverage
 
     settings = {name: getattr(namespace, name) for name in ("epoch", *_ORDER)}
     report = coverage(namespace.folder, **settings)

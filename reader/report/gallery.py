@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 from reader.contract import schema
 from reader.contract.errors import DatasetError
 from reader.contract.record import parse_example
-from reader.corpus import Corpus
-from reader.decoding import decoder
-from reader.record_files import RecordFiles
+from reader.datasets.record_source import Corpus
+from reader.decode.numpy_images import decoder
+from reader.records.random_access import RecordFiles
 from reader.report.thumbnails import Thumbnail, thumbnail_of
 from reader.report.tokens import Row, Spelling
 

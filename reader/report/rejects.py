@@ -4,9 +4,9 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from reader.catalog import Dataset
 from reader.contract.errors import DatasetError
 from reader.contract.layout import REJECTS
+from reader.datasets.manifest_dataset import Dataset
 from reader.report.books import line_of
 from reader.storage.files import read_bytes, size_of
 

@@ -4,12 +4,13 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from reader.catalog import Dataset, open_dataset
 from reader.contract.checks import check_at_least
 from reader.contract.errors import UsageError
 from reader.contract.host import import_library
 from reader.contract.layout import REPORT
-from reader.corpus import Corpus, open_corpus
+from reader.datasets.manifest_dataset import Dataset, open_dataset
+from reader.datasets.record_source import Corpus, open_corpus
+from reader.datasets.samples_table import read_table
 from reader.report import DEFAULT_SAMPLES
 from reader.report.gallery import examples_of
 from reader.report.page import Contents, render
@@ -17,7 +18,6 @@ from reader.report.rejects import groups_of
 from reader.report.statistics import COLUMNS, Statistics, captions_of
 from reader.report.tokens import Spelling
 from reader.report.vocabulary import TokenCounter
-from reader.samples import read_table
 from reader.storage.files import is_remote, replaced
 
 # About 25 MB of pictures.

@@ -4,7 +4,7 @@ import base64
 import io
 from typing import TYPE_CHECKING, NamedTuple
 
-from reader.decoding import Pixels
+from reader.decode.numpy_images import Pixels
 
 if TYPE_CHECKING:
     from PIL import Image

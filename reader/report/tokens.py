@@ -7,7 +7,7 @@ from typing import NamedTuple
 from reader.config.read_config import DEFAULT_MAX_TOKENS, ReadConfig
 from reader.contract.manifest import TokenizerSpec
 from reader.contract.tokenizers.protocol import Tokenizer
-from reader.fitting import special_tokens
+from reader.decode.outputs import special_tokens
 from reader.report.text import shown
 
 # Of one caption, so that the page stays small.

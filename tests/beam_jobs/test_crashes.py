@@ -16,10 +16,10 @@ from flawed import write_flawed_sample
 from forks import distinct
 
 from beam_jobs.__main__ import main
-from reader.catalog import select
 from reader.contract.errors import DatasetError
 from reader.contract.manifest import parse_manifest
 from reader.contract.record import crc32c_hex
+from reader.datasets.manifest_dataset import select
 
 Files = dict[str, bytes | None]
 

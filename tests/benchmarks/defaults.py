@@ -83,9 +83,9 @@ def build(args: argparse.Namespace, num_images: int, *flags: str) -> Variant:
 def stream(pattern: str, dct_method: str = "INTEGER_ACCURATE", **options) -> Variant:
     """Returns one epoch of batches."""
     import reader
-    import reader.images
+    import reader.decode.images
 
-    reader.images._DCT_METHOD = dct_method
+    reader.decode.images._DCT_METHOD = dct_method
     batches = reader.load(pattern, batch_size=64, image_size=224, **options)
 
     def run() -> int:
@@ -99,8 +99,8 @@ def bare_decode(pattern: str) -> Variant:
     """Returns TensorFlow's decoding of the middle of each image in a plain loop."""
     import tensorflow as tf
 
-    from reader.catalog import select
     from reader.contract.record import parse_example
+    from reader.datasets.manifest_dataset import select
     from reader.storage.tfrecord_file import read_shard
 
     examples = [

@@ -76,7 +76,7 @@ def cpu_seconds() -> float:
 def print_differences(folder: Path) -> None:
     import tensorflow as tf
 
-    from reader.images import _decode_jpeg
+    from reader.decode.images import _decode_jpeg
 
     chance = random.Random(0)
     found: dict[str, list[tuple[float, float, float]]] = {}

@@ -91,9 +91,9 @@ def usual(pattern: str, window: int):
     from reader.classic import read_compressed
     from reader.config.image_config import ImageConfig
     from reader.config.read_config import ReadConfig
-    from reader.corpora import open_one_corpus
-    from reader.examples import make_examples
-    from reader.records import Records
+    from reader.datasets.record_source import open_one_corpus
+    from reader.decode.examples import make_examples
+    from reader.records.window_reads import Records
 
     corpus = open_one_corpus(pattern, None, None)
     config = ReadConfig(batch_size=BATCH, images=ImageConfig(size=(224, 224)))
@@ -118,7 +118,7 @@ def first_batch(pattern: str, **settings) -> Callable[[], int]:
 
 
 def plan_of_1e8() -> None:
-    from reader.index import RecordIndex, ShardFile
+    from reader.datasets.record_index import RecordIndex, ShardFile
     from reader.shuffle.order import Share, ShuffledOrder, Stretch
 
     num_shards, each = 10_000, 10_000

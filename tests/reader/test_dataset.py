@@ -30,7 +30,7 @@ from torch.utils.data import DataLoader
 import beam_jobs
 import reader
 import reader.dataset
-import reader.record_files
+import reader.records.random_access
 from beam_jobs import JobConfig
 from beam_jobs.columns import parse_columns
 from beam_jobs.values import parse_splits
@@ -375,8 +375,8 @@ def test_a_pickled_one_of_a_dataset_that_has_changed_is_refused(own_dataset):
 
 
 def test_threads_may_share_one_and_files_are_closed(many, monkeypatch):
-    monkeypatch.setattr(reader.record_files, "_MAX_OPEN_FILES", 1)
-    monkeypatch.setattr(reader.index, "_MAX_OFFSETS", 1)
+    monkeypatch.setattr(reader.records.random_access, "_MAX_OPEN_FILES", 1)
+    monkeypatch.setattr(reader.datasets.record_index, "_MAX_OFFSETS", 1)
     before = len(os.listdir("/proc/self/fd"))
     data, expected = open_train(many, "key"), keys_of(many)
     numbers = random.Random(0).choices(range(NUM_MANY), k=2000)
@@ -390,7 +390,7 @@ def test_threads_may_share_one_and_files_are_closed(many, monkeypatch):
 
 def test_a_process_forked_while_a_thread_reads_is_not_stuck(own_dataset, monkeypatch):
     data, expected = open_train(own_dataset, "key"), keys_of(own_dataset)
-    read_bytes = reader.index_files.read_bytes
+    read_bytes = reader.datasets.index_files.read_bytes
     reading, done = threading.Event(), threading.Event()
 
     def slow(*args: Any) -> bytes:
@@ -398,7 +398,7 @@ def test_a_process_forked_while_a_thread_reads_is_not_stuck(own_dataset, monkeyp
         done.wait(20)
         return read_bytes(*args)
 
-    monkeypatch.setattr(reader.index_files, "read_bytes", slow)
+    monkeypatch.setattr(reader.datasets.index_files, "read_bytes", slow)
     thread = threading.Thread(target=data.__getitem__, args=(0,))
     thread.start()
     assert reading.wait(20)

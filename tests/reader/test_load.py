@@ -12,8 +12,8 @@ import tensorflow as tf
 from PIL import Image
 
 import reader
-from reader.catalog import open_dataset
 from reader.contract.record import parse_example
+from reader.datasets.manifest_dataset import open_dataset
 from reader.storage.tfrecord_file import read_shard
 
 OUTPUTS = ("image", "tokens", "mask", "length", "key", "caption", "height", "width")

@@ -11,8 +11,8 @@ import tensorflow as tf
 from PIL import Image
 
 import reader
-from reader.arrays import Arrays
 from reader.contract.record import frame_record, parse_example
+from reader.records.memory import Arrays
 from reader.storage.tfrecord_file import read_shard
 
 NUM, BATCH = 150, 10

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 import reader
 from reader.contract.record import parse_example
-from reader.corpora import open_one_corpus
+from reader.datasets.record_source import open_one_corpus
 from reader.storage.tfrecord_file import read_shard
 from tests.benchmarks.reading.roster import MAX_TOKENS, STORED
 from tests.benchmarks.scratch import claim

@@ -4,10 +4,10 @@ import dataclasses
 
 import pytest
 
-from reader.catalog import open_dataset
 from reader.console.warnings import warnings_of
 from reader.contract.manifest import Manifest, Split
 from reader.contract.statistics import Statistics, Tally
+from reader.datasets.manifest_dataset import open_dataset
 
 
 def warnings(dataset, kind: str, captions: int, single: int | None, unknown: int):

@@ -1,0 +1,1 @@
+"""What the caller's pattern means: shards, record schema, index."""

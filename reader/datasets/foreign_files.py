@@ -1,0 +1,123 @@
+"""Files of TFRecords that others wrote: without a manifest, without an index."""
+
+import itertools
+import re
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from reader.contract.errors import DatasetError
+from reader.contract.record import FOOTER, HEADER, crc32c_hex, masked_crc32c
+from reader.datasets.record_index import ShardFile
+from reader.shuffle.arrays import Int64s
+from reader.storage.files import list_folder, read_bytes
+from reader.storage.tfrecord_file import damage_of, scan_headers
+
+# train-00003-of-00064.tfrecord, coco.record-00003-of-00064
+_NUMBERED = re.compile(r"(?P<number>[0-9]{5})-of-(?P<num>[0-9]{5})")
+
+
+# How many records tell what all of them hold. One will not do: it may be the one that
+# has no caption.
+RECORDS_LOOKED_AT = 64
+
+
+def some_records(files: Sequence[ShardFile], *, tolerant: bool) -> list[bytes]:
+    """Returns a few intact records of some files, spread over all of them.
+
+    The first and the last are among them, or with `tolerant` the first that is intact.
+
+    Raises:
+        DatasetError: The first one is damaged.
+    """
+    ends = np.cumsum([file.num_examples for file in files])
+    num = int(ends[-1])
+
+    def intact(number: int) -> bytes | None:
+        which = int(np.searchsorted(ends, number, side="right"))
+        place = number - int(ends[which]) + files[which].num_examples
+        return _intact_record(files[which], place, tolerant or number > 0)
+
+    spread = np.unique(np.linspace(0, num - 1, RECORDS_LOOKED_AT).astype(np.int64))
+    found = filter(None, map(intact, spread.tolist() if num else []))
+    # However few are intact, one is looked for.
+    return [*found] or [*itertools.islice(filter(None, map(intact, range(num))), 1)]
+
+
+def _intact_record(file: ShardFile, place: int, tolerant: bool) -> bytes | None:
+    begin, end = file.offsets()[place : place + 2].tolist()
+    framed = read_bytes(file.path, begin, end - begin)
+    what = damage_of(framed, end - begin)
+    if what is None:
+        return framed[HEADER.size : -FOOTER.size]
+    if not tolerant:
+        raise DatasetError(
+            f"{what} in {file.path} at byte {begin}: restore it, or pass "
+            'on_corrupt="skip"'
+        )
+    return None
+
+
+def compression_of(path: str) -> str:
+    """Returns `GZIP`, `ZLIB` or nothing, as the first bytes of a file tell.
+
+    A length of an uncompressed record with such first bytes would have its own
+    checksum behind it, so it is looked at first.
+    """
+    header = read_bytes(path, 0, HEADER.size)
+    if len(header) == HEADER.size:
+        _, length_crc = HEADER.unpack(header)
+        if masked_crc32c(header[:8]) == length_crc:
+            return ""
+    if header[:2] == b"\x1f\x8b":
+        return "GZIP"
+    # RFC 1950: deflate, with a window of 32 KiB, and a multiple of 31.
+    if header[:1] == b"\x78" and int.from_bytes(header[:2], "big") % 31 == 0:
+        return "ZLIB"
+    return ""
+
+
+def check_numbers(paths: Iterable[str]) -> None:
+    """Refuses files such as `…-00003-of-00064` of which others are not there.
+
+    Raises:
+        DatasetError: Some are missing: a copy that is not whole must not end well.
+    """
+    sets: dict[tuple[str, str, str, int], None] = {}
+    for path in paths:
+        folder, _, file = path.rpartition("/")
+        if match := _NUMBERED.search(file):
+            parts = (file[: match.start()], file[match.end() :], int(match["num"]))
+            sets.setdefault((folder, *parts))
+    for folder, before, after, num in sets:
+        there = set(list_folder(folder or "."))
+        names = [f"{before}{i:05d}-of-{num:05d}{after}" for i in range(num)]
+        missing = [name for name in names if name not in there]
+        if missing:
+            raise DatasetError(
+                f"{len(missing)} of {num} files are missing beside {before}…{after} in "
+                f"{folder or '.'}/, the first is {missing[0]}: copy all of them"
+            )
+
+
+def scan(path: str) -> tuple[ShardFile, str | None]:
+    """Finds where the records of a file begin, and what stops that before its end.
+
+    Raises:
+        DatasetError: It is no TFRecord file.
+    """
+    found, damage = scan_headers(path)
+    if damage is not None and not damage.offset:
+        raise DatasetError(f"{path} does not begin as a TFRecord file does")
+    offsets: Int64s = np.array(found, np.int64)
+    file = ShardFile(
+        path=path,
+        num_examples=len(offsets) - 1,
+        num_bytes=int(offsets[-1]),
+        checksum=crc32c_hex(offsets.tobytes()),
+        offsets=lambda: offsets,
+    )
+    problem = None
+    if damage is not None:
+        problem = f"{damage.what} in {path} at byte {damage.offset}"
+    return file, problem

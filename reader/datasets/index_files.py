@@ -1,0 +1,101 @@
+"""`index/` of a dataset: where its records lie, held against the manifest."""
+
+import logging
+
+import numpy as np
+
+from reader.contract.errors import DatasetError
+from reader.contract.layout import BLOCK_RECORDS, BLOCKS, parse_shard_name
+from reader.contract.manifest import Shard
+from reader.contract.record import crc32c_hex
+from reader.datasets.manifest_dataset import Selection
+from reader.shuffle.arrays import Int64s
+from reader.storage.files import read_bytes
+from reader.storage.tfrecord_file import scan_headers
+
+_LOG = logging.getLogger("reader")
+
+
+def read_blocks(selection: Selection, chosen: set[str]) -> Int64s:
+    """Returns the offsets of the blocks of some shards, from `index/blocks.bin`.
+
+    Args:
+        selection: Of a dataset's shards.
+        chosen: Names of those that are wanted.
+
+    Raises:
+        DatasetError: It is missing, damaged, or not of these shards.
+    """
+    manifest = selection.dataset.manifest
+    data = _read_index(selection, BLOCKS)
+    offsets: Int64s = np.frombuffer(data, "<u8").astype(np.int64)
+    counts = [-(-shard.num_examples // BLOCK_RECORDS) for shard in manifest.shards]
+    if sum(counts) != len(offsets):
+        raise DatasetError(
+            f"{selection.dataset.path(BLOCKS)} has {len(offsets)} blocks, not "
+            f"{sum(counts)} as the manifest says: restore it or build again"
+        )
+    if len(chosen) == len(manifest.shards):
+        return offsets
+    wanted = np.repeat([shard.file in chosen for shard in manifest.shards], counts)
+    part: Int64s = offsets[wanted]
+    return part
+
+
+def _read_index(selection: Selection, file: str) -> bytes:
+    path = selection.dataset.path(file)
+    try:
+        data = read_bytes(path)
+    except FileNotFoundError:
+        raise DatasetError(f"{path} is missing: restore it or build again") from None
+    if crc32c_hex(data) != selection.dataset.manifest.files.get(file):
+        raise DatasetError(
+            f"{path} is damaged (its checksum is not that of the manifest): restore it "
+            "or build again"
+        )
+    return data
+
+
+def read_offsets(selection: Selection, shard: Shard) -> Int64s:
+    """Returns where each record of a shard begins, and the last ends: int64[n + 1].
+
+    Raises:
+        DatasetError: Its index is damaged, and it is too, or is not of this manifest.
+    """
+    offsets = _offsets_in_index(selection, shard)
+    if offsets is None:
+        offsets = _offsets_in_headers(selection.dataset.path(shard.file))
+    if len(offsets) != shard.num_examples + 1:
+        raise DatasetError(
+            f"{selection.dataset.path(shard.file)} has {len(offsets) - 1} records, not "
+            f"{shard.num_examples} as the manifest says: restore them or build again"
+        )
+    return offsets
+
+
+def _offsets_in_index(selection: Selection, shard: Shard) -> Int64s | None:
+    name = parse_shard_name(shard.file)
+    if name is None:
+        return None
+    try:
+        return _parse_offsets(_read_index(selection, name.index_file))
+    except DatasetError as error:
+        _LOG.warning("%s; reading the headers of %s instead", error, shard.file)
+        return None
+
+
+def _offsets_in_headers(path: str) -> Int64s:
+    try:
+        offsets, damage = scan_headers(path)
+    except FileNotFoundError:
+        raise DatasetError(f"{path} is missing: restore it") from None
+    if damage is not None:
+        raise DatasetError(f"{damage.what} in {path} at byte {damage.offset}")
+    return np.array(offsets, np.int64)
+
+
+def _parse_offsets(data: bytes) -> Int64s:
+    """Returns int64[n + 1] of n lines `"<offset> <length>"`."""
+    rows = np.fromstring(data, np.int64, sep=" ").reshape(-1, 2)
+    offsets: Int64s = np.append(rows[:, 0], rows[-1:].sum())
+    return offsets

@@ -1,0 +1,333 @@
+"""What patterns mean, of datasets or files: shards in a row, and their content.
+
+Patterns in a folder with a manifest name shards of that dataset; others name TFRecords
+that somebody else wrote.
+"""
+
+import dataclasses
+import logging
+import numbers
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from reader.contract.errors import DatasetError, UsageError
+from reader.contract.layout import BLOCK_RECORDS, BUILD_DIR, MANIFEST
+from reader.contract.manifest import Shard
+from reader.datasets.foreign_files import (
+    RECORDS_LOOKED_AT,
+    check_numbers,
+    compression_of,
+    scan,
+    some_records,
+)
+from reader.datasets.foreign_schema import check_features, content_of_records
+from reader.datasets.index_files import read_blocks, read_offsets
+from reader.datasets.manifest_dataset import (
+    Selection,
+    find_folder,
+    has_manifest,
+    no_dataset,
+    select,
+)
+from reader.datasets.record_index import ShardFile
+from reader.datasets.record_schema import Content, content_of, merge_contents
+from reader.shuffle.arrays import Int64s
+from reader.shuffle.mixture import PATTERN_TURNS
+from reader.storage.files import Pattern, is_folder, list_folder, match, same_place
+
+_LOG = logging.getLogger("reader")
+
+# coco_captions-train.tfrecord-00000-of-00128
+_OF_TFDS = re.compile(r".+-(?P<split>\w+)\.tfrecord-[0-9]{5}-of-[0-9]{5}")
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Records to read.
+
+    Attributes:
+        name: What messages call it.
+        content: What the records hold.
+        shards: Where they lie, in order; of compressed files only the paths count.
+        block_offsets: int64[num_blocks]: of every 64th record of each shard in turn.
+        compression: `GZIP` or `ZLIB`, of files that can only be read from the start.
+    """
+
+    name: str
+    content: Content
+    shards: tuple[ShardFile, ...]
+    block_offsets: Int64s
+    compression: str = ""
+
+    @property
+    def num_examples(self) -> int:
+        """Records in all shards."""
+        return sum(shard.num_examples for shard in self.shards)
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all shards."""
+        return sum(shard.num_bytes for shard in self.shards)
+
+
+def open_corpus(
+    patterns: Sequence[str],
+    split: str | None,
+    features: Mapping[str, str] | None,
+    *,
+    tolerant: bool = False,
+    compressed: bool = True,
+) -> Corpus:
+    """Returns the union of what some patterns mean.
+
+    Args:
+        patterns: Globs, paths of files, or folders of datasets.
+        split: The split to take, where a folder holds several.
+        features: What others call what, where they have no manifest.
+        tolerant: Whether to take files of others that end in the middle of a record.
+        compressed: Whether compressed files will do: looking into them takes
+            TensorFlow.
+
+    Raises:
+        DatasetError: A dataset is unfinished or not whole, or its index is damaged.
+        UsageError: Nothing matches, a split is missing or needed, or what matches
+            cannot be read as one.
+    """
+    if not patterns:
+        raise UsageError("pattern must not be an empty list")
+    by_folder: dict[str, tuple[str, list[str]]] = {}
+    for pattern in patterns:
+        folder = find_folder(pattern)
+        by_folder.setdefault(same_place(folder), (folder, []))[1].append(pattern)
+    parts = [
+        _open_one(folder, group, split, features, tolerant, compressed)
+        for folder, group in by_folder.values()
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    if len({part.compression for part in parts}) > 1:
+        raise UsageError("compressed files cannot be read together with others")
+    return Corpus(
+        name=" and ".join(part.name for part in parts),
+        content=merge_contents({part.name: part.content for part in parts}),
+        shards=tuple(shard for part in parts for shard in part.shards),
+        block_offsets=np.concatenate([part.block_offsets for part in parts]),
+        compression=parts[0].compression,
+    )
+
+
+def _open_one(
+    folder: str,
+    patterns: list[str],
+    split: str | None,
+    features: Mapping[str, str] | None,
+    tolerant: bool,
+    compressed: bool,
+) -> Corpus:
+    if has_manifest(folder) or is_folder(f"{folder}/{BUILD_DIR}"):
+        if features is not None:
+            raise UsageError(
+                f"features is for TFRecords without a manifest; {folder} has one that "
+                "says what its records hold: leave it out"
+            )
+        return _of_dataset(select(patterns, split))
+    paths: dict[str, None] = {}
+    for pattern in patterns:
+        found = [] if is_folder(pattern) else match(pattern)
+        if not found and is_folder(pattern):
+            raise no_pattern(pattern)
+        if not found:
+            raise DatasetError(f"{no_dataset(folder)}: no file matches {pattern}")
+        paths.update(dict.fromkeys(found))
+    return _of_others(list(paths), features, tolerant, compressed)
+
+
+def _holding(files: Sequence[ShardFile], content: Content) -> tuple[ShardFile, ...]:
+    """Returns files that say what their records hold."""
+    features = content.features
+    return tuple(dataclasses.replace(file, features=features) for file in files)
+
+
+def no_pattern(folder: str) -> DatasetError:
+    """Returns the error that a folder holds no dataset of ours, but maybe TFDS's."""
+    splits = {m["split"] for m in map(_OF_TFDS.fullmatch, list_folder(folder)) if m}
+    if not splits:
+        return no_dataset(folder)
+    patterns = " or ".join(f'"{folder}/*-{s}.tfrecord-*"' for s in sorted(splits))
+    return DatasetError(
+        f"no {MANIFEST} in {folder}: TensorFlow Datasets wrote these files. Name them, "
+        f"such as {patterns}"
+    )
+
+
+# A dataset of ours.
+
+
+def _of_dataset(selection: Selection) -> Corpus:
+    chosen = {shard.file for shard in selection.shards}
+    content = content_of(selection.dataset.manifest, selection.splits)
+    files = [_shard_file(selection, shard) for shard in selection.shards]
+    return Corpus(
+        name=selection.dataset.folder,
+        content=content,
+        shards=_holding(files, content),
+        block_offsets=read_blocks(selection, chosen),
+    )
+
+
+def _shard_file(selection: Selection, shard: Shard) -> ShardFile:
+    path = selection.dataset.path(shard.file)
+    return ShardFile(
+        path=path,
+        num_examples=shard.num_examples,
+        num_bytes=shard.num_bytes,
+        checksum=shard.crc32c,
+        has_manifest=True,
+        offsets=lambda: read_offsets(selection, shard),
+    )
+
+
+# TFRecords of others.
+
+
+def _of_others(
+    paths: list[str],
+    features: Mapping[str, str] | None,
+    tolerant: bool,
+    compressed: bool,
+) -> Corpus:
+    check_numbers(paths)
+    kinds = {compression_of(path) for path in paths}
+    if len(kinds) > 1:
+        raise UsageError(
+            f"of the {len(paths)} files some are compressed and some are not, such as "
+            f"{paths[0]}: read them apart"
+        )
+    name, (compression,) = paths[0], kinds
+    if compression and not compressed:
+        raise UsageError(
+            f"{name} is compressed ({compression}), so its records have no places to "
+            "be read at: write it uncompressed (images do not shrink further)"
+        )
+    if compression:
+        return _of_compressed(paths, features, compression)
+    files = [_scanned(path, tolerant) for path in paths]
+    records = some_records(files, tolerant=tolerant)
+    if not records:
+        more = f" and {len(paths) - 1} other files hold" if paths[1:] else " holds"
+        raise DatasetError(f"{name}{more} no record")
+    content = content_of_records(records, features, name)
+    return Corpus(
+        name=name,
+        content=content,
+        shards=_holding(files, content),
+        block_offsets=np.concatenate(
+            [file.offsets()[:-1:BLOCK_RECORDS] for file in files]
+        ),
+    )
+
+
+def _scanned(path: str, tolerant: bool) -> ShardFile:
+    file, problem = scan(path)
+    if problem is not None:
+        if not tolerant:
+            raise DatasetError(f'{problem}: restore it, or pass on_corrupt="skip"')
+        _LOG.warning("%s: what follows is lost", problem)
+    return file
+
+
+def _of_compressed(
+    paths: list[str], features: Mapping[str, str] | None, compression: str
+) -> Corpus:
+    from reader.classic import first_compressed_records
+
+    records = first_compressed_records(paths, compression, RECORDS_LOOKED_AT)
+    none: Int64s = np.zeros(0, np.int64)
+    return Corpus(
+        name=paths[0],
+        content=content_of_records(records, features, paths[0]),
+        shards=tuple(ShardFile(path, 0, 0, "", lambda: none) for path in paths),
+        block_offsets=none,
+        compression=compression,
+    )
+
+
+Patterns = Pattern | Sequence[Pattern] | Mapping[str, float]
+
+
+def open_corpora(
+    pattern: Patterns,
+    split: str | None = None,
+    features: Mapping[str, str] | None = None,
+    *,
+    tolerant: bool = False,
+) -> tuple[list[Corpus], list[float] | None]:
+    """Returns one corpus and no weights, or those of a mixture.
+
+    Args:
+        pattern: A glob or folder, a list of these, or `{pattern: weight}`.
+        split: The split to take, where a folder holds several.
+        features: What others call what, where they have no manifest.
+        tolerant: Whether to take files of others that end in the middle of a record.
+
+    Raises:
+        DatasetError: A dataset is unfinished or not whole.
+        UsageError: Nothing matches, a weight is none, or what matches cannot be read
+            as one.
+    """
+    named = check_features(features)
+    if isinstance(pattern, Mapping):
+        weights = [_weight(key, value) for key, value in pattern.items()]
+        if not weights:
+            raise UsageError("pattern must not be an empty mapping")
+        if len(weights) > PATTERN_TURNS:
+            raise UsageError(
+                f"a mixture has at most {PATTERN_TURNS} parts, got {len(weights)}"
+            )
+        corpora = [
+            open_corpus([os.fspath(key)], split, named, tolerant=tolerant)
+            for key in pattern
+        ]
+        return corpora, weights
+    parts = list_patterns(pattern)
+    return [open_corpus(parts, split, named, tolerant=tolerant)], None
+
+
+def list_patterns(pattern: Pattern | Sequence[Pattern]) -> list[str]:
+    """Returns what is one pattern, or several, as a list."""
+    single = isinstance(pattern, (str, os.PathLike))
+    patterns: Any = [pattern] if single else pattern
+    return [os.fspath(part) for part in patterns]
+
+
+def open_one_corpus(
+    pattern: Patterns, split: str | None, features: Mapping[str, str] | None
+) -> Corpus:
+    """Returns the corpus that has epochs: no mixture, and no compressed files.
+
+    Raises:
+        DatasetError, UsageError: As `open_corpora`, or it has none.
+    """
+    corpora, weights = open_corpora(pattern, split, features)
+    if weights is not None:
+        raise UsageError("a mixture has no epochs: ask for its parts")
+    if corpora[0].compression:
+        raise UsageError(
+            f"{corpora[0].name} is compressed: nobody knows how many records it holds"
+        )
+    return corpora[0]
+
+
+def _weight(pattern: object, weight: object) -> float:
+    if isinstance(weight, numbers.Real) and not isinstance(weight, bool):
+        value = float(weight)
+        if 0 < value < float("inf"):
+            return value
+    raise UsageError(
+        f"the weight of {pattern} must be a positive number, got {weight!r}"
+    )

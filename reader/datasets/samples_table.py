@@ -1,0 +1,70 @@
+"""The tables of `samples/`, which say what records hold without their images."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from reader.contract.errors import DatasetError, UsageError
+from reader.contract.host import import_library
+from reader.contract.layout import parse_shard_name
+from reader.datasets.record_index import ShardFile
+from reader.datasets.record_source import Corpus
+from reader.storage.files import read_bytes
+
+
+def read_samples(corpus: Corpus) -> Any:
+    """Returns a `pyarrow.Table`: a row for each record, in order.
+
+    Raises:
+        DatasetError, UsageError: As `read_table`.
+    """
+    tables = [read_table(corpus, shard) for shard in corpus.shards]
+    pyarrow = import_library("pyarrow", "samples", "pyarrow")
+    return pyarrow.concat_tables(tables, promote_options="default")
+
+
+def read_table(
+    corpus: Corpus, shard: ShardFile, columns: Sequence[str] | None = None
+) -> Any:
+    """Returns the table of one shard, or some columns of it.
+
+    Raises:
+        DatasetError: It is missing or damaged.
+        UsageError: Pyarrow is not installed, or others wrote these TFRecords.
+    """
+    name = parse_shard_name(os.path.basename(shard.path))
+    if name is None or corpus.content.tokenizer is None:
+        raise UsageError(
+            f"{shard.path} has no samples: only datasets of Diptych have, not "
+            "TFRecords that others wrote"
+        )
+    path = os.path.join(os.path.dirname(shard.path), name.samples_file)
+    return read_table_at(path, shard.num_examples, columns)
+
+
+def read_table_at(
+    path: str, num_rows: int, columns: Sequence[str] | None = None
+) -> Any:
+    """Returns a table by its path, or some columns of it.
+
+    Raises:
+        DatasetError: It is missing or damaged, or has another number of rows.
+        UsageError: Pyarrow is not installed.
+    """
+    import_library("pyarrow", "samples", "pyarrow")
+    from pyarrow import ArrowException, BufferReader, parquet
+
+    try:
+        table = parquet.read_table(
+            BufferReader(read_bytes(path)), columns=columns and list(columns)
+        )
+    except FileNotFoundError:
+        raise DatasetError(f"{path} is missing: restore it") from None
+    except (ArrowException, OSError) as error:
+        raise DatasetError(f"{path} is damaged ({error}): restore it") from error
+    if len(table) != num_rows:
+        raise DatasetError(
+            f"{path} has {len(table)} rows, and its shard {num_rows} records: "
+            "restore them"
+        )
+    return table

@@ -1,0 +1,1 @@
+"""Serialized examples -> arrays, in TensorFlow and in NumPy."""

@@ -1,0 +1,117 @@
+"""Records → a Dataset of examples: parsed, decoded, framed, as far as asked for.
+
+All of a chunk of records at once, but for decoding: what is done for sixteen together
+costs hardly more than for one.
+"""
+
+import tensorflow as tf
+
+from reader.config.read_config import ReadConfig
+from reader.contract import schema
+from reader.datasets.record_schema import Content
+from reader.decode.captions import (
+    Choice,
+    choose_captions,
+    lengths_of,
+    take_texts,
+    take_tokens,
+)
+from reader.decode.images import make_decoder
+from reader.decode.outputs import roles_of
+from reader.records.window_reads import Records
+
+_TYPES = {"bytes": tf.string, "int64": tf.int64, "float32": tf.float32}
+
+_CAPTION_ROLES = ("token_lengths", "token_ids", "captions")
+
+
+def make_examples(
+    records: tf.data.Dataset, content: Content, config: ReadConfig, num_calls: int
+) -> tf.data.Dataset:
+    """Returns a Dataset of dictionaries: the outputs of a chunk, and `length`.
+
+    `mask` is left to the batch, where it costs one comparison. `blank` is there where
+    batches are filled up.
+
+    Args:
+        records: `Records`, a chunk at a time.
+        content: What they hold.
+        config: How to read.
+        num_calls: Chunks to work on at a time.
+    """
+    roles = roles_of(content, config)
+    columns = config.draws.columns
+    images_held = records.element_spec.images != ()
+    decode_images = None
+    if images_held:
+        roles.remove("image")
+    elif "image" in config.names:
+        decode_images = make_decoder(config.images, content)
+    features = {
+        content.features[role].key: feature_spec(content.features[role])
+        for role in roles
+    }
+
+    def make(chunk: Records) -> dict[str, tf.Tensor]:
+        parsed = tf.io.parse_example(chunk.records, features)
+        values = {role: parsed[content.features[role].key] for role in roles}
+        draws = {use: chunk.draws[:, places] for use, places in columns.items()}
+        examples = {name: values[name] for name in config.names if name in values}
+        for side in {"height", "width"} & {*config.names}:
+            examples[side] = tf.cast(values[side], tf.int32)
+        if images_held:
+            examples["image"] = chunk.images
+        elif decode_images is not None:
+            sizes = _sizes(values, content)
+            examples["image"] = decode_images(values["image"], sizes, draws)
+        if {*_CAPTION_ROLES} & {*roles}:
+            counts = _num_captions(values)
+            choice = choose_captions(counts, draws.get("caption"), config)
+            examples |= _captions(values, choice, content, config)
+        if "valid" in config.names:
+            examples["valid"] = chunk.valid
+        if config.remainder == "pad":
+            examples["blank"] = chunk.blank
+        return examples
+
+    return records.map(make, num_parallel_calls=num_calls, deterministic=True)
+
+
+def _sizes(values: dict[str, tf.Tensor], content: Content) -> tf.Tensor | None:
+    """Returns int32[n, 2]: height and width of each; None where each says its own."""
+    if content.image_format is None:
+        return None
+    return tf.cast(tf.stack([values["height"], values["width"]], axis=1), tf.int32)
+
+
+def _num_captions(values: dict[str, tf.Tensor]) -> tf.Tensor:
+    """Returns int32[n]: captions of each example."""
+    if "captions" in values and "token_ids" not in values:
+        return tf.cast(values["captions"].row_lengths(), tf.int32)
+    return tf.cast(lengths_of(values).row_lengths(), tf.int32)
+
+
+def _captions(
+    values: dict[str, tf.Tensor], choice: Choice, content: Content, config: ReadConfig
+) -> dict[str, tf.Tensor]:
+    made = {}
+    if "token_ids" in values:
+        lengths = lengths_of(values)
+        made["tokens"], made["length"] = take_tokens(
+            values["token_ids"], lengths, choice, content.tokenizer, config
+        )
+    if "caption" in config.names:
+        made["caption"] = take_texts(values["captions"], choice)
+    if "caption_valid" in config.names:
+        made["caption_valid"] = choice.valid
+    if config.caption == "all":
+        return made
+    return {name: tf.squeeze(value, axis=1) for name, value in made.items()}
+
+
+def feature_spec(feature: schema.Feature) -> object:
+    """Returns what TensorFlow is told of a feature to parse it."""
+    dtype = _TYPES[feature.dtype]
+    if None not in feature.shape:
+        return tf.io.FixedLenFeature(feature.shape, dtype)
+    return tf.io.RaggedFeature(dtype)

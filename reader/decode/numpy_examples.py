@@ -1,0 +1,148 @@
+"""From what one record holds to what an example of `reader.open` holds."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reader.config.read_config import DEFAULT_OUTPUTS, OUTPUTS, ReadConfig
+from reader.contract.errors import UsageError
+from reader.contract.schema import Feature, display_path
+from reader.datasets.record_schema import Content
+from reader.decode.numpy_images import Pixels, decoder
+from reader.decode.outputs import (
+    check_image_format,
+    check_tokens,
+    missing,
+    not_held,
+    special_tokens,
+)
+
+# Beside columns, such as `extra/score`: those of `load`, but for what is of batches.
+_OF_BATCHES = ("valid", "caption_valid")
+RECORD_OUTPUTS = (*(name for name in OUTPUTS if name not in _OF_BATCHES), "captions")
+
+Values = Mapping[str, list[Any]]
+Make = Callable[[Values], Any]
+
+
+def makers(
+    names: tuple[str, ...] | None, content: Content, config: ReadConfig
+) -> dict[str, Make]:
+    """Returns functions that make each output, by name, of what a record holds.
+
+    They raise a ValueError if it does not hold what it should.
+
+    Args:
+        names: Of the outputs; None for the usual, as far as records hold them.
+        content: What the records hold.
+        config: How tokens are put into rows.
+
+    Raises:
+        DatasetError: Images are stored in a format that this version does not know.
+        UsageError: The records do not hold an output, `max_tokens` is too small, or a
+            library is missing.
+    """
+    if names is None:
+        image, *others = DEFAULT_OUTPUTS
+        names = (image, *(name for name in others if not missing(name, content)))
+    for name in names:
+        if missing(name, content):
+            raise UsageError(not_held(name, content))
+    check_tokens(config, content)
+    return {name: _maker(name, content, config) for name in names}
+
+
+def _maker(name: str, content: Content, config: ReadConfig) -> Make:
+    match name:
+        case "image":
+            return _image_maker(content)
+        case "tokens":
+            return _Tokens(content, config).row
+        case "mask":
+            return _Tokens(content, config).mask
+        case "length":
+            return _Tokens(content, config).length
+        case "key":
+            key = content.features["key"].key
+            return lambda values: display_path(_one(values, key))
+        case "caption":
+            # Others may have an image without one.
+            captions = content.features["captions"]
+            return lambda values: next(iter(_column(values, captions)), "")
+    return functools.partial(_column, feature=content.features[name])
+
+
+def _image_maker(content: Content) -> Callable[[Values], Pixels]:
+    check_image_format(content)
+    # All but raw pixels say themselves how large they are.
+    more = ("height", "width") if content.image_format == "raw" else ()
+    keys = [content.features[role].key for role in ("image", *more)]
+    decode = decoder(content.image_format)
+    return lambda values: decode(*(_one(values, key) for key in keys))
+
+
+def _column(values: Values, feature: Feature) -> Any:
+    """Returns a value, or as many as there are: text, numbers or an array of these."""
+    found = values.get(feature.key, [])
+    if feature.dtype == "bytes":
+        found = [text.decode("utf-8", "replace") for text in found]
+    if feature.shape:
+        return found if feature.dtype == "bytes" else np.array(found, feature.dtype)
+    value = _only(found, feature.key)
+    # PyTorch makes float64 of Python's.
+    return np.float32(value) if feature.dtype == "float32" else value
+
+
+def _one(values: Values, key: str) -> Any:
+    return _only(values.get(key, []), key)
+
+
+def _only(found: list[Any], key: str) -> Any:
+    if len(found) != 1:
+        raise ValueError(f"it holds {len(found)} values of {key}, not 1")
+    return found[0]
+
+
+class _Tokens:
+    """Makes rows of one length of stored token ids, with start and end.
+
+    With start 2, end 3, pad 0 and max_tokens 5:
+
+        [7]            -> [2, 7, 3, 0, 0]
+        [7, 8, 9, 10]  -> [2, 7, 8, 9, 3]
+    """
+
+    def __init__(self, content: Content, config: ReadConfig) -> None:
+        """Finds out where ids are, and what goes before and after them."""
+        lengths = content.features.get("token_lengths")
+        self._ids = content.features["token_ids"].key
+        self._lengths = None if lengths is None else lengths.key
+        self._pad = 0 if content.tokenizer is None else content.tokenizer.pad_id
+        self._start, self._end = special_tokens(content.tokenizer, config)
+        self._max_tokens = config.max_tokens
+        self._room = config.max_tokens - len(self._start) - len(self._end)
+
+    def row(self, values: Values) -> NDArray[np.int32]:
+        """Returns int32[max_tokens]."""
+        framed = self._framed(values)
+        row = np.full(self._max_tokens, self._pad, np.int32)
+        row[: len(framed)] = framed
+        return row
+
+    def mask(self, values: Values) -> NDArray[np.bool_]:
+        """Returns bool[max_tokens]: where a row holds no padding."""
+        return np.arange(self._max_tokens) < self.length(values)
+
+    def length(self, values: Values) -> int:
+        """Returns how much of a row is no padding."""
+        return len(self._framed(values))
+
+    def _framed(self, values: Values) -> list[int]:
+        """Returns the ids of the first caption, cut, between start and end."""
+        ids = values.get(self._ids, [])
+        if self._lengths is not None:  # Without, there is but one caption.
+            ids = ids[: next(iter(values.get(self._lengths, ())), 0)]
+        return [*self._start, *ids[: self._room], *self._end]

@@ -1,0 +1,164 @@
+"""Raw pixels in a window's bytes → pixels of the size asked for, with one copy."""
+
+import math
+import weakref
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from reader.config.read_config import ReadConfig
+from reader.datasets.record_index import RecordIndex
+from reader.datasets.record_schema import Content
+from reader.decode.crops import regions_of, resample
+from reader.records.memory import Arrays, take
+from reader.records.window_reads import Fetched, TakeImages
+from reader.storage.files import is_remote
+
+# Rows of pixels that are copied by one call.
+_ROWS = 8192
+
+
+def can_be_held(index: RecordIndex, content: Content, config: ReadConfig) -> bool:
+    """Tells whether pixels can be taken out of records as these are read.
+
+    That is done for a window at a time, so its images must take no more memory than its
+    records do.
+    """
+    return (
+        content.image_format == "raw"
+        and "image" in config.names
+        and _is_no_larger(config.images.target, content)
+        and index.has_lengths
+        and not any(is_remote(shard.path) for shard in index.shards)
+    )
+
+
+def _is_no_larger(target: tuple[int, int], content: Content) -> bool:
+    height, width = content.height, content.width
+    if height is None or width is None:
+        return False
+    return math.prod(target) <= height.min * width.min
+
+
+def image_taker(
+    content: Content, config: ReadConfig, arrays: weakref.ref[Arrays]
+) -> TakeImages:
+    """Returns a function from a window's bytes to images.
+
+    Args:
+        content: What records hold.
+        config: What to make of it.
+        arrays: Where images are put.
+    """
+    height, width = (content.features[role].key for role in ("height", "width"))
+    features = {key: tf.io.FixedLenFeature((), tf.int64) for key in (height, width)}
+    cut = _Cut(arrays)
+
+    def take_images(
+        fetched: Fetched, order: tf.Tensor, records: tf.Tensor, draws: tf.Tensor
+    ) -> tf.Tensor:
+        parsed = tf.io.parse_example(records, features)
+        told = tf.stack([parsed[height], parsed[width]], axis=1)
+        begins, sizes = (tf.gather(x, order) for x in (fetched.begins, fetched.sizes))
+        as_told = tf.reduce_all(3 * tf.reduce_prod(told, axis=1) == sizes)
+        what = "pixels are not height × width × 3 bytes"
+        check = tf.raw_ops.Assert(condition=as_told, data=[what, told, sizes])
+        with tf.control_dependencies([check]):
+            told = tf.cast(told, tf.int32)
+        columns = config.draws.columns
+        chances = {use: draws[:, places] for use, places in columns.items()}
+        return _take(fetched.held, begins, told, chances, config, cut)
+
+    return take_images
+
+
+def _take(
+    held: tf.Tensor,
+    begins: tf.Tensor,
+    sizes: tf.Tensor,
+    draws: dict[str, tf.Tensor],
+    config: ReadConfig,
+    cut: "_Cut",
+) -> tf.Tensor:
+    target = config.images.target
+    regions = regions_of(sizes, draws.get("crop"), config.images)
+    mirror = tf.zeros_like(begins, tf.bool)
+    if config.images.flip:
+        mirror = draws["flip"][:, 0] < 0.5
+
+    def copy() -> tf.Tensor:
+        inputs = [held, begins, sizes, regions, mirror]
+        return tf.numpy_function(cut, inputs, tf.uint8, stateful=False)
+
+    def resize() -> tf.Tensor:
+        return _resize(held, begins, sizes, regions, mirror, config)
+
+    images = tf.cond(tf.reduce_all(regions[:, 2:] == target), copy, resize)
+    return tf.ensure_shape(images, (None, *target, 3))
+
+
+class _Cut:
+    """Copies regions that have the right size already."""
+
+    def __init__(self, arrays: weakref.ref[Arrays]) -> None:
+        self._arrays = arrays
+
+    def __call__(
+        self,
+        held: NDArray[np.uint8],
+        begins: NDArray[np.int64],
+        sizes: NDArray[np.int32],
+        regions: NDArray[np.int32],
+        mirror: NDArray[np.bool_],
+    ) -> NDArray[np.uint8]:
+        height, width = regions[0, 2:].tolist()
+        top, left = (regions[:, side, np.newaxis].astype(np.int64) for side in (0, 1))
+        across = sizes[:, 1:].astype(np.int64)
+        places = begins[:, np.newaxis] + 3 * ((top + np.arange(height)) * across + left)
+        row = 3 * width
+        shape = (len(begins), height, width, 3)
+        made = take(self._arrays, math.prod(shape)).reshape(shape)
+        to, rows = made.reshape(-1, row).view(f"V{row}")[:, 0], _rows(held, row)
+        # Not picture by picture: each call gives up the GIL, and a consumer that is
+        # busy may keep it for milliseconds.
+        places = places.ravel()
+        for first in range(0, len(places), _ROWS):
+            to[first : first + _ROWS] = rows[places[first : first + _ROWS]]
+        if mirror.any():
+            made[mirror] = made[mirror][:, :, ::-1]
+        return made
+
+
+def _rows(held: NDArray[np.uint8], length: int) -> NDArray[np.void]:
+    """Returns void[k]: `length` bytes from each place on, for all that there are."""
+    count = len(held) - length + 1
+    return np.ndarray((count,), f"V{length}", held.data, strides=(1,))
+
+
+def _resize(
+    held: tf.Tensor,
+    begins: tf.Tensor,
+    sizes: tf.Tensor,
+    regions: tf.Tensor,
+    mirror: tf.Tensor,
+    config: ReadConfig,
+) -> tf.Tensor:
+    target = config.images.target
+
+    def make(row: tuple[Any, ...]) -> tf.Tensor:
+        begin, size, region, turned = row
+        length = tf.cast(3 * size[0] * size[1], tf.int64)
+        pixels = tf.reshape(held[begin : begin + length], [size[0], size[1], 3])
+        top, left, down, across = tf.unstack(region)
+        cut = pixels[top : top + down, left : left + across]
+        made = resample(cut, target)
+        return tf.cond(turned, lambda: tf.reverse(made, [1]), lambda: made)
+
+    return tf.map_fn(
+        make,
+        (begins, sizes, regions, mirror),
+        fn_output_signature=tf.TensorSpec((*target, 3), tf.uint8),
+        parallel_iterations=config.resources.threads,
+    )

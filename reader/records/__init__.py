@@ -1,0 +1,1 @@
+"""Fetches the bytes of a window or of one record, and handles damage."""

@@ -1,0 +1,130 @@
+"""Windows of records that hold raw pixels, read where these lie in one piece.
+
+TensorFlow's own path copies each record eight times on its way to a batch. Here a
+window's bytes are read once, into one array, and only the part of each picture that is
+asked for is copied from there: docs/performance.md#raw-pixels.
+"""
+
+import os
+import weakref
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reader.contract.record import FOOTER, FRAMING_BYTES, HEADER, Bytes, find_value
+from reader.datasets.record_index import RecordIndex
+from reader.records.damaged_records import Repair
+from reader.records.memory import Arrays, take
+from reader.shuffle.arrays import Int64s
+from reader.storage.tfrecord_file import damage_of
+
+
+class RawRecords:
+    """Reads windows, each checksum checked."""
+
+    def __init__(
+        self,
+        index: RecordIndex,
+        repair: Repair,
+        key: str,
+        arrays: weakref.ref[Arrays],
+    ) -> None:
+        """Takes where records lie, what reads damaged ones, and which feature to find.
+
+        Args:
+            index: Of files that lie here; it must have the length of each record.
+            repair: What reads records one by one.
+            key: Of the feature of pixels.
+            arrays: Where windows are read into.
+        """
+        self._index, self._repair, self._key = index, repair, key.encode()
+        self._arrays = arrays
+
+    def __call__(
+        self, pieces: Int64s, numbers: Int64s, lengths: Int64s
+    ) -> tuple[Bytes, NDArray[np.object_], Int64s, Int64s, NDArray[np.bool_]]:
+        """Returns a window's bytes, and what they hold.
+
+        Args:
+            pieces: int64[m, 5], as `Reads` has them.
+            numbers: int64[n]: of the records, as they are read.
+            lengths: int64[n]: of these, in bytes, without framing.
+
+        Returns:
+            uint8[k], in which the pixels lie; the records as object[n], without these;
+            int64[n] where the pixels of each begin, and how many bytes they are; and
+            which records are intact.
+
+        Raises:
+            DatasetError: A record is damaged, and not to be replaced.
+        """
+        intact = np.ones(len(numbers), np.bool_)
+        held = self._read(pieces, lengths + FRAMING_BYTES)
+        if held is None:
+            records, intact = self._repair(numbers)
+            held, lengths = _laid_out(records)
+        records, begins, sizes = self._found(held, lengths + FRAMING_BYTES)
+        return held, records, begins, sizes, intact
+
+    def _read(self, pieces: Int64s, lengths: Int64s) -> Bytes | None:
+        """Returns records and their framing one behind the other; None if not whole."""
+        held = take(self._arrays, int(lengths.sum()))
+        view, place, first = held.data, 0, 0
+        for shard, offset, _, count, _ in pieces.tolist():
+            num_bytes = int(lengths[first : first + count].sum())
+            first += count
+            path = self._index.shards[shard].path
+            if not _fill(view[place : place + num_bytes], path, offset):
+                return None
+            place += num_bytes
+        whole = all(damage_of(one, len(one)) is None for one in _each(held, lengths))
+        return held if whole else None
+
+    def _found(
+        self, held: Bytes, lengths: Int64s
+    ) -> tuple[NDArray[np.object_], Int64s, Int64s]:
+        records, begins = np.empty(len(lengths), object), np.empty_like(lengths)
+        sizes = np.empty_like(lengths)
+        ends = np.cumsum(lengths)
+        for n, framed in enumerate(_each(held, lengths)):
+            found = find_value(framed.data[HEADER.size : -FOOTER.size], self._key)
+            records[n] = found.rest
+            begins[n] = ends[n] - lengths[n] + HEADER.size + found.begin
+            sizes[n] = found.end - found.begin
+        return records, begins, sizes
+
+
+def _laid_out(records: NDArray[np.object_]) -> tuple[Bytes, Int64s]:
+    """Returns records one behind the other, each with a frame of zeros, and lengths."""
+    head, foot = bytes(HEADER.size), bytes(FOOTER.size)
+    data = b"".join(part for record in records for part in (head, record, foot))
+    held = np.frombuffer(data, np.uint8)
+    return held, np.array([len(record) for record in records], np.int64)
+
+
+def _fill(view: memoryview, path: str, offset: int) -> bool:
+    """Reads a part of a file into a view of that length; tells whether there is one."""
+    try:
+        file = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False  # `Repair` says what is wrong.
+    try:
+        place = 0
+        while place < len(view):
+            got = os.preadv(file, [view[place:]], offset + place)
+            if not got:
+                return False
+            place += got
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(file)
+
+
+def _each(held: Bytes, lengths: Int64s) -> Iterator[Bytes]:
+    begin = 0
+    for length in lengths.tolist():
+        yield held[begin : begin + length]
+        begin += length

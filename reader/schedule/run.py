@@ -1,0 +1,212 @@
+"""A run over records: the plan for a configuration, before TensorFlow is needed."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from reader.config.read_config import ReadConfig
+from reader.contract.errors import UsageError
+from reader.datasets.record_index import RecordIndex, ShardFile
+from reader.datasets.record_source import Corpus, Patterns, open_one_corpus
+from reader.schedule.state import check_state, fingerprint, identity_of
+from reader.schedule.windows import Windows
+from reader.shuffle.mixture import MixedOrder, Part, share_turns
+from reader.shuffle.order import NUM_STREAMS, Share, ShuffledOrder, WrittenOrder
+from reader.shuffle.steps import EndlessSteps, Steps
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What is read, in which order, from where to where.
+
+    Attributes:
+        index: Where the records lie.
+        order: Of the records.
+        steps: Of the run.
+        share: Of this host.
+        identity: All that decides the order.
+    """
+
+    index: RecordIndex
+    order: ShuffledOrder | WrittenOrder | MixedOrder
+    steps: Steps | EndlessSteps
+    share: Share
+    identity: Mapping[str, Any]
+
+    def moved(self, shards: Sequence[ShardFile]) -> "Run":
+        """Returns the same run over the same shards, which lie elsewhere."""
+        return dataclasses.replace(self, index=self.index.moved(shards))
+
+    def windows(self, config: ReadConfig, at_end: Any) -> Windows:
+        """Returns what the host reads, iterator by iterator."""
+        return Windows(
+            self.order,
+            self.steps,
+            self.share,
+            self.index,
+            config.draws,
+            whole=config.bucket_by_length,
+            at_end=at_end,
+        )
+
+
+def steps_per_epoch(
+    pattern: Patterns,
+    *,
+    batch_size: int,
+    split: str | None = None,
+    remainder: str = "drop",
+    features: Mapping[str, str] | None = None,
+) -> int:
+    """Returns how many batches an epoch has, on each of any number of hosts.
+
+    The arguments are those of `reader.load`.
+
+    Args:
+        pattern: What to read.
+        batch_size: Examples per step, over all hosts.
+        split: Which split, where `pattern` is a folder that holds several.
+        remainder: `"drop"` or `"pad"`.
+        features: For TFRecords that others wrote.
+
+    Raises:
+        UsageError: An argument is wrong, or the pattern is a mixture, which has no
+            epochs.
+        DatasetError: A dataset is unfinished or not whole.
+    """
+    config = ReadConfig(batch_size=batch_size, remainder=remainder)
+    return _steps(open_one_corpus(pattern, split, features), config).per_epoch
+
+
+def plan_run(corpus: Corpus, config: ReadConfig, resume: object = None) -> Run:
+    """Returns the run over one corpus.
+
+    Raises:
+        UsageError: A batch holds more than there is, or the state is of another run.
+    """
+    index = RecordIndex(corpus.shards, corpus.block_offsets)
+    identity = identity_of(config, fingerprint(corpus.shards, ()))
+    steps = _steps(corpus, config)
+    begin, begin_step = _begin(config, resume, identity, steps)
+    return Run(
+        index=index,
+        order=_order(index, config),
+        steps=dataclasses.replace(steps, begin=begin, begin_step=begin_step),
+        share=Share(config.host_index, config.host_count),
+        identity=identity,
+    )
+
+
+def plan_mixed_run(
+    corpora: Sequence[Corpus],
+    weights: Sequence[float],
+    config: ReadConfig,
+    resume: object = None,
+) -> Run:
+    """Returns the endless run over several corpora, each with its weight.
+
+    Raises:
+        UsageError: What was asked for needs an end, or the state is of another run.
+    """
+    _check_endless(config)
+    for corpus in corpora:
+        _check_not_empty(corpus)
+    turns = share_turns(weights)
+    shards = [shard for corpus in corpora for shard in corpus.shards]
+    offsets = np.concatenate([corpus.block_offsets for corpus in corpora])
+    counts = [len(corpus.shards) for corpus in corpora]
+    identity = identity_of(config, fingerprint(shards, counts))
+    identity["weights"] = turns
+    steps = EndlessSteps(batch_size=config.batch_size)
+    begin, begin_step = _begin(config, resume, identity, steps)
+    means = [corpus.num_bytes / corpus.num_examples for corpus in corpora]
+    mean = float(np.average(means, weights=turns))
+    rounds = max(1, int(config.shuffle_bytes / mean / NUM_STREAMS))
+    rounds = min(rounds, sum(c.num_examples for c in corpora) // NUM_STREAMS + 1)
+    return Run(
+        index=RecordIndex(shards, offsets),
+        order=MixedOrder(_parts(corpora, config, rounds), turns, rounds),
+        steps=dataclasses.replace(steps, begin=begin, begin_step=begin_step),
+        share=Share(config.host_index, config.host_count),
+        identity=identity,
+    )
+
+
+def _steps(corpus: Corpus, config: ReadConfig) -> Steps:
+    _check_not_empty(corpus)
+    if corpus.num_examples < config.batch_size and config.remainder == "drop":
+        raise UsageError(
+            "batch_size must be at most the number of examples, got "
+            f"{config.batch_size} and {corpus.num_examples}: lower it, or pass "
+            'remainder="pad"'
+        )
+    return Steps(
+        num_examples=corpus.num_examples,
+        batch_size=config.batch_size,
+        pad=config.remainder == "pad",
+        epochs=config.epochs,
+    )
+
+
+def _check_not_empty(corpus: Corpus) -> None:
+    if not corpus.num_examples:
+        raise UsageError(f"{corpus.name} holds no examples: leave it out")
+
+
+def _parts(corpora: Sequence[Corpus], config: ReadConfig, rounds: int) -> list[Part]:
+    parts, begin = [], 0
+    for place, corpus in enumerate(corpora):
+        blocks = RecordIndex(corpus.shards, corpus.block_offsets).blocks
+        # Two parts of one dataset should not go through it in step.
+        order = ShuffledOrder(blocks, f"{config.seed}/{place}", rounds)
+        parts.append(Part(order, begin))
+        begin += corpus.num_examples
+    return parts
+
+
+def _order(index: RecordIndex, config: ReadConfig) -> ShuffledOrder | WrittenOrder:
+    mean = max(1, index.num_bytes // index.num_records)
+    window = max(1, config.shuffle_bytes // mean)
+    if not config.shuffle:
+        batches = max(1, window // config.batch_size)
+        return WrittenOrder(index.num_records, config.batch_size, batches)
+    rounds = min(max(1, window // NUM_STREAMS), index.num_records // NUM_STREAMS + 1)
+    return ShuffledOrder(index.blocks, config.seed, rounds)
+
+
+def _begin(
+    config: ReadConfig,
+    resume: object,
+    identity: Mapping[str, Any],
+    steps: Steps | EndlessSteps,
+) -> tuple[int, int]:
+    """Returns where to begin, in examples, and the number of the first step."""
+    if resume is not None:
+        if config.start_step or config.start_example is not None:
+            raise UsageError(
+                "resume says where to begin: leave out start_step and start_example"
+            )
+        return check_state(resume, identity)
+    if config.start_example is not None:
+        return config.start_example, 0
+    return steps.example_at(config.start_step), config.start_step
+
+
+def _check_endless(config: ReadConfig) -> None:
+    if config.epochs is not None:
+        raise UsageError(
+            "weights make a mixture without end: pass epochs=None, and count steps, "
+            f"got epochs={config.epochs}"
+        )
+    if config.remainder == "pad":
+        raise UsageError(
+            'remainder="pad" fills up the last batch, and a mixture has none: leave it '
+            "out"
+        )
+    if not config.shuffle:
+        raise UsageError(
+            "weights make a mixture, which has an order of its own: shuffle=False does "
+            "not go with them"
+        )
