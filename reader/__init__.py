@@ -18,36 +18,36 @@ if TYPE_CHECKING:
     from reader.contract.errors import DatasetError as DatasetError
     from reader.contract.errors import UsageError as UsageError
     from reader.contract.version import __version__ as __version__
-    from reader.dataset import open as open
-    from reader.frameworks import as_jax as as_jax
-    from reader.frameworks import as_numpy as as_numpy
-    from reader.frameworks import as_torch as as_torch
+    from reader.frameworks.adapters import as_jax as as_jax
+    from reader.frameworks.adapters import as_numpy as as_numpy
+    from reader.frameworks.adapters import as_torch as as_torch
+    from reader.frameworks.keras_tasks import for_captioning as for_captioning
+    from reader.frameworks.keras_tasks import for_retrieval as for_retrieval
+    from reader.frameworks.progress import progress as progress
     from reader.integrity import verify as verify
-    from reader.meter import progress as progress
-    from reader.pipeline import load as load
-    from reader.pipeline import tokenizer as tokenizer
+    from reader.loader.batch_dataset import state as state
+    from reader.loader.load import load as load
+    from reader.loader.load import tokenizer as tokenizer
+    from reader.map_dataset.map_dataset import open as open
     from reader.schedule.coverage import coverage as coverage
     from reader.schedule.run import steps_per_epoch as steps_per_epoch
-    from reader.stream import state as state
-    from reader.tasks import for_captioning as for_captioning
-    from reader.tasks import for_retrieval as for_retrieval
 
 _HOMES = {
     "DatasetError": "reader.contract.errors",
     "UsageError": "reader.contract.errors",
     "__version__": "reader.contract.version",
-    "as_jax": "reader.frameworks",
-    "as_numpy": "reader.frameworks",
-    "as_torch": "reader.frameworks",
+    "as_jax": "reader.frameworks.adapters",
+    "as_numpy": "reader.frameworks.adapters",
+    "as_torch": "reader.frameworks.adapters",
     "coverage": "reader.schedule.coverage",
-    "for_captioning": "reader.tasks",
-    "for_retrieval": "reader.tasks",
-    "load": "reader.pipeline",
-    "open": "reader.dataset",
-    "progress": "reader.meter",
-    "state": "reader.stream",
+    "for_captioning": "reader.frameworks.keras_tasks",
+    "for_retrieval": "reader.frameworks.keras_tasks",
+    "load": "reader.loader.load",
+    "open": "reader.map_dataset.map_dataset",
+    "progress": "reader.frameworks.progress",
+    "state": "reader.loader.batch_dataset",
     "steps_per_epoch": "reader.schedule.run",
-    "tokenizer": "reader.pipeline",
+    "tokenizer": "reader.loader.load",
     "verify": "reader.integrity",
 }
 

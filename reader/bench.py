@@ -20,7 +20,7 @@ from reader.contract.record import crc32c_hex
 from reader.costs import Cost, Read, measure
 from reader.datasets.record_schema import Content
 from reader.datasets.record_source import Corpus, open_one_corpus
-from reader.pipeline import load
+from reader.loader.load import load
 from reader.storage.files import read_bytes
 
 # Of chunks that batches are put together from.

@@ -16,7 +16,7 @@ from reader.contract.record import FRAMING_BYTES, parse_example
 from reader.contract.schema import display_path
 from reader.datasets.manifest_dataset import Dataset, open_dataset
 from reader.datasets.samples_table import read_table_at
-from reader.nearest import nearest
+from reader.map_dataset.key_index import nearest
 from reader.storage.files import read_bytes
 from reader.storage.tfrecord_file import Record, scan_shard
 from reader.wanted import SHA256_DIGITS, Wanted, wanted_of

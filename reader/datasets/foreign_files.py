@@ -121,3 +121,24 @@ def scan(path: str) -> tuple[ShardFile, str | None]:
     if damage is not None:
         problem = f"{damage.what} in {path} at byte {damage.offset}"
     return file, problem
+
+
+def first_compressed_records(
+    paths: list[str], compression: str, num: int
+) -> list[bytes]:
+    """Returns the first records of some files, `num` or as many as there are.
+
+    Raises:
+        DatasetError: They hold none, or it is damaged.
+    """
+    # Uncompressed files are read without it.
+    import tensorflow as tf
+
+    try:
+        records = tf.data.TFRecordDataset(paths, compression_type=compression)
+        found = [bytes(record) for record in records.take(num).as_numpy_iterator()]
+    except tf.errors.OpError as error:
+        raise DatasetError(f"{paths[0]}: {error.message}") from error
+    if not found:
+        raise DatasetError(f"{paths[0]} and the other files hold no record")
+    return found

@@ -22,6 +22,7 @@ from reader.datasets.foreign_files import (
     RECORDS_LOOKED_AT,
     check_numbers,
     compression_of,
+    first_compressed_records,
     scan,
     some_records,
 )
@@ -244,8 +245,6 @@ def _scanned(path: str, tolerant: bool) -> ShardFile:
 def _of_compressed(
     paths: list[str], features: Mapping[str, str] | None, compression: str
 ) -> Corpus:
-    from reader.classic import first_compressed_records
-
     records = first_compressed_records(paths, compression, RECORDS_LOOKED_AT)
     none: Int64s = np.zeros(0, np.int64)
     return Corpus(

@@ -86,13 +86,13 @@ def usual(pattern: str, window: int):
     """The same examples and batches, of records in the usual order."""
     import tensorflow as tf
 
-    from reader.batches import make_batches
-    from reader.budget import calls_at_a_time, chunk_size
-    from reader.classic import read_compressed
     from reader.config.image_config import ImageConfig
     from reader.config.read_config import ReadConfig
     from reader.datasets.record_source import open_one_corpus
     from reader.decode.examples import make_examples
+    from reader.loader.batches import make_batches
+    from reader.loader.budget import calls_at_a_time, chunk_size
+    from reader.loader.compressed import read_compressed
     from reader.records.window_reads import Records
 
     corpus = open_one_corpus(pattern, None, None)

@@ -30,8 +30,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from reader.contract.record import parse_example
-from reader.dataset import open as open_dataset
 from reader.datasets.record_source import open_one_corpus
+from reader.map_dataset.map_dataset import open as open_dataset
 from reader.storage.tfrecord_file import read_shard
 
 BATCH, SIZE, MAX_TOKENS = 64, 224, 64

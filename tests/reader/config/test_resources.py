@@ -10,9 +10,9 @@ import pytest
 import tensorflow as tf
 
 import reader
-from reader.budget import Calls, calls_at_a_time
 from reader.config.image_config import ImageConfig
 from reader.config.read_config import ReadConfig, Resources
+from reader.loader.budget import Calls, calls_at_a_time
 
 STEPS = 6
 

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from reader.nearest import nearest
+from reader.map_dataset.key_index import nearest
 
 RNG = random.Random("nearest")
 KEYS = [f"{RNG.randrange(300):03d}/photo_{number:07d}" for number in range(150_000)]

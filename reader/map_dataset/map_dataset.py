@@ -16,7 +16,7 @@ from reader.datasets.foreign_schema import check_features
 from reader.datasets.record_source import Corpus, Patterns, list_patterns, open_corpus
 from reader.datasets.samples_table import read_samples
 from reader.decode.numpy_examples import RECORD_OUTPUTS, Make, makers
-from reader.keys import Keys
+from reader.map_dataset.key_index import Keys
 from reader.records.random_access import RecordFiles
 
 

@@ -5,13 +5,12 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from reader.budget import chunk_size
-from reader.classic import read_compressed
 from reader.config.read_config import ReadConfig
 from reader.contract.errors import UsageError
 from reader.datasets.record_schema import Content
 from reader.datasets.record_source import Corpus
-from reader.delivery import deliver
+from reader.loader.batches import deliver
+from reader.loader.budget import chunk_size
 from reader.records.window_reads import Records
 
 # Nobody knows how large records are before reading them all.
@@ -73,3 +72,31 @@ def _no_plan(corpus: Corpus, what: str) -> str:
         f"places to begin reading at: {what} cannot be had; write it uncompressed "
         "(images do not shrink further) to have them"
     )
+
+
+_FILES_AT_A_TIME = 16
+_RECORDS_IN_TURN = 16
+
+
+def read_compressed(
+    paths: list[str], compression: str, *, seed: int | None, window: int
+) -> tf.data.Dataset:
+    """Returns a Dataset of string[]: the records of an epoch.
+
+    Args:
+        paths: Of the files.
+        compression: `GZIP` or `ZLIB`.
+        seed: Of the order; None for the order written.
+        window: Records to hold for shuffling.
+    """
+    if seed is None:
+        return tf.data.TFRecordDataset(paths, compression_type=compression)
+    files = tf.data.Dataset.from_tensor_slices(paths).shuffle(len(paths), seed=seed)
+    records = files.interleave(
+        lambda path: tf.data.TFRecordDataset(path, compression_type=compression),
+        cycle_length=_FILES_AT_A_TIME,
+        block_length=_RECORDS_IN_TURN,
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
+    )
+    return records.shuffle(window, seed=seed + 1)

@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from reader.contract.errors import UsageError
-from reader.numpy_batches import NumpyBatches
-from reader.stream import Batches
+from reader.frameworks.numpy_batches import NumpyBatches
+from reader.loader.batch_dataset import Batches
 
 _INT32 = np.iinfo(np.int32)
 

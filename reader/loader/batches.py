@@ -7,6 +7,8 @@ from reader.config.image_config import ImageConfig
 from reader.config.read_config import ReadConfig
 from reader.datasets.record_schema import Content
 from reader.decode.captions import nothing, pad_id
+from reader.decode.examples import make_examples
+from reader.loader.budget import calls_at_a_time
 
 # Batches of captions sorted by length are as wide as their longest, in such steps: each
 # other width is a shape of its own, for which a compiled model is compiled again.
@@ -122,3 +124,35 @@ def _narrowed(tokens: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
     """Returns rows without the columns that are padding in all of them."""
     longest = tf.maximum(tf.reduce_max(lengths), 1)
     return tokens[..., : -(-longest // _WIDTH_STEP) * _WIDTH_STEP]
+
+
+def deliver(
+    records: tf.data.Dataset, content: Content, config: ReadConfig, length: int | None
+) -> tf.data.Dataset:
+    """Returns a Dataset of batches.
+
+    Args:
+        records: `Records`, a chunk at a time.
+        content: What they hold.
+        config: How to read.
+        length: How many batches there are; None if TensorFlow should not count on any
+            number.
+    """
+    calls = calls_at_a_time(config)
+    examples = make_examples(records, content, config, calls.chunks)
+    batches = make_batches(examples, content, config, calls.batches)
+    if length is not None:
+        batches = batches.apply(tf.data.experimental.assert_cardinality(length))
+    batches = batches.prefetch(config.resources.prefetch)
+    return batches.with_options(_options(config))
+
+
+def _options(config: ReadConfig) -> tf.data.Options:
+    options = tf.data.Options()
+    # Each host has its share already.
+    policy = tf.data.experimental.AutoShardPolicy.OFF
+    options.experimental_distribute.auto_shard_policy = policy
+    options.autotune.enabled = False  # See calls_at_a_time.
+    if config.resources.num_threads is not None:
+        options.threading.private_threadpool_size = config.resources.num_threads
+    return options

@@ -1,17 +1,17 @@
 """Batches for other frameworks: NumPy, JAX, PyTorch. Each is loaded when asked for."""
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
 from reader.contract.checks import check_at_least
 from reader.contract.errors import UsageError
-from reader.devices import leave_accelerators
-from reader.numpy_batches import NumpyBatches
+from reader.frameworks.numpy_batches import NumpyBatches
 
 if TYPE_CHECKING:
-    from reader.jax_batches import JaxBatches
-    from reader.torch_batches import TorchBatches
+    from reader.frameworks.jax_batches import JaxBatches
+    from reader.frameworks.torch_batches import TorchBatches
 
 
 def as_numpy(batches: tf.data.Dataset) -> NumpyBatches:
@@ -59,7 +59,7 @@ def as_jax(
     _check_dataset("as_jax", batches)
     check_at_least("prefetch", prefetch, 0)
     try:
-        from reader.jax_batches import JaxBatches
+        from reader.frameworks.jax_batches import JaxBatches
     except ModuleNotFoundError as error:
         raise UsageError(f"as_jax needs JAX: pip install jax ({error})") from None
     leave_accelerators()
@@ -83,7 +83,7 @@ def as_torch(batches: tf.data.Dataset) -> "TorchBatches":
     """
     _check_dataset("as_torch", batches)
     try:
-        from reader.torch_batches import TorchBatches
+        from reader.frameworks.torch_batches import TorchBatches
     except ModuleNotFoundError as error:
         raise UsageError(
             f"as_torch needs PyTorch: pip install torch ({error})"
@@ -97,3 +97,19 @@ def _check_dataset(name: str, batches: object) -> None:
         raise UsageError(
             f"{name} needs batches of reader.load, got {type(batches).__name__}"
         )
+
+
+def leave_accelerators() -> None:
+    """Keeps TensorFlow from GPUs, which it would otherwise fill at its first operation.
+
+    Warns where that has happened already.
+    """
+    try:
+        tf.config.set_visible_devices([], "GPU")
+    except RuntimeError:  # It has looked at its devices, and they stay as they are.
+        if tf.config.list_logical_devices("GPU"):
+            warnings.warn(
+                "TensorFlow has taken the GPUs already, so there may be no memory left "
+                'on them: call tf.config.set_visible_devices([], "GPU") first of all',
+                stacklevel=3,
+            )

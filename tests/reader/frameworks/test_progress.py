@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 
 import reader
-import reader.meter
+import reader.frameworks.progress
 
 STEPS = 6
 EACH = np.zeros((8, 2))
@@ -45,7 +45,7 @@ class Clock:
 def clock(monkeypatch) -> Clock:
     clock = Clock()
     fake = SimpleNamespace(perf_counter=clock.perf_counter)
-    monkeypatch.setattr(reader.meter, "time", fake)
+    monkeypatch.setattr(reader.frameworks.progress, "time", fake)
     return clock
 
 
@@ -219,4 +219,4 @@ def test_images_of_all_replicas_are_counted():
     from tensorflow.python.distribute.values import PerReplica
 
     images = PerReplica((tf.zeros([3, 2]), tf.zeros([4, 2])))
-    assert reader.meter.num_examples({"image": images}) == 7
+    assert reader.frameworks.progress.num_examples({"image": images}) == 7

@@ -29,7 +29,7 @@ from torch.utils.data import DataLoader
 
 import beam_jobs
 import reader
-import reader.dataset
+import reader.map_dataset.map_dataset
 import reader.records.random_access
 from beam_jobs import JobConfig
 from beam_jobs.columns import parse_columns
@@ -42,9 +42,9 @@ FRAMING = 16  # Bytes of a record in its file, beside its own.
 
 def open_train(
     folder: Path, *outputs: str, **settings: Any
-) -> reader.dataset.MapDataset:
+) -> reader.map_dataset.map_dataset.MapDataset:
     settings = {"outputs": outputs, **settings} if outputs else settings
-    return reader.dataset.open(f"{folder}/train-*.tfrecord", **settings)
+    return reader.open(f"{folder}/train-*.tfrecord", **settings)
 
 
 def stored(folder: Path, glob: str = "train-*.tfrecord") -> list[Any]:
@@ -154,7 +154,7 @@ def test_all_but_pixels_are_those_of_load(dataset, max_tokens, special):
     pattern = f"{dataset}/train-*.tfrecord"
     loaded = reader.load(pattern, batch_size=1, shuffle=False, **how)
     expected = list(loaded.unbatch().as_numpy_iterator())
-    found = list(reader.dataset.open(pattern, **how))
+    found = list(reader.open(pattern, **how))
     assert len(found) == len(expected) == NUM_TRAIN
     for mine, theirs in zip(found, expected, strict=True):
         assert mine[0].tolist() == theirs[0].tolist()
@@ -244,7 +244,7 @@ def test_what_is_no_number_is_a_type_error(dataset, number):
 
 
 def test_an_empty_split_has_no_records(awkward):
-    data = reader.dataset.open(awkward, split="validation")
+    data = reader.open(awkward, split="validation")
     assert (len(data), list(data), len(data.samples)) == (0, [], 0)
     for number in (0, -1):
         with pytest.raises(IndexError, match=str(number)):
@@ -255,7 +255,7 @@ def test_an_empty_split_has_no_records(awkward):
 
 def test_a_list_of_patterns_is_their_union(dataset):
     parts = [f"{dataset}/train-*", f"{dataset}/validation-*"]
-    data = reader.dataset.open(parts, outputs=("key",))
+    data = reader.open(parts, outputs=("key",))
     validation = keys_of(dataset, "validation-*.tfrecord")
     assert list(data) == [(key,) for key in keys_of(dataset) + validation]
 
@@ -282,7 +282,9 @@ def test_keys_that_are_shown_alike_are_told_apart(awkward, tables, tmp_path):
     folder = Path(shutil.copytree(awkward, tmp_path / "out"))
     if not tables:
         shutil.rmtree(folder / "samples")
-    data = reader.dataset.open(folder, split="train", outputs=("key", "caption"))
+    data = reader.open(
+        folder, split="train", outputs=("key", "caption")
+    )
     assert data.by_key(b"caf\xe9") == data.by_key(os.fsdecode(b"caf\xe9"))
     assert data.by_key(b"caf\xe9") == ("caf%E9", "text 0")
     assert data.by_key("caf%E9") == data.by_key(b"caf%E9") == ("caf%E9", "text 1")
@@ -291,7 +293,7 @@ def test_keys_that_are_shown_alike_are_told_apart(awkward, tables, tmp_path):
 
 def test_a_key_may_be_given_as_it_is_shown(tmp_path):
     write(tmp_path / "a.record", [{"image/source_id": [b"\xff"], "n": [1]}])
-    data = reader.dataset.open(tmp_path / "a.record", outputs=("key",))
+    data = reader.open(tmp_path / "a.record", outputs=("key",))
     assert data.by_key("%FF") == data.by_key(b"\xff") == ("%FF",)
     with pytest.raises(KeyError, match="%FF"):
         data.by_key(b"%FF")
@@ -309,7 +311,7 @@ def test_an_unknown_key_is_named_with_those_most_like_it(dataset):
 
 def test_a_key_that_two_records_have_is_refused(dataset, own_dataset):
     both = [f"{folder}/train-*.tfrecord" for folder in (dataset, own_dataset)]
-    data = reader.dataset.open(both, outputs=("key",))
+    data = reader.open(both, outputs=("key",))
     assert len(data) == 2 * NUM_TRAIN
     with pytest.raises(KeyError, match=f"5, {NUM_TRAIN + 5}"):
         data.by_key(keys_of(dataset)[5])
@@ -471,7 +473,9 @@ def test_an_intact_record_that_cannot_be_used_is_named(tmp_path, how):
     bad = {"image/encoded": images.get(how, []), "image/source_id": [b"b"]}
     bad = {name: values for name, values in bad.items() if values}
     begin = write(tmp_path / "good.record", rows).stat().st_size
-    data = reader.dataset.open(write(tmp_path / "a.record", [*rows, bad]))
+    data = reader.open(
+        write(tmp_path / "a.record", [*rows, bad])
+    )
     assert np.array_equal(data[1]["image"], by_pillow(jpeg))
     with pytest.raises(DatasetError, match=rf'a.record at byte {begin} \(key "b"\)'):
         data[2]
@@ -488,12 +492,12 @@ def test_files_of_others_are_read_as_load_reads_them(shared_data):
         (key.decode(), int(height), int(width))
         for key, height, width in loaded.unbatch().as_numpy_iterator()
     ]
-    data = reader.dataset.open(path, outputs=(*names, "image"))
+    data = reader.open(path, outputs=(*names, "image"))
     assert [row[:-1] for row in data] == expected
     for features, (*_, image) in zip(stored(path.parent, path.name), data, strict=True):
         (jpeg,) = features["image/encoded"].bytes_list.value
         assert np.array_equal(image, by_pillow(jpeg))
-    assert list(reader.dataset.open(path)[0]) == ["image"]
+    assert list(reader.open(path)[0]) == ["image"]
     with pytest.raises(UsageError, match="no samples"):
         data.samples  # noqa: B018
 
@@ -522,7 +526,9 @@ def test_images_of_others_may_be_of_any_kind(tmp_path):
     rows.append({"picture": [deep.getvalue()], "name": [b"deep"]})
     path = write(tmp_path / "a.record", rows)
     named = {"image": "picture", "key": "name"}
-    data = reader.dataset.open(path, features=named, outputs=("key", "image"))
+    data = reader.open(
+        path, features=named, outputs=("key", "image")
+    )
     found = dict(data)
     for name, image in images.items():
         difference = np.abs(found[name].astype(int) - by_pillow(image)).max()
@@ -539,7 +545,8 @@ def test_ids_of_others_are_one_caption_and_may_be_missing(tmp_path):
     named = {"ids": "w", "caption": "t"}
     how = {"features": named, "max_tokens": 3, "outputs": ("tokens", "mask", "caption")}
     found = [
-        (t.tolist(), m.tolist(), c) for t, m, c in reader.dataset.open(path, **how)
+        (t.tolist(), m.tolist(), c)
+        for t, m, c in reader.open(path, **how)
     ]
     assert found == [
         ([4, 5, 6], [True] * 3, "caf�"),
@@ -547,7 +554,7 @@ def test_ids_of_others_are_one_caption_and_may_be_missing(tmp_path):
         ([0, 0, 0], [False] * 3, "c"),
     ]
     with pytest.raises(UsageError, match=r"image.*features="):
-        reader.dataset.open(path, features=named)
+        reader.open(path, features=named)
 
 
 # Wrong usage.
@@ -575,27 +582,31 @@ def test_ids_of_others_are_one_caption_and_may_be_missing(tmp_path):
 def test_wrong_arguments_are_refused_by_name(dataset, settings, parts):
     pattern = dataset if "split" in settings else f"{dataset}/train-*.tfrecord"
     with pytest.raises(UsageError) as raised:
-        reader.dataset.open(pattern, **settings)
+        reader.open(pattern, **settings)
     assert all(part in str(raised.value) for part in parts)
 
 
 def test_wrong_arguments_are_told_before_anything_is_looked_for():
     with pytest.raises(UsageError, match="pixels"):
-        reader.dataset.open("/nowhere/train-*.tfrecord", outputs=("pixels",))
+        reader.open(
+            "/nowhere/train-*.tfrecord", outputs=("pixels",)
+        )
 
 
 def test_mixtures_and_compressed_files_are_refused(dataset, tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="mixture"):
-        reader.dataset.open({f"{dataset}/train-*": 1, f"{dataset}/validation-*": 2})
+        reader.open(
+            {f"{dataset}/train-*": 1, f"{dataset}/validation-*": 2}
+        )
     path = write(tmp_path / "a.gz", [{"image/encoded": [b"x"]}], "GZIP")
-    monkeypatch.setitem(sys.modules, "reader.classic", None)  # It loads TensorFlow.
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
     with pytest.raises(UsageError, match=r"GZIP.*uncompressed"):
-        reader.dataset.open(path)
+        reader.open(path)
 
 
 def test_keys_of_records_that_have_none_are_refused(tmp_path):
     path = write(tmp_path / "a.record", [{"text": [b"a"]}])
-    data = reader.dataset.open(path, outputs=("caption",))
+    data = reader.open(path, outputs=("caption",))
     with pytest.raises(UsageError, match="key"):
         data.by_key("a")
 
@@ -606,7 +617,7 @@ def test_keys_of_records_that_have_none_are_refused(tmp_path):
 def test_buckets_are_read_through_tensorflow(gcs, dataset):
     bucket = gcs.upload(dataset, "random-access")
     code = (
-        "import sys; from reader.dataset import open; "
+        "import sys; from reader.map_dataset.map_dataset import open; "
         "data = open(sys.argv[1], outputs=('key', 'length')); "
         "print(data[-1] == data.by_key(sys.argv[2]), len(data.samples), len(data))"
     )
@@ -620,7 +631,8 @@ def test_buckets_are_read_through_tensorflow(gcs, dataset):
 
 def test_neither_tensorflow_nor_beam_nor_pyarrow_is_loaded_for_items(dataset):
     code = (
-        "import sys; from reader.dataset import open; data = open(sys.argv[1]); "
+        "import sys; from reader.map_dataset.map_dataset import open\n"
+        "data = open(sys.argv[1]); "
         "data[0]; data[-1]; heavy = 'tensorflow apache_beam pyarrow PIL cv2 tqdm'; "
         "print(len(data), [m for m in heavy.split() if m in sys.modules])"
     )
@@ -643,7 +655,7 @@ def test_numpy_protobuf_crc32c_and_simplejpeg_are_enough(dataset):
     code = (
         "import sys\n"
         "for name in sys.argv[2].split(','):\n    sys.modules[name] = None\n"
-        "from reader.dataset import open\n"
+        "from reader.map_dataset.map_dataset import open\n"
         "data = open(sys.argv[1])\n"
         "assert data.by_key(sys.argv[3]).keys() == {'image', 'tokens', 'mask'}\n"
         "try:\n    data.samples\n"

@@ -19,7 +19,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 import reader
-import reader.frameworks
+import reader.frameworks.adapters
 
 STEPS = 6
 EVERYTHING = (

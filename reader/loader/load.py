@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
-from reader.budget import calls_at_a_time, chunk_size
 from reader.config.image_config import (
     ImageConfig,
     dtype_name,
@@ -32,7 +31,10 @@ from reader.datasets.shard_cache import keep_copies
 from reader.decode.captions import by_length
 from reader.decode.outputs import fit
 from reader.decode.raw_images import can_be_held, image_taker
-from reader.delivery import deliver
+from reader.loader.batch_dataset import Batches
+from reader.loader.batches import deliver
+from reader.loader.budget import calls_at_a_time, chunk_size
+from reader.loader.compressed import load_unplanned
 from reader.records.damaged_records import Repair
 from reader.records.memory import Arrays
 from reader.records.raw_windows import RawRecords
@@ -40,8 +42,6 @@ from reader.records.window_reads import fetch_raw, fetch_records, read_records
 from reader.schedule.run import Run, plan_mixed_run, plan_run
 from reader.shuffle.steps import EndlessSteps, Steps
 from reader.storage.files import Pattern, is_remote, is_s3
-from reader.stream import Batches
-from reader.unplanned import load_unplanned
 
 
 def load(

@@ -5,7 +5,7 @@ from typing import Any
 import tensorflow as tf
 
 from reader.contract.errors import UsageError
-from reader.stream import Batches
+from reader.loader.batch_dataset import Batches
 
 
 def for_captioning(batches: tf.data.Dataset) -> tf.data.Dataset:

@@ -8,7 +8,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from torch.utils.dlpack import from_dlpack
 
 from reader.contract.errors import UsageError
-from reader.stream import Batches
+from reader.loader.batch_dataset import Batches
 
 # Smaller tensors are copied: TensorFlow may keep one that is the same in every batch,
 # and whoever writes to it would change all of them.

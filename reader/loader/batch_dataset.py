@@ -9,9 +9,9 @@ import tensorflow as tf
 
 from reader.contract.checks import whole_number
 from reader.contract.errors import UsageError
+from reader.loader.undecodable import find_unusable
 from reader.records.damaged_records import Loss, Repair
 from reader.schedule.windows import Windows
-from reader.unusable import find_unusable
 
 
 class Progress(Protocol):

@@ -1,0 +1,1 @@
+"""Batches for NumPy, JAX, PyTorch and Keras; one file per adapter."""

@@ -1,0 +1,1 @@
+"""`reader.load`: wires shuffle, records and decode into a tf.data.Dataset."""

@@ -1,0 +1,1 @@
+"""`reader.open`: random access without TensorFlow."""
