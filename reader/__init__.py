@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from reader.frameworks.keras_tasks import for_captioning as for_captioning
     from reader.frameworks.keras_tasks import for_retrieval as for_retrieval
     from reader.frameworks.progress import progress as progress
-    from reader.integrity import verify as verify
     from reader.loader.batch_dataset import state as state
     from reader.loader.load import load as load
     from reader.loader.load import tokenizer as tokenizer
     from reader.map_dataset.map_dataset import open as open
     from reader.schedule.coverage import coverage as coverage
     from reader.schedule.run import steps_per_epoch as steps_per_epoch
+    from reader.tools.verify.dataset_check import verify as verify
 
 _HOMES = {
     "DatasetError": "reader.contract.errors",
@@ -48,7 +48,7 @@ _HOMES = {
     "state": "reader.loader.batch_dataset",
     "steps_per_epoch": "reader.schedule.run",
     "tokenizer": "reader.loader.load",
-    "verify": "reader.integrity",
+    "verify": "reader.tools.verify.dataset_check",
 }
 
 __all__ = sorted(_HOMES)

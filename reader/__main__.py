@@ -3,14 +3,14 @@
 import sys
 from typing import Any
 
-from reader.commands.bench import add_bench_parser
-from reader.commands.find import add_find_parser
-from reader.commands.report import add_report_parser
-from reader.commands.show import add_show_parser
-from reader.commands.verify import add_verify_parser
 from reader.console.main import run_command
 from reader.console.parser import MainParser
 from reader.contract.version import __version__
+from reader.tools.bench.command import add_bench_parser
+from reader.tools.find.command import add_find_parser
+from reader.tools.report.command import add_report_parser
+from reader.tools.show.command import add_show_parser
+from reader.tools.verify.command import add_verify_parser
 
 _EXAMPLES = (
     "python -m reader show out",

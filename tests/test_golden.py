@@ -16,7 +16,7 @@ from reader.contract.layout import FORMAT_VERSION
 from reader.contract.manifest import dump_manifest, parse_manifest
 from reader.contract.schema import display_path
 from reader.datasets.manifest_dataset import open_dataset
-from reader.page import page
+from reader.tools.show.dataset_page import page
 
 GOLDEN = sorted((Path(__file__).parent / "golden").iterdir())
 versions = pytest.mark.parametrize("version", GOLDEN, ids=lambda path: path.name)

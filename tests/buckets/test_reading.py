@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import reader
-from reader.report.report import write_report
+from reader.tools.report.write import write_report
 
 
 @pytest.fixture(scope="module")

@@ -282,9 +282,7 @@ def test_keys_that_are_shown_alike_are_told_apart(awkward, tables, tmp_path):
     folder = Path(shutil.copytree(awkward, tmp_path / "out"))
     if not tables:
         shutil.rmtree(folder / "samples")
-    data = reader.open(
-        folder, split="train", outputs=("key", "caption")
-    )
+    data = reader.open(folder, split="train", outputs=("key", "caption"))
     assert data.by_key(b"caf\xe9") == data.by_key(os.fsdecode(b"caf\xe9"))
     assert data.by_key(b"caf\xe9") == ("caf%E9", "text 0")
     assert data.by_key("caf%E9") == data.by_key(b"caf%E9") == ("caf%E9", "text 1")
@@ -473,9 +471,7 @@ def test_an_intact_record_that_cannot_be_used_is_named(tmp_path, how):
     bad = {"image/encoded": images.get(how, []), "image/source_id": [b"b"]}
     bad = {name: values for name, values in bad.items() if values}
     begin = write(tmp_path / "good.record", rows).stat().st_size
-    data = reader.open(
-        write(tmp_path / "a.record", [*rows, bad])
-    )
+    data = reader.open(write(tmp_path / "a.record", [*rows, bad]))
     assert np.array_equal(data[1]["image"], by_pillow(jpeg))
     with pytest.raises(DatasetError, match=rf'a.record at byte {begin} \(key "b"\)'):
         data[2]
@@ -526,9 +522,7 @@ def test_images_of_others_may_be_of_any_kind(tmp_path):
     rows.append({"picture": [deep.getvalue()], "name": [b"deep"]})
     path = write(tmp_path / "a.record", rows)
     named = {"image": "picture", "key": "name"}
-    data = reader.open(
-        path, features=named, outputs=("key", "image")
-    )
+    data = reader.open(path, features=named, outputs=("key", "image"))
     found = dict(data)
     for name, image in images.items():
         difference = np.abs(found[name].astype(int) - by_pillow(image)).max()
@@ -544,10 +538,7 @@ def test_ids_of_others_are_one_caption_and_may_be_missing(tmp_path):
     path = write(tmp_path / "a.record", rows)
     named = {"ids": "w", "caption": "t"}
     how = {"features": named, "max_tokens": 3, "outputs": ("tokens", "mask", "caption")}
-    found = [
-        (t.tolist(), m.tolist(), c)
-        for t, m, c in reader.open(path, **how)
-    ]
+    found = [(t.tolist(), m.tolist(), c) for t, m, c in reader.open(path, **how)]
     assert found == [
         ([4, 5, 6], [True] * 3, "caf�"),
         ([9, 0, 0], [True, False, False], ""),
@@ -588,16 +579,12 @@ def test_wrong_arguments_are_refused_by_name(dataset, settings, parts):
 
 def test_wrong_arguments_are_told_before_anything_is_looked_for():
     with pytest.raises(UsageError, match="pixels"):
-        reader.open(
-            "/nowhere/train-*.tfrecord", outputs=("pixels",)
-        )
+        reader.open("/nowhere/train-*.tfrecord", outputs=("pixels",))
 
 
 def test_mixtures_and_compressed_files_are_refused(dataset, tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="mixture"):
-        reader.open(
-            {f"{dataset}/train-*": 1, f"{dataset}/validation-*": 2}
-        )
+        reader.open({f"{dataset}/train-*": 1, f"{dataset}/validation-*": 2})
     path = write(tmp_path / "a.gz", [{"image/encoded": [b"x"]}], "GZIP")
     monkeypatch.setitem(sys.modules, "tensorflow", None)
     with pytest.raises(UsageError, match=r"GZIP.*uncompressed"):

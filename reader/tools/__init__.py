@@ -1,0 +1,1 @@
+"""What people run on a finished dataset; one folder per command."""

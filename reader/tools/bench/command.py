@@ -1,0 +1,218 @@
+"""`diptych bench`: where the time goes, and what to change."""
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from reader.console.main import import_tensorflow, print_json
+from reader.console.parser import add_command, not_empty
+from reader.console.terminal import terminal_of
+from reader.contract.checks import is_positive
+from reader.contract.errors import UsageError
+
+if TYPE_CHECKING:
+    from reader.contract.manifest import ImageSpec
+    from reader.datasets.record_source import Corpus
+    from reader.tools.bench.advice import Gain, Stored
+    from reader.tools.bench.stages import Measured
+
+_EXAMPLES = (
+    "diptych bench out",
+    "diptych bench out --split=train --batch_size=256 --image_size=224 --seconds=30",
+    "diptych bench out --dtype=uint8 --num_threads=4 --json",
+)
+# Of the time, for trying other ways to store images.
+_TRIALS = 0.3
+
+
+def add_bench_parser(commands: Any) -> None:
+    """Adds the command `bench`."""
+    parser = add_command(
+        commands,
+        "bench",
+        "OUT [--seconds=S] [--image_size=N …] [--json]",
+        "Measures how fast a dataset is read, stage by stage. Tells where "
+        "the time goes and what to change: some images are stored otherwise, and read, "
+        "to see what that would gain. The dataset is not touched.",
+        _EXAMPLES,
+    )
+    parser.add_argument(
+        "pattern",
+        metavar="OUT",
+        type=not_empty,
+        help="the dataset's folder, or a glob of TFRecords",
+    )
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        metavar="S",
+        default=10.0,
+        help="how long, about (%(default)s)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    load = parser.add_argument_group("how to read: the words of reader.load")
+    load.add_argument("--split", metavar="NAME", help="(the first that holds examples)")
+    load.add_argument(
+        "--batch_size", type=int, metavar="N", default=64, help="(%(default)s)"
+    )
+    load.add_argument(
+        "--image_size", type=int, metavar="N", help="(7/8 of what is stored)"
+    )
+    load.add_argument(
+        "--crop",
+        metavar="KIND",
+        default="center",
+        help="center, random, random_resized or none (%(default)s)",
+    )
+    load.add_argument(
+        "--crop_fraction",
+        type=float,
+        metavar="SHARE",
+        default=0.875,
+        help="(%(default)s)",
+    )
+    load.add_argument(
+        "--dtype",
+        metavar="NAME",
+        default="float32",
+        help="float32, bfloat16 or uint8 (%(default)s)",
+    )
+    load.add_argument("--normalize", metavar="NAME", help="imagenet or clip")
+    load.add_argument(
+        "--shuffle_bytes", type=int, metavar="N", default=64 << 20, help="(%(default)s)"
+    )
+    load.add_argument("--num_threads", type=int, metavar="N", help="(one per core)")
+    parser.set_defaults(run=_run)
+
+
+_SETTINGS = (
+    "crop",
+    "crop_fraction",
+    "dtype",
+    "normalize",
+    "shuffle_bytes",
+    "num_threads",
+)
+
+
+def _run(namespace: argparse.Namespace) -> int:
+    if not is_positive(namespace.seconds):
+        raise UsageError(f"seconds must be a positive number, got {namespace.seconds}")
+    load, *_ = os.getloadavg()
+    import_tensorflow("diptych bench")
+    from reader.datasets.record_source import open_one_corpus
+    from reader.tools.bench.page import bench_fields, bench_page
+    from reader.tools.bench.stages import bench
+
+    split = namespace.split or _first_split(namespace.pattern)
+    corpus = open_one_corpus(namespace.pattern, split, None)
+    stored = _stored(namespace.pattern, corpus)
+    settings = {name: getattr(namespace, name) for name in _SETTINGS}
+    image_size = namespace.image_size
+    if image_size is None:
+        image_size = _usual_size(stored)
+    measured = bench(
+        namespace.pattern,
+        split=split,
+        batch_size=namespace.batch_size,
+        image_size=image_size,
+        seconds=namespace.seconds * (1 - _TRIALS),
+        **settings,
+    )
+    gains = _gains(namespace, stored, measured)
+    advice = _advice(measured, stored, gains, load)
+    if namespace.json:
+        print_json(bench_fields(measured, stored, gains, advice))
+    else:
+        print("\n".join(bench_page(measured, stored, advice, terminal_of(sys.stdout))))
+    return 0
+
+
+def _first_split(pattern: str) -> str | None:
+    """Returns the first split that holds examples, where there are several."""
+    from reader.datasets.manifest_dataset import open_dataset
+    from reader.storage.files import is_folder
+
+    if not is_folder(pattern):
+        return None
+    splits = open_dataset(pattern).manifest.splits
+    return next((split.name for split in splits if split.num_examples), None)
+
+
+def _stored(pattern: str, corpus: "Corpus") -> "Stored":
+    from reader.datasets.manifest_dataset import find_folder, has_manifest, open_dataset
+    from reader.storage.files import is_remote
+    from reader.tools.bench.advice import Stored
+
+    content, side = corpus.content, None
+    folder = find_folder(pattern)
+    image = open_dataset(folder).manifest.image if has_manifest(folder) else None
+    if content.width is not None and content.height is not None:
+        means = (
+            tally.sum / max(1, tally.count) for tally in (content.width, content.height)
+        )
+        side = round(min(means))
+        if image is not None:
+            side = _shorter_side(image, side)
+    return Stored(
+        format=content.image_format,
+        quality=image.quality if image and content.image_format == "jpeg" else None,
+        shorter_side=side,
+        record_bytes=corpus.num_bytes / max(1, corpus.num_examples),
+        remote=is_remote(pattern),
+    )
+
+
+def _shorter_side(image: "ImageSpec", mean: int) -> int:
+    """Returns the shorter side of images, where that was asked for by name."""
+    exact = image.resize in ("shorter_side", "crop", "stretch", "pad")
+    return min(mean, image.size) if exact else mean
+
+
+def _usual_size(stored: "Stored") -> int:
+    if stored.shorter_side is None:
+        raise UsageError("how large images are is not known: say --image_size")
+    return max(1, stored.shorter_side * 7 // 8)
+
+
+def _gains(
+    namespace: argparse.Namespace, stored: "Stored", measured: "Measured"
+) -> list["Gain"]:
+    """Tries other ways to store images, as many as are worth it."""
+    from reader.tools.bench.advice import Gain, wanted_side, worth_storing
+    from reader.tools.bench.trials import Storage, try_storages
+
+    settings = dict(measured.settings)
+    wanted = wanted_side(settings["image_size"], namespace.crop_fraction)
+    ways = worth_storing(stored, wanted)
+    trials = try_storages(
+        namespace.pattern,
+        [Storage(*way) for way in ways.values()],
+        settings,
+        namespace.seconds * _TRIALS,
+    )
+    return [
+        Gain(flags, trial.speedup, trial.size, trial.num)
+        for flags, trial in zip(ways, trials, strict=True)
+    ]
+
+
+def _advice(
+    measured: "Measured", stored: "Stored", gains: list["Gain"], load: float
+) -> list[str]:
+    from reader.tools.bench.advice import Figures, advise
+
+    by_name = {stage.name: stage for stage in measured.stages}
+    total = sum(stage.cpu_us for stage in measured.stages)
+    cast = by_name["cast"].cpu_us if "cast" in by_name else 0.0
+    figures = Figures(
+        per_second=measured.per_second,
+        per_second_uint8=measured.as_uint8,
+        per_second_read=by_name["CRC"].per_second or 0.0,
+        cast_share=cast / total if total else 0.0,
+        cores_used=measured.cores_used,
+        num_cores=measured.num_cores,
+        load=load,
+    )
+    return [*advise(figures, stored, gains, measured.settings)]

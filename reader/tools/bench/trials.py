@@ -1,0 +1,159 @@
+"""What reading would cost if images were stored otherwise: some are, and are read."""
+
+import contextlib
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import simplejpeg
+import tensorflow as tf
+
+from reader.contract import schema
+from reader.contract.record import frame_record, parse_example, serialize_example
+from reader.datasets.record_source import Corpus, open_one_corpus
+from reader.decode.numpy_images import Pixels, decoder
+from reader.records.random_access import RecordFiles
+from reader.tools.bench.stages import reading
+from reader.tools.bench.timing import Read, measure
+
+# Enough for a mean, and few enough to be encoded in a second.
+_NUM_IMAGES = 128
+_MIN_IMAGES = 16
+
+
+class Storage(NamedTuple):
+    """A way to store images.
+
+    Attributes:
+        shorter_side: In pixels, unless an image is smaller; None for as it is.
+        quality: Of JPEG; None for the bytes as they are.
+    """
+
+    shorter_side: int | None = None
+    quality: int | None = None
+
+
+class Trial(NamedTuple):
+    """How images are read that are stored otherwise.
+
+    Attributes:
+        storage: How they were stored.
+        speedup: Images per CPU-second, by those of the images as they are.
+        size: Bytes of an image, likewise.
+        num: Images that were tried.
+    """
+
+    storage: Storage
+    speedup: float
+    size: float
+    num: int
+
+
+def try_storages(
+    pattern: str,
+    storages: Sequence[Storage],
+    settings: Mapping[str, Any],
+    seconds: float,
+) -> list[Trial]:
+    """Stores some images of a dataset in each way, and reads them as they would be.
+
+    Args:
+        pattern: The dataset.
+        storages: Ways to store images.
+        settings: Arguments of `load`.
+        seconds: For all measurements together, about.
+
+    Raises:
+        UsageError, DatasetError: As `load`, or an image does not decode.
+    """
+    corpus = open_one_corpus(pattern, settings.get("split"), None)
+    images = list(_images(corpus, time.perf_counter() + seconds / 3))
+    if not images or not storages:
+        return []
+    batch_size = min(settings["batch_size"], len(images))
+    settings = {**settings, "outputs": ("image",)}
+    changed = {"split": None, "batch_size": batch_size}
+    with tempfile.TemporaryDirectory(prefix="diptych-bench-") as folder:
+        variants: dict[str, Read] = {}
+        sizes: dict[str, int] = {}
+        for number, storage in enumerate([Storage(), *storages]):
+            path = os.path.join(folder, f"{number}.tfrecord")
+            sizes[str(number)] = _write(path, images, storage)
+            variants[str(number)] = reading(path, {**settings, **changed})
+        if corpus.content.image_format == "raw":
+            # Which can be told by a manifest alone.
+            variants["0"] = reading(pattern, settings)
+        costs = measure(variants, seconds)
+    return [
+        Trial(
+            storage,
+            costs["0"].cpu_us / costs[str(number)].cpu_us,
+            sizes[str(number)] / sizes["0"],
+            len(images),
+        )
+        for number, storage in enumerate(storages, start=1)
+    ]
+
+
+class _Image(NamedTuple):
+    encoded: bytes
+    pixels: Pixels
+
+
+def _images(corpus: Corpus, end: float) -> Iterator[_Image]:
+    """Yields images from all over a corpus, fewer if it takes until `end`."""
+    files, content = RecordFiles(corpus), corpus.content
+    decode = decoder(content.image_format)
+    num = min(_NUM_IMAGES, corpus.num_examples)
+    numbers = np.linspace(0, corpus.num_examples - 1, num).astype(int)
+    # Not the first ones of it, where not all can be taken.
+    for place, number in enumerate(np.random.default_rng(0).permutation(numbers)):
+        if place >= _MIN_IMAGES and time.perf_counter() > end:
+            return
+        example = parse_example(files.read(int(number)))
+        encoded = example[content.features["image"].key][0]
+        sides: list[int] = []
+        if content.image_format == "raw":
+            sides = [example[content.features[s].key][0] for s in ("height", "width")]
+        # One that is damaged would be told by `load`.
+        with contextlib.suppress(ValueError):
+            yield _Image(encoded, decode(encoded, *sides))
+
+
+def _write(path: str, images: Sequence[_Image], storage: Storage) -> int:
+    """Writes a file of TFRecords; returns how many bytes the images have."""
+    num_bytes = 0
+    with open(path, "wb") as file:
+        for image in images:
+            pixels = _resized(image.pixels, storage.shorter_side)
+            encoded = image.encoded
+            if storage.quality is not None:
+                encoded = simplejpeg.encode_jpeg(
+                    np.ascontiguousarray(pixels), storage.quality, "RGB", "420"
+                )
+            num_bytes += len(encoded)
+            height, width, _ = pixels.shape
+            record = serialize_example(
+                {
+                    schema.IMAGE: ("bytes", [encoded]),
+                    schema.HEIGHT: ("int64", [height]),
+                    schema.WIDTH: ("int64", [width]),
+                }
+            )
+            header, footer = frame_record(record)
+            file.write(header + record + footer)
+    return num_bytes
+
+
+def _resized(pixels: Pixels, shorter_side: int | None) -> Pixels:
+    height, width, _ = pixels.shape
+    if shorter_side is None or min(height, width) <= shorter_side:
+        return pixels
+    scale = shorter_side / min(height, width)
+    size = (round(height * scale), round(width * scale))
+    values = tf.image.resize(pixels, size, antialias=True).numpy()
+    resized: Pixels = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return resized

@@ -1,0 +1,1 @@
+"""`diptych find`: where a key, checksum or file is, or why it was rejected."""

@@ -1,0 +1,143 @@
+"""`diptych find`: written where, rejected why, or never seen."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from reader.console.main import print_json
+from reader.console.parser import add_command, not_empty
+from reader.console.terminal import Terminal, printable, terminal_of
+from reader.contract.schema import EXTRA
+
+if TYPE_CHECKING:
+    from reader.tools.find.search import Finding, Rejected, Written
+
+_EXAMPLES = (
+    "diptych find out park/0042                  # a key",
+    "diptych find out photos/park/0042.jpg       # an image or caption file",
+    "diptych find out 9f86d081884c7d65           # of an image file's SHA-256",
+    "diptych find out park/0042 --json | jq -r '.written[].shard'",
+)
+_MAX_SHOWN = 5
+
+
+def add_find_parser(commands: Any) -> None:
+    """Adds the command `find`."""
+    parser = add_command(
+        commands,
+        "find",
+        "OUT KEY|SHA256|PATH [--json]",
+        "Finds a key, checksum or file in a dataset. Tells where it was "
+        "written, why it was rejected, or that it was never seen, with the nearest "
+        "keys. Ends with 0 if the dataset knows it and 1 if not.",
+        _EXAMPLES,
+    )
+    parser.add_argument(
+        "folder", metavar="OUT", type=not_empty, help="the dataset's folder"
+    )
+    parser.add_argument(
+        "wanted",
+        metavar="KEY|SHA256|PATH",
+        help="a key; a checksum, or its first digits; the path of an image or caption",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=_run)
+
+
+def _run(namespace: argparse.Namespace) -> int:
+    from reader.tools.find.search import find
+
+    finding = find(namespace.folder, namespace.wanted)
+    if namespace.json:
+        print_json(_fields(finding))
+    else:
+        print("\n".join(_lines(finding, namespace.folder, terminal_of(sys.stdout))))
+    return 1 if finding.status == "unknown" else 0
+
+
+def _fields(finding: "Finding") -> dict[str, Any]:
+    return {
+        "wanted": finding.wanted,
+        "status": finding.status,
+        "sha256": finding.sha256,
+        "written": [record._asdict() for record in finding.written],
+        "rejected": [reject._asdict() for reject in finding.rejected],
+        "num_others": finding.num_others,
+        "nearest": finding.nearest,
+    }
+
+
+def _lines(finding: "Finding", folder: str, terminal: Terminal) -> Iterator[str]:
+    wanted = printable(finding.wanted)
+    if finding.status == "unknown":
+        state = terminal.paint("never seen", "yellow")
+        yield f"{wanted}: {state}; it is no key and no source in {printable(folder)}"
+        for key in finding.nearest:
+            yield f"  nearest  {printable(key)}"
+        return
+    found = [_written(record, finding, folder, terminal) for record in finding.written]
+    found += [_rejected(reject, terminal) for reject in finding.rejected]
+    for place, lines in enumerate(found[:_MAX_SHOWN]):
+        yield from ("",) if place else ()
+        yield from lines
+    if len(found) > _MAX_SHOWN:
+        yield ""
+        yield f"… and {len(found) - _MAX_SHOWN:,} more: --json has all"
+    if finding.num_others:
+        yield ""
+        yield f"{finding.num_others:,} others have this content, or a name like it"
+
+
+def _written(
+    record: "Written", finding: "Finding", folder: str, terminal: Terminal
+) -> Iterator[str]:
+    facts = record.facts
+    key = terminal.paint(printable(facts["key"]), "bold")
+    yield f"{key}: {terminal.paint('written', 'green')}{_BY[record.by]}"
+    shard = f"{folder.rstrip('/')}/{record.shard}"
+    yield f"  shard     {printable(shard)}, row {record.row:,}"
+    yield f"  bytes     {facts['length']:,} from {facts['offset']:,} on"
+    yield f"  number    {record.number:,} of {record.split}, as reader.open counts"
+    yield f"  image     {_image(facts)}"
+    for name, label in (("source", "source"), ("caption_source", "captions")):
+        if name in facts:
+            yield f"  {label:<8}  {printable(facts[name])}"
+    yield f"  sha256    {facts['sha256']}"
+    if record.by == "source" and finding.sha256 and finding.sha256 != facts["sha256"]:
+        yield f"            {finding.sha256} has the file here: it has changed"
+    for name in filter(lambda name: name.startswith(EXTRA), facts):
+        yield f"  {printable(name)}  {printable(str(facts[name]))}"
+    for caption, num in zip(facts["captions"], facts["num_tokens"], strict=True):
+        yield f'  caption   "{printable(caption)}" ({num} tokens)'
+
+
+_BY = {
+    "key": "",
+    "content": ", found by the file's content",
+    "sha256": ", found by its checksum",
+    "source": ", found by the name of its image",
+    "caption_source": ", found by the name of its caption",
+}
+
+
+def _image(facts: dict[str, Any]) -> str:
+    stored = f"{facts['width']} × {facts['height']}"
+    if "original_format" not in facts:
+        return stored
+    original = f"{facts['original_width']} × {facts['original_height']}"
+    actions = ", ".join(facts["actions"]) or "untouched"
+    return f"{facts['original_format']}, {original} → {stored} ({actions})"
+
+
+def _rejected(reject: "Rejected", terminal: Terminal) -> Iterator[str]:
+    facts = reject.facts
+    key = terminal.paint(printable(facts["key"]), "bold")
+    # Of which file, image or caption, is not told of what was not paired.
+    by = "" if reject.by == "key" else ", found by the name of its file"
+    yield f"{key}: {terminal.paint('not written', 'red')}{by}"
+    yield f"  reason    {facts['reason']}"
+    if facts["detail"]:
+        yield f"  detail    {printable(facts['detail'])}"
+    for source in facts["source"]:
+        yield f"  source    {printable(source)}"

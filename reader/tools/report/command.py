@@ -1,0 +1,52 @@
+"""`diptych report`: a page of HTML about a dataset."""
+
+import argparse
+from typing import Any
+
+from reader.console.formatting import size_text
+from reader.console.parser import add_command, not_empty
+from reader.console.terminal import printable
+from reader.tools.report import DEFAULT_SAMPLES
+
+_EXAMPLES = (
+    "diptych report out                          # writes out/report.html",
+    "diptych report out --output=page.html --samples=200",
+    "diptych report gs://bucket/out --output=page.html",
+)
+
+
+def add_report_parser(commands: Any) -> None:
+    """Adds the command `report`."""
+    parser = add_command(
+        commands,
+        "report",
+        "OUT [--output=FILE] [--samples=N]",
+        "Makes a page of HTML about a dataset. It needs no network: its books, "
+        "examples, sizes, captions, tokens, and what was not written.",
+        _EXAMPLES,
+    )
+    parser.add_argument(
+        "folder", metavar="OUT", type=not_empty, help="the dataset's folder"
+    )
+    parser.add_argument(
+        "--output", metavar="FILE", help="the page (default: OUT/report.html)"
+    )
+    parser.add_argument(
+        "--samples",
+        type=int,
+        default=DEFAULT_SAMPLES,
+        metavar="N",
+        help="examples to show (%(default)s)",
+    )
+    parser.set_defaults(run=_run)
+
+
+def _run(namespace: argparse.Namespace) -> int:
+    from reader.tools.report.write import write_report
+
+    page = write_report(namespace.folder, namespace.output, namespace.samples)
+    print(
+        f"{printable(page.path)}: {size_text(page.num_bytes)}, with "
+        f"{page.num_shown:,} of {page.num_examples:,} examples"
+    )
+    return 0

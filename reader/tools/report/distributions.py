@@ -1,0 +1,199 @@
+"""Rows of `samples/` → what is counted of a dataset, a table at a time."""
+
+import dataclasses
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reader.shuffle.arrays import Float64s, Int64s
+
+
+class Distribution(NamedTuple):
+    """Values and how often each occurs.
+
+    As large as there are different values: round what may have any.
+
+    Attributes:
+        values: float64[n], ascending, none twice.
+        counts: int64[n].
+    """
+
+    values: Float64s = np.zeros(0)
+    counts: Int64s = np.zeros(0, np.int64)
+
+    @property
+    def total(self) -> int:
+        """How many values were counted."""
+        return int(self.counts.sum())
+
+    @property
+    def smallest(self) -> float:
+        """The smallest value; there must be one."""
+        return float(self.values[0])
+
+    @property
+    def largest(self) -> float:
+        """The largest value; there must be one."""
+        return float(self.values[-1])
+
+    def add(self, values: NDArray[np.generic]) -> "Distribution":
+        """Returns the distribution with some more values."""
+        unique, counts = np.unique(values.astype(np.float64), return_counts=True)
+        merged, place = np.unique(
+            np.concatenate([self.values, unique]), return_inverse=True
+        )
+        sums = np.zeros(len(merged), np.int64)
+        np.add.at(sums, place, np.concatenate([self.counts, counts]))
+        return Distribution(merged, sums)
+
+    def quantile(self, share: float) -> float:
+        """Returns the smallest value that at least this share of all do not exceed."""
+        wanted = max(1, int(np.ceil(share * self.total)))
+        return float(self.values[np.searchsorted(np.cumsum(self.counts), wanted)])
+
+    def above(self, value: float) -> int:
+        """Returns how many values are larger than one."""
+        return int(self.counts[self.values > value].sum())
+
+
+COLUMNS = (
+    "key",
+    "width",
+    "height",
+    "length",
+    "original_format",
+    "actions",
+    "captions",
+    "num_tokens",
+)
+_NUM_LONGEST = 5
+# Sizes of records and shapes may all differ: three digits tell them apart well enough.
+_DIGITS = 3
+
+
+class LongCaption(NamedTuple):
+    """One of the longest captions.
+
+    Attributes:
+        num_tokens: Without start and end.
+        split, key: Of its record.
+        text: All of it.
+    """
+
+    num_tokens: int
+    split: str
+    key: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statistics:
+    """What was counted of records.
+
+    Attributes:
+        width, height: Of images as stored, in pixels.
+        aspect: Width / height, to three digits.
+        record_bytes: Of whole records, framing and captions among them; to three
+            digits.
+        tokens: Of each caption, without start and end.
+        formats: How many source images were in each format.
+        actions: To how many images each was done.
+        longest: Captions of the most tokens, the longest first.
+    """
+
+    width: Distribution = field(default_factory=Distribution)
+    height: Distribution = field(default_factory=Distribution)
+    aspect: Distribution = field(default_factory=Distribution)
+    record_bytes: Distribution = field(default_factory=Distribution)
+    tokens: Distribution = field(default_factory=Distribution)
+    formats: Counter[str] = field(default_factory=Counter)
+    actions: Counter[str] = field(default_factory=Counter)
+    longest: tuple[LongCaption, ...] = ()
+
+    def add(self, split: str, table: Any) -> "Statistics":
+        """Returns the statistics with the rows of one more table.
+
+        Args:
+            split: That they belong to.
+            table: A `pyarrow.Table` with `COLUMNS`.
+        """
+        width, height = _numbers(table, "width"), _numbers(table, "height")
+        lengths = np.asarray(_flat(table.column("num_tokens")).to_numpy(), np.int64)
+        return dataclasses.replace(
+            self,
+            width=self.width.add(width),
+            height=self.height.add(height),
+            aspect=self.aspect.add(_rounded(width / height)),
+            record_bytes=self.record_bytes.add(_rounded(_numbers(table, "length"))),
+            tokens=self.tokens.add(lengths),
+            formats=self.formats + _counts(table.column("original_format")),
+            actions=self.actions + _counts(_flat(table.column("actions"))),
+            longest=_longest([*self.longest, *_longest_of(split, table, lengths)]),
+        )
+
+
+def captions_of(table: Any) -> list[str]:
+    """Returns all captions of a table with `COLUMNS`, in order."""
+    captions: list[str] = _flat(table.column("captions")).to_pylist()
+    return captions
+
+
+def _longest_of(
+    split: str, table: Any, lengths: NDArray[np.int64]
+) -> list[LongCaption]:
+    most = np.argsort(-lengths, kind="stable")[:_NUM_LONGEST]
+    texts = _flat(table.column("captions"))
+    parents = _parents(table.column("num_tokens"))
+    keys = table.column("key")
+    return [
+        LongCaption(
+            int(lengths[place]),
+            split,
+            keys[int(parents[place])].as_py(),
+            texts[int(place)].as_py(),
+        )
+        for place in most
+    ]
+
+
+def _longest(captions: list[LongCaption]) -> tuple[LongCaption, ...]:
+    """Returns the longest ones; of equal ones, those that came first."""
+    return tuple(sorted(captions, key=lambda c: -c.num_tokens)[:_NUM_LONGEST])
+
+
+def _rounded(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Rounds positive numbers to three digits."""
+    unit = 10.0 ** (np.floor(np.log10(values)) - _DIGITS + 1)
+    rounded: NDArray[np.float64] = np.round(values / unit) * unit
+    return rounded
+
+
+def _numbers(table: Any, name: str) -> NDArray[np.int64]:
+    return np.asarray(table.column(name).to_numpy(), np.int64)
+
+
+def _flat(lists: Any) -> Any:
+    from pyarrow import compute
+
+    return compute.list_flatten(lists)
+
+
+def _parents(lists: Any) -> NDArray[np.int64]:
+    """Returns int64[n]: for each value in some lists, the number of its list."""
+    from pyarrow import compute
+
+    return np.asarray(compute.list_parent_indices(lists).to_numpy(), np.int64)
+
+
+def _counts(values: Any) -> Counter[str]:
+    from pyarrow import compute
+
+    return Counter(
+        {
+            pair["values"]: pair["counts"]
+            for pair in compute.value_counts(values).to_pylist()
+        }
+    )

@@ -1,0 +1,199 @@
+"""A distribution → the bars of a picture and the marks below it.
+
+Places and lengths are percent of the picture's width and height, so that it fits any
+screen. Nothing is left out: what lies far from all else is in the first and last bars.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from reader.shuffle.arrays import Float64s
+from reader.tools.report.distributions import Distribution
+
+_MOST_BARS = 32
+# A single bar would fill the picture, whatever it stands for.
+_LEAST_BARS = 5
+_MOST_MARKS = 5
+# Of all values at either end: they do not stretch the axis.
+_TAIL = 0.01
+# A bar that stands for something can be seen.
+_LOWEST_BAR = 1.0
+
+Format = Callable[[float], str]
+
+
+class Bar(NamedTuple):
+    """One bar: what it stands for, how much, and where it is, in percent.
+
+    `beyond` is true where it stands for all that lies farther out as well.
+    """
+
+    label: str
+    value: int
+    x: float
+    width: float
+    height: float
+    beyond: bool = False
+
+
+class Mark(NamedTuple):
+    """A number below the axis: its text, and where it is, in percent."""
+
+    label: str
+    x: float
+
+
+class Histogram(NamedTuple):
+    """Bars from left to right, and marks below them.
+
+    `low` and `high` are where an even axis begins and ends.
+    """
+
+    bars: tuple[Bar, ...]
+    marks: tuple[Mark, ...] = ()
+    low: float = math.nan
+    high: float = math.nan
+
+
+def even_histogram(distribution: Distribution, text: Format) -> Histogram:
+    """Returns bars of whole numbers, each as many of them wide."""
+    low, high = _range(distribution)
+    step = max(1.0, round_step(max(1.0, high - low) / _MOST_BARS))
+    edges = step * _edges(math.floor(low / step), math.floor(high / step))
+    edges -= min(0, edges[0])  # There is no image of -1 pixels.
+
+    def label(begin: float, end: float) -> str:
+        return text(begin) if step == 1 else f"{text(begin)}–{text(end - 1)}"
+
+    # A number that has a bar of its own is marked in the middle of it.
+    shift = 0.5 if step == 1 else 0
+    marks = [
+        Mark(text(mark), _percent(mark + shift, edges[0], edges[-1]))
+        for mark in marks_between(edges[0], edges[-1] - step, _MOST_MARKS)
+        if mark % 1 == 0
+    ]
+    bars = _bars(distribution, edges, label, text)
+    return Histogram(bars, tuple(marks), float(edges[0]), float(edges[-1]))
+
+
+def octave_histogram(
+    distribution: Distribution, text: Format, *, centred: bool = False
+) -> Histogram:
+    """Returns bars that each stand for the same ratio, and marks at powers of two.
+
+    Args:
+        distribution: Of positive values.
+        text: Shows a value.
+        centred: Whether powers of two lie in the middle of bars, not between them.
+    """
+    low, high = map(math.log2, _range(distribution))
+    parts = next((p for p in (16, 8, 4, 2) if (high - low) * p < _MOST_BARS), 1)
+    shift = 0.5 if centred else 0
+    first, last = (math.floor(end * parts + shift) for end in (low, high))
+    places = (_edges(first, last) - shift) / parts
+
+    def label(begin: float, end: float) -> str:
+        return f"{text(begin)} – {text(end)}"
+
+    bars = _bars(distribution, np.exp2(places), label, text)
+    octaves = range(math.ceil(places[0]), math.floor(places[-1]) + 1)
+    marks = [math.exp2(octave) for octave in octaves[:: -(-len(octaves) // 6) or 1]]
+    if len(marks) < 2:
+        marks = [math.exp2(places[0]), math.exp2(places[-1])]
+    shown = (
+        Mark(text(mark), _percent(math.log2(mark), places[0], places[-1]))
+        for mark in marks
+    )
+    return Histogram(bars, tuple(shown))
+
+
+def columns(values: Sequence[int], labels: Sequence[str]) -> Histogram:
+    """Returns a bar for each value, in order, as high as it is large."""
+    width = 100 / max(1, len(values))
+    most = max(values, default=0) or 1
+    bars = (
+        Bar(label, value, k * width, width, _height(value, most))
+        for k, (value, label) in enumerate(zip(values, labels, strict=True))
+    )
+    return Histogram(tuple(bars))
+
+
+def _edges(first: int, last: int) -> Float64s:
+    """Returns float64[n + 1]: where bars begin, from the first to the last, and end."""
+    missing = max(0, _LEAST_BARS - (last - first + 1))
+    first, last = first - missing // 2, last + missing - missing // 2
+    return np.arange(first, last + 2, dtype=np.float64)
+
+
+def _range(distribution: Distribution) -> tuple[float, float]:
+    """Returns where the axis begins and ends: without outliers, if these are far."""
+    low, high = distribution.quantile(_TAIL), distribution.quantile(1 - _TAIL)
+    near = (high - low) / 2
+    if distribution.smallest >= low - near:
+        low = distribution.smallest
+    if distribution.largest <= high + near:
+        high = distribution.largest
+    return low, high
+
+
+def _bars(
+    distribution: Distribution,
+    edges: Float64s,
+    label: Callable[[float, float], str],
+    text: Format,
+) -> tuple[Bar, ...]:
+    num = len(edges) - 1
+    place = np.searchsorted(edges, distribution.values, side="right") - 1
+    counts = np.zeros(num, np.int64)
+    np.add.at(counts, np.clip(place, 0, num - 1), distribution.counts)
+    labels = [label(edges[k], edges[k + 1]) for k in range(num)]
+    beyond = [False] * num
+    if distribution.smallest < edges[0]:
+        labels[0] = f"{text(distribution.smallest)} – {text(edges[1])}"
+        beyond[0] = True
+    if distribution.largest >= edges[-1]:
+        labels[-1] = f"{text(edges[-2])} – {text(distribution.largest)}"
+        beyond[-1] = True
+    most, width = int(counts.max()), 100 / num
+    heights = [_height(count, most) for count in counts.tolist()]
+    return tuple(
+        Bar(labels[k], int(counts[k]), k * width, width, heights[k], beyond[k])
+        for k in range(num)
+    )
+
+
+def place_of(value: float, histogram: Histogram) -> float:
+    """Returns where a value lies on the axis of an even histogram, in percent."""
+    return _percent(value, histogram.low, histogram.high)
+
+
+def _height(count: int, most: int) -> float:
+    return max(_LOWEST_BAR, 100 * count / most) if count else 0.0
+
+
+def _percent(value: float, low: float, high: float) -> float:
+    return 100 * (value - low) / (high - low)
+
+
+def round_step(at_least: float) -> float:
+    """Returns the smallest of 1, 2, 5, 10, 20, … and their tenths that is enough.
+
+    >>> round_step(0.3), round_step(7), round_step(20)
+    (0.5, 10.0, 20.0)
+    """
+    power = 10.0 ** math.floor(math.log10(at_least))
+    # Rounding must not make 1.0000000000000002 of 1, and so the step twice as long.
+    steps = (step * power for step in (1, 2, 5, 10))
+    return next(step for step in steps if step >= at_least * (1 - 1e-9))
+
+
+def marks_between(low: float, high: float, at_most: int) -> Iterator[float]:
+    """Yields round numbers from `low` to `high`, equally far apart."""
+    step = round_step((high - low) / at_most)
+    number = math.ceil(low / step - 1e-9)
+    while number * step <= high + step * 1e-9:
+        yield number * step
+        number += 1

@@ -1,0 +1,110 @@
+"""What a page is made of → its HTML.
+
+jinja2 escapes every value; the page's policy allows its own style and its own script,
+by their digests, pictures within the page, and nothing else.
+"""
+
+import base64
+import hashlib
+from importlib.resources import files
+from typing import NamedTuple
+
+from reader.config.read_config import DEFAULT_MAX_TOKENS
+from reader.contract.manifest import Manifest
+from reader.contract.version import __version__
+from reader.tools.report.captions import Row, Spelling
+from reader.tools.report.charts import charts_of, shards_chart
+from reader.tools.report.display_text import (
+    bytes_text,
+    number_text,
+    percent_text,
+    shown,
+)
+from reader.tools.report.distributions import LongCaption, Statistics
+from reader.tools.report.gallery import Example
+from reader.tools.report.key_accounting import lines_of, reason_text
+from reader.tools.report.rejects import Group
+from reader.tools.report.token_counts import Vocabulary
+
+
+class Contents(NamedTuple):
+    """All that a page shows of a dataset."""
+
+    manifest: Manifest
+    statistics: Statistics
+    vocabulary: Vocabulary
+    spelling: Spelling
+    examples: tuple[Example, ...]
+    rejects: tuple[Group, ...]
+
+
+def render(contents: Contents) -> str:
+    """Returns the page. Equal contents give an equal page."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_resource),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "number": number_text,
+        "percent": percent_text,
+        "size": bytes_text,
+        "shown": shown,
+        "place": _place,
+        "reason": reason_text,
+    }
+    style, script = _resource("page.css"), _resource("filter.js")
+    return environment.get_template("page.html").render(
+        **contents._asdict(),
+        style=style,
+        script=script,
+        policy=_policy(style, script),
+        version=__version__,
+        max_tokens=DEFAULT_MAX_TOKENS,
+        books=lines_of(contents.manifest.books),
+        charts=charts_of(contents.statistics, contents.spelling.room),
+        shards=shards_chart(contents.manifest),
+        longest=_longest_cut(contents),
+    )
+
+
+def _longest_cut(contents: Contents) -> list[tuple[LongCaption, Row]]:
+    """Returns the longest captions that are cut, with their tokens."""
+    spelling = contents.spelling
+    return [
+        (caption, spelling.row(spelling.tokenizer.encode(caption.text)))
+        for caption in contents.statistics.longest
+        if caption.num_tokens > spelling.room
+    ]
+
+
+def _policy(style: str, script: str) -> str:
+    return "; ".join(
+        [
+            "default-src 'none'",
+            "img-src data:",
+            f"style-src {_digest(style)}",
+            f"script-src {_digest(script)}",
+            "base-uri 'none'",
+            "form-action 'none'",
+        ]
+    )
+
+
+def _digest(text: str) -> str:
+    """Returns a source of a Content Security Policy: exactly this text."""
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return f"'sha256-{digest}'"
+
+
+def _resource(name: str) -> str:
+    return files("reader.tools.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _place(percent: float) -> str:
+    """Returns a place or a length in a picture."""
+    return f"{percent:.2f}%"

@@ -1,0 +1,1 @@
+"""`diptych show`: a dataset's schema, splits, accounting and examples."""

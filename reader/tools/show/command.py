@@ -1,0 +1,156 @@
+"""`diptych show`: a dataset on a page, or the keys of a step."""
+
+import argparse
+import os
+import sys
+from typing import Any
+
+from reader.console.main import print_json
+from reader.console.parser import add_command, not_empty, refuse_set
+from reader.console.terminal import printable, terminal_of
+from reader.contract.errors import UsageError
+
+_EXAMPLES = (
+    "diptych show out",
+    "diptych show out --num=0 --json | jq .books",
+    "diptych show 'others/*.tfrecord'        # TFRecords without a manifest",
+    "diptych show out --split=train --step=1000 --batch_size=256 --seed=1",
+)
+
+
+def add_show_parser(commands: Any) -> None:
+    """Adds the command `show`."""
+    parser = add_command(
+        commands,
+        "show",
+        "OUT [--num=N] [--step=N --batch_size=N …] [--json]",
+        "Shows what a dataset is: splits, books, sizes, examples. "
+        "With --step, shows which keys a step of training reads.",
+        _EXAMPLES,
+    )
+    parser.add_argument(
+        "pattern",
+        metavar="OUT",
+        type=not_empty,
+        help="the dataset's folder, or a glob of TFRecords",
+    )
+    parser.add_argument(
+        "--num",
+        type=int,
+        metavar="N",
+        default=3,
+        help="examples of each split (%(default)s)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    step = parser.add_argument_group(
+        "the keys of a step", "The same words as in reader.load, which reads the same."
+    )
+    step.add_argument("--step", type=int, metavar="N", help="which, from 0")
+    step.add_argument("--split", metavar="NAME", help="where there are several")
+    step.add_argument("--batch_size", type=int, metavar="N", help="over all hosts")
+    step.add_argument("--seed", type=int, metavar="N", default=0, help="(%(default)s)")
+    step.add_argument(
+        "--shuffle_bytes", type=int, metavar="N", default=64 << 20, help="(%(default)s)"
+    )
+    step.add_argument(
+        "--no_shuffle", dest="shuffle", action="store_false", help="shuffle=False"
+    )
+    step.add_argument(
+        "--host_index", type=int, metavar="N", default=0, help="(%(default)s)"
+    )
+    step.add_argument(
+        "--host_count", type=int, metavar="N", default=1, help="(%(default)s)"
+    )
+    step.add_argument(
+        "--remainder", metavar="KIND", default="drop", help="drop or pad (%(default)s)"
+    )
+    parser.set_defaults(run=_run, parser=parser)
+
+
+def _run(namespace: argparse.Namespace) -> int:
+    if namespace.num < 0:
+        raise UsageError(f"num must not be negative, got {namespace.num}")
+    if namespace.step is not None:
+        return _show_step(namespace)
+    refuse_set(namespace, namespace.parser, _STEP, "goes with --step")
+    from reader.datasets.manifest_dataset import find_folder, has_manifest, no_dataset
+    from reader.datasets.record_source import no_pattern
+    from reader.storage.files import is_folder, match
+
+    folder = find_folder(namespace.pattern)
+    if has_manifest(folder):
+        _show_dataset(folder, namespace)
+    elif is_folder(namespace.pattern):
+        raise no_pattern(folder)
+    elif not match(namespace.pattern):
+        raise no_dataset(namespace.pattern)
+    else:
+        _show_foreign(namespace)
+    return 0
+
+
+def _show_dataset(folder: str, namespace: argparse.Namespace) -> None:
+    from reader.datasets.manifest_dataset import open_dataset
+    from reader.tools.show.dataset_page import page, page_fields
+
+    dataset = open_dataset(folder)
+    if namespace.json:
+        print_json(page_fields(dataset, namespace.num))
+        return
+    for line in page(dataset, namespace.num, terminal_of(sys.stdout)):
+        print(line)
+
+
+def _show_foreign(namespace: argparse.Namespace) -> None:
+    from reader.tools.show.foreign_page import (
+        foreign_fields,
+        foreign_page,
+        open_foreign,
+    )
+
+    corpus = open_foreign(namespace.pattern)
+    if namespace.json:
+        print_json(foreign_fields(corpus, namespace.num))
+        return
+    terminal = terminal_of(sys.stdout)
+    for line in foreign_page(corpus, namespace.pattern, namespace.num, terminal):
+        print(line)
+
+
+_STEP = (
+    "batch_size",
+    "split",
+    "shuffle",
+    "seed",
+    "shuffle_bytes",
+    "host_index",
+    "host_count",
+    "remainder",
+)
+
+
+def _show_step(namespace: argparse.Namespace) -> int:
+    from reader.tools.show.step_keys import step_keys
+
+    if namespace.batch_size is None:
+        raise UsageError("--step goes with --batch_size: the step depends on it")
+    settings = {name: getattr(namespace, name) for name in _STEP}
+    found = step_keys(namespace.pattern, namespace.step, **settings)
+    if namespace.json:
+        fields = found._asdict()
+        fields["places"] = [place._asdict() for place in found.places]
+        print_json(fields)
+        return 0
+    terminal = terminal_of(sys.stdout)
+    title = (
+        f"step {found.step:,}: step {found.step_of_epoch:,} of epoch {found.epoch:,}"
+    )
+    print(terminal.paint(title, "bold"))
+    for place in found.places:
+        if place.number is None:
+            print(f"{'-':>12}  (filled up)")
+            continue
+        told = place.problem or place.key or "(no key)"
+        shard = os.path.basename(place.shard or "")
+        print(f"{place.number:>12,}  {shard}  {printable(told)}")
+    return 0

@@ -1,0 +1,1 @@
+"""`diptych verify` and `reader.verify`: every checksum and count of a dataset."""

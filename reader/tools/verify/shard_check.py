@@ -1,0 +1,280 @@
+"""One shard, read once and held against all that the manifest says of it.
+
+What is here is a function of a picklable task, so that processes can share the shards:
+a record takes some 20 µs of Python, which threads would wait for each other with.
+"""
+
+import functools
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import google_crc32c
+
+from reader.contract import schema
+from reader.contract.layout import parse_shard_name
+from reader.contract.manifest import Manifest, Shard
+from reader.contract.record import crc32c_hex, parse_example
+from reader.contract.statistics import Statistics, statistics_of
+from reader.decode.numpy_images import decoder
+from reader.records.damaged_records import sample_keys
+from reader.storage.files import read_bytes
+from reader.storage.tfrecord_file import Damage, Record, scan_shard
+from reader.tools.verify.problems import Problem, unreadable
+
+_TYPES = {"bytes": bytes, "int64": int, "float32": float}
+# Images that wait to be decoded: enough to keep threads busy, and little memory.
+_IMAGES_AT_A_TIME = 64
+
+
+class ShardTask(NamedTuple):
+    """A shard to be checked.
+
+    Attributes:
+        folder: Of the dataset.
+        shard: The shard.
+        features: Of every record.
+        image_format: Of every image.
+        unknown_id: Of tokens; None if there is none.
+        index_crc32c: Of the shard's text index; None if the manifest has none.
+        decode: With how many threads to decode its images; 0 not to.
+    """
+
+    folder: str
+    shard: Shard
+    features: tuple[schema.Feature, ...]
+    image_format: str
+    unknown_id: int | None
+    index_crc32c: str | None
+    decode: int
+
+
+def shard_tasks(folder: str, manifest: Manifest, decode: int) -> list[ShardTask]:
+    """Returns a task for each shard: small, where a manifest may be large."""
+    names = [parse_shard_name(shard.file) for shard in manifest.shards]
+    return [
+        ShardTask(
+            folder=folder,
+            shard=shard,
+            features=manifest.features,
+            image_format=manifest.image.format,
+            unknown_id=manifest.tokenizer.unknown_id,
+            index_crc32c=None if name is None else manifest.files.get(name.index_file),
+            decode=decode,
+        )
+        for shard, name in zip(manifest.shards, names, strict=True)
+    ]
+
+
+@dataclass
+class ShardReport:
+    """What was found in a shard.
+
+    Attributes:
+        path: Of the shard.
+        problems: With it, in the order of its bytes.
+        keys: Of the records that are right, in order.
+        offsets: Where these begin.
+        statistics: Of these.
+    """
+
+    path: str
+    problems: list[Problem] = field(default_factory=list)
+    keys: list[bytes] = field(default_factory=list)
+    offsets: list[int] = field(default_factory=list)
+    statistics: Statistics = field(default_factory=Statistics)
+
+
+def check_shard(task: ShardTask) -> ShardReport:
+    """Reads a shard, from its first byte to its last."""
+    report = ShardReport(os.path.join(task.folder, task.shard.file))
+    try:
+        _ShardCheck(task, report).run()
+    except OSError as error:
+        report.problems.append(unreadable(report.path, error))
+    return report
+
+
+class _ShardCheck:
+    def __init__(self, task: ShardTask, report: ShardReport) -> None:
+        self._task, self._report = task, report
+        self._features = [_expected(feature) for feature in task.features]
+        self._counts = _Counts(task.unknown_id)
+        self._images: list[_Image] = []
+
+    def run(self) -> None:
+        shard, report = self._task.shard, self._report
+        checksum = google_crc32c.Checksum()
+        damages, num_bytes = [], 0
+
+        def take(piece: bytes) -> None:
+            nonlocal num_bytes
+            checksum.update(piece)
+            num_bytes += len(piece)
+
+        for part in scan_shard(report.path, starts=lambda: self._starts, take=take):
+            if isinstance(part, Damage):
+                damages.append(part)
+            else:
+                self._check_record(part)
+        self._decode_images()
+        self._tell_damages(damages)
+        report.problems.sort(key=lambda problem: problem.offset or 0)
+        report.statistics = self._counts.statistics()
+        if not damages and num_bytes != shard.num_bytes:
+            self._tell(f"{num_bytes} bytes, not {shard.num_bytes} as the manifest says")
+        elif not damages and checksum.digest().hex() != shard.crc32c:
+            self._tell("its checksum is not that of the manifest")
+        if len(report.keys) != shard.num_examples:
+            self._tell(
+                f"{len(report.keys)} records can be read, not {shard.num_examples} as "
+                "the manifest says"
+            )
+
+    def _tell(self, what: str, offset: int | None = None) -> None:
+        self._report.problems.append(Problem(self._report.path, what, offset))
+
+    @functools.cached_property
+    def _starts(self) -> Sequence[int]:
+        """Returns where records begin, if the text index is whole."""
+        name = parse_shard_name(self._task.shard.file)
+        if name is None:
+            return ()
+        try:
+            data = read_bytes(os.path.join(self._task.folder, name.index_file))
+        except OSError:
+            return ()
+        if crc32c_hex(data) != self._task.index_crc32c:
+            return ()
+        return [int(line.split()[0]) for line in data.splitlines()]
+
+    def _tell_damages(self, damages: Sequence[Damage]) -> None:
+        """Adds damaged records with their keys, where the side files have these."""
+        if not damages:
+            return
+        keys = sample_keys(self._report.path) or ()
+        places = {start: place for place, start in enumerate(self._starts)}
+        for damage in damages:
+            place = places.get(damage.offset, len(keys))
+            key = keys[place] if place < len(keys) else None
+            self._report.problems.append(
+                Problem(self._report.path, damage.what, damage.offset, key)
+            )
+
+    def _check_record(self, record: Record) -> None:
+        try:
+            example = parse_example(record.data)
+        except ValueError as error:
+            self._tell(str(error), record.offset)
+            return
+        what = self._misfit(example)
+        if what:
+            self._tell(what, record.offset)
+            return
+        self._report.keys.append(example[schema.KEY][0])
+        self._report.offsets.append(record.offset)
+        self._counts.add(example)
+        if self._task.decode:
+            self._images.append(_Image(record.offset, example))
+            if len(self._images) == _IMAGES_AT_A_TIME:
+                self._decode_images()
+
+    def _misfit(self, example: dict[str, list[Any]]) -> str | None:
+        """Returns what is wrong with an example; None for nothing."""
+        for key, kind, length in self._features:
+            values = example.get(key)
+            if (
+                values is None
+                or (length is not None and len(values) != length)
+                # Values of one feature have one type.
+                or (values and type(values[0]) is not kind)
+            ):
+                return f"feature {key} is not as the manifest says"
+        if sum(example[schema.TOKEN_LENGTHS]) != len(example[schema.TOKEN_IDS]):
+            return "caption/lengths do not add up to caption/ids"
+        return None
+
+    def _decode_images(self) -> None:
+        images, self._images = self._images, []
+        if not images:
+            return
+        decode = decoder(self._task.image_format)
+        raw = self._task.image_format == "raw"
+        with ThreadPoolExecutor(self._task.decode) as pool:
+            found = pool.map(lambda image: _flaw(image, decode, raw), images)
+            for image, what in zip(images, found, strict=True):
+                if what:
+                    key = schema.display_path(image.example[schema.KEY][0])
+                    problem = Problem(self._report.path, what, image.offset, key)
+                    # Its checksums are right: it would be written so again.
+                    self._report.problems.append(problem._replace(remedy="overwrite"))
+
+
+class _Image(NamedTuple):
+    offset: int
+    example: dict[str, list[Any]]
+
+
+def _expected(feature: schema.Feature) -> tuple[str, type, int | None]:
+    """Returns a feature's key, its Python type, and how many values it has."""
+    length = 1 if feature.shape == () else feature.shape[0]
+    return feature.key, _TYPES[feature.dtype], length
+
+
+def _flaw(image: _Image, decode: Callable[..., Any], raw: bool) -> str | None:
+    """Decodes an image; returns what is wrong with it, or None."""
+    (data,), (height,), (width,) = (
+        image.example[name] for name in (schema.IMAGE, schema.HEIGHT, schema.WIDTH)
+    )
+    try:
+        pixels = decode(data, height, width) if raw else decode(data)
+    except ValueError as error:
+        return f"its image does not decode ({error})"
+    if pixels.shape != (height, width, 3):
+        size = f"{pixels.shape[1]} × {pixels.shape[0]}"
+        return f"its image has {size} pixels, not {width} × {height} as it says"
+    return None
+
+
+class _Counts:
+    """What statistics are made of, gathered first: a tally of one value is dear."""
+
+    def __init__(self, unknown_id: int | None) -> None:
+        self._unknown_id = unknown_id
+        self._width: list[int] = []
+        self._height: list[int] = []
+        self._image_bytes: list[int] = []
+        self._num_tokens: list[list[int]] = []
+        self._unknown = 0
+
+    def add(self, example: dict[str, list[Any]]) -> None:
+        self._width.append(example[schema.WIDTH][0])
+        self._height.append(example[schema.HEIGHT][0])
+        self._image_bytes.append(len(example[schema.IMAGE][0]))
+        self._num_tokens.append(example[schema.TOKEN_LENGTHS])
+        self._unknown += example[schema.TOKEN_IDS].count(self._unknown_id)
+
+    def statistics(self) -> Statistics:
+        return statistics_of(
+            widths=self._width,
+            heights=self._height,
+            image_bytes=self._image_bytes,
+            num_tokens=self._num_tokens,
+            num_unknown=self._unknown,
+        )
+
+
+def repeated_keys(reports: Iterable[ShardReport]) -> Iterator[Problem]:
+    """Yields a problem for each record whose key an earlier one has."""
+    seen: set[bytes] = set()
+    for report in reports:
+        if seen.isdisjoint(report.keys) and len({*report.keys}) == len(report.keys):
+            seen.update(report.keys)
+            continue  # As good as always, and at a third of the time.
+        for key, offset in zip(report.keys, report.offsets, strict=True):
+            if key in seen:
+                what = f"key {schema.display_path(key)} is there twice"
+                yield Problem(report.path, what, offset)
+            seen.add(key)
