@@ -16,20 +16,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from beam_jobs.options import JobConfig as JobConfig
+    from beam_jobs.config.job_config import JobConfig as JobConfig
     from beam_jobs.pipeline import run as run
-    from beam_jobs.sample import write_sample as write_sample
+    from beam_jobs.sample_data import write_sample as write_sample
     from reader.contract.errors import BuildError as BuildError
     from reader.contract.errors import UsageError as UsageError
     from reader.contract.version import __version__ as __version__
 
 _HOMES = {
     "BuildError": "reader.contract.errors",
-    "JobConfig": "beam_jobs.options",
+    "JobConfig": "beam_jobs.config.job_config",
     "UsageError": "reader.contract.errors",
     "__version__": "reader.contract.version",
     "run": "beam_jobs.pipeline",
-    "write_sample": "beam_jobs.sample",
+    "write_sample": "beam_jobs.sample_data",
 }
 
 __all__ = sorted(_HOMES)

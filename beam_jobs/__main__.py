@@ -119,7 +119,7 @@ def _use_beam_options(beam_args: list[str]) -> None:
     """Tells stores their addresses and accounts: a tokenizer may lie in a bucket."""
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    from beam_jobs.objects.settings import use_beam_options
+    from beam_jobs.storage.credentials import use_beam_options
 
     use_beam_options(PipelineOptions(beam_args))
 
@@ -156,7 +156,7 @@ def _demo(namespace: argparse.Namespace) -> int:
 
 def _sample(namespace: argparse.Namespace) -> int:
     _require("sample", PIL="beam")
-    from beam_jobs.sample import write_sample
+    from beam_jobs.sample_data import write_sample
 
     write_sample(
         namespace.directory,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from beam_jobs.elements import Reject, ShardPlan
 from beam_jobs.lines import dump_reject, load_reject
-from beam_jobs.storage import (
+from beam_jobs.storage.files import (
     crc32c_of,
     is_file,
     names_in,

@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 import apache_beam as beam
 
+from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import BadInput, Bucket, Pair, Reject
 from beam_jobs.failures import noted
-from beam_jobs.options import JobConfig
 from beam_jobs.pair_lists import pairs_of_bucket, read_rejects, write_lists
 from beam_jobs.plan import order_of, place_split
-from beam_jobs.pool import map_in_order
 from beam_jobs.sources.files import SourceFiles
+from beam_jobs.storage.parallel import map_in_order
 from beam_jobs.workspace import Workspace
 from reader.contract.schema import display_path
 

@@ -9,8 +9,8 @@ from typing import Any
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 from apache_beam.portability.api import beam_runner_api_pb2
 
-from beam_jobs.options import JobConfig
-from beam_jobs.storage import is_remote
+from beam_jobs.config.job_config import JobConfig
+from beam_jobs.storage.files import is_remote
 from reader.contract.errors import BuildError, UsageError
 
 DATAFLOW = "DataflowRunner"

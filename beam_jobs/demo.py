@@ -5,9 +5,9 @@ import tempfile
 import time
 
 from beam_jobs.command import build
-from beam_jobs.options import JobConfig
-from beam_jobs.sample import write_sample
-from beam_jobs.values import parse_splits
+from beam_jobs.config.job_config import JobConfig
+from beam_jobs.config.values import parse_splits
+from beam_jobs.sample_data import write_sample
 from reader.contract.errors import BuildError, UsageError
 
 

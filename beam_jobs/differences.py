@@ -7,7 +7,7 @@ from beam_jobs.elements import Pair
 from beam_jobs.job_plan import JobPlan, parse_plan
 from beam_jobs.pair_lists import list_bytes, parse_pairs
 from beam_jobs.plan import NUM_BUCKETS
-from beam_jobs.storage import read_if_exists
+from beam_jobs.storage.files import read_if_exists
 from beam_jobs.workspace import Workspace
 from reader.contract.errors import BuildError
 from reader.contract.schema import display_path

@@ -5,7 +5,7 @@ Keys and paths are bytes: a file name need not be text.
 
 from typing import NamedTuple
 
-from beam_jobs.columns import Value
+from beam_jobs.config.columns import Value
 from reader.contract.layout import ShardName
 
 # The size of a file that a table names and nobody has looked at yet.

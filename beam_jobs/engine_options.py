@@ -20,10 +20,10 @@ from apache_beam.runners.portability import local_job_service, stager
 from apache_beam.runners.portability.fn_api_runner import fn_runner
 from apache_beam.runners.runner import create_runner
 
+from beam_jobs.config.job_config import JobConfig
 from beam_jobs.dataflow import DATAFLOW, check_dataflow, check_paths
-from beam_jobs.objects.settings import use_beam_options
-from beam_jobs.options import JobConfig
 from beam_jobs.packaging import NAME, write_worker_wheel
+from beam_jobs.storage.credentials import use_beam_options
 from reader.contract.errors import UsageError
 
 _PRISM = "PrismRunner"

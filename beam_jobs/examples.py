@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from beam_jobs.captions import Captions
-from beam_jobs.columns import Value, feature_values
+from beam_jobs.config.columns import Value, feature_values
+from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import BadInput, Pair, Reject
 from beam_jobs.images import EncodedImage, SourceImage
-from beam_jobs.options import JobConfig
 from reader.contract import schema
 from reader.contract.record import serialize_example
 from reader.contract.schema import Dtype, Values

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 
 from beam_jobs.lease import LeaseError
-from beam_jobs.storage import names_in, read_files
+from beam_jobs.storage.files import names_in, read_files
 from beam_jobs.workspace import Workspace
 from reader.contract.errors import BuildError, file_of
 

@@ -9,8 +9,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from beam_jobs.columns import parse_columns
-from beam_jobs.options import (
+from beam_jobs.config.columns import parse_columns
+from beam_jobs.config.job_config import (
     CAPTIONS_PER_FILE,
     DEDUPE,
     IMAGE_FORMATS,
@@ -18,7 +18,7 @@ from beam_jobs.options import (
     SPLIT_BY,
     JobConfig,
 )
-from beam_jobs.values import allowed, parse_size, parse_splits
+from beam_jobs.config.values import allowed, parse_size, parse_splits
 from reader.console.parser import add_command
 from reader.contract.errors import UsageError
 

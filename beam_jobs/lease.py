@@ -17,12 +17,7 @@ import uuid
 from collections.abc import Iterator
 from typing import IO
 
-from beam_jobs.storage import (
-    delete_file,
-    is_remote,
-    publish_new,
-    read_if_exists,
-)
+from beam_jobs.storage.files import delete_file, is_remote, publish_new, read_if_exists
 from beam_jobs.workspace import Workspace
 from reader.contract.errors import BuildError
 

@@ -6,7 +6,7 @@ Bytes that are not UTF-8 become lone surrogates, which JSON carries as `\udcXX`.
 import json
 from typing import Any
 
-from beam_jobs.columns import Value
+from beam_jobs.config.columns import Value
 from beam_jobs.elements import Pair, Reject, SourceFile, Spilled
 
 

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 
 import apache_beam as beam
 
+from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import ListTask
 from beam_jobs.failures import noted
-from beam_jobs.options import JobConfig
 from beam_jobs.packs import pack
 from beam_jobs.sources.catalogue import list_entries
 from beam_jobs.spill import SpillWriter
-from beam_jobs.storage import publish
+from beam_jobs.storage.files import publish
 from beam_jobs.workspace import Workspace
 
 

@@ -9,15 +9,15 @@ from collections.abc import Iterator
 import apache_beam as beam
 
 from beam_jobs.commits import Commit, read_commits
+from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import Reject
 from beam_jobs.failures import noted
 from beam_jobs.interop import interop_files
 from beam_jobs.job_plan import JobPlan
 from beam_jobs.lease import check_lease
-from beam_jobs.options import JobConfig
 from beam_jobs.outcome import Outcome, dump_outcome, dump_rejects, judge
 from beam_jobs.pair_lists import read_all_rejects
-from beam_jobs.storage import read_file
+from beam_jobs.storage.files import read_file
 from beam_jobs.tfrecord import pack_blocks
 from beam_jobs.workspace import Workspace
 from reader.contract import layout

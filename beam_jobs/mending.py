@@ -11,15 +11,15 @@ from typing import NamedTuple
 import apache_beam as beam
 
 from beam_jobs.commits import committed_names, damaged_files, read_commits
+from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import Reject, ShardPlan
 from beam_jobs.failures import noted
 from beam_jobs.interop import INTEROP_FILES, interop_files
 from beam_jobs.job_plan import JobPlan
-from beam_jobs.options import JobConfig
 from beam_jobs.outcome import dump_rejects
 from beam_jobs.pair_lists import read_all_rejects
 from beam_jobs.shards import ShardFn
-from beam_jobs.storage import is_file, move_file, read_file
+from beam_jobs.storage.files import is_file, move_file, read_file
 from beam_jobs.tfrecord import pack_blocks
 from beam_jobs.workspace import Workspace
 from reader.contract import layout

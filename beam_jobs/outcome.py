@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from beam_jobs.config.job_config import JobConfig
+from beam_jobs.config.values import allowed
 from beam_jobs.elements import Reject
 from beam_jobs.job_plan import JobPlan
-from beam_jobs.options import JobConfig
 from beam_jobs.pair_lists import read_all_rejects
-from beam_jobs.values import allowed
 from beam_jobs.workspace import Workspace
 from reader.contract.json_values import dump_json
 from reader.contract.manifest import Books

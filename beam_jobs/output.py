@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from beam_jobs.commits import committed_names
+from beam_jobs.config.job_config import JobConfig
 from beam_jobs.interop import INTEROP_FILES
 from beam_jobs.job_plan import JobPlan
 from beam_jobs.lease import leased
-from beam_jobs.options import JobConfig
 from beam_jobs.sources.digest import digest_of_sources
-from beam_jobs.storage import (
+from beam_jobs.storage.files import (
     delete_file,
     delete_folder,
     is_remote,

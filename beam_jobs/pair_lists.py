@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import Bucket, Pair, Reject
 from beam_jobs.job_plan import JobPlan
 from beam_jobs.lease import check_lease
 from beam_jobs.lines import dump_pair, dump_reject, load_pair, load_reject
-from beam_jobs.options import JobConfig
 from beam_jobs.plan import NUM_BUCKETS, buckets_of_shard, order_of, shard_of
-from beam_jobs.storage import names_in, read_file, read_files, read_if_exists
+from beam_jobs.storage.files import names_in, read_file, read_files, read_if_exists
 from beam_jobs.workspace import Workspace
 from reader.contract.layout import ShardName
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import apache_beam as beam
 
-from beam_jobs.columns import Value
+from beam_jobs.config.columns import Value
+from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import (
     BadInput,
     Bucket,
@@ -21,14 +22,13 @@ from beam_jobs.elements import (
     Spilled,
 )
 from beam_jobs.failures import noted
-from beam_jobs.options import JobConfig
 from beam_jobs.packs import Pack, unpack
 from beam_jobs.pair_lists import write_lists
 from beam_jobs.plan import place_split
 from beam_jobs.sources.digest import hash_of_entry, looked_at, sum_hashes
 from beam_jobs.sources.files import SourceFiles
 from beam_jobs.spill import digest_of
-from beam_jobs.storage import is_remote, look_at_each
+from beam_jobs.storage.files import is_remote, look_at_each
 from beam_jobs.workspace import Workspace
 
 

@@ -20,6 +20,8 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs.commits import committed_names
+from beam_jobs.config.job_config import JobConfig
+from beam_jobs.config.tokenizer_file import given_tokenizer
 from beam_jobs.contents import CompareContents
 from beam_jobs.differences import check_commits, keep_plan_of_commits
 from beam_jobs.elements import ListTask
@@ -38,7 +40,6 @@ from beam_jobs.mending import (
     mend_tasks,
     mended_shards,
 )
-from beam_jobs.options import JobConfig
 from beam_jobs.outcome import Outcome, parse_outcome, turned_down
 from beam_jobs.output import (
     manifest_of,
@@ -52,8 +53,7 @@ from beam_jobs.planning import ClosePlan
 from beam_jobs.progress import planning_bar, writing_bar
 from beam_jobs.shards import WriteShards
 from beam_jobs.sources.catalogue import list_tasks
-from beam_jobs.storage import delete_file, is_remote, make_folder, read_file
-from beam_jobs.tokenizer_files import given_tokenizer
+from beam_jobs.storage.files import delete_file, is_remote, make_folder, read_file
 from beam_jobs.vocabulary import CountTokens
 from beam_jobs.workspace import Workspace
 from reader.contract import layout

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from hashlib import blake2b
 
-from beam_jobs.options import JobConfig
+from beam_jobs.config.job_config import JobConfig
 
 # Pairs are planned in this many ranges of the order hash: at 10^6 pairs one holds
 # 4,000, a file of half a megabyte; at 10^8, 60 MB.

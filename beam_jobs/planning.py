@@ -7,17 +7,17 @@ from collections.abc import Iterable, Iterator
 
 import apache_beam as beam
 
+from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import Bucket, Pair, Reject
 from beam_jobs.examples import Budget, make_example
 from beam_jobs.failures import noted
 from beam_jobs.job_plan import JobPlan, PlannedSplit, dump_plan
 from beam_jobs.lease import check_lease
-from beam_jobs.options import JobConfig
 from beam_jobs.pair_lists import pairs_of_bucket
 from beam_jobs.plan import shards_by_size, share_out
 from beam_jobs.sources.digest import sum_hashes
 from beam_jobs.sources.files import SourceFiles
-from beam_jobs.storage import read_file
+from beam_jobs.storage.files import read_file
 from beam_jobs.versions import shaping_versions
 from beam_jobs.vocabulary import Draft, training_split
 from beam_jobs.workspace import Workspace

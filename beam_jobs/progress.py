@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from beam_jobs.commits import committed_names, read_commits
 from beam_jobs.job_plan import JobPlan
-from beam_jobs.storage import delete_file, is_remote, names_in, read_files
+from beam_jobs.storage.files import delete_file, is_remote, names_in, read_files
 from beam_jobs.workspace import Workspace
 
 _T = TypeVar("_T")

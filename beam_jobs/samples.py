@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from beam_jobs.columns import Column
+from beam_jobs.config.columns import Column
 from beam_jobs.examples import Example
 from reader.contract.schema import EXTRA, Feature, display_path
 

@@ -5,12 +5,12 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from beam_jobs.columns import Column
 from beam_jobs.commits import Commit
+from beam_jobs.config.columns import Column
 from beam_jobs.elements import Reject, ShardPlan
 from beam_jobs.examples import Example
 from beam_jobs.samples import dump_samples, sample_row
-from beam_jobs.storage import publish
+from beam_jobs.storage.files import publish
 from beam_jobs.tfrecord import TFRecordWriter
 from beam_jobs.workspace import Workspace
 from reader.contract.manifest import Shard

@@ -8,18 +8,18 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from beam_jobs.commits import Commit, write_commit
+from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import Pair, Reject, ShardPlan
 from beam_jobs.examples import Budget, Example, make_example
 from beam_jobs.failures import noted
 from beam_jobs.job_plan import JobPlan
 from beam_jobs.lease import check_lease
-from beam_jobs.options import JobConfig
 from beam_jobs.pair_lists import pairs_of_shard
-from beam_jobs.pool import map_in_order
 from beam_jobs.progress import ShardProgress
 from beam_jobs.shard_files import publish_shard
 from beam_jobs.sources.files import SourceFiles
-from beam_jobs.storage import read_file
+from beam_jobs.storage.files import read_file
+from beam_jobs.storage.parallel import map_in_order
 from beam_jobs.workspace import Workspace
 from reader.contract.tokenizers.registry import load_tokenizer
 

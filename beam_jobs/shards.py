@@ -11,11 +11,11 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 
 from beam_jobs.commits import finished
+from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import Reject, ShardPlan
 from beam_jobs.examples import Example
 from beam_jobs.failures import noted
 from beam_jobs.job_plan import JobPlan
-from beam_jobs.options import JobConfig
 from beam_jobs.shard_writer import ShardWriter
 from beam_jobs.workspace import Workspace
 

@@ -10,9 +10,9 @@ import os
 from array import array
 from typing import IO
 
-from beam_jobs.columns import Value
+from beam_jobs.config.columns import Value
 from beam_jobs.elements import Spilled
-from beam_jobs.storage import read_file
+from beam_jobs.storage.files import read_file
 
 # A shorter array is lighter than a reference to it.
 _MIN_LENGTH = 16

@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 import apache_beam as beam
 
+from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import BadInput, Bucket, Pair
 from beam_jobs.failures import noted
-from beam_jobs.options import JobConfig
 from beam_jobs.pair_lists import pairs_of_bucket
-from beam_jobs.pool import map_in_order
 from beam_jobs.sources.files import SourceFiles
+from beam_jobs.storage.parallel import map_in_order
 from beam_jobs.workspace import Workspace
 from reader.contract.tokenizers.basic import split_words
 

@@ -20,7 +20,7 @@ _build/mended/                  files made again, not yet held against what they
 
 import os
 
-from beam_jobs.storage import (
+from beam_jobs.storage.files import (
     delete_file,
     delete_folder,
     is_remote,

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from beam_jobs.config.job_config import JobConfig
+from beam_jobs.config.values import parse_splits
 from beam_jobs.engine_options import engine_options
-from beam_jobs.options import JobConfig
 from beam_jobs.pipeline import run
-from beam_jobs.sample import write_sample
-from beam_jobs.values import parse_splits
+from beam_jobs.sample_data import write_sample
 
 # The same examples in every run; the first one of a test may wait for an import.
 settings.register_profile("diptych", derandomize=True, deadline=None)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import reader
-from beam_jobs.sample import write_sample
-from beam_jobs.values import parse_splits
+from beam_jobs.config.values import parse_splits
+from beam_jobs.sample_data import write_sample
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "docs/examples"

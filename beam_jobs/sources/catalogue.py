@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from types import ModuleType
 
+from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import Aside, Entry, ListTask
-from beam_jobs.options import JobConfig
 from beam_jobs.sources import coco, folders, imagefolder, table, webdataset
 
 # By what a task lists.

@@ -8,12 +8,12 @@ import functools
 import hashlib
 from collections.abc import Iterable
 
+from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import BadInput, Entry
-from beam_jobs.options import JobConfig
 from beam_jobs.sources.catalogue import list_entries, list_tasks
 from beam_jobs.sources.files import SourceFiles
 from beam_jobs.spill import digest_of
-from beam_jobs.storage import is_remote, look_at_each
+from beam_jobs.storage.files import is_remote, look_at_each
 
 
 def looked_at(entry: Entry, files: SourceFiles) -> Entry:

@@ -11,13 +11,13 @@ from beam_jobs.captions import (
     clean_captions,
     read_captions,
 )
-from beam_jobs.columns import Value
+from beam_jobs.config.columns import Value
+from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import UNSEEN, BadInput, Pair, SourceFile
-from beam_jobs.options import JobConfig
 from beam_jobs.sources.folders import LEADS_NOWHERE
 from beam_jobs.sources.roots import roots_of
 from beam_jobs.spill import fetch
-from beam_jobs.storage import is_remote, read_file, status_of
+from beam_jobs.storage.files import is_remote, read_file, status_of
 from beam_jobs.workspace import Workspace
 
 

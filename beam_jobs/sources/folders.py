@@ -9,12 +9,12 @@ import os
 import stat
 from collections.abc import Iterator
 
+from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import Aside, Entry, ListTask, SourceFile
-from beam_jobs.options import JobConfig
 from beam_jobs.sources import objects
 from beam_jobs.sources.keys import key_of
 from beam_jobs.sources.roots import check_folder, real_path
-from beam_jobs.storage import is_remote
+from beam_jobs.storage.files import is_remote
 
 _IMAGES = "jpg jpeg png webp gif bmp tif tiff avif"
 _CAPTIONS = "txt caption"

@@ -7,12 +7,12 @@ a folder in it; names in a table are below the table's own folder.
 import os
 from collections.abc import Iterator
 
+from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import ListTask
-from beam_jobs.options import JobConfig
 from beam_jobs.sources import table
 from beam_jobs.sources.folders import folders_in, tasks_below
 from beam_jobs.sources.roots import check_folder
-from beam_jobs.storage import absolute, is_file
+from beam_jobs.storage.files import absolute, is_file
 from reader.contract.errors import UsageError
 
 _NAMES = (b"metadata.csv", b"metadata.jsonl", b"metadata.parquet")

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 
 from beam_jobs.elements import Aside, SourceFile
-from beam_jobs.storage import scan
+from beam_jobs.storage.files import scan
 
 
 def folders_in(root: bytes) -> list[bytes]:

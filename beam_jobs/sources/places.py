@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 
 from beam_jobs.elements import BadInput, SourceFile
-from beam_jobs.objects.store import SCHEMES, scheme_of
+from beam_jobs.storage.object_store import SCHEMES, scheme_of
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 

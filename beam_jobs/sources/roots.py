@@ -7,10 +7,10 @@ from typing import AnyStr
 
 from braceexpand import braceexpand
 
+from beam_jobs.config.job_config import JobConfig
 from beam_jobs.objects.globs import fixed_folder, glob_expression
-from beam_jobs.objects.store import scheme_of
-from beam_jobs.options import JobConfig
-from beam_jobs.storage import absolute, is_file, is_folder, is_remote, scan
+from beam_jobs.storage.files import absolute, is_file, is_folder, is_remote, scan
+from beam_jobs.storage.object_store import scheme_of
 from reader.contract.errors import UsageError
 
 

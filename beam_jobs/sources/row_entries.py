@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from beam_jobs.columns import BadCell, Value
+from beam_jobs.config.columns import BadCell, Value
+from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import BadInput, Entry, ListTask, SourceFile
-from beam_jobs.options import JobConfig
 from beam_jobs.sources.keys import composed, key_of
 from beam_jobs.sources.places import place_of
 from beam_jobs.sources.rows import Row

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beam_jobs.captions import BYTE_ORDER_MARKS, MAX_CAPTION_BYTES
-from beam_jobs.storage import open_file
+from beam_jobs.storage.files import open_file
 from reader.contract.errors import BuildError, UsageError
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}

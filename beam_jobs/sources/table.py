@@ -6,8 +6,8 @@ Several rows of one key, or a list in one row, are several captions.
 import os
 from collections.abc import Iterator, Sequence
 
+from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import Aside, Entry, ListTask
-from beam_jobs.options import JobConfig
 from beam_jobs.sources.roots import (
     check_folder,
     common_folder,
@@ -16,7 +16,7 @@ from beam_jobs.sources.roots import (
 )
 from beam_jobs.sources.row_entries import entry_of_row
 from beam_jobs.sources.rows import check_names_files, column_names, read_rows
-from beam_jobs.storage import absolute
+from beam_jobs.storage.files import absolute
 from reader.contract.errors import UsageError
 
 # Names that others use, for which no flag is needed.

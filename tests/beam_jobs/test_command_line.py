@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from beam_jobs.__main__ import main
-from beam_jobs.sample import write_sample
+from beam_jobs.sample_data import write_sample
 
 NOBODY = 65534
 

@@ -11,16 +11,16 @@ from typing import Any, NamedTuple
 import pytest
 from PIL import Image
 
+from beam_jobs.config.job_config import JobConfig
+from beam_jobs.config.values import parse_splits
 from beam_jobs.contents import _DropFn, _Twin
 from beam_jobs.elements import Bucket, Pair, SourceFile
 from beam_jobs.engine_options import engine_options
 from beam_jobs.lease import leased
-from beam_jobs.options import JobConfig
 from beam_jobs.outcome import Outcome
 from beam_jobs.pair_lists import read_pairs, read_rejects, write_lists
 from beam_jobs.pipeline import run
 from beam_jobs.plan import order_of, split_of
-from beam_jobs.values import parse_splits
 from beam_jobs.workspace import Workspace
 from reader.contract.record import parse_example
 

@@ -14,7 +14,7 @@ from forks import Forks
 
 from beam_jobs.__main__ import main
 from beam_jobs.job_plan import dump_plan, parse_plan
-from beam_jobs.sample import write_sample
+from beam_jobs.sample_data import write_sample
 
 REMEDY = "choose another --output or pass --overwrite"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from forks import Forks
 
-from beam_jobs.sample import write_sample
+from beam_jobs.sample_data import write_sample
 
 DISK_BYTES = 16 << 20
 PAGE_BYTES = 4096

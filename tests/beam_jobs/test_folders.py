@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import pytest
 
+from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import Aside, Entry, ListTask, Pair, Reject, SourceFile
-from beam_jobs.options import JobConfig
 from beam_jobs.pairing import pair_entries
 from beam_jobs.sources.folders import (
     SUFFIXES,

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
+from beam_jobs.config.job_config import RESIZE_MODES
 from beam_jobs.elements import BadInput
 from beam_jobs.images import SourceImage
-from beam_jobs.options import RESIZE_MODES
 from beam_jobs.resizing import plan_sizes, resize, shrink_ratio
 from reader.contract.manifest import ImageSpec
 

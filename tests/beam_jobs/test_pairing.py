@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import Entry, Pair, Reject, SourceFile
 from beam_jobs.lines import (
     dump_pair,
@@ -16,7 +17,6 @@ from beam_jobs.lines import (
     path_of,
     text_of,
 )
-from beam_jobs.options import JobConfig
 from beam_jobs.pairing import pair_entries
 from beam_jobs.sources.keys import key_of
 from reader.contract.schema import REASONS

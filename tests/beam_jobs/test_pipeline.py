@@ -21,12 +21,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from beam_jobs.config.job_config import JobConfig
+from beam_jobs.config.values import parse_splits
 from beam_jobs.engine_options import engine_options
 from beam_jobs.images import SourceImage
-from beam_jobs.options import JobConfig
 from beam_jobs.pipeline import BuildResult, run
 from beam_jobs.plan import order_of, shard_of, split_of
-from beam_jobs.values import parse_splits
 from reader.contract.errors import BuildError
 from reader.contract.record import parse_example
 from reader.contract.schema import REASONS, display_path

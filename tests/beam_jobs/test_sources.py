@@ -20,10 +20,10 @@ import pytest
 from PIL import Image
 
 import beam_jobs.pipeline
-from beam_jobs.columns import parse_columns
+from beam_jobs.config.columns import parse_columns
+from beam_jobs.config.job_config import JobConfig
 from beam_jobs.engine_options import engine_options
 from beam_jobs.job_plan import JobPlan
-from beam_jobs.options import JobConfig
 from beam_jobs.pipeline import BuildResult, run
 from reader.contract.errors import BuildError
 from reader.contract.record import parse_example

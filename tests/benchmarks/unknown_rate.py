@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 from beam_jobs.captions import clean_text
-from beam_jobs.options import JobConfig
+from beam_jobs.config.job_config import JobConfig
 from reader.contract.tokenizers.basic import (
     UNKNOWN_ID,
     BasicTokenizer,

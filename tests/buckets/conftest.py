@@ -9,7 +9,7 @@ import pytest
 from stand_ins.s3 import S3Store, serve_s3
 
 from beam_jobs.__main__ import main
-from beam_jobs.sample import write_sample
+from beam_jobs.sample_data import write_sample
 
 _SHAPE = ("--splits=train=0.7,validation=0.3", "--num_shards=6")
 

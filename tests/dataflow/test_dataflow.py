@@ -25,7 +25,7 @@ from apache_beam.runners.dataflow.dataflow_runner import DataflowPipelineResult
 from apache_beam.runners.dataflow.internal.apiclient import DataflowApplicationClient
 
 import beam_jobs
-from beam_jobs.sample import write_sample
+from beam_jobs.sample_data import write_sample
 
 pytestmark = pytest.mark.engines
 

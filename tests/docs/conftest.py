@@ -17,8 +17,8 @@ from typing import NamedTuple
 import pytest
 from pages import ROOT
 
-from beam_jobs.sample import write_sample
-from beam_jobs.values import parse_splits
+from beam_jobs.config.values import parse_splits
+from beam_jobs.sample_data import write_sample
 
 Fill = Callable[[Path], None]
 

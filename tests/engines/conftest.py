@@ -18,7 +18,7 @@ from real_engines.downloads import prism as prism_binary
 from real_engines.flink import FlinkCluster, flink_cluster, java_job_server
 from real_engines.processes import port_of, serving, worker_pool
 
-from beam_jobs.sample import write_sample
+from beam_jobs.sample_data import write_sample
 
 Flags = tuple[str, ...]
 

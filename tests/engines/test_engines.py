@@ -7,9 +7,9 @@ import apache_beam as beam
 import pytest
 from real_engines.builds import SLOW, built, commits, launched
 
+from beam_jobs.config.job_config import JobConfig
 from beam_jobs.engine_options import engine_options
 from beam_jobs.engines import run_pipeline
-from beam_jobs.options import JobConfig
 
 pytestmark = pytest.mark.engines
 
@@ -86,7 +86,7 @@ def note_options(root: beam.Pipeline, folder: str) -> beam.PCollection[None]:
 
         from apache_beam.options.pipeline_options import S3Options
 
-        from beam_jobs.objects.settings import beam_options
+        from beam_jobs.storage.credentials import beam_options
 
         region = beam_options().view_as(S3Options).s3_region_name
         with open(os.path.join(folder, str(os.getpid())), "w") as file:

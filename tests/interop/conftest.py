@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
-from beam_jobs.columns import parse_columns
+from beam_jobs.config.columns import parse_columns
+from beam_jobs.config.job_config import JobConfig
+from beam_jobs.config.values import parse_splits
 from beam_jobs.engine_options import engine_options
-from beam_jobs.options import JobConfig
 from beam_jobs.pipeline import run
-from beam_jobs.sample import write_sample
-from beam_jobs.values import parse_splits
+from beam_jobs.sample_data import write_sample
 
 # Of names that need quoting, too.
 COLUMNS = "score:float,a#b %c:int,url:str,emb:float[3],tags:str[2],日本:str,flag:bool"

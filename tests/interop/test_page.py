@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import tensorflow_datasets as tfds
 
-from beam_jobs.sample import write_sample
+from beam_jobs.sample_data import write_sample
 
 PAGE = Path(__file__).parents[2] / "docs/interchange.md"
 SECTIONS = {

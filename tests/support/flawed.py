@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from beam_jobs.sample import write_sample
+from beam_jobs.sample_data import write_sample
 
 
 def write_flawed_sample(folder: Path, num: int) -> Path:

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from beam_jobs.columns import parse_columns
+from beam_jobs.config.columns import parse_columns
+from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import Aside, Entry, Pair, Reject
-from beam_jobs.options import JobConfig
 from beam_jobs.pairing import pair_entries
 from beam_jobs.sources.catalogue import list_entries, list_tasks
 from beam_jobs.sources.digest import looked_at

@@ -32,8 +32,8 @@ import reader
 import reader.map_dataset.map_dataset
 import reader.records.random_access
 from beam_jobs import JobConfig
-from beam_jobs.columns import parse_columns
-from beam_jobs.values import parse_splits
+from beam_jobs.config.columns import parse_columns
+from beam_jobs.config.values import parse_splits
 from reader import DatasetError, UsageError
 
 NUM_TRAIN, NUM_MANY = 48, 509

@@ -16,7 +16,7 @@ import pytest
 from html_tree import Element, parse_page
 from PIL import Image
 
-from beam_jobs.values import parse_splits
+from beam_jobs.config.values import parse_splits
 from reader.tools.report.write import write_report
 
 Page = Callable[..., Element]

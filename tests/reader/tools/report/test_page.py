@@ -16,7 +16,7 @@ from PIL import Image
 
 import reader
 from beam_jobs.__main__ import main
-from beam_jobs.values import parse_splits
+from beam_jobs.config.values import parse_splits
 from reader.contract.manifest import parse_manifest
 from reader.tools.report.write import write_report
 

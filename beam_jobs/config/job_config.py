@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from beam_jobs.checks import (
+from beam_jobs.config.columns import Column
+from beam_jobs.config.tokenizer_file import read_tokenizer_file
+from beam_jobs.config.values import (
+    allowed,
     check_choice,
     check_date,
     check_encoding,
@@ -22,10 +25,7 @@ from beam_jobs.checks import (
     check_url,
     check_version,
 )
-from beam_jobs.columns import Column
-from beam_jobs.storage import REQUESTS, absolute, is_remote
-from beam_jobs.tokenizer_files import read_tokenizer_file
-from beam_jobs.values import allowed
+from beam_jobs.storage.files import REQUESTS, absolute, is_remote
 from reader.contract.errors import UsageError
 from reader.contract.host import num_cores
 from reader.contract.json_values import dump_json

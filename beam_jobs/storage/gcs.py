@@ -15,8 +15,14 @@ from google.cloud import storage
 from google.cloud.storage.exceptions import DataCorruption
 from google.cloud.storage.retry import DEFAULT_RETRY
 
-from beam_jobs.objects.settings import beam_options
-from beam_jobs.objects.store import CHANGED, Listed, Status, plain_name, split_path
+from beam_jobs.storage.credentials import beam_options
+from beam_jobs.storage.object_store import (
+    CHANGED,
+    Listed,
+    Status,
+    plain_name,
+    split_path,
+)
 
 # All that is asked of each object in a list.
 _FIELDS = "items(name,size,generation),prefixes,nextPageToken"

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_jobs.columns import BadCell, Column, feature_values, parse_columns
-from beam_jobs.options import JobConfig
+from beam_jobs.config.columns import BadCell, Column, feature_values, parse_columns
+from beam_jobs.config.job_config import JobConfig
 from reader.contract.errors import UsageError
 from reader.contract.record import parse_example, serialize_example
 

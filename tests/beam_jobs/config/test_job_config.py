@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_jobs.columns import Column
-from beam_jobs.options import JobConfig
-from beam_jobs.values import allowed, parse_size, parse_splits
+from beam_jobs.config.columns import Column
+from beam_jobs.config.job_config import JobConfig
+from beam_jobs.config.values import allowed, parse_size, parse_splits
 from reader.contract.errors import UsageError
 
 

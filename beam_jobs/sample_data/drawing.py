@@ -4,7 +4,7 @@ import math
 
 from PIL import Image, ImageDraw
 
-from beam_jobs.sample.scenes import BACKGROUNDS, COLOURS, Scene, Shape
+from beam_jobs.sample_data.scenes import BACKGROUNDS, COLOURS, Scene, Shape
 from reader.contract.checks import check_at_least
 
 _Outline = list[tuple[float, float]]

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import chain, pairwise, permutations, zip_longest
 
-from beam_jobs.sample.scenes import LIGHT_BACKGROUNDS, Scene, Shape
+from beam_jobs.sample_data.scenes import LIGHT_BACKGROUNDS, Scene, Shape
 from reader.contract.checks import check_at_least
 
 _NUMBERS = {2: "two", 3: "three", 4: "four"}

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from beam_jobs import storage
-from beam_jobs.storage import publish, publish_bytes, read_file
+from beam_jobs.storage import files as storage
+from beam_jobs.storage.files import publish, publish_bytes, read_file
 
 
 @pytest.fixture

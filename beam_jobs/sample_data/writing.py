@@ -3,9 +3,9 @@
 import random
 from pathlib import Path
 
-from beam_jobs.sample.captions import describe
-from beam_jobs.sample.drawing import draw
-from beam_jobs.sample.scenes import make_scene
+from beam_jobs.sample_data.captions import describe
+from beam_jobs.sample_data.drawing import draw
+from beam_jobs.sample_data.scenes import make_scene
 from reader.contract.checks import check_at_least
 from reader.contract.errors import UsageError
 

@@ -19,8 +19,14 @@ from botocore.exceptions import (
     ResponseStreamingError,
 )
 
-from beam_jobs.objects.settings import beam_options
-from beam_jobs.objects.store import CHANGED, Listed, Status, plain_name, split_path
+from beam_jobs.storage.credentials import beam_options
+from beam_jobs.storage.object_store import (
+    CHANGED,
+    Listed,
+    Status,
+    plain_name,
+    split_path,
+)
 
 _NOT_FOUND = ("404", "NoSuchKey", "NoSuchBucket", "NotFound")
 _FORBIDDEN = ("401", "403", "AccessDenied", "InvalidAccessKeyId")

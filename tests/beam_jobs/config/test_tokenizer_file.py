@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from beam_jobs.__main__ import main
-from beam_jobs.options import JobConfig
-from beam_jobs.tokenizer_files import given_tokenizer, read_tokenizer_file
+from beam_jobs.config.job_config import JobConfig
+from beam_jobs.config.tokenizer_file import given_tokenizer, read_tokenizer_file
 from reader.contract.errors import UsageError
 
 

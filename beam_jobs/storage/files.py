@@ -19,11 +19,10 @@ from typing import IO, AnyStr, TypeVar
 
 import google_crc32c
 
-from beam_jobs import local_files
-from beam_jobs.objects.range_file import buffered
-from beam_jobs.objects.store import Listed, Status, Store, scheme_of
-from beam_jobs.objects.stores import store_of
-from beam_jobs.pool import map_in_order
+from beam_jobs.storage import local
+from beam_jobs.storage.object_store import Listed, Status, Store, buffered, scheme_of
+from beam_jobs.storage.parallel import map_in_order
+from reader.contract.errors import UsageError
 
 _In = TypeVar("_In")
 _T = TypeVar("_T")
@@ -85,7 +84,7 @@ def read_file(
     store, text = _store(path)
     if store is not None:
         return store.read(text, offset, at_most, version)
-    return _patiently(lambda: local_files.read(path, offset, at_most, size, version))
+    return _patiently(lambda: local.read(path, offset, at_most, size, version))
 
 
 def read_if_exists(path: _Path) -> bytes | None:
@@ -194,7 +193,7 @@ def scan(folder: _Path, *, deep: bool = False) -> Iterator[Listed]:
     """
     store, text = _store(folder)
     if store is None:
-        yield from local_files.scan(text, deep=deep)
+        yield from local.scan(text, deep=deep)
         return
     with contextlib.suppress(FileNotFoundError):
         yield from store.scan(text, deep=deep)
@@ -203,7 +202,7 @@ def scan(folder: _Path, *, deep: bool = False) -> Iterator[Listed]:
 def names_in(folder: _Path) -> list[str]:
     """Returns the names of the files in a folder, sorted."""
     if not is_remote(folder):
-        return local_files.names_in(folder)
+        return local.names_in(folder)
     return sorted(listed.name for listed in scan(folder) if listed.status is not None)
 
 
@@ -230,7 +229,7 @@ def publish(
     """
     store, _ = _store(path)
     if store is None:
-        with local_files.publish(path, temporary_dir, durable=durable) as file:
+        with local.publish(path, temporary_dir, durable=durable) as file:
             yield file
         return
     with tempfile.TemporaryFile(prefix="diptych-") as file:
@@ -247,7 +246,7 @@ def publish_bytes(
     if store is not None:
         store.put(path, io.BytesIO(data))
         return
-    with local_files.publish(path, temporary_dir, durable=durable) as file:
+    with local.publish(path, temporary_dir, durable=durable) as file:
         file.write(data)
 
 
@@ -282,7 +281,7 @@ def move_file(source: str, target: str) -> None:
     """Moves a file, in place of what is there; one that was moved survives a crash."""
     store, _ = _store(source)
     if store is None:
-        local_files.move(source, target)
+        local.move(source, target)
         return
     with open_file(source) as file:
         store.put(target, file)
@@ -307,3 +306,30 @@ def delete_folder(path: str) -> None:
         return
     names = [f"{path}/{listed.name}" for listed in scan(path, deep=True)]
     list(_requests().map(delete_file, names))
+
+
+_EXTRAS = {"gs": "gcp", "s3": "aws"}
+
+
+@functools.cache
+def store_of(scheme: str) -> Store:
+    """Returns the store that a scheme names.
+
+    Raises:
+        UsageError: There is none of that name, or its library is not installed.
+    """
+    try:
+        if scheme == "gs":
+            from beam_jobs.storage.gcs import GcsStore
+
+            return GcsStore()
+        if scheme == "s3":
+            from beam_jobs.storage.s3 import S3Store
+
+            return S3Store()
+    except ImportError as error:
+        raise UsageError(
+            f"{scheme}:// needs {error.name}, which is not installed: "
+            f"pip install 'diptych[{_EXTRAS[scheme]}]'"
+        ) from error
+    raise UsageError(f"{scheme}:// is not read here: only gs:// and s3:// are")

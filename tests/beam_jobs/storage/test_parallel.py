@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beam_jobs.examples import Budget
-from beam_jobs.pool import map_in_order
+from beam_jobs.storage.parallel import map_in_order
 
 # Long enough for any machine; nothing waits for it unless a test fails.
 PATIENCE_SECONDS = 30

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from beam_jobs.storage import read_file, status_of
+from beam_jobs.storage.files import read_file, status_of
 from reader.contract.errors import UsageError
 from reader.contract.host import MissingLibraryError
 from reader.contract.tokenizers import byte_level

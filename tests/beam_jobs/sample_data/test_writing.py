@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-import beam_jobs.sample
-from beam_jobs.sample import Scene, Shape, describe, draw, make_scene, write_sample
+import beam_jobs.sample_data
+from beam_jobs.sample_data import Scene, Shape, describe, draw, make_scene, write_sample
 from reader.contract.errors import UsageError
 
 # What people call these colours, not the palette the module draws with.
@@ -219,10 +219,10 @@ class TestMakeScene:
 
     def test_same_in_every_process(self):
         code = (
-            "from beam_jobs.sample import *;"
+            "from beam_jobs.sample_data import *;"
             "print([(s, describe(s, 3)) for s in map(make_scene, range(20))])"
         )
-        root = str(Path(beam_jobs.sample.__file__).parents[2])
+        root = str(Path(beam_jobs.sample_data.__file__).parents[2])
         runs = [
             subprocess.run(
                 [sys.executable, "-c", code],

@@ -1,0 +1,1 @@
+"""JobConfig: one frozen, validated value; how its single values are parsed."""

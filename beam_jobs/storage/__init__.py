@@ -1,0 +1,1 @@
+"""Reads, lists and atomically publishes files, local or in an object store."""
