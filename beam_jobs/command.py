@@ -5,7 +5,7 @@ import sys
 import time
 
 from beam_jobs.config.job_config import JobConfig
-from beam_jobs.engine_options import engine_options, is_dry_run, is_local
+from beam_jobs.engines.options import engine_options, is_dry_run, is_local
 from beam_jobs.pipeline import check, run
 from beam_jobs.storage.files import read_file
 from beam_jobs.summary import mended_page, outcome_page, plan_page

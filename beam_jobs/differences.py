@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 
-from beam_jobs.commits import committed_names, read_commit, read_commits
 from beam_jobs.elements import Pair
-from beam_jobs.job_plan import JobPlan, parse_plan
-from beam_jobs.pair_lists import list_bytes, parse_pairs
-from beam_jobs.plan import NUM_BUCKETS
+from beam_jobs.planning.job_plan import JobPlan, parse_plan
+from beam_jobs.planning.key_order import NUM_BUCKETS
+from beam_jobs.planning.pair_lists import list_bytes, parse_pairs
 from beam_jobs.storage.files import read_if_exists
-from beam_jobs.workspace import Workspace
+from beam_jobs.workspace.commits import committed_names, read_commit, read_commits
+from beam_jobs.workspace.workspace import Workspace
 from reader.contract.errors import BuildError
 from reader.contract.schema import display_path
 

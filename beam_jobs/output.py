@@ -6,12 +6,11 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from beam_jobs.commits import committed_names
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.interop import INTEROP_FILES
-from beam_jobs.job_plan import JobPlan
-from beam_jobs.lease import leased
-from beam_jobs.sources.digest import digest_of_sources
+from beam_jobs.planning.job_plan import JobPlan
+from beam_jobs.planning.library_versions import shaping_versions
+from beam_jobs.sources.listing_digest import digest_of_sources
 from beam_jobs.storage.files import (
     delete_file,
     delete_folder,
@@ -21,8 +20,9 @@ from beam_jobs.storage.files import (
     read_if_exists,
     scan,
 )
-from beam_jobs.versions import shaping_versions
-from beam_jobs.workspace import Workspace
+from beam_jobs.workspace.commits import committed_names
+from beam_jobs.workspace.lease import leased
+from beam_jobs.workspace.workspace import Workspace
 from reader.contract import layout
 from reader.contract.errors import BuildError, DatasetError, UsageError
 from reader.contract.json_values import dump_json

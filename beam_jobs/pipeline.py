@@ -19,28 +19,12 @@ from typing import NamedTuple
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_jobs.commits import committed_names
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.config.tokenizer_file import given_tokenizer
-from beam_jobs.contents import CompareContents
 from beam_jobs.differences import check_commits, keep_plan_of_commits
 from beam_jobs.elements import ListTask
-from beam_jobs.engine_options import engine_options
-from beam_jobs.engines import dry_run, run_pipeline
-from beam_jobs.failures import read_notes
-from beam_jobs.job_plan import JobPlan, parse_plan
-from beam_jobs.lease import check_lease, leased
-from beam_jobs.listing import ListSources
-from beam_jobs.manifest import Finalise
-from beam_jobs.mending import (
-    MendShards,
-    MendTask,
-    check_plan,
-    mend_others,
-    mend_tasks,
-    mended_shards,
-)
-from beam_jobs.outcome import Outcome, parse_outcome, turned_down
+from beam_jobs.engines.options import engine_options
+from beam_jobs.engines.runner import dry_run, run_pipeline
 from beam_jobs.output import (
     manifest_of,
     prepared_output,
@@ -48,14 +32,30 @@ from beam_jobs.output import (
     remove_strays,
     remove_workspace,
 )
-from beam_jobs.pairing import PairFiles
-from beam_jobs.planning import ClosePlan
-from beam_jobs.progress import planning_bar, writing_bar
-from beam_jobs.shards import WriteShards
-from beam_jobs.sources.catalogue import list_tasks
+from beam_jobs.planning.close_plan import ClosePlan
+from beam_jobs.planning.count_words import CountTokens
+from beam_jobs.planning.deduplicate import CompareContents
+from beam_jobs.planning.job_plan import JobPlan, parse_plan
+from beam_jobs.planning.list_sources import ListSources
+from beam_jobs.planning.pair_entries import PairFiles
+from beam_jobs.sources.registry import list_tasks
 from beam_jobs.storage.files import delete_file, is_remote, make_folder, read_file
-from beam_jobs.vocabulary import CountTokens
-from beam_jobs.workspace import Workspace
+from beam_jobs.workspace.commits import committed_names
+from beam_jobs.workspace.lease import check_lease, leased
+from beam_jobs.workspace.shard_progress import planning_bar, writing_bar
+from beam_jobs.workspace.worker_errors import read_notes
+from beam_jobs.workspace.workspace import Workspace
+from beam_jobs.writing.finalize import Finalise
+from beam_jobs.writing.outcome import Outcome, parse_outcome, turned_down
+from beam_jobs.writing.repair import (
+    MendShards,
+    MendTask,
+    check_plan,
+    mend_others,
+    mend_tasks,
+    mended_shards,
+)
+from beam_jobs.writing.write_shards import WriteShards
 from reader.contract import layout
 from reader.contract.errors import BuildError
 from reader.contract.manifest import Manifest

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from beam_jobs.job_plan import JobPlan
-from beam_jobs.outcome import Outcome
+from beam_jobs.planning.job_plan import JobPlan
+from beam_jobs.writing.outcome import Outcome
 from reader.console.formatting import books_table, size_text
 
 

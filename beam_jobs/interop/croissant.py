@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pyarrow as pa
 
 from beam_jobs.interop.description import described
-from beam_jobs.samples import samples_schema
+from beam_jobs.writing.samples_table import samples_schema
 from reader.contract import layout
 from reader.contract.manifest import Manifest
 

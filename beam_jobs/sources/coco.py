@@ -18,8 +18,7 @@ import ijson
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import Aside, BadInput, Entry, ListTask
 from beam_jobs.sources import table
-from beam_jobs.sources.keys import key_of
-from beam_jobs.sources.places import place_of
+from beam_jobs.sources.paths import key_of, place_of
 from beam_jobs.sources.roots import common_folder, files_named, roots_of
 from beam_jobs.sources.row_entries import filled, texts_of
 from beam_jobs.storage.files import absolute, open_file

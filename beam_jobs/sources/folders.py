@@ -11,10 +11,9 @@ from collections.abc import Iterator
 
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import Aside, Entry, ListTask, SourceFile
-from beam_jobs.sources import objects
-from beam_jobs.sources.keys import key_of
+from beam_jobs.sources.paths import key_of
 from beam_jobs.sources.roots import check_folder, real_path
-from beam_jobs.storage.files import is_remote
+from beam_jobs.storage.files import is_remote, scan
 
 _IMAGES = "jpg jpeg png webp gif bmp tif tiff avif"
 _CAPTIONS = "txt caption"
@@ -73,7 +72,7 @@ def tasks_below(
 def folders_in(root: bytes) -> list[bytes]:
     """Returns the names of the folders in a folder, and of links to some, sorted."""
     if is_remote(root):
-        return objects.folders_in(root)
+        return _folders_in_bucket(root)
     with os.scandir(root) as entries:
         return sorted(entry.name for entry in entries if is_folder(entry))
 
@@ -91,7 +90,7 @@ def list_entries(task: ListTask, config: JobConfig) -> Iterator[Entry | Aside]:
 
 
 def _objects_of(task: ListTask) -> Iterator[Entry | Aside]:
-    found = objects.files_below(
+    found = _files_in_bucket(
         task.root, task.path, deep=task.recursive, passed_over=task.passed_over
     )
     for file in found:
@@ -188,3 +187,44 @@ def ignored_as(path: bytes) -> str:
         return "hidden"
     suffix = os.path.splitext(name)[1].lower()
     return suffix.decode("utf-8", errors="replace") or "none"
+
+
+# In a bucket there are no links, no loops and nothing that is no regular file.
+
+
+def _folders_in_bucket(root: bytes) -> list[bytes]:
+    """Returns the names of the folders in a folder, sorted."""
+    found = scan(root)
+    return sorted(os.fsencode(one.name) for one in found if one.status is None)
+
+
+def _files_in_bucket(
+    root: bytes, path: bytes, *, deep: bool, passed_over: tuple[bytes, ...]
+) -> Iterator[SourceFile | Aside]:
+    """Yields the files in a folder, or below it; hidden ones and folders as ignored."""
+    hidden: set[bytes] = set()
+    for listed in scan(os.path.join(root, path), deep=deep):
+        if listed.status is None:
+            continue
+        below = os.path.join(path, os.fsencode(listed.name))
+        if _is_within(os.path.join(root, below), passed_over):
+            continue
+        topmost = _hidden_part(below)
+        if topmost is None:
+            yield SourceFile(below, *listed.status)
+        elif topmost not in hidden:
+            hidden.add(topmost)
+            yield Aside("ignored", topmost, "hidden")
+
+
+def _is_within(path: bytes, folders: tuple[bytes, ...]) -> bool:
+    return any(path == folder or path.startswith(folder + b"/") for folder in folders)
+
+
+def _hidden_part(path: bytes) -> bytes | None:
+    """Returns a path up to its first part that begins with a dot, if there is one."""
+    parts = path.split(b"/")
+    for depth, part in enumerate(parts, 1):
+        if part.startswith(b"."):
+            return b"/".join(parts[:depth])
+    return None

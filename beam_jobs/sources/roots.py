@@ -2,13 +2,13 @@
 
 import glob
 import os
+import re
 from collections.abc import Sequence
 from typing import AnyStr
 
 from braceexpand import braceexpand
 
 from beam_jobs.config.job_config import JobConfig
-from beam_jobs.objects.globs import fixed_folder, glob_expression
 from beam_jobs.storage.files import absolute, is_file, is_folder, is_remote, scan
 from beam_jobs.storage.object_store import scheme_of
 from reader.contract.errors import UsageError
@@ -128,3 +128,32 @@ def check_folder(flag: str, root: str, output: str) -> None:
         raise UsageError(f"--{flag}={root}: not a folder")
     if not os.access(root, os.R_OK | os.X_OK, effective_ids=True):
         raise UsageError(f"--{flag}={root}: no permission to read this folder")
+
+
+_MAGIC = re.compile(r"[*?[]")
+_PARTS = re.compile(r"\*\*/|\*\*|\*|\?|\[!?\]?[^]]*\]|.", re.DOTALL)
+
+
+def fixed_folder(pattern: str) -> str:
+    """Returns the folder that all files of a glob lie below.
+
+    >>> fixed_folder("gs://bucket/a/b*/c.tar")
+    'gs://bucket/a'
+    """
+    magic = _MAGIC.search(pattern)
+    return pattern[: magic.start() if magic else None].rpartition("/")[0]
+
+
+def glob_expression(pattern: str) -> re.Pattern[str]:
+    """Returns what a name must match: `*` and `?` stay in a folder, `**` does not."""
+    return re.compile("".join(map(_expression_of, _PARTS.findall(pattern))), re.DOTALL)
+
+
+def _expression_of(part: str) -> str:
+    wild = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    if part in wild:
+        return wild[part]
+    if part.startswith("[") and len(part) > 2:
+        inside = part[1:-1].replace("\\", "\\\\")
+        return f"[^{inside[1:]}]" if inside.startswith("!") else f"[{inside}]"
+    return re.escape(part)

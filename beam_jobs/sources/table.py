@@ -15,7 +15,7 @@ from beam_jobs.sources.roots import (
     with_allowed,
 )
 from beam_jobs.sources.row_entries import entry_of_row
-from beam_jobs.sources.rows import check_names_files, column_names, read_rows
+from beam_jobs.sources.table_rows import check_names_files, column_names, read_rows
 from beam_jobs.storage.files import absolute
 from reader.contract.errors import UsageError
 

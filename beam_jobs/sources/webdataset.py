@@ -10,15 +10,14 @@ import os
 from collections.abc import Iterator
 from typing import IO, Any
 
-from beam_jobs.captions import MAX_CAPTION_BYTES, caption_parts
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import Aside, BadInput, Entry, ListTask, SourceFile
+from beam_jobs.sources.captions import MAX_CAPTION_BYTES, caption_parts
 from beam_jobs.sources.folders import SUFFIXES
-from beam_jobs.sources.keys import composed
-from beam_jobs.sources.places import below_root
+from beam_jobs.sources.paths import below_root, composed
 from beam_jobs.sources.roots import files_named, roots_of
 from beam_jobs.sources.row_entries import filled
-from beam_jobs.sources.tars import Member, members_of
+from beam_jobs.sources.tar_members import Member, members_of
 from beam_jobs.storage.files import absolute, open_file, read_file, status_of
 from reader.contract.errors import UsageError
 

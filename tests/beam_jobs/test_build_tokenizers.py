@@ -342,7 +342,7 @@ def test_planning_alone_takes_a_tokenizer_too(sample, words, tmp_path, capfd):
 
 
 def test_captions_are_counted_for_basic_alone(sample, tmp_path, monkeypatch):
-    from beam_jobs import vocabulary
+    from beam_jobs.planning import count_words as vocabulary
 
     def refuse(*args: object, **more: object) -> list[str]:
         raise AssertionError("captions were read to be counted")

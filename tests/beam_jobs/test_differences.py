@@ -13,7 +13,7 @@ import pytest
 from forks import Forks
 
 from beam_jobs.__main__ import main
-from beam_jobs.job_plan import dump_plan, parse_plan
+from beam_jobs.planning.job_plan import dump_plan, parse_plan
 from beam_jobs.sample_data import write_sample
 
 REMEDY = "choose another --output or pass --overwrite"

@@ -13,8 +13,8 @@ from PIL import Image, ImageOps
 
 from beam_jobs.config.job_config import RESIZE_MODES
 from beam_jobs.elements import BadInput
-from beam_jobs.images import SourceImage
-from beam_jobs.resizing import plan_sizes, resize, shrink_ratio
+from beam_jobs.encoding.encode_image import SourceImage
+from beam_jobs.encoding.resize import plan_sizes, resize, shrink_ratio
 from reader.contract.manifest import ImageSpec
 
 SIDES = st.integers(1, 20_000)

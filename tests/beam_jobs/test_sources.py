@@ -22,9 +22,9 @@ from PIL import Image
 import beam_jobs.pipeline
 from beam_jobs.config.columns import parse_columns
 from beam_jobs.config.job_config import JobConfig
-from beam_jobs.engine_options import engine_options
-from beam_jobs.job_plan import JobPlan
+from beam_jobs.engines.options import engine_options
 from beam_jobs.pipeline import BuildResult, run
+from beam_jobs.planning.job_plan import JobPlan
 from reader.contract.errors import BuildError
 from reader.contract.record import parse_example
 from reader.contract.schema import REASONS

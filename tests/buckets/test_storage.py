@@ -9,14 +9,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from beam_jobs.lease import leased
-from beam_jobs.objects.globs import fixed_folder, glob_expression
+from beam_jobs.sources.roots import fixed_folder, glob_expression
 from beam_jobs.storage import files as storage
 from beam_jobs.storage.credentials import use_beam_options
 from beam_jobs.storage.files import store_of
 from beam_jobs.storage.object_store import buffered
 from beam_jobs.storage.s3 import S3Store
-from beam_jobs.workspace import Workspace
+from beam_jobs.workspace.lease import leased
+from beam_jobs.workspace.workspace import Workspace
 from reader.contract.errors import BuildError
 
 

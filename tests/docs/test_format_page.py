@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from pages import ROOT, blocks_of, compile_block
 
-from beam_jobs.plan import order_of, shard_of
+from beam_jobs.planning.key_order import order_of, shard_of
 from reader.contract.record import parse_example
 
 PAGE = "docs/format.md"

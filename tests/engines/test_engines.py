@@ -8,8 +8,8 @@ import pytest
 from real_engines.builds import SLOW, built, commits, launched
 
 from beam_jobs.config.job_config import JobConfig
-from beam_jobs.engine_options import engine_options
-from beam_jobs.engines import run_pipeline
+from beam_jobs.engines.options import engine_options
+from beam_jobs.engines.runner import run_pipeline
 
 pytestmark = pytest.mark.engines
 

@@ -15,10 +15,10 @@ import pytest
 from beam_jobs.config.columns import parse_columns
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import Aside, Entry, Pair, Reject
-from beam_jobs.pairing import pair_entries
-from beam_jobs.sources.catalogue import list_entries, list_tasks
-from beam_jobs.sources.digest import looked_at
-from beam_jobs.sources.files import SourceFiles
+from beam_jobs.planning.pair_entries import pair_entries
+from beam_jobs.sources.listing_digest import looked_at
+from beam_jobs.sources.registry import list_entries, list_tasks
+from beam_jobs.sources.source_files import SourceFiles
 from reader.contract.errors import BuildError, UsageError
 
 NFC, NFD = "caf\u00e9", "cafe\u0301"

@@ -15,9 +15,9 @@ from webdataset.tariterators import group_by_keys, tar_file_expander
 from beam_jobs.config.columns import parse_columns
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import Aside, Entry, Pair, Reject
-from beam_jobs.pairing import pair_entries
-from beam_jobs.sources.catalogue import list_entries, list_tasks
-from beam_jobs.sources.files import SourceFiles
+from beam_jobs.planning.pair_entries import pair_entries
+from beam_jobs.sources.registry import list_entries, list_tasks
+from beam_jobs.sources.source_files import SourceFiles
 from beam_jobs.sources.webdataset import check
 from reader.contract.errors import UsageError
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_jobs.examples import Budget
+from beam_jobs.encoding.example import Budget
 from beam_jobs.storage.parallel import map_in_order
 
 # Long enough for any machine; nothing waits for it unless a test fails.

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
 
 import reader
-from beam_jobs.resizing import resize
+from beam_jobs.encoding.resize import resize
 from tests.benchmarks.process import run
 from tests.benchmarks.writing.contenders import build
 from tests.benchmarks.writing.corpus import Corpora, Corpus

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import simplejpeg
 
-from beam_jobs.resizing import resize
+from beam_jobs.encoding.resize import resize
 from reader.contract.host import num_cores
 from reader.contract.manifest import ImageSpec
 

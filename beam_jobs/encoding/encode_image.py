@@ -1,0 +1,202 @@
+"""Images: bytes of a file to checked, upright, resized and encoded bytes.
+
+Pure functions; what cannot be used raises `BadInput`. The codecs release the GIL, so
+threads run in parallel.
+"""
+
+import hashlib
+import io
+from fractions import Fraction
+from typing import NamedTuple
+
+import numpy as np
+import simplejpeg
+from PIL import Image
+
+from beam_jobs.elements import BadInput
+from beam_jobs.encoding.decode_image import ImageFile
+from beam_jobs.encoding.formats import check_pixels
+from beam_jobs.encoding.jpeg import MAX_SIDE, Jpeg
+from beam_jobs.encoding.pixels import TURNS, Pixels, pixels_to_srgb
+from beam_jobs.encoding.resize import plan_sizes, resize, shrink_ratio
+from reader.contract.manifest import ImageSpec
+
+
+class EncodedImage(NamedTuple):
+    """An image as it is stored, and what it was before.
+
+    Attributes:
+        data: The encoded bytes.
+        height, width: As stored, in pixels.
+        source_format: `jpeg`, `png`, …: by content, not by name.
+        source_height, source_width: As encoded in the file, before being turned.
+        sha256: Hex digest of the source's bytes.
+        actions: What was done to it, in order: `converted`, `oriented`, `resized`,
+            `to_srgb`, `encoded`. None at all: coded data was kept as it is.
+        format: What `data` is: `jpeg`, `png` or `raw`.
+    """
+
+    data: bytes
+    height: int
+    width: int
+    source_format: str
+    source_height: int
+    source_width: int
+    sha256: str
+    actions: tuple[str, ...]
+    format: str
+
+
+class SourceImage:
+    """An image to be stored, not yet decoded.
+
+    Attributes:
+        format: `jpeg`, `png`, …: by content, not by name.
+        height, width: As encoded, in pixels.
+    """
+
+    def __init__(self, data: bytes, *, max_pixels: int) -> None:
+        """Reads the header.
+
+        Raises:
+            BadInput: It is no image, of no format we read, or larger than allowed.
+        """
+        self._file = ImageFile(data, max_pixels=max_pixels)
+        self._max_pixels = max_pixels
+        self.format = self._file.format
+        self.height, self.width = self._file.height, self._file.width
+
+    def decoded_bytes(self, spec: ImageSpec) -> int:
+        """About how much memory encoding takes."""
+        return self._file.decoded_bytes(self._shrink(spec))
+
+    def _shrink(self, spec: ImageSpec) -> int:
+        """Returns by how much it is to be shrunk while it is decoded."""
+        return self._file.shrink(shrink_ratio(self.height, self.width, spec))
+
+    def check_filters(
+        self, *, min_image_size: int, max_aspect_ratio: float | None
+    ) -> None:
+        """Checks the size that the header tells; turning does not change the answer.
+
+        Args:
+            min_image_size: Least length of the shorter side, in pixels.
+            max_aspect_ratio: Of the longer to the shorter side; as its decimals say.
+
+        Raises:
+            BadInput: It is too small, or too long.
+        """
+        shorter, longer = sorted((self.height, self.width))
+        size = f"{self.width} × {self.height}"
+        if shorter < min_image_size:
+            raise BadInput(
+                "image_too_small", f"{size}: a side shorter than {min_image_size}"
+            )
+        if (
+            max_aspect_ratio is not None
+            and longer > Fraction(str(max_aspect_ratio)) * shorter
+        ):
+            raise BadInput(
+                "aspect_ratio_too_large",
+                f"{size}: one side more than {max_aspect_ratio} times the other",
+            )
+
+    def encode(self, spec: ImageSpec) -> EncodedImage:
+        """Returns the image decoded, upright, resized and encoded again.
+
+        A JPEG that needs none of that keeps its coded data, once it was decoded to see
+        whether it is sound.
+
+        Raises:
+            BadInput: The data is damaged or cut short.
+        """
+        self._check_stored_size(spec)
+        jpeg = self._file.jpeg
+        if jpeg is not None and self._can_be_kept(jpeg, spec):
+            # Any size asks for all of the coded data; an eighth takes the least time.
+            self._file.decode(shrunk=8)
+            return self._encoded(jpeg.plain, (self.height, self.width), "jpeg", [])
+        pixels, actions = self._finished(spec)
+        data = encode_pixels(pixels, spec)
+        return self._encoded(data, pixels.shape[:2], spec.format, [*actions, "encoded"])
+
+    def _finished(self, spec: ImageSpec) -> tuple[Pixels, list[str]]:
+        """Returns pixels as they are to be encoded, and what was done to them."""
+        file, whole = self._file, (self.height, self.width)
+        shrunk = self._shrink(spec)
+        pixels = file.decode(shrunk)
+        actions = [] if file.is_plain_jpeg else ["converted"]
+        orientation = file.orientation
+        if orientation in TURNS:
+            actions.append("oriented")
+        if file.is_turned:
+            whole, orientation = (pixels.shape[0], pixels.shape[1]), 1
+        if file.has_colours_done and file.changes_colours:
+            actions.append("to_srgb")
+        if pixels.shape[:2] == whole:
+            shrunk = 1  # By Pillow.
+        resized = resize(
+            pixels, spec, whole=whole, shrunk=shrunk, orientation=orientation
+        )
+        if sorted(resized.shape[:2]) != sorted(whole):
+            actions.append("resized")
+        # After resizing: there are fewer pixels to convert.
+        if file.changes_colours and not file.has_colours_done:
+            actions.append("to_srgb")
+            resized = pixels_to_srgb(resized, file.profile, file.mode)
+        return resized, actions
+
+    def _encoded(
+        self, data: bytes, size: tuple[int, ...], format: str, actions: list[str]
+    ) -> EncodedImage:
+        return EncodedImage(
+            data=data,
+            height=size[0],
+            width=size[1],
+            source_format=self.format,
+            source_height=self.height,
+            source_width=self.width,
+            sha256=hashlib.sha256(self._file.data).hexdigest(),
+            actions=tuple(actions),
+            format=format,
+        )
+
+    def _check_stored_size(self, spec: ImageSpec) -> None:
+        """Checks what is to be made; no mode cares how the image is turned."""
+        for height, width in plan_sizes(self.height, self.width, spec):
+            check_pixels(
+                width, height, max_pixels=self._max_pixels, what=" once resized"
+            )
+            if spec.format == "jpeg" and max(height, width) > MAX_SIDE:
+                raise BadInput(
+                    "unsupported_image",
+                    f"{self.width} × {self.height}: a side longer than the "
+                    f"{MAX_SIDE} pixels of JPEG",
+                )
+
+    def _can_be_kept(self, jpeg: Jpeg, spec: ImageSpec) -> bool:
+        size = (self.height, self.width)
+        return (
+            spec.format == "jpeg"
+            and jpeg.can_be_kept
+            and plan_sizes(*size, spec) == (size, size)
+            and self._file.orientation not in TURNS
+            and not self._file.changes_colours
+        )
+
+
+def encode_pixels(pixels: Pixels, spec: ImageSpec) -> bytes:
+    """Returns uint8[height, width, 3] as JPEG, PNG or its own bytes."""
+    if spec.format == "raw":
+        return pixels.tobytes()
+    if spec.format == "png":
+        file = io.BytesIO()
+        Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG")
+        return file.getvalue()
+    data: bytes = simplejpeg.encode_jpeg(
+        np.ascontiguousarray(pixels),
+        quality=spec.quality,
+        colorspace="RGB",
+        colorsubsampling=spec.subsampling,
+    )
+    return data

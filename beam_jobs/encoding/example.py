@@ -1,0 +1,156 @@
+"""Examples: a pair's two files to one serialised record, and what is known of it.
+
+Pure but for memory: `Budget` bounds how many decoded pixels there are at a time.
+"""
+
+import contextlib
+import threading
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+from beam_jobs.config.columns import Value, feature_values
+from beam_jobs.config.job_config import JobConfig
+from beam_jobs.elements import BadInput, Pair, Reject
+from beam_jobs.encoding.encode_image import EncodedImage, SourceImage
+from beam_jobs.sources.captions import Captions
+from reader.contract import schema
+from reader.contract.record import serialize_example
+from reader.contract.schema import Dtype, Values
+from reader.contract.tokenizers.protocol import Tokenizer
+
+# Decoded pixels that one DoFn holds at a time; 256 MB are twenty photographs of
+# 4 megapixels. A single larger image is let through alone.
+DECODED_BYTES = 256 << 20
+
+
+class Budget:
+    """A bound on bytes held at a time, over the threads that share it."""
+
+    def __init__(self, limit: int = DECODED_BYTES) -> None:
+        """Takes the bound, in bytes."""
+        self._limit = limit
+        self._held = 0
+        self._changed = threading.Condition()
+
+    @contextlib.contextmanager
+    def hold(self, num_bytes: int) -> Iterator[None]:
+        """Waits until so many bytes are free, or none are held, and holds them."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: not self._held or self._held + num_bytes <= self._limit
+            )
+            self._held += num_bytes
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._held -= num_bytes
+                self._changed.notify_all()
+
+
+class ReadsFiles(Protocol):
+    """How a pair's files are read; lets this module stay free of input and output."""
+
+    def image(self, pair: Pair) -> bytes:
+        """Returns the bytes of the image's file."""
+
+    def captions(self, pair: Pair) -> Captions:
+        """Returns the captions, cleaned."""
+
+    def values(self, pair: Pair) -> tuple[Value, ...]:
+        """Returns the values of columns, long arrays too."""
+
+
+class Example(NamedTuple):
+    """A record, and what `samples/` and the manifest say of it.
+
+    Attributes:
+        record: `tf.train.Example` bytes.
+        pair: What it was made of.
+        image: As stored; `data` is empty, since the record has it.
+        num_image_bytes: Of the encoded image.
+        captions: As stored, and how many were dropped.
+        num_tokens: Tokens of each caption.
+        num_unknown: How many of all tokens are unknown.
+    """
+
+    record: bytes
+    pair: Pair
+    image: EncodedImage
+    num_image_bytes: int
+    captions: Captions
+    num_tokens: tuple[int, ...]
+    num_unknown: int
+
+
+def make_example(
+    pair: Pair,
+    files: ReadsFiles,
+    config: JobConfig,
+    tokenizer: Tokenizer,
+    unknown_id: int | None,
+    budget: Budget,
+) -> Example | Reject:
+    """Returns the example that a pair becomes, or why it becomes none."""
+    stage, source = "caption", pair.caption.path
+    try:
+        captions = files.captions(pair)
+        pair = pair._replace(values=files.values(pair))
+        stage, source = "image", pair.image.path
+        image = _encode_image(pair, files, config, budget)
+    except BadInput as error:
+        return Reject(pair.key, (source,), stage, error.reason, error.detail)
+    ids = [tokenizer.encode(caption) for caption in captions.texts]
+    return Example(
+        record=serialize_example(
+            _features(pair.key, image, captions.texts, ids) | _extras(pair, config)
+        ),
+        pair=pair,
+        image=image._replace(data=b""),
+        num_image_bytes=len(image.data),
+        captions=captions,
+        num_tokens=tuple(map(len, ids)),
+        num_unknown=sum(id_ == unknown_id for row in ids for id_ in row),
+    )
+
+
+def _encode_image(
+    pair: Pair, files: ReadsFiles, config: JobConfig, budget: Budget
+) -> EncodedImage:
+    if pair.image.size > config.max_image_bytes:
+        raise BadInput(
+            "image_file_too_large",
+            f"{pair.image.size} bytes, more than {config.max_image_bytes}",
+        )
+    image = SourceImage(files.image(pair), max_pixels=config.max_pixels)
+    image.check_filters(
+        min_image_size=config.min_image_size, max_aspect_ratio=config.max_aspect_ratio
+    )
+    with budget.hold(image.decoded_bytes(config.image_spec)):
+        return image.encode(config.image_spec)
+
+
+def _features(
+    key: bytes, image: EncodedImage, captions: Sequence[str], ids: list[list[int]]
+) -> dict[str, tuple[Dtype, Values]]:
+    values: dict[str, Values] = {
+        schema.IMAGE: [image.data],
+        schema.IMAGE_FORMAT: [image.format.encode()],
+        schema.HEIGHT: [image.height],
+        schema.WIDTH: [image.width],
+        schema.KEY: [key],
+        schema.SHA256: [image.sha256.encode()],
+        schema.CAPTIONS: [caption.encode() for caption in captions],
+        schema.TOKEN_IDS: [id_ for row in ids for id_ in row],
+        schema.TOKEN_LENGTHS: [len(row) for row in ids],
+    }
+    return {
+        feature.key: (feature.dtype, values[feature.key]) for feature in schema.FEATURES
+    }
+
+
+def _extras(pair: Pair, config: JobConfig) -> dict[str, tuple[Dtype, Values]]:
+    return {
+        column.feature.key: (column.feature.dtype, feature_values(column, value))
+        for column, value in zip(config.columns, pair.values, strict=True)
+    }

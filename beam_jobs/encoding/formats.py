@@ -1,0 +1,157 @@
+"""Formats: what a file is by its first bytes, and its size before it is decoded."""
+
+import io
+import re
+import struct
+
+from PIL import AvifImagePlugin, Image, UnidentifiedImageError
+
+from beam_jobs.elements import BadInput
+from beam_jobs.encoding.file_structure import check_complete, first_gif_image
+from beam_jobs.encoding.tiff import check_tiff_memory
+
+# How files of each format begin. AVIF may be named among the compatible brands only.
+_MAGIC = {
+    "jpeg": rb"\xff\xd8\xff",
+    "png": rb"\x89PNG\r\n\x1a\n",
+    "gif": rb"GIF8[79]a",
+    "webp": rb"RIFF....WEBP",
+    "bmp": rb"BM",
+    "tiff": rb"II[*+]\0|MM\0[*+]",
+    "avif": rb"....ftyp(avi[fs]|(mif1|msf1)....(.{4}){0,16}?avi[fs])",
+}
+_MAGIC_OF = {format: re.compile(magic, re.S) for format, magic in _MAGIC.items()}
+
+# What Pillow raises on bytes that it cannot make sense of. There is no file behind the
+# bytes, so an OSError here speaks of the data too.
+DECODING_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    EOFError,
+    RuntimeError,
+    AssertionError,
+    struct.error,
+    Image.DecompressionBombError,
+)
+
+# How Pillow says that it knows what a file is and does not read its kind.
+_UNSUPPORTED = re.compile(
+    "unsupported|not supported|unknown pixel mode|unknown data organization|"
+    "unknown.*compression|cannot handle|unrecognized|too large for",
+    re.I,
+)
+# Where an object lies is not the same twice.
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+
+# Our own limit, --max_pixels, is checked before anything is decoded.
+Image.MAX_IMAGE_PIXELS = None
+# Threads are ours to start: one for each image.
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+
+
+def format_of(data: bytes) -> str:
+    """Returns `jpeg`, `png`, `gif`, `webp`, `bmp`, `tiff` or `avif`.
+
+    Raises:
+        BadInput: It is none of them.
+    """
+    if not data:
+        raise BadInput("not_an_image", "the file is empty")
+    for format, magic in _MAGIC_OF.items():
+        if magic.match(data):
+            return format
+    raise BadInput("not_an_image", f"begins with {data[:8].hex(' ')}")
+
+
+def open_image(data: bytes, format: str, *, max_pixels: int) -> Image.Image:
+    """Returns an image of which only the header was read.
+
+    Raises:
+        BadInput: The header cannot be read, or asks for more pixels than allowed.
+    """
+    # These take memory by what a header says, before Pillow tells the size.
+    if format == "webp":
+        check_pixels(*_webp_size(data), max_pixels=max_pixels)
+    elif format == "gif":
+        check_pixels(*_gif_size(data), max_pixels=max_pixels)
+    elif format == "tiff":
+        check_tiff_memory(data, max_pixels=max_pixels)
+    try:
+        image = Image.open(io.BytesIO(data), formats=(format.upper(),))
+    except DECODING_ERRORS as error:
+        raise _unreadable(data, format, error) from error
+    try:
+        check_pixels(*image.size, max_pixels=max_pixels)
+    except BadInput:
+        image.close()
+        raise
+    return image
+
+
+def check_pixels(width: int, height: int, *, max_pixels: int, what: str = "") -> None:
+    """Checks a size against `--max_pixels`.
+
+    Raises:
+        BadInput: It is larger.
+    """
+    if width * height > max_pixels:
+        raise BadInput(
+            "too_many_pixels",
+            f"{width} × {height}{what}, more than {max_pixels} in all",
+        )
+
+
+def described(error: Exception) -> str:
+    """Returns what an error says, the same in every run."""
+    return _ADDRESS.sub("", str(error)) or type(error).__name__
+
+
+def is_unsupported(error: Exception) -> bool:
+    """Tells whether an error is about a kind of image that Pillow does not read."""
+    return bool(_UNSUPPORTED.search(str(error)))
+
+
+def _unreadable(data: bytes, format: str, error: Exception) -> BadInput:
+    """Returns what is wrong with a header, by asking the plugin itself."""
+    check_complete(data, format)
+    if isinstance(error, UnidentifiedImageError):
+        try:
+            Image.OPEN[format.upper()][0](io.BytesIO(data), "").close()
+        except DECODING_ERRORS as told:
+            error = told
+    if is_unsupported(error):
+        return BadInput("unsupported_image", f"{format.upper()}: {described(error)}")
+    begins = f"begins with {data[:8].hex(' ')}, but its header cannot be read"
+    return BadInput("damaged_image", begins)
+
+
+def _gif_size(data: bytes) -> tuple[int, int]:
+    """Returns (width, height) of the canvas; a first image beyond it widens it."""
+    if len(data) < 13:
+        return 0, 0
+    width, height = struct.unpack_from("<HH", data, 6)
+    place = first_gif_image(data)
+    if place is not None and place + 8 <= len(data):
+        left, top, across, down = struct.unpack_from("<4H", data, place)
+        width, height = max(width, left + across), max(height, top + down)
+    return width, height
+
+
+def _webp_size(data: bytes) -> tuple[int, int]:
+    """Returns (width, height) by the first chunk, (0, 0) if it is not whole."""
+    chunk, header = data[12:16], data[20:30]
+    if len(header) < 10:
+        return 0, 0
+    if chunk == b"VP8X":
+        width, height = header[4:7], header[7:10]
+        return int.from_bytes(width, "little") + 1, int.from_bytes(height, "little") + 1
+    if chunk == b"VP8L":
+        bits = int.from_bytes(header[1:5], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    width, height = header[6:8], header[8:10]
+    low = 0x3FFF
+    return int.from_bytes(width, "little") & low, int.from_bytes(height, "little") & low

@@ -1,0 +1,344 @@
+"""JPEG: the segments of a file, told apart without decoding anything.
+
+From them comes the *plain* JPEG: the same tables and coded data, with nothing in front
+of them, between them or behind them. It is what gets decoded, so that no harmless
+warning can hide a bad one (libjpeg tells only its first), and what gets stored where an
+image needs no change.
+"""
+
+import re
+import struct
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from PIL import Image
+
+from beam_jobs.elements import BadInput
+from beam_jobs.encoding.formats import DECODING_ERRORS, check_pixels
+
+# Kinds of frames: SOF0 to SOF15 without DHT, JPG and DAC, and SOF55 of JPEG-LS.
+_FRAMES = {0xC0 + n for n in range(16)} - {0xC4, 0xC8, 0xCC} | {0xF7}
+_LOSSLESS = {0xC3, 0xC7, 0xCB, 0xCF, 0xF7}
+_HIERARCHICAL = {0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF}
+_PROGRESSIVE = {0xC2, 0xCA}
+_BASELINE = 0xC0
+
+_SCAN, _END = 0xDA, 0xD9
+# Markers that stand alone: TEM and RST0 to RST7. SOI is not expected again.
+_ALONE = {0x01, *range(0xD0, 0xD8)}
+# APP0 to APP15, and comments.
+_METADATA = {*range(0xE0, 0xF0), 0xFE}
+# What a baseline image is made of: frame, Huffman tables, scan, quantisation tables,
+# and the restart interval.
+_BASELINE_PARTS = {0xC0, 0xC4, 0xDA, 0xDB, 0xDD}
+
+_MARKER = re.compile(rb"\xff[\x01-\xfe]", re.S)
+# Inside coded data, FF 00 is a byte of it, and RST0 to RST7 belong to it.
+_AFTER_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]", re.S)
+
+# By the number of components.
+_MODES = {1: "L", 3: "RGB", 4: "CMYK"}
+
+# libjpeg's limit (JPEG_MAX_DIMENSION).
+MAX_SIDE = 65_500
+# Real images have up to some twenty; each costs as much time as a whole image.
+_MAX_SCANS = 100
+
+_JFIF = b"\xff\xe0" + struct.pack(">H5sHBHHBB", 16, b"JFIF\0", 0x0101, 0, 1, 1, 0, 0)
+
+# Samplings that TurboJPEG has a name for: across and down of the luma, with one of each
+# chroma. 4:4:4, 4:2:2, 4:2:0, 4:4:0, 4:1:1, 4:4:1.
+_NAMED_SAMPLINGS = {0x11, 0x21, 0x22, 0x12, 0x41, 0x14}
+
+
+class Frame(NamedTuple):
+    """What the header of a frame says.
+
+    Attributes:
+        kind: The marker's second byte: 0xC0 is baseline, 0xC2 progressive.
+        precision: Bits of a sample.
+        height, width: In pixels.
+        components: (id, sampling) of each; 0x21 is twice across and once down.
+    """
+
+    kind: int
+    precision: int
+    height: int
+    width: int
+    components: tuple[tuple[int, int], ...]
+
+
+class Jpeg(NamedTuple):
+    """A JPEG file, taken apart.
+
+    Attributes:
+        frame: Its frame.
+        segments: (marker, bytes) of all segments but metadata: SOI and EOI are left
+            out, and a scan's coded data is part of its segment.
+        metadata: Those that hold metadata.
+        has_jfif: Whether there is a JFIF marker.
+        adobe_transform: The colour transform of an Adobe marker, None without one.
+        num_scans: Scans in it.
+    """
+
+    frame: Frame
+    segments: tuple[tuple[int, bytes], ...]
+    metadata: tuple[bytes, ...]
+    has_jfif: bool
+    adobe_transform: int | None
+    num_scans: int
+
+    @property
+    def is_sequential(self) -> bool:
+        """Whether the decoder needs no memory but for the pixels."""
+        return self.frame.kind not in _PROGRESSIVE and self.num_scans == 1
+
+    @property
+    def is_ycc(self) -> bool:
+        """Whether libjpeg takes its three components for Y, Cb and Cr.
+
+        As default_decompress_parms in jdapimin.c: a JFIF marker decides, then Adobe's,
+        then the components' names.
+        """
+        if len(self.frame.components) != 3:
+            return False
+        if self.has_jfif or self.adobe_transform is not None:
+            return self.has_jfif or self.adobe_transform != 0
+        return bytes(name for name, _ in self.frame.components) != b"RGB"
+
+    @property
+    def mode(self) -> str:
+        """The mode of its pixels, as Pillow calls it."""
+        return _MODES[len(self.frame.components)]
+
+    @property
+    def has_named_sampling(self) -> bool:
+        """Whether its colours are sampled in a way that TurboJPEG has a name for."""
+        luma, *chroma = (sampling for _, sampling in self.frame.components)
+        return not chroma or (luma in _NAMED_SAMPLINGS and set(chroma) == {0x11})
+
+    @property
+    def chroma_shrink(self) -> int:
+        """How much smaller than its luma libjpeg leaves chroma when it shrinks both.
+
+        4:2:0 comes out whole, since chroma is then shrunk by half as much; libjpeg does
+        so in both directions or in none (jdmaster.c).
+        """
+        luma = self.frame.components[0][1]
+        across, down = luma >> 4, luma & 0xF
+        return 1 if across == down else max(across, down)
+
+    @property
+    def can_be_kept(self) -> bool:
+        """Whether the plain JPEG is one that any reader of baseline JPEG decodes."""
+        return (
+            self.frame.kind == _BASELINE
+            and self.is_ycc
+            and self.has_named_sampling
+            and all(_is_baseline(*segment) for segment in self.segments)
+        )
+
+    @property
+    def plain(self) -> bytes:
+        """The JPEG without metadata, stray bytes and what lies behind its end.
+
+        It decodes to the same pixels: where colours depend on a marker, it has one.
+        """
+        return self._assembled(self._colour_marker())
+
+    @property
+    def described(self) -> bytes:
+        """The JPEG with its metadata, but without stray bytes and more pictures."""
+        return self._assembled(b"".join(self.metadata))
+
+    def _assembled(self, beginning: bytes) -> bytes:
+        body = b"".join(data for _, data in self.segments)
+        return b"\xff\xd8" + beginning + body + b"\xff\xd9"
+
+    def _colour_marker(self) -> bytes:
+        num_components = len(self.frame.components)
+        if self.is_ycc or num_components == 1:
+            return _JFIF
+        transform = self.adobe_transform
+        if num_components == 3:
+            transform = 0
+        elif transform is None:
+            return b""
+        # For four components, libjpeg takes any other number for 2.
+        transform = 2 if transform else 0
+        return b"\xff\xee" + struct.pack(">H5sHHHB", 14, b"Adobe", 100, 0, 0, transform)
+
+
+def _is_baseline(marker: int, segment: bytes) -> bool:
+    """Tells whether a segment is one that baseline JPEG has, in that form."""
+    if marker == 0xDB:  # Of 8 bits, one or more to a segment.
+        return all(precision < 0x10 for precision in segment[4::65])
+    if marker == _SCAN:  # The first two tables of each kind.
+        tables = segment[6 : 5 + 2 * segment[4] : 2]
+        return all(table & 0xEE == 0 for table in tables)
+    return marker in _BASELINE_PARTS
+
+
+def parse_jpeg(data: bytes, *, max_pixels: int) -> Jpeg:
+    """Returns a JPEG taken apart, up to its end-of-image marker.
+
+    Raises:
+        BadInput: It is of a kind that is not read, too large, or has no end.
+    """
+    frame: Frame | None = None
+    segments: list[tuple[int, bytes]] = []
+    metadata: list[bytes] = []
+    has_jfif, transform, num_scans, place = False, None, 0, 2
+    while True:
+        before = place
+        marker, begin, place = _next_segment(data, place)
+        # Any number of FF may stand before a marker.
+        if num_scans and data[before:begin].strip(b"\xff"):
+            raise BadInput("damaged_image", f"stray bytes in JPEG at byte {before}")
+        if marker == _END:
+            break
+        if marker == 0xD8:
+            raise BadInput("damaged_image", f"a second image begins at byte {begin}")
+        body = data[begin + 4 : place]
+        if marker in _FRAMES and frame is None:
+            frame = _frame(marker, body, data)
+            check_pixels(frame.width, frame.height, max_pixels=max_pixels)
+        elif marker == 0xE0 and len(body) >= 14 and body.startswith(b"JFIF\0"):
+            has_jfif = True
+        elif marker == 0xEE and len(body) >= 12 and body.startswith(b"Adobe"):
+            transform = body[11]
+        segment = data[begin:place]
+        if marker == _SCAN:
+            num_scans += 1
+            segment, place = _scan(data, begin, place)
+        if marker in _METADATA and not body.startswith(b"MPF\0"):
+            metadata.append(segment)
+        elif marker not in _METADATA | _ALONE:
+            segments.append((marker, segment))
+        if num_scans > _MAX_SCANS:
+            raise BadInput("unsupported_image", f"JPEG of more than {_MAX_SCANS} scans")
+    if frame is None or not num_scans:
+        raise BadInput("damaged_image", "JPEG without an image")
+    return Jpeg(frame, tuple(segments), tuple(metadata), has_jfif, transform, num_scans)
+
+
+def _next_segment(data: bytes, place: int) -> tuple[int, int, int]:
+    """Returns the marker after `place`, where it lies, and where its segment ends.
+
+    As libjpeg does, passes over whatever is no marker.
+    """
+    match = _MARKER.search(data, place)
+    if match is None:
+        raise BadInput("damaged_image", "JPEG without an end: it was cut short")
+    begin, marker = match.start(), data[match.start() + 1]
+    if marker in _ALONE or marker in (_END, 0xD8):
+        return marker, begin, begin + 2
+    length = int.from_bytes(data[begin + 2 : begin + 4])
+    if length < 2 or begin + 2 + length > len(data):
+        raise BadInput(
+            "damaged_image", f"JPEG segment {marker:02x} at byte {begin} is not whole"
+        )
+    return marker, begin, begin + 2 + length
+
+
+def _scan(data: bytes, begin: int, place: int) -> tuple[bytes, int]:
+    """Returns a scan with its coded data, from `place` on, and where that ends."""
+    match = _AFTER_SCAN.search(data, place)
+    if match is None:
+        raise BadInput("damaged_image", "JPEG without an end: it was cut short")
+    end = match.start()
+    while end > place and data[end - 1] == 0xFF:
+        end -= 1
+    return data[begin:end], match.start()
+
+
+def _frame(kind: int, body: bytes, data: bytes) -> Frame:
+    """Returns what a frame's header says.
+
+    Raises:
+        BadInput: It is of a kind that is not read.
+    """
+    what = _unread_kind(kind)
+    if what:
+        raise BadInput("unsupported_image", what)
+    if len(body) < 6 or len(body) != 6 + 3 * body[5] or not body[5]:
+        raise BadInput("damaged_image", "JPEG whose frame header has a wrong length")
+    precision, height, width, number = struct.unpack_from(">BHHB", body)
+    components = tuple((body[n], body[n + 1]) for n in range(6, len(body), 3))
+    if precision != 8:
+        raise BadInput("unsupported_image", f"JPEG of {precision} bits")
+    if number not in (1, 3, 4):
+        raise BadInput("unsupported_image", f"JPEG of {number} components")
+    if max(height, width) > MAX_SIDE:
+        raise BadInput(
+            "unsupported_image",
+            f"{width} × {height}: a side longer than the {MAX_SIDE} pixels of JPEG",
+        )
+    if not height and b"\xff\xdc\0\4" in data:
+        raise BadInput("unsupported_image", "JPEG whose height follows its first scan")
+    if not height or not width:
+        raise BadInput("damaged_image", f"JPEG of {width} × {height} pixels")
+    return Frame(kind, precision, height, width, components)
+
+
+def _unread_kind(kind: int) -> str:
+    if kind in _HIERARCHICAL:
+        return "hierarchical JPEG"
+    if kind in _LOSSLESS:
+        return "JPEG-LS" if kind == 0xF7 else "lossless JPEG"
+    return ""
+
+
+ORIENTATION = 0x0112
+
+_EXIF = b"Exif\0\0"
+_XMP = b"http://ns.adobe.com/xap/1.0/\0"
+_PROFILE = b"ICC_PROFILE\0"
+_XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
+
+
+def orientation_of(metadata: Iterable[bytes]) -> int:
+    """Returns the Exif orientation, or XMP's where Exif has none; 1 if nothing is said.
+
+    Args:
+        metadata: APP segments, from their markers on.
+    """
+    exif, xmp = b"", b""
+    for segment in metadata:
+        body = segment[4:]
+        if segment[1] == 0xE1 and body.startswith(_EXIF):
+            exif += body[len(_EXIF) :]
+        elif segment[1] == 0xE1 and body.startswith(_XMP):
+            xmp = body[len(_XMP) :]
+    orientation = _of_exif(exif) if exif else None
+    if orientation is not None:
+        return orientation
+    match = _XMP_ORIENTATION.search(xmp)
+    return int(match[1]) if match else 1
+
+
+def _of_exif(data: bytes) -> int | None:
+    tags = Image.Exif()
+    try:
+        tags.load(_EXIF + data)
+        orientation = tags.get(ORIENTATION)
+    except DECODING_ERRORS:
+        return 1  # Metadata beyond reading says nothing; the pixels are sound.
+    return orientation if isinstance(orientation, int | None) else 1
+
+
+def profile_of(metadata: Iterable[bytes]) -> bytes | None:
+    """Returns the ICC profile; None where there is none, or not all of it.
+
+    It may take several segments, numbered from 1, which tell how many there are: ICC.1,
+    annex B.4.
+    """
+    parts = sorted(
+        segment[4:]
+        for segment in metadata
+        if segment[1] == 0xE2 and segment[4:].startswith(_PROFILE)
+    )
+    number = len(_PROFILE)
+    if not parts or len(parts[0]) < number + 2 or parts[0][number + 1] != len(parts):
+        return None
+    return b"".join(part[number + 2 :] for part in parts)

@@ -1,0 +1,1 @@
+"""What runs a Beam pipeline, and what its workers install."""

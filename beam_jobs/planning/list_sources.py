@@ -1,0 +1,55 @@
+"""ListSources: parts of a source → what they say of each key, packed by bucket."""
+
+import contextlib
+import hashlib
+import io
+import os
+from collections.abc import Iterator
+
+import apache_beam as beam
+
+from beam_jobs.config.job_config import JobConfig
+from beam_jobs.elements import ListTask
+from beam_jobs.planning.entry_packs import pack
+from beam_jobs.sources.registry import list_entries
+from beam_jobs.storage.files import publish
+from beam_jobs.workspace.array_file import SpillWriter
+from beam_jobs.workspace.worker_errors import noted
+from beam_jobs.workspace.workspace import Workspace
+
+
+class ListSources(beam.PTransform):
+    """Lists a source: `ListTask` → (bucket, pack)."""
+
+    def __init__(self, config: JobConfig) -> None:
+        """Takes the job's configuration."""
+        super().__init__()
+        self._config = config
+
+    def expand(
+        self, tasks: beam.PCollection[ListTask]
+    ) -> beam.PCollection[tuple[int, bytes]]:
+        """Lists each task in one go."""
+        return tasks | "List" >> beam.ParDo(_ListSourcesFn(self._config))
+
+
+class _ListSourcesFn(beam.DoFn):
+    def __init__(self, config: JobConfig) -> None:
+        self._config = config
+
+    def process(self, task: ListTask) -> Iterator[tuple[int, bytes]]:
+        workspace = Workspace(self._config.output)
+        # The same name when the task is tried again.
+        name = f"{hashlib.sha256(repr(task).encode()).hexdigest()[:16]}.bin"
+        with noted(workspace, "listing"), self._spill(workspace, name) as spill:
+            entries = list_entries(task, self._config)
+            yield from pack(entries, self._config.seed, spill)
+
+    @contextlib.contextmanager
+    def _spill(self, workspace: Workspace, name: str) -> Iterator[SpillWriter]:
+        if not self._config.columns:
+            yield SpillWriter(io.BytesIO(), name)
+            return
+        path = os.path.join(workspace.arrays, name)
+        with publish(path, workspace.tmp, durable=False) as file:
+            yield SpillWriter(file, name)

@@ -1,0 +1,186 @@
+"""PairFiles: packs of entries of a bucket → its pairs, in order, on disk; and counts.
+
+Every key ends as a pair or as a reject; we never guess which of two files is meant.
+"""
+
+import functools
+import json
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any
+
+import apache_beam as beam
+
+from beam_jobs.config.columns import Value
+from beam_jobs.config.job_config import JobConfig
+from beam_jobs.elements import (
+    BadInput,
+    Bucket,
+    Entry,
+    Pair,
+    Reject,
+    SourceFile,
+    Spilled,
+)
+from beam_jobs.planning.entry_packs import Pack, unpack
+from beam_jobs.planning.key_order import place_split
+from beam_jobs.planning.pair_lists import write_lists
+from beam_jobs.sources.listing_digest import hash_of_entry, looked_at, sum_hashes
+from beam_jobs.sources.source_files import SourceFiles
+from beam_jobs.storage.files import is_remote, look_at_each
+from beam_jobs.workspace.array_file import digest_of
+from beam_jobs.workspace.worker_errors import noted
+from beam_jobs.workspace.workspace import Workspace
+
+
+class PairFiles(beam.PTransform):
+    """Pairs the entries of each bucket: (bucket, packs) → `Bucket`."""
+
+    def __init__(self, config: JobConfig, lease: str) -> None:
+        """Takes the configuration, and the lease of the job at work."""
+        super().__init__()
+        self._config = config
+        self._lease = lease
+
+    def expand(
+        self, packs: beam.PCollection[tuple[int, Iterable[bytes]]]
+    ) -> beam.PCollection[Bucket]:
+        """Writes the pairs and rejects of each bucket below `_build/plan/`."""
+        return packs | "Pair" >> beam.ParDo(_PairFilesFn(self._config, self._lease))
+
+
+class _PairFilesFn(beam.DoFn):
+    def __init__(self, config: JobConfig, lease: str) -> None:
+        self._config = config
+        self._lease = lease
+        self._found = beam.metrics.Metrics.counter("pairs", "found")
+
+    def setup(self) -> None:
+        self._files = SourceFiles(self._config)
+
+    def process(self, packed: tuple[int, Iterable[bytes]]) -> Iterator[Bucket]:
+        with noted(Workspace(self._config.output), f"pairing-{packed[0]:03d}"):
+            yield self._pair(packed[0], unpack(packed[1]))
+
+    def _pair(self, number: int, pack: Pack) -> Bucket:
+        look = functools.partial(looked_at, files=self._files)
+        remote = any(map(is_remote, self._config.sources))
+        entries = list(look_at_each(look, pack.entries, remote=remote))
+        pairs, rejects = pair_entries(entries, self._config)
+        found = len(pairs) + len(rejects)
+        self._found.inc(found)
+        lists = write_lists(self._config, self._lease, number, pairs, rejects)
+        return Bucket(
+            number=number,
+            found=found,
+            ignored=dict(pack.ignored),
+            loops=tuple(sorted(pack.loops)),
+            listing=sum_hashes(map(hash_of_entry, entries)),
+            **lists._asdict(),
+        )
+
+
+def pair_entries(
+    entries: Iterable[Entry], config: JobConfig
+) -> tuple[list[Pair], list[Reject]]:
+    """Returns the pairs, and a reject for each key that makes none."""
+    by_key: dict[bytes, list[Entry]] = {}
+    for entry in entries:
+        by_key.setdefault(entry.key, []).append(entry)
+    pairs: list[Pair] = []
+    rejects: list[Reject] = []
+    for key, of_key in by_key.items():
+        of_key.sort(key=_place_of)
+        try:
+            pairs.append(_pair_one(key, of_key, config))
+        except BadInput as error:
+            flawed = [entry for entry in of_key if entry.flaw is not None]
+            rejects.append(
+                Reject(
+                    key=key,
+                    source=_sources_of(flawed or of_key),
+                    stage="list" if flawed else "pair",
+                    reason=error.reason,
+                    detail=error.detail,
+                )
+            )
+    return pairs, rejects
+
+
+def _place_of(entry: Entry) -> tuple[Any, ...]:
+    """Returns where an entry stands among those of its key, whichever came first."""
+    return entry.origin, entry.rank, entry.texts or (), entry.flaw or ()
+
+
+def _sources_of(entries: Iterable[Entry]) -> tuple[bytes, ...]:
+    paths = (
+        path
+        for entry in entries
+        for path in (entry.image.path if entry.image else None, entry.origin)
+        if path is not None
+    )
+    return tuple(dict.fromkeys(paths))
+
+
+def _pair_one(key: bytes, entries: Sequence[Entry], config: JobConfig) -> Pair:
+    """Returns the pair that the entries of a key make.
+
+    Raises:
+        BadInput: They make none.
+    """
+    for entry in entries:
+        if entry.flaw is not None:
+            raise BadInput(*entry.flaw)
+    images = {e.image.place: e.image for e in entries if e.image is not None}
+    captions = [entry.caption for entry in entries if entry.caption is not None]
+    texts = [entry for entry in entries if entry.texts]
+    if not captions and not texts:
+        null = any(entry.texts is not None for entry in entries)
+        detail = "its caption is null" if null else "no caption of that name"
+        raise BadInput("unpaired_image", detail)
+    if not images:
+        raise BadInput("unpaired_caption", "no image of that name")
+    # Rows of a table tell one caption each; a sample of a tar has one member that does.
+    one_teller = config.webdataset is not None
+    if len(images) > 1 or len(captions) > 1 or (one_teller and len(texts) > 1):
+        raise BadInput(
+            "ambiguous_key",
+            f"{len(images)} images and {max(len(captions), len(texts))} captions have "
+            "this key",
+        )
+    image = next(iter(images.values()))
+    split = _agreed("splits", {e.split for e in entries if e.split is not None})
+    return Pair(
+        key=key,
+        split=place_split(key, config) if split is None else str(split),
+        image=image,
+        caption=captions[0] if captions else SourceFile(texts[0].origin),
+        texts=None if captions else tuple(t for e in texts for t in e.texts or ()),
+        values=_values(entries),
+    )
+
+
+def _values(entries: Sequence[Entry]) -> tuple[Value | Spilled, ...]:
+    said = {
+        json.dumps(list(map(digest_of, entry.values))): entry.values
+        for entry in entries
+        if entry.values
+    }
+    agreed = _agreed("values of columns", said)
+    return said[agreed] or () if agreed is not None else ()
+
+
+def _agreed(what: str, said: Collection[str]) -> str | None:
+    """Returns the one thing that all rows of a key say, or None if none says any.
+
+    Raises:
+        BadInput: `conflicting_rows`.
+    """
+    if not said:
+        return None
+    different = sorted(str(one) for one in said)
+    if len(different) > 1:
+        shown = " and ".join(one[:60] for one in different[:2])
+        raise BadInput(
+            "conflicting_rows", f"rows of this key differ in {what}: {shown}"
+        )
+    return different[0]

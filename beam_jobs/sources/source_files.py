@@ -1,0 +1,99 @@
+"""The files of a pair: looked at, and read, wherever the source has them."""
+
+import os
+import stat
+import unicodedata
+from collections.abc import Iterator
+
+from beam_jobs.config.columns import Value
+from beam_jobs.config.job_config import JobConfig
+from beam_jobs.elements import UNSEEN, BadInput, Pair, SourceFile
+from beam_jobs.sources.captions import (
+    MAX_CAPTION_BYTES,
+    Captions,
+    clean_captions,
+    read_captions,
+)
+from beam_jobs.sources.folders import LEADS_NOWHERE
+from beam_jobs.sources.roots import roots_of
+from beam_jobs.storage.files import is_remote, read_file, status_of
+from beam_jobs.workspace.array_file import fetch
+from beam_jobs.workspace.workspace import Workspace
+
+
+class SourceFiles:
+    """Looks at and reads the files of a source; notices when one has changed."""
+
+    def __init__(self, config: JobConfig) -> None:
+        """Takes the source from the job's configuration."""
+        self._config = config
+        self._roots = roots_of(config)
+        self._arrays = Workspace(config.output).arrays
+
+    def look(self, file: SourceFile) -> SourceFile:
+        """Returns a file with its size and time, if only its name is known.
+
+        A name that is there in another Unicode form only is taken for that one.
+
+        Raises:
+            BadInput: `missing_image` or `not_a_file`.
+        """
+        if file.size != UNSEEN:
+            return file
+        for path in _forms(file.path):
+            place = os.path.join(self._roots[file.root], path)
+            try:
+                if not is_remote(place) and not stat.S_ISREG(os.stat(place).st_mode):
+                    raise BadInput("not_a_file", "not a regular file")
+                status = status_of(place)
+            except OSError as error:
+                if error.errno not in LEADS_NOWHERE:
+                    raise
+                continue
+            return file._replace(path=path, size=status.size, version=status.version)
+        raise BadInput("missing_image", "no such file")
+
+    def image(self, pair: Pair) -> bytes:
+        """Returns the bytes of the image."""
+        return self._read(pair.image, at_most=pair.image.size)
+
+    def captions(self, pair: Pair) -> Captions:
+        """Returns the captions, cleaned.
+
+        Raises:
+            BadInput: None of them is of use.
+        """
+        if pair.texts is not None:
+            return clean_captions(pair.texts)
+        # One byte too many, if the file is too large.
+        data = self._read(pair.caption, at_most=MAX_CAPTION_BYTES + 1)
+        return read_captions(
+            data,
+            per_file=self._config.captions_per_file,
+            encoding=self._config.caption_encoding,
+        )
+
+    def values(self, pair: Pair) -> tuple[Value, ...]:
+        """Returns the values of columns, with long arrays fetched."""
+        return tuple(fetch(value, self._arrays) for value in pair.values)
+
+    def _read(self, file: SourceFile, at_most: int) -> bytes:
+        return read_file(
+            os.path.join(self._roots[file.root], file.archive or file.path),
+            offset=file.offset,
+            at_most=at_most,
+            size=None if file.archive else file.size,
+            version=file.version,
+        )
+
+
+def _forms(path: bytes) -> Iterator[bytes]:
+    yield path
+    if not path.isascii():
+        try:
+            text = path.decode()
+        except UnicodeDecodeError:
+            return
+        yield from (
+            unicodedata.normalize(form, text).encode() for form in ("NFC", "NFD")
+        )

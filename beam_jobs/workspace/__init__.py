@@ -1,0 +1,1 @@
+"""Everything a running job keeps under `_build/`."""

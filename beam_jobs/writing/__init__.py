@@ -1,0 +1,1 @@
+"""Second pipeline: write shards -> finalize; and repair of a finished dataset."""

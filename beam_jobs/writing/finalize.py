@@ -1,0 +1,159 @@
+"""Finalise: all shards committed → books, rejects, index, and the manifest, last.
+
+Idempotent: it may run twice, or again after being cut off anywhere.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+
+import apache_beam as beam
+
+from beam_jobs.config.job_config import JobConfig
+from beam_jobs.elements import Reject
+from beam_jobs.interop import interop_files
+from beam_jobs.planning.job_plan import JobPlan
+from beam_jobs.planning.pair_lists import read_all_rejects
+from beam_jobs.storage.files import read_file
+from beam_jobs.workspace.commits import Commit, read_commits
+from beam_jobs.workspace.lease import check_lease
+from beam_jobs.workspace.worker_errors import noted
+from beam_jobs.workspace.workspace import Workspace
+from beam_jobs.writing.outcome import Outcome, dump_outcome, dump_rejects, judge
+from beam_jobs.writing.tfrecord_writer import pack_blocks
+from reader.contract import layout
+from reader.contract.errors import BuildError
+from reader.contract.manifest import (
+    Books,
+    Manifest,
+    Split,
+    dump_manifest,
+)
+from reader.contract.record import crc32c_hex
+from reader.contract.schema import FEATURES
+from reader.contract.statistics import Statistics
+
+
+class Finalise(beam.PTransform):
+    """Publishes the dataset: examples in each shard → one outcome, on disk."""
+
+    def __init__(self, config: JobConfig, plan: JobPlan, lease: str) -> None:
+        """Takes the configuration, the plan, and the lease of the job at work."""
+        super().__init__()
+        self._fn = _FinaliseFn(config, plan, lease)
+
+    def expand(self, shards: beam.PCollection[int]) -> beam.PCollection[str]:
+        """Waits for all shards; one DoFn then reads their commit records."""
+        return (
+            shards
+            | "All shards" >> beam.CombineGlobally(sum)
+            | "Finalise" >> beam.ParDo(self._fn)
+        )
+
+
+class _FinaliseFn(beam.DoFn):
+    def __init__(self, config: JobConfig, plan: JobPlan, lease: str) -> None:
+        self._config = config
+        self._plan = plan
+        self._lease = lease
+
+    def process(self, written: int) -> Iterator[str]:
+        workspace = Workspace(self._config.output)
+        with noted(workspace, "finalising"):
+            check_lease(workspace, self._lease)
+            outcome = finalise(self._config, self._plan, self._lease)
+        yield "; ".join(outcome.failures) or f"{written} examples"
+
+
+def finalise(config: JobConfig, plan: JobPlan, lease: str) -> Outcome:
+    """Publishes the dataset if its books balance and its limits hold."""
+    workspace = Workspace(config.output)
+    commits = list(_commits_of(workspace, plan))
+    rejects = sorted(
+        [
+            *read_all_rejects(workspace),
+            *(r for commit in commits for r in commit.rejects),
+        ]
+    )
+    written = sum(commit.shard.num_examples for commit in commits)
+    dropped = sum(commit.dropped_captions for commit in commits)
+    outcome = judge(config, plan.found, written, rejects, dropped)
+    # Again: reading many commit records takes a while.
+    check_lease(workspace, lease)
+    if outcome.failures:
+        workspace.publish(workspace.too_many_rejects, dump_rejects(rejects))
+    else:
+        _publish_dataset(workspace, config, plan, commits, rejects, outcome.books)
+    workspace.publish(workspace.outcome, dump_outcome(outcome))
+    return outcome
+
+
+def _commits_of(workspace: Workspace, plan: JobPlan) -> Iterator[Commit]:
+    labels = [shard.label for shard in plan.shards()]
+    for label, commit in zip(labels, read_commits(workspace, labels), strict=True):
+        if commit is None or commit.plan != plan.fingerprint:
+            raise BuildError(f"shard {label} was not finished: run the command again")
+        yield commit
+
+
+def _publish_dataset(
+    workspace: Workspace,
+    config: JobConfig,
+    plan: JobPlan,
+    commits: list[Commit],
+    rejects: list[Reject],
+    books: Books,
+) -> None:
+    files = {
+        layout.BLOCKS: pack_blocks([o for commit in commits for o in commit.blocks]),
+        f"{layout.TOKENIZER_DIR}/{plan.tokenizer.file}": read_file(workspace.tokenizer),
+        layout.REJECTS: dump_rejects(rejects),
+    }
+    checksums = {file: crc32c_hex(data) for file, data in files.items()}
+    for commit in commits:
+        checksums |= commit.files
+    manifest = _make_manifest(config, plan, commits, books, checksums)
+    # They follow from the manifest, which then has their checksums.
+    interop = interop_files(manifest)
+    checksums |= {file: crc32c_hex(data) for file, data in interop.items()}
+    files |= interop
+    manifest = dataclasses.replace(manifest, files=checksums)
+    for file, data in (*files.items(), (layout.MANIFEST, dump_manifest(manifest))):
+        workspace.publish(workspace.published(file), data)
+
+
+def _make_manifest(
+    config: JobConfig,
+    plan: JobPlan,
+    commits: list[Commit],
+    books: Books,
+    files: dict[str, str],
+) -> Manifest:
+    return Manifest(
+        name=config.name,
+        features=(*FEATURES, *(column.feature for column in config.columns)),
+        image=config.image_spec,
+        tokenizer=plan.tokenizer,
+        splits=tuple(_splits(plan, commits)),
+        books=books,
+        files=files,
+        fingerprints={
+            "input": f"{sum(commit.input for commit in commits) % 2**256:064x}",
+            "listing": plan.listing,
+            "config": config.fingerprint,
+        },
+        config=config.fingerprint_fields(),
+        versions=plan.versions,
+        about=config.about,
+    )
+
+
+def _splits(plan: JobPlan, commits: list[Commit]) -> Iterator[Split]:
+    first = 0
+    for split in plan.splits:
+        own = commits[first : first + split.num_shards]
+        first += split.num_shards
+        statistics = Statistics()
+        for commit in own:
+            statistics = statistics.merge(commit.statistics)
+        shards = tuple(commit.shard for commit in own)
+        yield Split(name=split.name, shards=shards, statistics=statistics)

@@ -1,0 +1,137 @@
+"""The outcome of a job: its books, and whether they are good enough to publish."""
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from beam_jobs.config.job_config import JobConfig
+from beam_jobs.config.values import allowed
+from beam_jobs.elements import Reject
+from beam_jobs.planning.job_plan import JobPlan
+from beam_jobs.planning.pair_lists import read_all_rejects
+from beam_jobs.workspace.workspace import Workspace
+from reader.contract.json_values import dump_json
+from reader.contract.manifest import Books
+from reader.contract.schema import REASONS, display_path
+
+
+class Outcome(NamedTuple):
+    """What finalising found.
+
+    Attributes:
+        books: What became of every key.
+        failures: Why the dataset was not published; empty if it was.
+        examples: A few rejects of each reason, for the summary.
+    """
+
+    books: Books
+    failures: tuple[str, ...]
+    examples: dict[str, list[str]]
+
+
+def judge(
+    config: JobConfig,
+    found: int,
+    written: int,
+    rejects: list[Reject],
+    dropped_captions: int,
+) -> Outcome:
+    """Returns the outcome of a job whose shards are all written."""
+    books = Books(
+        found=found,
+        written=written,
+        not_written=dict(sorted(Counter(r.reason for r in rejects).items())),
+        dropped_captions=dropped_captions,
+    )
+    failures = [*_imbalances(books), *_exceeded_limits(books, config)]
+    return Outcome(books, tuple(failures), _some_of_each(rejects))
+
+
+def turned_down(config: JobConfig, plan: JobPlan) -> Outcome | None:
+    """Returns why a plan need not be carried out, or None.
+
+    Files that do not pair are known before any image is read; a wrong folder of
+    captions should not cost a day.
+    """
+    books = Books(found=plan.found, written=0, not_written=plan.rejects)
+    failures = tuple(_exceeded_limits(books, config))
+    if not failures:
+        return None
+    workspace = Workspace(config.output)
+    rejects = sorted(read_all_rejects(workspace))
+    workspace.publish(workspace.too_many_rejects, dump_rejects(rejects))
+    return Outcome(books, failures, _some_of_each(rejects))
+
+
+def _imbalances(books: Books) -> Iterator[str]:
+    if not books.balanced:
+        yield (
+            f"the books do not balance: {books.found} keys found, {books.written} "
+            f"written and {sum(books.not_written.values())} not: this is a bug of "
+            "diptych, please report it"
+        )
+    if not books.written:
+        yield "not one example could be written"
+
+
+def _exceeded_limits(books: Books, config: JobConfig) -> Iterator[str]:
+    lines: Counter[str] = Counter()
+    for reason, count in books.not_written.items():
+        lines[REASONS[reason]] += count
+    for line, limit, flag in (
+        ("rejected", config.max_rejects, "max_rejects"),
+        ("unpaired", config.max_unpaired, "max_unpaired"),
+    ):
+        if lines[line] > allowed(limit, books.found):
+            yield (
+                f"{lines[line]} of {books.found} keys are {line}, more than "
+                f"--{flag}={limit}: raise the limit and run the command again "
+                "(finished shards are kept), or mend the source and pass --overwrite"
+            )
+
+
+def _some_of_each(rejects: Iterable[Reject], num: int = 3) -> dict[str, list[str]]:
+    some: dict[str, list[str]] = {}
+    for reject in rejects:
+        examples = some.setdefault(reject.reason, [])
+        if len(examples) < num:
+            sources = ", ".join(display_path(path) for path in reject.source)
+            examples.append(_printable(f"{sources}: {reject.detail}"))
+    return some
+
+
+def _printable(text: str) -> str:
+    """Escapes what could move a terminal's cursor: file names are anybody's."""
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
+
+
+def dump_rejects(rejects: Iterable[Reject]) -> bytes:
+    """Returns `rejects.jsonl`: a line per key that was not written."""
+    # What a library says of damaged bytes need not be text itself.
+    return "".join(map(_reject_line, rejects)).encode(errors="backslashreplace")
+
+
+def _reject_line(reject: Reject) -> str:
+    fields = {
+        "key": display_path(reject.key),
+        "source": [display_path(path) for path in reject.source],
+        "stage": reject.stage,
+        "reason": reject.reason,
+        "detail": reject.detail,
+    }
+    return json.dumps(fields, ensure_ascii=False) + "\n"
+
+
+def dump_outcome(outcome: Outcome) -> bytes:
+    """Returns the bytes of `_build/outcome.json`."""
+    return dump_json(outcome._asdict() | {"books": dataclasses.asdict(outcome.books)})
+
+
+def parse_outcome(data: bytes) -> Outcome:
+    """Returns the outcome that `_build/outcome.json` holds."""
+    fields = json.loads(data)
+    return Outcome(
+        Books(**fields["books"]), tuple(fields["failures"]), fields["examples"]
+    )

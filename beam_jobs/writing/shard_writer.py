@@ -1,0 +1,190 @@
+"""ShardWriter: a shard's name → its files and its commit record.
+
+It holds what a worker process sets up once: threads, tokenizer, bound on memory.
+"""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from beam_jobs.config.columns import Column
+from beam_jobs.config.job_config import JobConfig
+from beam_jobs.elements import Pair, Reject, ShardPlan
+from beam_jobs.encoding.example import Budget, Example, make_example
+from beam_jobs.planning.job_plan import JobPlan
+from beam_jobs.planning.pair_lists import pairs_of_shard
+from beam_jobs.sources.source_files import SourceFiles
+from beam_jobs.storage.files import publish, read_file
+from beam_jobs.storage.parallel import map_in_order
+from beam_jobs.workspace.commits import Commit, write_commit
+from beam_jobs.workspace.lease import check_lease
+from beam_jobs.workspace.shard_progress import ShardProgress
+from beam_jobs.workspace.worker_errors import noted
+from beam_jobs.workspace.workspace import Workspace
+from beam_jobs.writing.samples_table import dump_samples, sample_row
+from beam_jobs.writing.tfrecord_writer import TFRecordWriter
+from reader.contract.manifest import Shard
+from reader.contract.record import crc32c_hex
+from reader.contract.statistics import Statistics, statistics_of
+from reader.contract.tokenizers.registry import load_tokenizer
+
+# Pairs each thread may be ahead of the one to be written next: enough that one large
+# photograph does not make the others wait.
+_AHEAD_PER_THREAD = 8
+_TOGETHER = 4
+
+
+class ShardWriter:
+    """Writes one shard after the other."""
+
+    def __init__(
+        self, config: JobConfig, plan: JobPlan, lease: str, workspace: Workspace
+    ) -> None:
+        """Takes the configuration, the plan, the job's lease, and where to write."""
+        self.workspace = workspace
+        self._config = config
+        self._plan = plan
+        self._lease = lease
+        self._files = SourceFiles(config)
+        self._budget = Budget()
+        self._threads = ThreadPoolExecutor(config.num_threads)
+        data = read_file(self.workspace.tokenizer)
+        self._tokenizer = load_tokenizer(plan.tokenizer, data)
+
+    def close(self) -> None:
+        """Ends the threads."""
+        self._threads.shutdown(cancel_futures=True)
+
+    def write(
+        self, shard: ShardPlan, count: Callable[[Example | Reject], None]
+    ) -> Commit:
+        """Writes a shard and, last, its commit record.
+
+        Args:
+            shard: The shard.
+            count: Is shown each example or reject that was made.
+
+        Raises:
+            BuildError: Another job has taken over.
+            OSError: A file could not be read or written.
+        """
+        with noted(self.workspace, shard.label):
+            check_lease(self.workspace, self._lease)
+            return self._write(shard, count)
+
+    def _write(
+        self, shard: ShardPlan, count: Callable[[Example | Reject], None]
+    ) -> Commit:
+        pairs = pairs_of_shard(self.workspace, shard.name, self._plan, self._config)
+        ahead = _AHEAD_PER_THREAD * self._config.num_threads
+        made = map_in_order(self._make, pairs, self._threads, ahead, _TOGETHER)
+        progress = ShardProgress(self.workspace, shard.label)
+
+        def counted() -> Iterator[Example | Reject]:
+            for one in progress.watch(made):
+                count(one)
+                yield one
+            # Before anything is published: a job that came after may have other plans.
+            check_lease(self.workspace, self._lease)
+
+        with contextlib.closing(made), progress:
+            commit = publish_shard(
+                self.workspace, shard, counted(), self._config.columns
+            )
+            check_lease(self.workspace, self._lease)
+            write_commit(self.workspace, shard.label, commit)
+        return commit
+
+    def _make(self, pair: Pair) -> Example | Reject:
+        return make_example(
+            pair,
+            self._files,
+            self._config,
+            self._tokenizer,
+            self._plan.tokenizer.unknown_id,
+            self._budget,
+        )
+
+
+class _Account:
+    """What was written of a shard, and what was not."""
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        self._columns = columns
+        self.rows: list[dict[str, Any]] = []
+        self.rejects: list[Reject] = []
+        self.dropped_captions = self.input = 0
+        self._image_bytes: list[int] = []
+        self._num_unknown = 0
+
+    def add(self, example: Example, offset: int, length: int) -> None:
+        """Takes a record that lies at `offset` and takes `length` bytes."""
+        self.rows.append(sample_row(example, offset, length, self._columns))
+        self._image_bytes.append(example.num_image_bytes)
+        self._num_unknown += example.num_unknown
+        self.dropped_captions += example.captions.dropped
+        self.input = (self.input + _input_hash(example)) % 2**256
+
+    def statistics(self) -> Statistics:
+        return statistics_of(
+            widths=[row["width"] for row in self.rows],
+            heights=[row["height"] for row in self.rows],
+            image_bytes=self._image_bytes,
+            num_tokens=[row["num_tokens"] for row in self.rows],
+            num_unknown=self._num_unknown,
+        )
+
+
+def publish_shard(
+    workspace: Workspace,
+    shard: ShardPlan,
+    made: Iterable[Example | Reject],
+    columns: Sequence[Column],
+) -> Commit:
+    """Writes and publishes the files of a shard; returns what to commit."""
+    account = _Account(columns)
+    with publish(workspace.published(shard.name.file), workspace.tmp) as file:
+        writer = TFRecordWriter(file.write)
+        for one in made:
+            if isinstance(one, Reject):
+                account.rejects.append(one)
+                continue
+            writer.write(one.record)
+            account.add(one, writer.offsets[-1], writer.lengths[-1])
+    files = {
+        shard.name.index_file: writer.text_index(),
+        shard.name.samples_file: dump_samples(account.rows, columns),
+    }
+    for name, data in files.items():
+        workspace.publish(workspace.published(name), data)
+    return Commit(
+        plan=shard.plan,
+        shard=Shard(
+            file=shard.name.file,
+            num_examples=writer.num_records,
+            num_bytes=writer.num_bytes,
+            crc32c=writer.crc32c,
+        ),
+        files={name: crc32c_hex(data) for name, data in files.items()},
+        blocks=tuple(writer.block_offsets()),
+        statistics=account.statistics(),
+        rejects=tuple(account.rejects),
+        dropped_captions=account.dropped_captions,
+        input=account.input,
+    )
+
+
+def _input_hash(example: Example) -> int:
+    """Returns a hash of a record's key and sources.
+
+    The hashes of all records are added, modulo 2^256, so that the sum depends on
+    neither order nor shards (AdHash: Bellare and Micciancio, EUROCRYPT 1997).
+    """
+    digest = hashlib.sha256(b"%d:" % len(example.pair.key) + example.pair.key)
+    digest.update(bytes.fromhex(example.image.sha256 + example.captions.sha256))
+    if example.pair.values:
+        digest.update(json.dumps(example.pair.values).encode())
+    return int.from_bytes(digest.digest(), "big")
