@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from beam_jobs.config.job_config import JobConfig as JobConfig
-    from beam_jobs.pipeline import run as run
+    from beam_jobs.job.run import run as run
     from beam_jobs.sample_data import write_sample as write_sample
     from reader.contract.errors import BuildError as BuildError
     from reader.contract.errors import UsageError as UsageError

@@ -6,11 +6,14 @@ from typing import Any
 from reader.console.main import run_command
 from reader.console.parser import MainParser
 from reader.contract.version import __version__
-from reader.tools.bench.command import add_bench_parser
-from reader.tools.find.command import add_find_parser
-from reader.tools.report.command import add_report_parser
-from reader.tools.show.command import add_show_parser
-from reader.tools.verify.command import add_verify_parser
+from reader.tools.bench import command as bench
+from reader.tools.find import command as find
+from reader.tools.report import command as report
+from reader.tools.show import command as show
+from reader.tools.verify import command as verify
+
+# In the order of the help page.
+_COMMANDS = (show, find, report, verify, bench)
 
 _EXAMPLES = (
     "python -m reader show out",
@@ -21,19 +24,16 @@ _EXAMPLES = (
 )
 
 
-def add_reader_parsers(commands: Any) -> None:
+def add_parsers(commands: Any) -> None:
     """Adds the commands that read a dataset."""
-    add_show_parser(commands)
-    add_find_parser(commands)
-    add_verify_parser(commands)
-    add_bench_parser(commands)
-    add_report_parser(commands)
+    for command in _COMMANDS:
+        command.add_parser(commands)
 
 
 def main(args: list[str] | None = None) -> int:
     """Runs one command; returns its exit status."""
     parser = MainParser("python -m reader", __doc__, __version__, _EXAMPLES)
-    add_reader_parsers(parser.commands)
+    add_parsers(parser.commands)
     return run_command(parser, sys.argv[1:] if args is None else args)
 
 

@@ -16,7 +16,7 @@ from hypothesis import settings
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.config.values import parse_splits
 from beam_jobs.engines.options import engine_options
-from beam_jobs.pipeline import run
+from beam_jobs.job.run import run
 from beam_jobs.sample_data import write_sample
 
 # The same examples in every run; the first one of a test may wait for an import.

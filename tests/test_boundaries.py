@@ -18,16 +18,21 @@ MODULES = {
 
 # The command line alone may hand over to the reader.
 HANDS_OVER = {
-    "beam_jobs.beam_args": {"reader.console.parser"},
-    "beam_jobs.command": {"reader.console.formatting", "reader.console.warnings"},
-    "beam_jobs.flags": {"reader.console.parser"},
-    "beam_jobs.summary": {"reader.console.formatting"},
+    "beam_jobs.cli.build_flags": {"reader.console.parser"},
+    "beam_jobs.cli.build": {"reader.console.formatting", "reader.console.warnings"},
+    "beam_jobs.cli.build_page": {"reader.console.formatting"},
+    "beam_jobs.cli.sample": {"reader.console.parser"},
     "beam_jobs.__main__": {
         "reader.__main__",
         "reader.console.main",
         "reader.console.parser",
     },
-    "beam_jobs.demo": {"reader", "reader.__main__", "reader.console.main"},
+    "beam_jobs.cli.demo": {
+        "reader",
+        "reader.__main__",
+        "reader.console.main",
+        "reader.console.parser",
+    },
 }
 
 # Everything that a pipeline's stages are made of, and no engine in it.

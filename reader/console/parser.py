@@ -11,7 +11,13 @@ from reader.contract.errors import UsageError
 
 
 class CommandParser(argparse.ArgumentParser):
-    """A parser of a command, whose errors are one line and not a page of usage."""
+    """The parser of one command; its errors are one line, not a page of usage.
+
+    Attributes:
+        group: Heading of the main help page that the command is listed under.
+    """
+
+    group = ""
 
     def error(self, message: str) -> NoReturn:
         """Refuses a command line.
@@ -50,22 +56,23 @@ class MainParser(CommandParser):
         )
 
     @property
-    def parsers(self) -> Mapping[str, argparse.ArgumentParser]:
-        """`{command: parser}`."""
-        return self.commands.choices
+    def parsers(self) -> Mapping[str, CommandParser]:
+        """`{command: parser}`, in the order they were added."""
+        parsers: Mapping[str, CommandParser] = self.commands.choices
+        return parsers
 
     def format_help(self) -> str:
         """Returns the page of `--help`, with the commands before the options."""
         before, options, after = super().format_help().partition("options:\n")
+        groups: dict[str, list[str]] = {}
+        for name, parser in self.parsers.items():
+            text = " ".join((parser.description or "").split())
+            first, *_ = text.partition(". ")
+            line = f"  {name:<8}  {_lowered(first)}"
+            groups.setdefault(parser.group, []).append(line)
         lines = []
-        for title, names in _GROUPS.items():
-            lines.append(f"{title}:")
-            for name in names:
-                if name in self.parsers:
-                    text = " ".join((self.parsers[name].description or "").split())
-                    first, *_ = text.partition(". ")
-                    lines.append(f"  {name:<8}  {_lowered(first)}")
-            lines.append("")
+        for title, commands in groups.items():
+            lines += [f"{title}:", *commands, ""]
         return before + "\n".join([*lines, ""]) + options + after
 
     def suggest(self, args: Sequence[str]) -> None:
@@ -80,33 +87,29 @@ class MainParser(CommandParser):
             raise UsageError(f"no command {names[0]}: {hint}")
 
 
-# A command that is not installed here is left out.
-_GROUPS = {
-    "make a dataset": ("build", "sample", "demo"),
-    "look at one": ("show", "find", "report"),
-    "look after one": ("verify", "bench"),
-}
-
-
 def add_command(
     commands: Any,
     name: str,
     arguments: str,
     description: str,
+    *,
+    group: str,
     examples: Sequence[str] = (),
     more: str = "",
-) -> argparse.ArgumentParser:
-    """Adds a command, whose flags are still to come; returns its parser.
+) -> CommandParser:
+    """Adds a command without flags and returns its parser.
 
     Args:
-        commands: Where to, such as `MainParser.commands`.
-        name: Of the command.
-        arguments: What its usage shows behind its name: not all flags there are.
-        description: Its first sentence stands on the page of all commands.
-        examples: Command lines, which end its help.
+        commands: `MainParser.commands`.
+        name: The command's name.
+        arguments: Usage line after the command's name; need not list every flag.
+        description: Its first sentence is shown on the main help page.
+        group: Heading of the main help page to list the command under; groups appear
+            in the order of their first command.
+        examples: Command lines shown at the end of the help page.
         more: A last paragraph.
     """
-    parser: argparse.ArgumentParser = commands.add_parser(
+    parser: CommandParser = commands.add_parser(
         name,
         usage=f"%(prog)s {arguments}",
         description=_filled(description),
@@ -114,6 +117,7 @@ def add_command(
         formatter_class=_formatter,
         allow_abbrev=False,
     )
+    parser.group = group
     return parser
 
 

@@ -10,7 +10,7 @@ from reader.datasets.record_schema import Content
 
 _LOG = logging.getLogger("reader")
 
-# As `reader.images` decodes them.
+# As `reader.decode.images` decodes them.
 _FORMATS = (None, "jpeg", "png", "raw")
 
 # Which roles each output is made of: those it needs, and those it can do without.

@@ -25,7 +25,7 @@ from beam_jobs.config.job_config import JobConfig
 from beam_jobs.config.values import parse_splits
 from beam_jobs.encoding.encode_image import SourceImage
 from beam_jobs.engines.options import engine_options
-from beam_jobs.pipeline import BuildResult, run
+from beam_jobs.job.run import BuildResult, run
 from beam_jobs.planning.key_order import order_of, shard_of, split_of
 from reader.contract.errors import BuildError
 from reader.contract.record import parse_example

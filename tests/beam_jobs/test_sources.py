@@ -23,7 +23,7 @@ import beam_jobs.pipeline
 from beam_jobs.config.columns import parse_columns
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.engines.options import engine_options
-from beam_jobs.pipeline import BuildResult, run
+from beam_jobs.job.run import BuildResult, run
 from beam_jobs.planning.job_plan import JobPlan
 from reader.contract.errors import BuildError
 from reader.contract.record import parse_example

@@ -15,7 +15,7 @@ from beam_jobs.config.columns import parse_columns
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.config.values import parse_splits
 from beam_jobs.engines.options import engine_options
-from beam_jobs.pipeline import run
+from beam_jobs.job.run import run
 from beam_jobs.sample_data import write_sample
 
 # Of names that need quoting, too.

@@ -86,7 +86,7 @@ def _serve() -> None:
     """Answers a line of JSON with a line of JSON."""
     import apache_beam  # noqa: F401
 
-    import beam_jobs.command  # noqa: F401
+    import beam_jobs.cli.build  # noqa: F401
     from beam_jobs.__main__ import main
 
     answers = os.fdopen(os.dup(1), "w")

@@ -26,7 +26,7 @@ _EXAMPLES = (
 _TRIALS = 0.3
 
 
-def add_bench_parser(commands: Any) -> None:
+def add_parser(commands: Any) -> None:
     """Adds the command `bench`."""
     parser = add_command(
         commands,
@@ -35,7 +35,8 @@ def add_bench_parser(commands: Any) -> None:
         "Measures how fast a dataset is read, stage by stage. Tells where "
         "the time goes and what to change: some images are stored otherwise, and read, "
         "to see what that would gain. The dataset is not touched.",
-        _EXAMPLES,
+        group="maintain a dataset",
+        examples=_EXAMPLES,
     )
     parser.add_argument(
         "pattern",

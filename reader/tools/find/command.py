@@ -22,7 +22,7 @@ _EXAMPLES = (
 _MAX_SHOWN = 5
 
 
-def add_find_parser(commands: Any) -> None:
+def add_parser(commands: Any) -> None:
     """Adds the command `find`."""
     parser = add_command(
         commands,
@@ -31,7 +31,8 @@ def add_find_parser(commands: Any) -> None:
         "Finds a key, checksum or file in a dataset. Tells where it was "
         "written, why it was rejected, or that it was never seen, with the nearest "
         "keys. Ends with 0 if the dataset knows it and 1 if not.",
-        _EXAMPLES,
+        group="inspect a dataset",
+        examples=_EXAMPLES,
     )
     parser.add_argument(
         "folder", metavar="OUT", type=not_empty, help="the dataset's folder"

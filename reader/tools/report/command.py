@@ -15,7 +15,7 @@ _EXAMPLES = (
 )
 
 
-def add_report_parser(commands: Any) -> None:
+def add_parser(commands: Any) -> None:
     """Adds the command `report`."""
     parser = add_command(
         commands,
@@ -23,7 +23,8 @@ def add_report_parser(commands: Any) -> None:
         "OUT [--output=FILE] [--samples=N]",
         "Makes a page of HTML about a dataset. It needs no network: its books, "
         "examples, sizes, captions, tokens, and what was not written.",
-        _EXAMPLES,
+        group="inspect a dataset",
+        examples=_EXAMPLES,
     )
     parser.add_argument(
         "folder", metavar="OUT", type=not_empty, help="the dataset's folder"

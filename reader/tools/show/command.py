@@ -18,7 +18,7 @@ _EXAMPLES = (
 )
 
 
-def add_show_parser(commands: Any) -> None:
+def add_parser(commands: Any) -> None:
     """Adds the command `show`."""
     parser = add_command(
         commands,
@@ -26,7 +26,8 @@ def add_show_parser(commands: Any) -> None:
         "OUT [--num=N] [--step=N --batch_size=N …] [--json]",
         "Shows what a dataset is: splits, books, sizes, examples. "
         "With --step, shows which keys a step of training reads.",
-        _EXAMPLES,
+        group="inspect a dataset",
+        examples=_EXAMPLES,
     )
     parser.add_argument(
         "pattern",

@@ -25,7 +25,7 @@ _EXAMPLES = (
 _BYTES_FOR_A_PROCESS = 256 << 20
 
 
-def add_verify_parser(commands: Any) -> None:
+def add_parser(commands: Any) -> None:
     """Adds the command `verify`."""
     parser = add_command(
         commands,
@@ -34,7 +34,8 @@ def add_verify_parser(commands: Any) -> None:
         "Checks a dataset, byte for byte. Lists all that is wrong and the "
         "command that mends it. Ends with 0 if nothing is, 1 if something is, 2 for "
         "wrong usage.",
-        _EXAMPLES,
+        group="maintain a dataset",
+        examples=_EXAMPLES,
     )
     parser.add_argument(
         "folder", metavar="OUT", type=not_empty, help="the dataset's folder"

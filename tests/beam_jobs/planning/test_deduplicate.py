@@ -15,7 +15,7 @@ from beam_jobs.config.job_config import JobConfig
 from beam_jobs.config.values import parse_splits
 from beam_jobs.elements import Bucket, Pair, SourceFile
 from beam_jobs.engines.options import engine_options
-from beam_jobs.pipeline import run
+from beam_jobs.job.run import run
 from beam_jobs.planning.deduplicate import _DropFn, _Twin
 from beam_jobs.planning.key_order import order_of, split_of
 from beam_jobs.planning.pair_lists import read_pairs, read_rejects, write_lists

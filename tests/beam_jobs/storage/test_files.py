@@ -111,7 +111,7 @@ def test_a_process_that_is_killed_has_published_nothing(tmp_path, tmp):
     path = tmp_path / "file"
     code = f"""
 import os, signal
-from beam_jobs.storage import publish
+from beam_jobs.storage.files import publish
 with publish({str(path)!r}, {tmp!r}) as file:
     file.write(b"half")
     file.flush()

@@ -168,7 +168,7 @@ def test_without_pyarrow_the_records_are_searched(flawed):
 import sys
 
 sys.modules["pyarrow"] = sys.modules["tensorflow"] = None
-from reader.search import find
+from reader.tools.find.search import find
 
 for wanted in ({WRITTEN!r}, {str(image)!r}, "photos/{WRITTEN}.jpg"):
     (found,) = find({str(out)!r}, wanted).written

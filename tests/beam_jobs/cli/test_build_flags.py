@@ -6,10 +6,9 @@ from fractions import Fraction
 
 import pytest
 
-from beam_jobs.beam_args import check_beam_args
+from beam_jobs.cli.build_flags import add_build_parser, check_beam_args, config_from
 from beam_jobs.config.columns import Column
 from beam_jobs.config.job_config import JobConfig
-from beam_jobs.flags import add_build_parser, config_from
 from reader.console.parser import underscored
 from reader.contract.errors import UsageError
 

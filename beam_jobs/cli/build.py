@@ -1,22 +1,76 @@
-"""What `diptych build` shows: the plan, the books, and how to read the dataset."""
+"""`diptych build`: runs the job and prints plan, accounting and how to read on."""
 
+import argparse
+import contextlib
 import os
+import signal
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from typing import Any
 
+from beam_jobs.cli.build_flags import add_build_parser, check_beam_args, config_from
+from beam_jobs.cli.libraries import import_beam, require
 from beam_jobs.config.job_config import JobConfig
-from beam_jobs.engines.options import engine_options, is_dry_run, is_local
-from beam_jobs.pipeline import check, run
 from beam_jobs.storage.files import read_file
-from beam_jobs.summary import mended_page, outcome_page, plan_page
 from reader.console.formatting import loading_text, splits_table
 from reader.console.warnings import warnings_of
 from reader.contract.layout import MANIFEST
 from reader.contract.manifest import parse_manifest
 
 
+def add_parser(commands: Any) -> None:
+    """Adds the command `build`."""
+    parser = add_build_parser(commands)
+    parser.set_defaults(
+        run=_run,
+        passes_on=True,
+        build_parser=parser,
+        stopped="stopped; run the same command again to resume",
+    )
+
+
+def _run(namespace: argparse.Namespace) -> int:
+    beam_args = namespace.rest
+    require("build", apache_beam="beam", cv2="beam", simplejpeg="beam")
+    import_beam()
+    check_beam_args(beam_args, namespace.build_parser)
+    _use_beam_options(beam_args)
+    config = config_from(namespace)
+    with _sigterm_as_ctrl_c():
+        return build(config, beam_args)
+
+
+def _use_beam_options(beam_args: list[str]) -> None:
+    """Tells stores their addresses and accounts: a tokenizer may lie in a bucket."""
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    from beam_jobs.storage.credentials import use_beam_options
+
+    use_beam_options(PipelineOptions(beam_args))
+
+
+@contextlib.contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """Gives up what is held when a scheduler wants its machine back."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def build(config: JobConfig, beam_args: list[str]) -> int:
     """Runs the job and reports; returns the exit status."""
+    # Beam and the codecs take seconds to import, which `--help` need not wait for.
+    from beam_jobs.cli.build_page import mended_page, outcome_page, plan_page
+    from beam_jobs.engines.options import engine_options, is_dry_run, is_local
+    from beam_jobs.job.run import check, run
+
     began = time.monotonic()
     options = engine_options(config, beam_args)
     if not is_local(options):

@@ -1,4 +1,4 @@
-"""What a job did, as a page of text for a terminal."""
+"""What `diptych build` prints of a plan, a repair and an outcome."""
 
 from collections.abc import Iterator
 

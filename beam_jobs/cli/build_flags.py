@@ -19,7 +19,7 @@ from beam_jobs.config.job_config import (
     JobConfig,
 )
 from beam_jobs.config.values import allowed, parse_size, parse_splits
-from reader.console.parser import add_command
+from reader.console.parser import add_command, did_you_mean, flags_of
 from reader.contract.errors import UsageError
 
 _EXAMPLES = (
@@ -43,8 +43,9 @@ def add_build_parser(commands: Any) -> argparse.ArgumentParser:
         "build",
         "SOURCE --output=DIR [OPTIONS]",
         "Turns folders of images and captions into sharded TFRecords.",
-        _EXAMPLES,
-        "Folders and files may be in a bucket: gs://BUCKET/... or s3://BUCKET/... "
+        group="make a dataset",
+        examples=_EXAMPLES,
+        more="Folders and files may be in a bucket: gs://BUCKET/... or s3://BUCKET/... "
         "Dashes in flags do for underscores. Flags of Apache Beam pass through; "
         "docs/operations.md has commands for Dataflow, Flink and Spark.",
     )
@@ -295,3 +296,28 @@ def config_from(namespace: argparse.Namespace) -> JobConfig:
         raise UsageError("--output is missing: see diptych build --help")
     names = [field.name for field in dataclasses.fields(JobConfig) if field.init]
     return JobConfig(**{name: getattr(namespace, name) for name in names})
+
+
+def check_beam_args(args: list[str], ours: argparse.ArgumentParser) -> None:
+    """Refuses flags that Beam does not know either; Beam itself would only warn.
+
+    Raises:
+        UsageError: Names the flag, and the one that was probably meant.
+    """
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    beam = argparse.ArgumentParser(allow_abbrev=False, conflict_handler="resolve")
+    for options in PipelineOptions.__subclasses__():
+        # The hook that Beam documents for declaring options.
+        options._add_argparse_args(beam)
+    _, unknown = beam.parse_known_args(args)
+    if not unknown:
+        return
+    flag = unknown[0].partition("=")[0]
+    if not flag.startswith("-"):
+        raise UsageError(
+            f'unexpected argument "{flag}": flags are written --name=value'
+        )
+    known = [*flags_of(ours), *flags_of(beam)]
+    hint = did_you_mean(flag, known, "see diptych build --help")
+    raise UsageError(f"unknown flag {flag}: {hint}")

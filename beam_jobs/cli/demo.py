@@ -1,14 +1,41 @@
 """`diptych demo`: the whole way in one command, on scenes that it draws itself."""
 
+import argparse
 import os
 import tempfile
 import time
+from typing import Any
 
-from beam_jobs.command import build
+from beam_jobs.cli.build import build
+from beam_jobs.cli.libraries import import_beam, require
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.config.values import parse_splits
-from beam_jobs.sample_data import write_sample
+from reader.console.parser import add_command, not_empty
 from reader.contract.errors import BuildError, UsageError
+
+
+def add_parser(commands: Any) -> None:
+    """Adds the command `demo`."""
+    text = "Draws a small dataset, builds it, verifies it and streams it."
+    parser = add_command(
+        commands,
+        "demo",
+        "OUT [--num=N]",
+        text,
+        group="make a dataset",
+        examples=("diptych demo out", "diptych demo out --num=1000"),
+    )
+    parser.add_argument("output", metavar="OUT", type=not_empty, help="a new folder")
+    parser.add_argument(
+        "--num", type=int, metavar="N", default=200, help="scenes (%(default)s)"
+    )
+    parser.set_defaults(run=_run)
+
+
+def _run(namespace: argparse.Namespace) -> int:
+    require("demo", apache_beam="beam", simplejpeg="beam", tensorflow="reader")
+    import_beam()
+    return demo(namespace.output, namespace.num)
 
 
 def demo(output: str, num: int) -> int:
@@ -17,6 +44,8 @@ def demo(output: str, num: int) -> int:
     Raises:
         UsageError: Too few scenes to split and to batch.
     """
+    from beam_jobs.sample_data import write_sample
+
     if num < 10:
         raise UsageError(f"num must be at least 10, got {num}")
     with tempfile.TemporaryDirectory(prefix="diptych-demo-") as folder:

@@ -1,0 +1,1 @@
+"""`diptych build`, `demo` and `sample`: flags, and what is printed."""

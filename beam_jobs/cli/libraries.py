@@ -1,0 +1,34 @@
+"""Imports what a command needs, or says what to install."""
+
+import importlib
+import importlib.util
+import logging
+
+from reader.contract.errors import UsageError
+
+
+def require(command: str, **modules: str) -> None:
+    """Checks that the libraries of a command are installed.
+
+    Args:
+        command: Name of the command.
+        modules: `{module: extra of diptych that brings it}`.
+
+    Raises:
+        UsageError: One is not installed; the message says what to install.
+    """
+    for module, extra in modules.items():
+        if importlib.util.find_spec(module) is None:
+            raise UsageError(
+                f"diptych {command} needs {module}, which is not installed: "
+                f"pip install 'diptych[{extra}]'"
+            )
+
+
+def import_beam() -> None:
+    """Imports Beam without its remark that BigQuery's client is not installed."""
+    logging.disable(logging.WARNING)
+    try:
+        importlib.import_module("apache_beam")
+    finally:
+        logging.disable(logging.NOTSET)

@@ -1,0 +1,1 @@
+"""One build on the launcher: prepare output, run pipelines, resume, report."""
