@@ -5,13 +5,13 @@ import dataclasses
 import functools
 import hashlib
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from beam_jobs.config.columns import Column
-from beam_jobs.config.tokenizer_file import read_tokenizer_file
+from beam_jobs.config.job_settings import JobSettings
+from beam_jobs.config.settings import SOURCES, defaults_of, settings_of
+from beam_jobs.config.tokenizer_file import TokenizerIdentity, read_tokenizer_file
 from beam_jobs.config.values import (
     allowed,
     check_choice,
@@ -31,66 +31,9 @@ from reader.contract.host import num_cores
 from reader.contract.json_values import dump_json
 from reader.contract.manifest import About, ImageSpec
 
-RESIZE_MODES = (
-    "shorter_side",
-    "longer_side",
-    "area",
-    "crop",
-    "pad",
-    "stretch",
-    "none",
-)
-IMAGE_FORMATS = ("jpeg", "png", "raw")
-JPEG_SUBSAMPLING = ("420", "444")
-CAPTIONS_PER_FILE = ("one", "lines")
-SPLIT_BY = ("key", "folder", "content")
-DEDUPE = ("none", "exact")
-
-_CHOICES = {
-    "resize": RESIZE_MODES,
-    "image_format": IMAGE_FORMATS,
-    "jpeg_subsampling": JPEG_SUBSAMPLING,
-    "captions_per_file": CAPTIONS_PER_FILE,
-    "split_by": SPLIT_BY,
-    "dedupe": DEDUPE,
-}
-
-# What the names of shards have digits for.
-_MOST_SHARDS = 99_999
-
-# How a job runs and where, what it is held to, and what it is asked to do: none of it
-# changes a byte of the output.
-_OUTSIDE_FINGERPRINT = (
-    "images",
-    "captions",
-    "table",
-    "coco",
-    "webdataset",
-    "allow_roots",
-    "output",
-    "max_rejects",
-    "max_unpaired",
-    "workers",
-    "threads",
-    "plan_only",
-    "overwrite",
-    "repair",
-    "take_over",
-)
-
-# What is said of the dataset, as flags and fields of `JobConfig`.
-_ABOUT = {
-    "dataset_version": "version",
-    "description": "description",
-    "license": "license",
-    "url": "url",
-    "citation": "citation",
-    "date_published": "date_published",
-}
-
 
 @dataclass(frozen=True, kw_only=True)
-class JobConfig:
+class JobConfig(JobSettings):
     """What to build, from what, and how.
 
     Attributes:
@@ -149,179 +92,124 @@ class JobConfig:
         repair: Whether to check the bytes of what is finished, and to write damaged
             files again.
         take_over: Whether to end the lease of another job on an output in a bucket.
-        tokenizer_kind: What `tokenizer` was found to be.
-        tokenizer_sha256: Of its file; empty for `basic`, which has none yet.
 
     Raises:
         UsageError: A value is out of range; it is named and shown.
     """
 
-    output: str
-    images: str | None = None
-    captions: str | None = None
-    table: str | None = None
-    coco: str | None = None
-    webdataset: str | None = None
-    image_column: str | None = None
-    caption_column: str | None = None
-    key_column: str | None = None
-    split_column: str | None = None
-    columns: tuple[Column, ...] = ()
-    allow_roots: tuple[str, ...] = ()
-    name: str = "diptych"
-    dataset_version: str = "1.0.0"
-    description: str | None = None
-    license: str | None = None
-    url: str | None = None
-    citation: str | None = None
-    date_published: str | None = None
-    splits: Mapping[str, Fraction | float] = dataclasses.field(
-        default_factory=lambda: {"train": Fraction(1)}
-    )
-    split_by: str = "key"
-    dedupe: str = "none"
-    num_shards: int | None = None
-    shard_size: int = 128 << 20
-    seed: int = 0
-    resize: str = "shorter_side"
-    image_size: int = 256
-    upscale: bool = False
-    image_format: str = "jpeg"
-    jpeg_quality: int = 90
-    jpeg_subsampling: str = "420"
-    max_pixels: int = 100_000_000
-    max_image_bytes: int = 256 << 20
-    min_image_size: int = 1
-    max_aspect_ratio: float | None = None
-    captions_per_file: str = "one"
-    caption_encoding: str = "utf-8"
-    tokenizer: str = "basic"
-    vocab_size: int = 10_000
-    min_count: int = 1
-    max_rejects: str | int = "1%"
-    max_unpaired: str | int = "10%"
-    workers: int | None = None
-    threads: int | None = None
-    plan_only: bool = False
-    overwrite: bool = False
-    repair: bool = False
-    take_over: bool = False
-    tokenizer_kind: str = dataclasses.field(init=False)
-    tokenizer_sha256: str = dataclasses.field(init=False)
-
     def __post_init__(self) -> None:
-        """Checks every value."""
-        self._check_values()
-        self._check_about()
-        self._check_numbers()
+        """Checks every value; reads no file."""
+        self._check_declared()
+        self._check_texts()
+        self._check_together()
         self._check_source()
-        self._check_actions()
-        self._look_at_tokenizer()
 
-    def _check_values(self) -> None:
+    def _check_declared(self) -> None:
+        """Checks each value against what its field declares."""
+        for field, declared in settings_of(type(self)).items():
+            value = getattr(self, field)
+            if declared.choices:
+                check_choice(field, value, declared.choices)
+            if declared.at_least is not None or declared.at_most is not None:
+                check_range(field, value, declared.at_least, declared.at_most)
+            if declared.is_path:
+                check_path(field, value)
+
+    def _check_texts(self) -> None:
+        check_not_empty("output", self.output)
         allowed(self.max_rejects, 0)
         allowed(self.max_unpaired, 0)
         check_splits(self.shares)
         check_encoding(self.caption_encoding)
-        for field, choices in _CHOICES.items():
-            check_choice(field, getattr(self, field), choices)
-        for field in ("images", "captions", "table", "coco", "webdataset", "output"):
-            check_path(field, getattr(self, field))
-        check_not_empty("output", self.output)
-
-    def _check_about(self) -> None:
         for field in ("name", "description", "license", "citation"):
             check_text(field, getattr(self, field))
         check_version("dataset_version", self.dataset_version)
         check_url("url", self.url)
         check_date("date_published", self.date_published)
 
-    def _check_numbers(self) -> None:
-        check_range("num_shards", self.num_shards, at_most=_MOST_SHARDS)
+    def _check_together(self) -> None:
+        """Checks values that depend on others, or on this machine."""
         splits = len(self.splits)
         check_range("num_shards", self.num_shards, splits, why=" (one for each split)")
-        check_range("shard_size", self.shard_size, 1 << 10)
-        check_range("vocab_size", self.vocab_size, 5)
-        for field in (
-            "image_size",
-            "max_pixels",
-            "max_image_bytes",
-            "min_image_size",
-            "max_aspect_ratio",
-            "min_count",
-        ):
-            check_range(field, getattr(self, field), 1)
-        if not 1 <= self.jpeg_quality <= 100:
-            raise UsageError(
-                f"jpeg_quality must be from 1 to 100, got {self.jpeg_quality}"
-            )
         # Each takes 200 MB before it has read a single image.
-        check_range("workers", self.workers, 1, 4 * num_cores())
-        check_range("threads", self.threads, 1, 256)
-
-    def _look_at_tokenizer(self) -> None:
-        """Notes what the tokenizer is: not its path but its content shapes the output.
-
-        Workers are sent these notes, and never look for the file.
-        """
-        file = read_tokenizer_file(self.tokenizer)
-        object.__setattr__(self, "tokenizer_kind", file.kind)
-        object.__setattr__(self, "tokenizer_sha256", file.sha256)
-        if self.counts_words:
-            return
-        for field in ("vocab_size", "min_count"):
-            value = getattr(self, field)
-            if value != type(self).__dataclass_fields__[field].default:
-                raise UsageError(
-                    f"{field} is of the basic tokenizer, whose words are counted: with "
-                    f"--tokenizer={self.tokenizer} leave it out, got {value}"
-                )
-
-    @property
-    def counts_words(self) -> bool:
-        """Whether the job makes the vocabulary, from the captions."""
-        return self.tokenizer_kind == "basic"
-
-    def _check_source(self) -> None:
-        """Checks that the fields name one source, and nothing that it has not."""
-        named = [
-            field
-            for field in ("captions", "table", "coco", "webdataset")
-            if getattr(self, field) is not None
-        ]
-        if len(named) > 1:
-            raise UsageError(f"{named[0]} and {named[1]} exclude each other: name one")
-        if self.images is None and named not in (["table"], ["webdataset"]):
-            raise UsageError("images must be given: the folder of images")
-        if self.images is not None and self.webdataset is not None:
-            raise UsageError("images and webdataset exclude each other: name one")
-        if self.captions is not None and self.reads_columns:
-            raise UsageError(
-                "columns need a table: folders of captions have none, use table, coco "
-                "or webdataset"
-            )
-        if self.coco is not None and self.caption_column is not None:
-            raise UsageError("caption_column is of a table: COCO calls it caption")
+        check_range("workers", self.workers, at_most=4 * num_cores())
+        for other in ("plan_only", "overwrite"):
+            if self.repair and getattr(self, other):
+                raise UsageError(f"repair and {other} exclude each other")
         if self.split_column is not None and (
             self.split_by != "key" or list(self.splits) != ["train"]
         ):
             raise UsageError(
                 "split_column names the splits itself: leave out splits and split_by"
             )
+        defaults = defaults_of(type(self))
+        for field in ("vocab_size", "min_count") if self.tokenizer != "basic" else ():
+            value = getattr(self, field)
+            if value != defaults[field]:
+                raise UsageError(
+                    f"{field} is of the basic tokenizer, whose words are counted: with "
+                    f"--tokenizer={self.tokenizer} leave it out, got {value}"
+                )
 
-    def _check_actions(self) -> None:
-        """Checks that what is asked for makes sense together."""
-        for other in ("plan_only", "overwrite"):
-            if self.repair and getattr(self, other):
-                raise UsageError(f"repair and {other} exclude each other")
+    def _check_source(self) -> None:
+        """Checks that the fields name one source, and nothing that it has not."""
+        kinds = {
+            field: declared
+            for field, declared in settings_of(type(self)).items()
+            if declared.images is not None and getattr(self, field) is not None
+        }
+        if len(kinds) > 1:
+            one, other, *_ = kinds
+            raise UsageError(f"{one} and {other} exclude each other: name one")
+        (field, declared) = next(iter(kinds.items()), (None, None))
+        needs_images = declared is None or declared.images == "required"
+        if self.images is None and needs_images:
+            raise UsageError("images must be given: the folder of images")
+        if declared is None:
+            return
+        if self.images is not None and declared.images == "excluded":
+            raise UsageError(f"images and {field} exclude each other: name one")
+        if self.reads_columns and not declared.has_columns:
+            raise UsageError(
+                "columns need a table: folders of captions have none, use table, coco "
+                "or webdataset"
+            )
+        if self.coco is not None and self.caption_column is not None:
+            raise UsageError("caption_column is of a table: COCO calls it caption")
+
+    @functools.cached_property
+    def tokenizer_file(self) -> TokenizerIdentity:
+        """Kind and checksum of what `tokenizer` names: its content shapes the output.
+
+        Reads the file once. A job asks before its work begins; workers are sent the
+        answer and never look for the file.
+
+        Raises:
+            UsageError: There is no such file, or it is of no known kind.
+        """
+        return read_tokenizer_file(self.tokenizer).identity
+
+    @property
+    def tokenizer_kind(self) -> str:
+        """Kind of the tokenizer, as the manifest names it."""
+        return self.tokenizer_file.kind
+
+    @property
+    def tokenizer_sha256(self) -> str:
+        """Hex digest of the tokenizer's file; empty for `basic`, which has none yet."""
+        return self.tokenizer_file.sha256
+
+    @property
+    def counts_words(self) -> bool:
+        """Whether the job makes the vocabulary, from the captions."""
+        return self.tokenizer_kind == "basic"
 
     def absolute(self) -> "JobConfig":
         """Returns the same, with paths that mean the same in any folder."""
-        fields = ("images", "captions", "table", "coco", "webdataset", "output")
         paths = {
             field: absolute(path)
-            for field in fields
-            if (path := getattr(self, field)) is not None
+            for field, declared in settings_of(type(self)).items()
+            if declared.is_path and (path := getattr(self, field)) is not None
         }
         roots = tuple(map(absolute, self.allow_roots))
         return dataclasses.replace(self, **paths, allow_roots=roots)
@@ -329,8 +217,12 @@ class JobConfig:
     @property
     def sources(self) -> list[str]:
         """The files and folders that are read."""
-        named = (self.images, self.captions, self.table, self.coco, self.webdataset)
-        return [path for path in named if path is not None]
+        paths = (
+            getattr(self, field)
+            for field, declared in settings_of(type(self)).items()
+            if declared.is_path and declared.group == SOURCES
+        )
+        return [path for path in paths if path is not None]
 
     @property
     def reads_columns(self) -> bool:
@@ -362,7 +254,14 @@ class JobConfig:
     @property
     def about(self) -> About:
         """What is said of the dataset."""
-        return About(**{name: getattr(self, field) for field, name in _ABOUT.items()})
+        declared = settings_of(type(self)).items()
+        return About(
+            **{
+                setting.about: getattr(self, field)
+                for field, setting in declared
+                if setting.about is not None
+            }
+        )
 
     @property
     def num_workers(self) -> int:
@@ -384,22 +283,29 @@ class JobConfig:
 
     def fingerprint_fields(self) -> dict[str, Any]:
         """Returns all that changes the output, as plain JSON values."""
+        declared = settings_of(type(self))
         fields = {
-            field.name: getattr(self, field.name)
-            for field in dataclasses.fields(self)
-            if field.name not in _OUTSIDE_FINGERPRINT
+            field: getattr(self, field)
+            for field, setting in declared.items()
+            if setting.changes_output
         }
         fields["columns"] = [column.spec for column in self.columns]
         fields["caption_encoding"] = codecs.lookup(self.caption_encoding).name
         # In order: the order of splits is the order of shards in the index.
         fields["splits"] = [[name, str(share)] for name, share in self.shares.items()]
-        fields["tokenizer"] = fields.pop("tokenizer_kind")
-        unused = (
-            ["tokenizer_sha256"] if self.counts_words else ["vocab_size", "min_count"]
-        )
-        # Of before there were these: what goes without saying leaves no trace.
-        defaults = type(self).__dataclass_fields__
-        unused += [name for name in _ABOUT if fields[name] == defaults[name].default]
+        fields["tokenizer"] = self.tokenizer_kind
+        if self.counts_words:
+            unused = []
+        else:
+            fields["tokenizer_sha256"] = self.tokenizer_sha256
+            unused = ["vocab_size", "min_count"]
+        # Datasets of before these fields existed have the same fingerprint.
+        defaults = defaults_of(type(self))
+        unused += [
+            field
+            for field, setting in declared.items()
+            if setting.about is not None and fields[field] == defaults[field]
+        ]
         for field in unused + (["shard_size"] if self.num_shards is not None else []):
             del fields[field]
         return fields

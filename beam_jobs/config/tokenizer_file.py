@@ -17,6 +17,18 @@ _ACCEPTED = (
 _MAX_BYTES = 256 << 20
 
 
+class TokenizerIdentity(NamedTuple):
+    """What distinguishes a tokenizer from others.
+
+    Attributes:
+        kind: As the manifest names it.
+        sha256: Hex digest of its file; empty for `basic`, which has none yet.
+    """
+
+    kind: str
+    sha256: str
+
+
 class TokenizerFile(NamedTuple):
     """A tokenizer, before work begins.
 
@@ -29,9 +41,10 @@ class TokenizerFile(NamedTuple):
     data: bytes | None
 
     @property
-    def sha256(self) -> str:
-        """Hex digest of the file; empty where there is none yet."""
-        return "" if self.data is None else sha256_hex(self.data)
+    def identity(self) -> TokenizerIdentity:
+        """Kind and checksum of the file."""
+        sha256 = "" if self.data is None else sha256_hex(self.data)
+        return TokenizerIdentity(self.kind, sha256)
 
 
 def read_tokenizer_file(tokenizer: str) -> TokenizerFile:
@@ -75,7 +88,7 @@ def given_tokenizer(tokenizer: str, sha256: str) -> bytes | None:
             library that it needs is not installed.
     """
     file = read_tokenizer_file(tokenizer)
-    if file.sha256 != sha256:
+    if file.identity.sha256 != sha256:
         raise UsageError(f'--tokenizer="{tokenizer}": the file has just changed')
     if file.data is not None:
         try:

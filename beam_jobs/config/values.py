@@ -80,10 +80,15 @@ def check_range(
         return
     if not math.isfinite(value):
         raise UsageError(f"{field} must be a finite number, got {value}")
-    if at_least is not None and value < at_least:
-        raise UsageError(f"{field} must be at least {at_least}{why}, got {value}")
-    if at_most is not None and value > at_most:
-        raise UsageError(f"{field} must be at most {at_most}, got {value}")
+    low = -math.inf if at_least is None else at_least
+    high = math.inf if at_most is None else at_most
+    if low <= value <= high:
+        return
+    if at_most is None:
+        bounds = f"at least {at_least}{why}"
+    else:
+        bounds = f"at most {at_most}" if at_least is None else f"from {low} to {high}"
+    raise UsageError(f"{field} must be {bounds}, got {value}")
 
 
 def check_path(field: str, path: str | None) -> None:

@@ -93,9 +93,9 @@ def run(
     """
     options = options or engine_options(config, [])
     tasks = list_tasks(config)
-    tokenizer = given_tokenizer(config.tokenizer, config.tokenizer_sha256)
     if config.plan_only:
-        return _plan_only(config, options, tasks, tokenizer)
+        return _plan_only(config, options, tasks)
+    tokenizer = given_tokenizer(config.tokenizer, config.tokenizer_sha256)
     workspace = Workspace(config.output)
     with _room_wanted(workspace), prepared_output(workspace, config) as lease:
         if lease is None:
@@ -119,14 +119,12 @@ def run(
 
 
 def _plan_only(
-    config: JobConfig,
-    options: PipelineOptions,
-    tasks: list[ListTask],
-    tokenizer: bytes | None,
+    config: JobConfig, options: PipelineOptions, tasks: list[ListTask]
 ) -> BuildResult:
     """Plans in a folder of its own: the output stays as it is."""
     with tempfile.TemporaryDirectory(prefix="diptych-") as folder:
         elsewhere = dataclasses.replace(config, output=folder)
+        tokenizer = given_tokenizer(elsewhere.tokenizer, elsewhere.tokenizer_sha256)
         workspace = Workspace(folder)
         make_folder(workspace.build)
         with leased(workspace, take_over=False) as lease:

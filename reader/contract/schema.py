@@ -49,6 +49,25 @@ FEATURES = (
     Feature(TOKEN_LENGTHS, "int64", (None,), "token_lengths"),
 )
 
+
+class StoredFormat(NamedTuple):
+    """A format that records hold images in; its name is the value of `image/format`.
+
+    Attributes:
+        needs_size: Whether its bytes are meaningless without `image/height` and
+            `image/width`.
+    """
+
+    needs_size: bool
+
+
+# `raw` is uint8[height, width, 3], row by row.
+STORED_FORMATS = {
+    "jpeg": StoredFormat(needs_size=False),
+    "png": StoredFormat(needs_size=False),
+    "raw": StoredFormat(needs_size=True),
+}
+
 # The closed list of reasons for which a key is not written, each with the line of the
 # books that it is counted under.
 REASONS = {

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from beam_jobs.config.job_config import RESIZE_MODES
+from beam_jobs.config.job_settings import RESIZE_MODES
 from beam_jobs.elements import BadInput
 from beam_jobs.encoding.encode_image import SourceImage
 from beam_jobs.encoding.resize import plan_sizes, resize, shrink_ratio

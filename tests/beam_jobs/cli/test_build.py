@@ -368,7 +368,7 @@ def test_more_wrong_usage(folder, capfd, flags, status, said):
     [
         ("--num_shards=999999999", "num_shards must be at most 99999"),
         ("--workers=5000", "workers must be at most"),
-        ("--threads=5000", "threads must be at most 256"),
+        ("--threads=5000", "threads must be from 1 to 256"),
         ("--output=hdfs://host/out", "local path, gs://BUCKET/… or s3://BUCKET/…"),
         ("--output=gs://bucket", "must name a bucket and a folder in it"),
         ("--output=gs:/bucket/out", "output wants two slashes"),

@@ -255,7 +255,7 @@ INVALID = [
     ("vocab_size", 4, "vocab_size must be at least 5, got 4"),
     ("min_count", 0, "min_count must be at least 1, got 0"),
     ("workers", 0, "workers must be at least 1, got 0"),
-    ("threads", -1, "threads must be at least 1, got -1"),
+    ("threads", -1, "threads must be from 1 to 256, got -1"),
     ("jpeg_quality", 0, "jpeg_quality must be from 1 to 100, got 0"),
     ("jpeg_quality", 101, "got 101"),
     ("name", "", "name must not be empty"),

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from beam_jobs.config.job_config import RESIZE_MODES
+from beam_jobs.config.job_settings import RESIZE_MODES
 from beam_jobs.encoding.resize import plan_sizes, resize
 from reader.contract.manifest import ImageSpec
 
