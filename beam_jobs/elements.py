@@ -151,7 +151,7 @@ class ListTask(NamedTuple):
     """A part of a source to be listed: a folder, a table, a tar.
 
     Attributes:
-        kind: `folder`, `table`, `coco` or `tar`.
+        source: The source type that lists it: see `beam_jobs.sources.registry`.
         root: The folder that paths are below.
         path: Of the part, below the root; empty for the root itself.
         recursive: Whether what lies deeper in a folder belongs to it too.
@@ -160,7 +160,7 @@ class ListTask(NamedTuple):
         image_column, caption_column: Where a table has its images and captions.
     """
 
-    kind: str
+    source: str
     root: bytes
     path: bytes
     recursive: bool = False

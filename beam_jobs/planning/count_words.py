@@ -11,6 +11,7 @@ import apache_beam as beam
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import BadInput, Bucket, Pair
 from beam_jobs.planning.pair_lists import pairs_of_bucket
+from beam_jobs.sources.registry import source_of
 from beam_jobs.sources.source_files import SourceFiles
 from beam_jobs.storage.parallel import map_in_order
 from beam_jobs.workspace.worker_errors import noted
@@ -88,7 +89,7 @@ class _CountTokensFn(beam.DoFn):
 
     def _read(self, pairs: Iterable[Pair]) -> Iterable[tuple[str, tuple[str, ...]]]:
         """Yields the split and the captions of each pair."""
-        if self._config.captions is None:
+        if not source_of(self._config).CAPTIONS_IN_FILES:
             return map(self._captions, pairs)
         # Files of a few words each: most of the time goes to waiting for the disk.
         chunks = map_in_order(

@@ -25,6 +25,7 @@ from beam_jobs.planning.entry_packs import Pack, unpack
 from beam_jobs.planning.key_order import place_split
 from beam_jobs.planning.pair_lists import write_lists
 from beam_jobs.sources.listing_digest import hash_of_entry, looked_at, sum_hashes
+from beam_jobs.sources.registry import source_of
 from beam_jobs.sources.source_files import SourceFiles
 from beam_jobs.storage.files import is_remote, look_at_each
 from beam_jobs.workspace.array_file import digest_of
@@ -139,9 +140,8 @@ def _pair_one(key: bytes, entries: Sequence[Entry], config: JobConfig) -> Pair:
         raise BadInput("unpaired_image", detail)
     if not images:
         raise BadInput("unpaired_caption", "no image of that name")
-    # Rows of a table tell one caption each; a sample of a tar has one member that does.
-    one_teller = config.webdataset is not None
-    if len(images) > 1 or len(captions) > 1 or (one_teller and len(texts) > 1):
+    one_caption = source_of(config).ONE_CAPTION_PER_KEY
+    if len(images) > 1 or len(captions) > 1 or (one_caption and len(texts) > 1):
         raise BadInput(
             "ambiguous_key",
             f"{len(images)} images and {max(len(captions), len(texts))} captions have "

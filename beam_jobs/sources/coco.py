@@ -19,10 +19,15 @@ from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import Aside, BadInput, Entry, ListTask
 from beam_jobs.sources import table
 from beam_jobs.sources.paths import key_of, place_of
-from beam_jobs.sources.roots import common_folder, files_named, roots_of
+from beam_jobs.sources.roots import common_folder, files_named
 from beam_jobs.sources.row_entries import filled, texts_of
 from beam_jobs.storage.files import absolute, open_file
 from reader.contract.errors import BuildError, UsageError
+
+ONE_CAPTION_PER_KEY = False
+CAPTIONS_IN_FILES = False
+# The folder of images.
+roots = table.roots
 
 # Images whose fields are looked at before work: none need have them all.
 _TELLING_IMAGES = 1000
@@ -90,12 +95,12 @@ def list_entries(task: ListTask, config: JobConfig) -> Iterator[Entry | Aside]:
 def _images(
     task: ListTask, path: bytes, keys: dict[Any, bytes], config: JobConfig
 ) -> Iterator[Entry]:
-    roots = roots_of(config)
+    places = roots(config)
     for number, image in enumerate(_items(path, "images"), 1):
         unnamed = Entry(b"%b:images:%d" % (task.path, number), task.path)
         try:
             name, id_ = _field(image, "file_name", str), _field(image, "id", int, str)
-            place = place_of(name, b"", roots)
+            place = place_of(name, b"", places)
         except BadInput as error:
             yield unnamed._replace(flaw=(error.reason, error.detail))
             continue

@@ -23,7 +23,10 @@ SUFFIXES = {
     for suffix in suffixes.split()
 }
 
-# `SourceFile.root` of each kind of file: see `beam_jobs.sources.roots`.
+ONE_CAPTION_PER_KEY = True
+CAPTIONS_IN_FILES = True
+
+# `SourceFile.root` of each kind of file: see `roots`.
 _ROOTS = {"image": 0, "caption": 1}
 
 # A link to what is not there, to itself, to below a file, to a name that cannot be.
@@ -40,11 +43,14 @@ def check(config: JobConfig) -> None:
     check_folder("captions", str(config.captions), config.output)
 
 
+def roots(config: JobConfig) -> tuple[bytes, ...]:
+    """Returns the folders of images and of captions."""
+    return os.fsencode(str(config.images)), os.fsencode(str(config.captions))
+
+
 def list_tasks(config: JobConfig) -> list[ListTask]:
     """Returns the listing as tasks that can run side by side: a folder each."""
-    images, captions = (
-        os.fsencode(str(folder)) for folder in (config.images, config.captions)
-    )
+    images, captions = roots(config)
     if real_path(images) == real_path(captions):
         return tasks_below(images, ("image", "caption"), config)
     return [
@@ -62,7 +68,7 @@ def tasks_below(
     """Returns a task for each folder in a root, and one for the files in the root."""
     passed_over += (os.fsencode(real_path(config.output)),)
     folders = folders_in(root)
-    whole = ListTask("folder", root, b"", False, suffixes, passed_over)
+    whole = ListTask("captions", root, b"", False, suffixes, passed_over)
     return [
         whole,
         *(whole._replace(path=folder, recursive=True) for folder in folders),

@@ -15,6 +15,13 @@ from beam_jobs.sources.roots import check_folder
 from beam_jobs.storage.files import absolute, is_file
 from reader.contract.errors import UsageError
 
+ONE_CAPTION_PER_KEY = table.ONE_CAPTION_PER_KEY
+CAPTIONS_IN_FILES = table.CAPTIONS_IN_FILES
+# The folder of images.
+roots = table.roots
+# Its parts are folders of images and tables, which those types list.
+list_entries = table.list_entries
+
 _NAMES = (b"metadata.csv", b"metadata.jsonl", b"metadata.parquet")
 
 

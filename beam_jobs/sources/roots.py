@@ -1,4 +1,4 @@
-"""The folders that a source's paths are below; `SourceFile.root` counts them."""
+"""Folders, globs and braces that name a source's files, local or in a bucket."""
 
 import glob
 import os
@@ -12,20 +12,6 @@ from beam_jobs.config.job_config import JobConfig
 from beam_jobs.storage.files import absolute, is_file, is_folder, is_remote, scan
 from beam_jobs.storage.object_store import scheme_of
 from reader.contract.errors import UsageError
-
-
-def roots_of(config: JobConfig) -> tuple[bytes, ...]:
-    """Returns the source's roots; relative names are below the first."""
-    if config.webdataset is not None:
-        return (common_folder(files_named("webdataset", config.webdataset)),)
-    if config.captions is not None:
-        return os.fsencode(str(config.images)), os.fsencode(config.captions)
-    first = (
-        os.fsencode(config.images)
-        if config.images is not None
-        else common_folder(files_named("table", str(config.table)))
-    )
-    return with_allowed(first, config)
 
 
 def with_allowed(first: bytes, config: JobConfig) -> tuple[bytes, ...]:

@@ -15,7 +15,7 @@ from beam_jobs.sources.captions import (
     read_captions,
 )
 from beam_jobs.sources.folders import LEADS_NOWHERE
-from beam_jobs.sources.roots import roots_of
+from beam_jobs.sources.registry import source_of
 from beam_jobs.storage.files import is_remote, read_file, status_of
 from beam_jobs.workspace.array_file import fetch
 from beam_jobs.workspace.workspace import Workspace
@@ -27,7 +27,7 @@ class SourceFiles:
     def __init__(self, config: JobConfig) -> None:
         """Takes the source from the job's configuration."""
         self._config = config
-        self._roots = roots_of(config)
+        self._roots = source_of(config).roots(config)
         self._arrays = Workspace(config.output).arrays
 
     def look(self, file: SourceFile) -> SourceFile:

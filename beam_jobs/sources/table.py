@@ -19,6 +19,9 @@ from beam_jobs.sources.table_rows import check_names_files, column_names, read_r
 from beam_jobs.storage.files import absolute
 from reader.contract.errors import UsageError
 
+ONE_CAPTION_PER_KEY = False
+CAPTIONS_IN_FILES = False
+
 # Names that others use, for which no flag is needed.
 IMAGE_COLUMNS = ("file_name", "image", "image_path", "filename", "filepath", "path")
 CAPTION_COLUMNS = ("caption", "captions", "text", "title")
@@ -34,6 +37,13 @@ def check(config: JobConfig) -> None:
         check_folder("images", config.images, config.output)
     for root in config.allow_roots:
         check_folder("allow_roots", root, config.output)
+
+
+def roots(config: JobConfig) -> tuple[bytes, ...]:
+    """Returns the folder of images or of the tables, and those allowed besides."""
+    if config.images is not None:
+        return with_allowed(os.fsencode(config.images), config)
+    return with_allowed(common_folder(files_named("table", str(config.table))), config)
 
 
 def list_tasks(config: JobConfig) -> list[ListTask]:
@@ -64,7 +74,7 @@ def _task_of(path: bytes, root: bytes, config: JobConfig) -> ListTask:
     )
     check_names_files(path, image_column)
     return ListTask(
-        kind="table",
+        source="table",
         root=root,
         path=os.path.relpath(path, root),
         image_column=image_column,

@@ -15,11 +15,15 @@ from beam_jobs.elements import Aside, BadInput, Entry, ListTask, SourceFile
 from beam_jobs.sources.captions import MAX_CAPTION_BYTES, caption_parts
 from beam_jobs.sources.folders import SUFFIXES
 from beam_jobs.sources.paths import below_root, composed
-from beam_jobs.sources.roots import files_named, roots_of
+from beam_jobs.sources.roots import common_folder, files_named
 from beam_jobs.sources.row_entries import filled
 from beam_jobs.sources.tar_members import Member, members_of
 from beam_jobs.storage.files import absolute, open_file, read_file, status_of
 from reader.contract.errors import UsageError
+
+# A sample of a tar has one member that holds its captions.
+ONE_CAPTION_PER_KEY = True
+CAPTIONS_IN_FILES = False
 
 _CAPTION_FIELD = "caption"
 # Extensions of captions; the first that a sample has is taken.
@@ -50,12 +54,18 @@ def check(config: JobConfig) -> None:
             )
 
 
+def roots(config: JobConfig) -> tuple[bytes, ...]:
+    """Returns the deepest folder that holds all tars."""
+    return (common_folder(files_named("webdataset", str(config.webdataset))),)
+
+
 def list_tasks(config: JobConfig) -> list[ListTask]:
     """Returns a task for each tar."""
-    (root,) = roots_of(config)
+    (root,) = roots(config)
     paths = files_named("webdataset", str(config.webdataset))
     return [
-        ListTask("tar", root, os.path.relpath(absolute(path), root)) for path in paths
+        ListTask("webdataset", root, os.path.relpath(absolute(path), root))
+        for path in paths
     ]
 
 

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-import beam_jobs.pipeline
+import beam_jobs.job.run
 from beam_jobs.config.columns import parse_columns
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.engines.options import engine_options
@@ -247,9 +247,9 @@ def test_rows_and_sources_in_another_order_give_the_same_bytes(source, monkeypat
         write_csv(source / f"{name}.csv", [HEAD, *rows[number::2]])
     several = fields | {"table": f"{source}/[ab].csv"}
     build(source / "three", **several)
-    tasks = beam_jobs.pipeline.list_tasks
+    tasks = beam_jobs.job.run.list_tasks
     monkeypatch.setattr(
-        beam_jobs.pipeline, "list_tasks", lambda config: tasks(config)[::-1]
+        beam_jobs.job.run, "list_tasks", lambda config: tasks(config)[::-1]
     )
     build(source / "four", **several)
     assert contents(source / "three") == contents(source / "four")
@@ -385,13 +385,13 @@ def test_a_table_that_turns_out_damaged_fails_the_job_by_name(source, name):
 
 def between(monkeypatch: pytest.MonkeyPatch, action) -> None:
     """Does something between planning and writing."""
-    write = beam_jobs.pipeline._run_write
+    write = beam_jobs.job.run._run_write
 
     def run_write(workspace, config, options, plan, lease):
         changed = action(workspace, plan)
         return write(workspace, config, options, changed or plan, lease)
 
-    monkeypatch.setattr(beam_jobs.pipeline, "_run_write", run_write)
+    monkeypatch.setattr(beam_jobs.job.run, "_run_write", run_write)
 
 
 def tar_with(source: Path, name: str = "t.tar") -> None:
