@@ -28,7 +28,7 @@ _HOMES = {
     "JobConfig": "beam_jobs.config.job_config",
     "UsageError": "reader.contract.errors",
     "__version__": "reader.contract.version",
-    "run": "beam_jobs.pipeline",
+    "run": "beam_jobs.job.run",
     "write_sample": "beam_jobs.sample_data",
 }
 

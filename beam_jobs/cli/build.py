@@ -46,7 +46,7 @@ def _use_beam_options(beam_args: list[str]) -> None:
     """Tells stores their addresses and accounts: a tokenizer may lie in a bucket."""
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    from beam_jobs.storage.credentials import use_beam_options
+    from beam_jobs.storage.beam_internals import use_beam_options
 
     use_beam_options(PipelineOptions(beam_args))
 

@@ -92,12 +92,9 @@ def check_beam_args(args: list[str], ours: argparse.ArgumentParser) -> None:
     Raises:
         UsageError: Names the flag, and the one that was probably meant.
     """
-    from apache_beam.options.pipeline_options import PipelineOptions
+    from beam_jobs.storage.beam_internals import beam_flags
 
-    beam = argparse.ArgumentParser(allow_abbrev=False, conflict_handler="resolve")
-    for options in PipelineOptions.__subclasses__():
-        # The hook that Beam documents for declaring options.
-        options._add_argparse_args(beam)
+    beam = beam_flags()
     _, unknown = beam.parse_known_args(args)
     if not unknown:
         return

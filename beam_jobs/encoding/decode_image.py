@@ -6,7 +6,6 @@ parallel.
 
 import functools
 import re
-import warnings
 
 import numpy as np
 import simplejpeg
@@ -40,9 +39,6 @@ from beam_jobs.encoding.pixels import (
 # What libraries say when there is no memory: no property of the bytes. (libtiff says so
 # of sizes too large for its arithmetic.)
 _NO_MEMORY = re.compile("out of memory|insufficient memory|memory allocation", re.I)
-
-# Metadata beyond reading is no news to a person who builds a dataset.
-warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 class _OddSampling(Exception):

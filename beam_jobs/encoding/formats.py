@@ -4,7 +4,7 @@ import io
 import re
 import struct
 
-from PIL import AvifImagePlugin, Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from beam_jobs.elements import BadInput
 from beam_jobs.encoding.file_structure import check_complete, first_gif_image
@@ -46,11 +46,6 @@ _UNSUPPORTED = re.compile(
 )
 # Where an object lies is not the same twice.
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
-
-# Our own limit, --max_pixels, is checked before anything is decoded.
-Image.MAX_IMAGE_PIXELS = None
-# Threads are ours to start: one for each image.
-AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
 
 def format_of(data: bytes) -> str:

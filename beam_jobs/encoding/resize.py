@@ -15,10 +15,6 @@ from reader.contract.manifest import ImageSpec
 
 _WHITE = 255
 
-# One thread per image, and the same pixels on every machine: IPP has other rounding.
-cv2.setNumThreads(1)
-cv2.ipp.setUseIPP(False)
-
 
 class Sizes(NamedTuple):
     """What becomes of a size.

@@ -23,7 +23,7 @@ from apache_beam.runners.runner import create_runner
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.engines.dataflow import DATAFLOW, check_dataflow, check_paths
 from beam_jobs.engines.worker_wheel import NAME, write_worker_wheel
-from beam_jobs.storage.credentials import use_beam_options
+from beam_jobs.storage.beam_internals import use_beam_options
 from reader.contract.errors import UsageError
 
 _PRISM = "PrismRunner"

@@ -13,7 +13,7 @@ import apache_beam as beam
 import grpc
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 from apache_beam.portability.api import beam_provision_api_pb2
-from apache_beam.runners.portability.fn_api_runner import fn_runner, worker_handlers
+from apache_beam.runners.portability.fn_api_runner import fn_runner
 from apache_beam.runners.portability.portable_runner import JobServiceHandle
 from apache_beam.runners.runner import PipelineResult
 from apache_beam.transforms import environments
@@ -21,6 +21,7 @@ from apache_beam.transforms import environments
 from beam_jobs.engines import local_worker
 from beam_jobs.engines.dataflow import DATAFLOW, dataflow_explained, described
 from beam_jobs.engines.options import is_local, runner_of
+from beam_jobs.storage.beam_internals import release_late_workers
 from reader.contract.errors import BuildError
 
 _Wire = Callable[[beam.Pipeline], object]
@@ -80,26 +81,12 @@ def _local_runner(options: PipelineOptions) -> fn_runner.FnApiRunner:
             options.get_all_options()
         )
     )
+    release_late_workers()
     many = options.view_as(DirectOptions).direct_num_workers > 1
     return fn_runner.FnApiRunner(
         default_environment=_worker_processes() if many else None,
         provision_info=fn_runner.ExtendedProvisionInfo(provision),
     )
-
-
-class _Connection(worker_handlers.ControlConnection):
-    """Lets a worker go that connects only after the job was interrupted.
-
-    Beam tells those alone that are connected, and then waits for all to end: for ever.
-    """
-
-    def close(self) -> None:
-        if self._state == worker_handlers.BeamFnControlServicer.UNSTARTED_STATE:
-            self.push(worker_handlers.BeamFnControlServicer._DONE_MARKER)
-        super().close()
-
-
-worker_handlers.ControlConnection = _Connection
 
 
 def _worker_processes() -> environments.Environment:

@@ -14,6 +14,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.config.tokenizer_file import given_tokenizer
 from beam_jobs.elements import ListTask
+from beam_jobs.encoding.codecs import codecs_restored
 from beam_jobs.engines.options import engine_options
 from beam_jobs.engines.runner import dry_run, run_pipeline
 from beam_jobs.job.output import (
@@ -68,9 +69,11 @@ class BuildResult(NamedTuple):
 def check(config: JobConfig, options: PipelineOptions) -> str:
     """Checks the first job as Beam does; tells what would be submitted."""
     tasks = list_tasks(config)
+    given_tokenizer(config.tokenizer, config.tokenizer_sha256)
     return dry_run(options, lambda root: plan(root, config, "no lease", tasks))
 
 
+@codecs_restored()
 def run(
     config: JobConfig, options: PipelineOptions | None = None
 ) -> BuildResult | None:

@@ -9,6 +9,7 @@ import apache_beam as beam
 
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import Bucket, Pair, Reject
+from beam_jobs.encoding.codecs import configure_codecs
 from beam_jobs.encoding.example import Budget, make_example
 from beam_jobs.planning.count_words import Draft, training_split
 from beam_jobs.planning.job_plan import JobPlan, PlannedSplit, dump_plan
@@ -57,6 +58,9 @@ class _ClosePlanFn(beam.DoFn):
     def __init__(self, config: JobConfig, lease: str) -> None:
         self._config = config
         self._lease = lease
+
+    def setup(self) -> None:
+        configure_codecs()
 
     def process(self, draft: Draft) -> Iterator[str]:
         workspace = Workspace(self._config.output)

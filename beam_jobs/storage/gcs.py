@@ -15,7 +15,7 @@ from google.cloud import storage
 from google.cloud.storage.exceptions import DataCorruption
 from google.cloud.storage.retry import DEFAULT_RETRY
 
-from beam_jobs.storage.credentials import beam_options
+from beam_jobs.storage.beam_internals import beam_options
 from beam_jobs.storage.object_store import (
     CHANGED,
     Listed,

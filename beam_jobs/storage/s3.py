@@ -19,7 +19,7 @@ from botocore.exceptions import (
     ResponseStreamingError,
 )
 
-from beam_jobs.storage.credentials import beam_options
+from beam_jobs.storage.beam_internals import beam_options
 from beam_jobs.storage.object_store import (
     CHANGED,
     Listed,

@@ -12,6 +12,7 @@ from apache_beam.metrics import Metrics
 
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import Reject, ShardPlan
+from beam_jobs.encoding.codecs import configure_codecs
 from beam_jobs.encoding.example import Example
 from beam_jobs.planning.job_plan import JobPlan
 from beam_jobs.workspace.commits import finished
@@ -46,6 +47,7 @@ class ShardFn(beam.DoFn):
 
     def setup(self) -> None:
         """Starts threads and loads the tokenizer, once in each worker."""
+        configure_codecs()
         self._writer = ShardWriter(
             self._config, self._plan, self._lease, self.workspace()
         )

@@ -235,7 +235,7 @@ def test_interrupted_before_its_workers_are_up_it_does_not_wait_for_ever(
         job.process.send_signal(signal.SIGINT)
         said = job.process.communicate(timeout=60)[1]
         assert job.process.returncode == 130
-        assert "run the same command again to go on" in said.splitlines()[-1]
+        assert "run the same command again to resume" in said.splitlines()[-1]
         assert not job.others()
     assert main(command) == 0
     assert below(output) == undisturbed

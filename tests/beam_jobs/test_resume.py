@@ -178,7 +178,7 @@ def test_ctrl_c_stops_with_one_message_and_keeps_what_is_done(
     process.send_signal(signal.SIGINT)
     said = process.communicate()[1].splitlines()[-1]
     assert process.returncode == 130
-    assert "run the same command again to go on" in said
+    assert "run the same command again to resume" in said
     assert main(command) == 0
     assert files_below(output) == undisturbed
 
@@ -260,7 +260,7 @@ def test_a_job_that_is_told_to_end_says_how_to_go_on(source, undisturbed, tmp_pa
     process.terminate()
     _, said = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 130
-    assert "run the same command again to go on" in said
+    assert "run the same command again to resume" in said
     assert not (output / "_build/lease.json").exists()
     assert main(args(source, output)) == 0
     assert files_below(output) == undisturbed

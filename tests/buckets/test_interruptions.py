@@ -104,7 +104,7 @@ def test_ctrl_c_leaves_no_lease(store, uploaded, output, run, local):
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 130, said
-    assert "run the same command again to go on" in said
+    assert "run the same command again to resume" in said
     assert run(*store.flags) == 0
     assert store.download(output) == local
 

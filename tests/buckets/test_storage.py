@@ -11,7 +11,7 @@ import pytest
 
 from beam_jobs.sources.roots import fixed_folder, glob_expression
 from beam_jobs.storage import files as storage
-from beam_jobs.storage.credentials import use_beam_options
+from beam_jobs.storage.beam_internals import use_beam_options
 from beam_jobs.storage.files import store_of
 from beam_jobs.storage.object_store import buffered
 from beam_jobs.storage.s3 import S3Store

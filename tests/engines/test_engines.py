@@ -86,7 +86,7 @@ def note_options(root: beam.Pipeline, folder: str) -> beam.PCollection[None]:
 
         from apache_beam.options.pipeline_options import S3Options
 
-        from beam_jobs.storage.credentials import beam_options
+        from beam_jobs.storage.beam_internals import beam_options
 
         region = beam_options().view_as(S3Options).s3_region_name
         with open(os.path.join(folder, str(os.getpid())), "w") as file:

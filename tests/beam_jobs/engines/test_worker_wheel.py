@@ -12,7 +12,7 @@ import pytest
 from beam_jobs.engines.worker_wheel import requirements, write_worker_wheel
 from reader.contract.version import __version__
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
