@@ -126,7 +126,7 @@ class Reject(NamedTuple):
         key: The key.
         source: Paths of the files concerned, below their roots.
         stage: `list`, `pair`, `caption` or `image`.
-        reason: One of `reader.contract.schema.REASONS`.
+        reason: One of `reader.contract.rejects.REASONS`.
         detail: What exactly was found, for a person to read.
     """
 
@@ -141,7 +141,7 @@ class BadInput(Exception):
     """Bytes that cannot become part of a record; turned into a `Reject`."""
 
     def __init__(self, reason: str, detail: str) -> None:
-        """Takes one of `reader.contract.schema.REASONS`, and what was found."""
+        """Takes one of `reader.contract.rejects.REASONS`, and what was found."""
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail

@@ -60,7 +60,13 @@ def test_help_groups_the_commands_and_ends_with_examples(command):
     done = run(command, "--help")
     assert done.returncode == 0
     assert done.stderr == ""
-    parts = ["usage:", "look at one:", "look after one:", "options:", "examples:"]
+    parts = [
+        "usage:",
+        "inspect a dataset:",
+        "maintain a dataset:",
+        "options:",
+        "examples:",
+    ]
     places = [done.stdout.index(part) for part in parts]
     assert places == sorted(places)
     for name in ("show", "find", "verify", "bench"):
@@ -107,7 +113,7 @@ def test_the_version_is_told(command):
 def test_nothing_asked_shows_help_as_an_error(command):
     done = run(command)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "look at one:" in done.stderr
+    assert "inspect a dataset:" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -121,7 +127,7 @@ def test_nothing_asked_shows_help_as_an_error(command):
         (["find", "out", "key", "more"], 'unexpected argument "more": see '),
         (["show", "out", "--num=many"], "invalid int value: 'many'"),
         (["show"], "the following arguments are required: OUT: see "),
-        (["--traceback"], "look at one:"),
+        (["--traceback"], "inspect a dataset:"),
         (["--json", "show", "out"], "--json goes behind the command: "),
         (["-x"], "unknown flag -x: see "),
         (["--vresion"], "unknown flag --vresion: did you mean --version?"),

@@ -6,6 +6,7 @@ threads run in parallel.
 
 import hashlib
 import io
+from collections.abc import Callable
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -186,17 +187,33 @@ class SourceImage:
 
 
 def encode_pixels(pixels: Pixels, spec: ImageSpec) -> bytes:
-    """Returns uint8[height, width, 3] as JPEG, PNG or its own bytes."""
-    if spec.format == "raw":
-        return pixels.tobytes()
-    if spec.format == "png":
-        file = io.BytesIO()
-        Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG")
-        return file.getvalue()
+    """Returns uint8[height, width, 3] in the stored format that `spec` names."""
+    return _ENCODERS[spec.format](np.ascontiguousarray(pixels), spec)
+
+
+def _encode_jpeg(pixels: Pixels, spec: ImageSpec) -> bytes:
     data: bytes = simplejpeg.encode_jpeg(
-        np.ascontiguousarray(pixels),
+        pixels,
         quality=spec.quality,
         colorspace="RGB",
         colorsubsampling=spec.subsampling,
     )
     return data
+
+
+def _encode_png(pixels: Pixels, spec: ImageSpec) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def _encode_raw(pixels: Pixels, spec: ImageSpec) -> bytes:
+    return pixels.tobytes()
+
+
+# An encoder for each of `reader.contract.schema.STORED_FORMATS`.
+_ENCODERS: dict[str, Callable[[Pixels, ImageSpec], bytes]] = {
+    "jpeg": _encode_jpeg,
+    "png": _encode_png,
+    "raw": _encode_raw,
+}

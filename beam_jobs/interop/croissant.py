@@ -5,15 +5,13 @@ and the shards are files: docs.mlcommons.org/croissant/docs/croissant-spec-1.1.h
 """
 
 from collections.abc import Iterator
+from itertools import starmap
 from typing import Any
 from urllib.parse import quote
 
-import pyarrow as pa
-
-from beam_jobs.interop.description import described
-from beam_jobs.writing.samples_table import samples_schema
 from reader.contract import layout
 from reader.contract.manifest import Manifest
+from reader.contract.samples import KEY, ColumnType, columns_of
 
 Json = dict[str, Any]
 
@@ -63,10 +61,10 @@ _CONTEXT: Json = {
 }
 
 _TYPES = {
-    pa.string(): "sc:Text",
-    pa.int32(): "cr:Int32",
-    pa.int64(): "cr:Int64",
-    pa.float32(): "cr:Float32",
+    "string": "sc:Text",
+    "int32": "cr:Int32",
+    "int64": "cr:Int64",
+    "float": "cr:Float32",
 }
 
 _SHARDS = "shards"
@@ -86,7 +84,7 @@ def metadata(manifest: Manifest) -> Json:
         "@type": "sc:Dataset",
         "conformsTo": "http://mlcommons.org/croissant/1.1",
         "name": manifest.name,
-        "description": described(manifest),
+        "description": manifest.description,
         "version": about.version,
         "distribution": list(_files(manifest)),
         "recordSet": [_splits(manifest), _samples(manifest)],
@@ -158,7 +156,7 @@ def _named(identifier: str, name: str) -> Json:
 
 
 def _samples(manifest: Manifest) -> Json:
-    columns = samples_schema(manifest.features)
+    columns = columns_of(manifest.features)
     split = {
         **_named(f"{_ROWS}/split", "split"),
         "dataType": "sc:Text",
@@ -174,23 +172,18 @@ def _samples(manifest: Manifest) -> Json:
         "@id": _ROWS,
         "name": _ROWS,
         "description": "What is known of each record, its captions among it.",
-        "key": {"@id": f"{_ROWS}/key"},
-        "field": [split, *map(_column, columns)],
+        "key": {"@id": f"{_ROWS}/{KEY}"},
+        "field": [split, *starmap(_column, columns.items())],
     }
 
 
-def _column(column: pa.Field) -> Json:
-    source = {"fileSet": {"@id": _SAMPLES}, "extract": {"column": column.name}}
+def _column(name: str, column: ColumnType) -> Json:
     field = {
-        **_named(f"{_ROWS}/{quote(column.name)}", column.name),
-        "source": source,
+        **_named(f"{_ROWS}/{quote(name)}", name),
+        "source": {"fileSet": {"@id": _SAMPLES}, "extract": {"column": name}},
+        "dataType": _TYPES[column.value],
     }
-    if not pa.types.is_nested(column.type):
-        return {**field, "dataType": _TYPES[column.type]}
-    size = column.type.list_size if pa.types.is_fixed_size_list(column.type) else -1
-    return {
-        **field,
-        "dataType": _TYPES[column.type.value_type],
-        "isArray": True,
-        "arrayShape": str(size),
-    }
+    if not column.is_list:
+        return field
+    size = -1 if column.size is None else column.size
+    return {**field, "isArray": True, "arrayShape": str(size)}

@@ -7,11 +7,10 @@ tensorflow_datasets/core/proto/feature.proto and dataset_info.proto.
 from collections.abc import Iterator
 from typing import Any
 
-from beam_jobs.interop.description import described
 from reader.contract import schema
 from reader.contract.manifest import Manifest, Split
 from reader.contract.record import FRAMING_BYTES
-from reader.contract.schema import Feature
+from reader.contract.schema import STORED_FORMATS, Feature
 from reader.contract.statistics import Statistics
 
 Json = dict[str, Any]
@@ -68,7 +67,7 @@ def _image(manifest: Manifest) -> Json:
     Of raw pixels it must know all sides but one: where sizes differ, an image is a row
     of pixels, and `image/height` and `image/width` tell how to fold it.
     """
-    if manifest.image.format == "raw":
+    if STORED_FORMATS[manifest.image.format].needs_size:
         sides = _uniform_size(manifest.splits) or (None,)
         return _tensor("uint8", (*sides, 3), "bytes")
     return {
@@ -98,7 +97,7 @@ def dataset_info(manifest: Manifest) -> Json:
     info: Json = {
         "name": manifest.name,
         "version": about.version,
-        "description": described(manifest),
+        "description": manifest.description,
         "fileFormat": "tfrecord",
         "supervisedKeys": {
             "tuple": {

@@ -18,10 +18,10 @@ from beam_jobs.workspace.commits import Commit, read_commits
 from beam_jobs.workspace.lease import check_lease
 from beam_jobs.workspace.worker_errors import noted
 from beam_jobs.workspace.workspace import Workspace
-from beam_jobs.writing.outcome import Outcome, dump_outcome, dump_rejects, judge
-from beam_jobs.writing.tfrecord_writer import pack_blocks
+from beam_jobs.writing.outcome import Outcome, dump_outcome, judge, reject_lines
 from reader.contract import layout
 from reader.contract.errors import BuildError
+from reader.contract.index import dump_blocks
 from reader.contract.manifest import (
     Books,
     Manifest,
@@ -80,7 +80,7 @@ def finalise(config: JobConfig, plan: JobPlan, lease: str) -> Outcome:
     # Again: reading many commit records takes a while.
     check_lease(workspace, lease)
     if outcome.failures:
-        workspace.publish(workspace.too_many_rejects, dump_rejects(rejects))
+        workspace.publish(workspace.too_many_rejects, reject_lines(rejects))
     else:
         _publish_dataset(workspace, config, plan, commits, rejects, outcome.books)
     workspace.publish(workspace.outcome, dump_outcome(outcome))
@@ -104,9 +104,9 @@ def _publish_dataset(
     books: Books,
 ) -> None:
     files = {
-        layout.BLOCKS: pack_blocks([o for commit in commits for o in commit.blocks]),
+        layout.BLOCKS: dump_blocks([o for commit in commits for o in commit.blocks]),
         f"{layout.TOKENIZER_DIR}/{plan.tokenizer.file}": read_file(workspace.tokenizer),
-        layout.REJECTS: dump_rejects(rejects),
+        layout.REJECTS: reject_lines(rejects),
     }
     checksums = {file: crc32c_hex(data) for file, data in files.items()}
     for commit in commits:

@@ -14,7 +14,8 @@ from beam_jobs.planning.pair_lists import read_all_rejects
 from beam_jobs.workspace.workspace import Workspace
 from reader.contract.json_values import dump_json
 from reader.contract.manifest import Books
-from reader.contract.schema import REASONS, display_path
+from reader.contract.rejects import category_of, dump_rejects, rejected_key
+from reader.contract.schema import display_path
 
 
 class Outcome(NamedTuple):
@@ -61,7 +62,7 @@ def turned_down(config: JobConfig, plan: JobPlan) -> Outcome | None:
         return None
     workspace = Workspace(config.output)
     rejects = sorted(read_all_rejects(workspace))
-    workspace.publish(workspace.too_many_rejects, dump_rejects(rejects))
+    workspace.publish(workspace.too_many_rejects, reject_lines(rejects))
     return Outcome(books, failures, _some_of_each(rejects))
 
 
@@ -79,7 +80,7 @@ def _imbalances(books: Books) -> Iterator[str]:
 def _exceeded_limits(books: Books, config: JobConfig) -> Iterator[str]:
     lines: Counter[str] = Counter()
     for reason, count in books.not_written.items():
-        lines[REASONS[reason]] += count
+        lines[category_of(reason)] += count
     for line, limit, flag in (
         ("rejected", config.max_rejects, "max_rejects"),
         ("unpaired", config.max_unpaired, "max_unpaired"),
@@ -107,21 +108,9 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
 
 
-def dump_rejects(rejects: Iterable[Reject]) -> bytes:
-    """Returns `rejects.jsonl`: a line per key that was not written."""
-    # What a library says of damaged bytes need not be text itself.
-    return "".join(map(_reject_line, rejects)).encode(errors="backslashreplace")
-
-
-def _reject_line(reject: Reject) -> str:
-    fields = {
-        "key": display_path(reject.key),
-        "source": [display_path(path) for path in reject.source],
-        "stage": reject.stage,
-        "reason": reject.reason,
-        "detail": reject.detail,
-    }
-    return json.dumps(fields, ensure_ascii=False) + "\n"
+def reject_lines(rejects: Iterable[Reject]) -> bytes:
+    """Returns `rejects.jsonl` of rejects."""
+    return dump_rejects(rejected_key(*reject) for reject in rejects)
 
 
 def dump_outcome(outcome: Outcome) -> bytes:

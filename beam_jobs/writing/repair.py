@@ -19,11 +19,11 @@ from beam_jobs.storage.files import is_file, move_file, read_file
 from beam_jobs.workspace.commits import committed_names, damaged_files, read_commits
 from beam_jobs.workspace.worker_errors import noted
 from beam_jobs.workspace.workspace import Workspace
-from beam_jobs.writing.outcome import dump_rejects
-from beam_jobs.writing.tfrecord_writer import pack_blocks
+from beam_jobs.writing.outcome import reject_lines
 from beam_jobs.writing.write_shards import ShardFn
 from reader.contract import layout
 from reader.contract.errors import BuildError
+from reader.contract.index import dump_blocks, parse_text_index
 from reader.contract.manifest import Manifest
 from reader.contract.record import crc32c_hex
 
@@ -134,8 +134,8 @@ def mend_others(workspace: Workspace, plan: JobPlan, manifest: Manifest) -> list
     interop = [file for file in INTEROP_FILES if file in manifest.files]
     files = _some(manifest, layout.BLOCKS, layout.REJECTS, tokenizer, *interop)
     makers = {
-        layout.BLOCKS: lambda: pack_blocks(_block_offsets(workspace, plan)),
-        layout.REJECTS: lambda: dump_rejects(sorted(_all_rejects(workspace))),
+        layout.BLOCKS: lambda: dump_blocks(_block_offsets(workspace, plan)),
+        layout.REJECTS: lambda: reject_lines(sorted(_all_rejects(workspace))),
         tokenizer: lambda: read_file(workspace.tokenizer),
     }
     made = interop_files(manifest)
@@ -155,8 +155,8 @@ def _block_offsets(workspace: Workspace, plan: JobPlan) -> list[int]:
     """Returns where every 64th record of each shard begins, from the text indexes."""
     offsets = []
     for shard in plan.shards():
-        lines = read_file(workspace.published(shard.name.index_file)).splitlines()
-        offsets += [int(line.split()[0]) for line in lines[:: layout.BLOCK_RECORDS]]
+        data = read_file(workspace.published(shard.name.index_file))
+        offsets += parse_text_index(data)[: -1 : layout.BLOCK_RECORDS].tolist()
     return offsets
 
 

@@ -26,6 +26,7 @@ from beam_jobs.workspace.worker_errors import noted
 from beam_jobs.workspace.workspace import Workspace
 from beam_jobs.writing.samples_table import dump_samples, sample_row
 from beam_jobs.writing.tfrecord_writer import TFRecordWriter
+from reader.contract import samples
 from reader.contract.manifest import Shard
 from reader.contract.record import crc32c_hex
 from reader.contract.statistics import Statistics, statistics_of
@@ -130,10 +131,10 @@ class _Account:
 
     def statistics(self) -> Statistics:
         return statistics_of(
-            widths=[row["width"] for row in self.rows],
-            heights=[row["height"] for row in self.rows],
+            widths=[row[samples.WIDTH] for row in self.rows],
+            heights=[row[samples.HEIGHT] for row in self.rows],
             image_bytes=self._image_bytes,
-            num_tokens=[row["num_tokens"] for row in self.rows],
+            num_tokens=[row[samples.NUM_TOKENS] for row in self.rows],
             num_unknown=self._num_unknown,
         )
 

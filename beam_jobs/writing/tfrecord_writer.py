@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 import google_crc32c
-import numpy as np
 
+from reader.contract.index import dump_text_index
 from reader.contract.layout import BLOCK_RECORDS
 from reader.contract.record import frame_record
 
@@ -52,11 +52,5 @@ class TFRecordWriter:
         return self.offsets[::BLOCK_RECORDS]
 
     def text_index(self) -> bytes:
-        """Returns a line `"<offset> <length>"` for each record."""
-        rows = zip(self.offsets, self.lengths, strict=True)
-        return "".join(f"{offset} {length}\n" for offset, length in rows).encode()
-
-
-def pack_blocks(offsets: list[int]) -> bytes:
-    """Returns `index/blocks.bin` of all shards' block offsets: little-endian uint64."""
-    return np.asarray(offsets, "<u8").tobytes()
+        """Returns the shard's text index."""
+        return dump_text_index(self.offsets, self.lengths)

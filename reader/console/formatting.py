@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from reader.contract.manifest import Books, ImageSpec, Manifest, Split
-from reader.contract.schema import REASONS
+from reader.contract.rejects import category_of
 
 
 def size_text(num_bytes: float) -> str:
@@ -43,7 +43,7 @@ def by_line(books: Books) -> dict[str, dict[str, int]]:
     """Returns `{line of the books: {reason: keys}}` of what was not written."""
     lines: dict[str, dict[str, int]] = {}
     for reason, count in sorted(books.not_written.items()):
-        lines.setdefault(REASONS.get(reason, "rejected"), {})[reason] = count
+        lines.setdefault(category_of(reason), {})[reason] = count
     return dict(sorted(lines.items()))
 
 

@@ -182,6 +182,14 @@ class Manifest:
         """Records in all splits."""
         return sum(split.num_examples for split in self.splits)
 
+    @property
+    def description(self) -> str:
+        """What its makers say it is; otherwise a sentence on how much it holds."""
+        if self.about.description is not None:
+            return self.about.description
+        parts = [f"{split.num_examples:,} {split.name}" for split in self.splits]
+        return f"{self.num_examples:,} images with captions: {', '.join(parts)}."
+
 
 def dump_manifest(manifest: Manifest) -> bytes:
     """Returns the bytes of `manifest.json`."""

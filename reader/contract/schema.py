@@ -1,4 +1,4 @@
-"""What a record holds, and why a key may not have become one.
+"""What a record holds: its features, and the formats of stored images.
 
 Feature keys follow TensorFlow's Model Garden, so that existing decoders work.
 """
@@ -68,32 +68,15 @@ STORED_FORMATS = {
     "raw": StoredFormat(needs_size=True),
 }
 
-# The closed list of reasons for which a key is not written, each with the line of the
-# books that it is counted under.
-REASONS = {
-    "unpaired_image": "unpaired",
-    "unpaired_caption": "unpaired",
-    "missing_image": "unpaired",
-    "ambiguous_key": "rejected",
-    "conflicting_rows": "rejected",
-    "bad_row": "rejected",
-    "bad_value": "rejected",
-    "outside_root": "rejected",
-    "not_a_file": "rejected",
-    "unknown_extension": "rejected",
-    "damaged_archive": "rejected",
-    "not_an_image": "rejected",
-    "unsupported_image": "rejected",
-    "damaged_image": "rejected",
-    "too_many_pixels": "rejected",
-    "image_file_too_large": "rejected",
-    "image_too_small": "filtered",
-    "aspect_ratio_too_large": "filtered",
-    "caption_too_large": "rejected",
-    "undecodable_caption": "rejected",
-    "empty_caption": "rejected",
-    "duplicate_of": "duplicates",
-}
+
+def needs_size(image_format: str | None) -> bool:
+    """Whether images of a stored format cannot be decoded without their size.
+
+    Args:
+        image_format: Its name; None where each image says its own format.
+    """
+    known = STORED_FORMATS.get(image_format or "")
+    return known is not None and known.needs_size
 
 
 def display_path(path: bytes) -> str:

@@ -5,7 +5,8 @@ import logging
 import numpy as np
 
 from reader.contract.errors import DatasetError
-from reader.contract.layout import BLOCK_RECORDS, BLOCKS, parse_shard_name
+from reader.contract.index import num_blocks, parse_blocks, parse_text_index
+from reader.contract.layout import BLOCKS, parse_shard_name
 from reader.contract.manifest import Shard
 from reader.contract.record import crc32c_hex
 from reader.datasets.manifest_dataset import Selection
@@ -28,8 +29,8 @@ def read_blocks(selection: Selection, chosen: set[str]) -> Int64s:
     """
     manifest = selection.dataset.manifest
     data = _read_index(selection, BLOCKS)
-    offsets: Int64s = np.frombuffer(data, "<u8").astype(np.int64)
-    counts = [-(-shard.num_examples // BLOCK_RECORDS) for shard in manifest.shards]
+    offsets = parse_blocks(data)
+    counts = [num_blocks(shard.num_examples) for shard in manifest.shards]
     if sum(counts) != len(offsets):
         raise DatasetError(
             f"{selection.dataset.path(BLOCKS)} has {len(offsets)} blocks, not "
@@ -78,7 +79,7 @@ def _offsets_in_index(selection: Selection, shard: Shard) -> Int64s | None:
     if name is None:
         return None
     try:
-        return _parse_offsets(_read_index(selection, name.index_file))
+        return parse_text_index(_read_index(selection, name.index_file))
     except DatasetError as error:
         _LOG.warning("%s; reading the headers of %s instead", error, shard.file)
         return None
@@ -92,10 +93,3 @@ def _offsets_in_headers(path: str) -> Int64s:
     if damage is not None:
         raise DatasetError(f"{damage.what} in {path} at byte {damage.offset}")
     return np.array(offsets, np.int64)
-
-
-def _parse_offsets(data: bytes) -> Int64s:
-    """Returns int64[n + 1] of n lines `"<offset> <length>"`."""
-    rows = np.fromstring(data, np.int64, sep=" ").reshape(-1, 2)
-    offsets: Int64s = np.append(rows[:, 0], rows[-1:].sum())
-    return offsets

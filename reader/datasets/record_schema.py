@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from reader.contract.errors import UsageError
 from reader.contract.manifest import Manifest, Split, TokenizerSpec
-from reader.contract.schema import EXTRA, Feature
+from reader.contract.schema import EXTRA, Feature, needs_size
 from reader.contract.statistics import Statistics, Tally
 
 
@@ -110,7 +110,7 @@ def _merge(name: str, one: Content, other_name: str, other: Content) -> Content:
                 f"{mine.key} ({mine.dtype}) and {theirs.key} ({theirs.dtype})"
             )
     formats = {one.image_format, other.image_format}
-    if len(formats) > 1 and "raw" in formats:
+    if len(formats) > 1 and any(map(needs_size, formats)):
         raise UsageError(
             f"{name} and {other_name} store images as {one.image_format} and "
             f"{other.image_format}: raw pixels cannot be told from others"

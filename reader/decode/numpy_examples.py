@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from reader.config.read_config import DEFAULT_OUTPUTS, OUTPUTS, ReadConfig
 from reader.contract.errors import UsageError
-from reader.contract.schema import Feature, display_path
+from reader.contract.schema import Feature, display_path, needs_size
 from reader.datasets.record_schema import Content
 from reader.decode.numpy_images import Pixels, decoder
 from reader.decode.outputs import (
@@ -77,11 +77,13 @@ def _maker(name: str, content: Content, config: ReadConfig) -> Make:
 
 def _image_maker(content: Content) -> Callable[[Values], Pixels]:
     check_image_format(content)
-    # All but raw pixels say themselves how large they are.
-    more = ("height", "width") if content.image_format == "raw" else ()
-    keys = [content.features[role].key for role in ("image", *more)]
-    decode = decoder(content.image_format)
-    return lambda values: decode(*(_one(values, key) for key in keys))
+    decode, image = decoder(content.image_format), content.features["image"].key
+    if not needs_size(content.image_format):
+        return lambda values: decode(_one(values, image), 0, 0)
+    height, width = (content.features[role].key for role in ("height", "width"))
+    return lambda values: decode(
+        _one(values, image), _one(values, height), _one(values, width)
+    )
 
 
 def _column(values: Values, feature: Feature) -> Any:

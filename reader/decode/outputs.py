@@ -6,12 +6,13 @@ import logging
 from reader.config.read_config import DEFAULT_MAX_TOKENS, ReadConfig, is_extra
 from reader.contract.errors import DatasetError, UsageError
 from reader.contract.manifest import TokenizerSpec
+from reader.contract.schema import STORED_FORMATS
 from reader.datasets.record_schema import Content
 
 _LOG = logging.getLogger("reader")
 
 # As `reader.decode.images` decodes them.
-_FORMATS = (None, "jpeg", "png", "raw")
+_FORMATS = (None, *STORED_FORMATS)
 
 # Which roles each output is made of: those it needs, and those it can do without.
 _TOKENS = (("token_ids",), ("token_lengths",))

@@ -7,7 +7,13 @@ import tensorflow as tf
 
 from reader.contract.errors import DatasetError
 from reader.contract.record import FOOTER, HEADER, parse_example
-from reader.contract.schema import IMAGE_FORMAT, Feature, display_path
+from reader.contract.schema import (
+    IMAGE_FORMAT,
+    STORED_FORMATS,
+    Feature,
+    display_path,
+    needs_size,
+)
 from reader.datasets.record_index import RecordIndex, ShardFile
 from reader.decode.examples import feature_spec
 from reader.records.damaged_records import unusable
@@ -78,7 +84,7 @@ def _blamed(index: RecordIndex, number: int, key: str | None) -> DatasetError | 
         named = (feature for feature in features.values() if feature.key == key)
         whys = (_misfit(record, each, values.get(key, [])) for each in named)
         why = next(filter(None, whys), None)
-    elif "image" in features and not _is_raw(shard, values):
+    elif "image" in features and not _is_pixels(shard, values):
         why = _undecodable(values.get(features["image"].key, []))
     else:
         why = None
@@ -89,9 +95,10 @@ def _blamed(index: RecordIndex, number: int, key: str | None) -> DatasetError | 
     return unusable(shard.path, begin, shown, why)
 
 
-def _is_raw(shard: ShardFile, values: Mapping[str, list[object]]) -> bool:
-    """Tells whether an image is pixels, as only a dataset of ours has them."""
-    return shard.has_manifest and values.get(IMAGE_FORMAT) == [b"raw"]
+def _is_pixels(shard: ShardFile, values: Mapping[str, list[object]]) -> bool:
+    """Tells whether an image is bare pixels, which only our own datasets hold."""
+    stored = {name.encode() for name in STORED_FORMATS if needs_size(name)}
+    return shard.has_manifest and not stored.isdisjoint(values.get(IMAGE_FORMAT, []))
 
 
 def _misfit(record: bytes, feature: Feature, values: list[object]) -> str | None:

@@ -10,6 +10,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
+from reader.contract import samples
 from reader.contract.errors import DatasetError, UsageError
 from reader.contract.schema import display_path
 from reader.datasets.record_source import Corpus
@@ -73,8 +74,8 @@ class Keys:
         for shard in self._corpus.shards:
             end = first + shard.num_examples
             try:
-                table = read_table(self._corpus, shard, ["key"])
-                yield from table.column("key").to_pylist()
+                table = read_table(self._corpus, shard, [samples.KEY])
+                yield from table.column(samples.KEY).to_pylist()
             except (UsageError, DatasetError):
                 yield from map(self._shown_in_record, range(first, end))
             first = end

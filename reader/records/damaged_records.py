@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from reader.contract import schema
+from reader.contract import samples, schema
 from reader.contract.errors import DatasetError
 from reader.contract.layout import BLOCK_RECORDS, parse_shard_name
 from reader.contract.record import FOOTER, HEADER, parse_example
@@ -159,8 +159,10 @@ def sample_keys(path: str) -> Sequence[str] | None:
     except ModuleNotFoundError:  # It belongs to the writing side.
         return None
     try:
-        table = parquet.read_table(f"{folder}/{name.samples_file}", columns=["key"])
-        keys: Sequence[str] = table.column("key").to_pylist()
+        table = parquet.read_table(
+            f"{folder}/{name.samples_file}", columns=[samples.KEY]
+        )
+        keys: Sequence[str] = table.column(samples.KEY).to_pylist()
     except (OSError, ArrowException, KeyError):
         return None
     return keys

@@ -29,7 +29,8 @@ from beam_jobs.job.run import BuildResult, run
 from beam_jobs.planning.key_order import order_of, shard_of, split_of
 from reader.contract.errors import BuildError
 from reader.contract.record import parse_example
-from reader.contract.schema import REASONS, display_path
+from reader.contract.rejects import REASONS
+from reader.contract.schema import display_path
 
 NO_LIMIT = "100%"
 SPLITS = parse_splits("train=0.8,validation=0.2")

@@ -27,7 +27,7 @@ from beam_jobs.job.run import BuildResult, run
 from beam_jobs.planning.job_plan import JobPlan
 from reader.contract.errors import BuildError
 from reader.contract.record import parse_example
-from reader.contract.schema import REASONS
+from reader.contract.rejects import REASONS
 
 
 def build(output: Path, **more: Any) -> BuildResult | None:

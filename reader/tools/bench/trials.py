@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from reader.contract import schema
 from reader.contract.record import frame_record, parse_example, serialize_example
+from reader.contract.schema import needs_size
 from reader.datasets.record_source import Corpus, open_one_corpus
 from reader.decode.numpy_images import Pixels, decoder
 from reader.records.random_access import RecordFiles
@@ -83,8 +84,8 @@ def try_storages(
             path = os.path.join(folder, f"{number}.tfrecord")
             sizes[str(number)] = _write(path, images, storage)
             variants[str(number)] = reading(path, {**settings, **changed})
-        if corpus.content.image_format == "raw":
-            # Which can be told by a manifest alone.
+        if needs_size(corpus.content.image_format):
+            # Only a manifest says that they are stored so.
             variants["0"] = reading(pattern, settings)
         costs = measure(variants, seconds)
     return [
@@ -115,8 +116,8 @@ def _images(corpus: Corpus, end: float) -> Iterator[_Image]:
             return
         example = parse_example(files.read(int(number)))
         encoded = example[content.features["image"].key][0]
-        sides: list[int] = []
-        if content.image_format == "raw":
+        sides = [0, 0]
+        if needs_size(content.image_format):
             sides = [example[content.features[s].key][0] for s in ("height", "width")]
         # One that is damaged would be told by `load`.
         with contextlib.suppress(ValueError):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from reader.console.main import print_json
 from reader.console.parser import add_command, not_empty
 from reader.console.terminal import Terminal, printable, terminal_of
+from reader.contract import samples
 from reader.contract.schema import EXTRA
 
 if TYPE_CHECKING:
@@ -63,7 +64,10 @@ def _fields(finding: "Finding") -> dict[str, Any]:
         "status": finding.status,
         "sha256": finding.sha256,
         "written": [record._asdict() for record in finding.written],
-        "rejected": [reject._asdict() for reject in finding.rejected],
+        "rejected": [
+            {"by": reject.by, "facts": reject.line._asdict()}
+            for reject in finding.rejected
+        ],
         "num_others": finding.num_others,
         "nearest": finding.nearest,
     }
@@ -94,51 +98,60 @@ def _written(
     record: "Written", finding: "Finding", folder: str, terminal: Terminal
 ) -> Iterator[str]:
     facts = record.facts
-    key = terminal.paint(printable(facts["key"]), "bold")
+    key = terminal.paint(printable(facts[samples.KEY]), "bold")
     yield f"{key}: {terminal.paint('written', 'green')}{_BY[record.by]}"
     shard = f"{folder.rstrip('/')}/{record.shard}"
     yield f"  shard     {printable(shard)}, row {record.row:,}"
-    yield f"  bytes     {facts['length']:,} from {facts['offset']:,} on"
+    yield f"  bytes     {facts[samples.LENGTH]:,} from {facts[samples.OFFSET]:,} on"
     yield f"  number    {record.number:,} of {record.split}, as reader.open counts"
     yield f"  image     {_image(facts)}"
-    for name, label in (("source", "source"), ("caption_source", "captions")):
+    for name, label in (
+        (samples.SOURCE, "source"),
+        (samples.CAPTION_SOURCE, "captions"),
+    ):
         if name in facts:
             yield f"  {label:<8}  {printable(facts[name])}"
-    yield f"  sha256    {facts['sha256']}"
-    if record.by == "source" and finding.sha256 and finding.sha256 != facts["sha256"]:
+    yield f"  sha256    {facts[samples.SHA256]}"
+    if (
+        record.by == samples.SOURCE
+        and finding.sha256
+        and finding.sha256 != facts[samples.SHA256]
+    ):
         yield f"            {finding.sha256} has the file here: it has changed"
     for name in filter(lambda name: name.startswith(EXTRA), facts):
         yield f"  {printable(name)}  {printable(str(facts[name]))}"
-    for caption, num in zip(facts["captions"], facts["num_tokens"], strict=True):
+    for caption, num in zip(
+        facts[samples.CAPTIONS], facts[samples.NUM_TOKENS], strict=True
+    ):
         yield f'  caption   "{printable(caption)}" ({num} tokens)'
 
 
 _BY = {
-    "key": "",
+    samples.KEY: "",
     "content": ", found by the file's content",
-    "sha256": ", found by its checksum",
-    "source": ", found by the name of its image",
-    "caption_source": ", found by the name of its caption",
+    samples.SHA256: ", found by its checksum",
+    samples.SOURCE: ", found by the name of its image",
+    samples.CAPTION_SOURCE: ", found by the name of its caption",
 }
 
 
 def _image(facts: dict[str, Any]) -> str:
-    stored = f"{facts['width']} × {facts['height']}"
-    if "original_format" not in facts:
+    stored = f"{facts[samples.WIDTH]} × {facts[samples.HEIGHT]}"
+    if samples.ORIGINAL_FORMAT not in facts:
         return stored
-    original = f"{facts['original_width']} × {facts['original_height']}"
-    actions = ", ".join(facts["actions"]) or "untouched"
-    return f"{facts['original_format']}, {original} → {stored} ({actions})"
+    original = f"{facts[samples.ORIGINAL_WIDTH]} × {facts[samples.ORIGINAL_HEIGHT]}"
+    actions = ", ".join(facts[samples.ACTIONS]) or "untouched"
+    return f"{facts[samples.ORIGINAL_FORMAT]}, {original} → {stored} ({actions})"
 
 
 def _rejected(reject: "Rejected", terminal: Terminal) -> Iterator[str]:
-    facts = reject.facts
-    key = terminal.paint(printable(facts["key"]), "bold")
+    line = reject.line
+    key = terminal.paint(printable(line.key), "bold")
     # Of which file, image or caption, is not told of what was not paired.
-    by = "" if reject.by == "key" else ", found by the name of its file"
+    by = "" if reject.by == samples.KEY else ", found by the name of its file"
     yield f"{key}: {terminal.paint('not written', 'red')}{by}"
-    yield f"  reason    {facts['reason']}"
-    if facts["detail"]:
-        yield f"  detail    {printable(facts['detail'])}"
-    for source in facts["source"]:
+    yield f"  reason    {line.reason}"
+    if line.detail:
+        yield f"  detail    {printable(line.detail)}"
+    for source in line.source:
         yield f"  source    {printable(source)}"

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from reader.contract import samples
 from reader.contract.schema import display_path
 
 SHA256_DIGITS = 64
@@ -40,13 +41,13 @@ class Wanted(NamedTuple):
             sources: Its files, the image first; none where they are not known.
         """
         if key in self.keys:
-            return 0, "key"
+            return 0, samples.KEY
         named = self._named(key, sources)
         if sha256 is not None and sha256 == self.content:
             # Of several with this content, the one of this name.
             return (1 if named else 2), "content"
         if sha256 is not None and self.sha256 and sha256.startswith(self.sha256):
-            return 3, "sha256"
+            return 3, samples.SHA256
         return None if named is None else (4 + named[0], named[1])
 
     def _named(self, key: str, sources: Sequence[str | None]) -> tuple[int, str] | None:
@@ -54,9 +55,9 @@ class Wanted(NamedTuple):
         for place, name in enumerate(self.names):
             if name in sources:
                 image = sources[0] == name
-                return place, "source" if image else "caption_source"
+                return place, samples.SOURCE if image else samples.CAPTION_SOURCE
             if not sources and key in (name, os.path.splitext(name)[0]):
-                return place, "source"
+                return place, samples.SOURCE
         return None
 
 

@@ -1,18 +1,18 @@
 """Where something is in a dataset, or why it is not: by key, checksum or file."""
 
-import json
 import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from reader.contract import schema
+from reader.contract import samples, schema
 from reader.contract.errors import DatasetError, UsageError
 from reader.contract.host import MissingLibraryError
 from reader.contract.layout import REJECTS, SAMPLES_DIR, parse_shard_name
 from reader.contract.manifest import Shard, Split
 from reader.contract.record import FRAMING_BYTES, parse_example
+from reader.contract.rejects import RejectedKey, parse_reject, text_in_line
 from reader.contract.schema import display_path
 from reader.datasets.manifest_dataset import Dataset, open_dataset
 from reader.datasets.samples_table import read_table_at
@@ -23,7 +23,12 @@ from reader.tools.find.query import SHA256_DIGITS, Wanted, wanted_of
 
 _LOG = logging.getLogger("reader")
 
-_SEARCHED = ("key", "sha256", "source", "caption_source")
+_SEARCHED = (
+    samples.KEY,
+    samples.SHA256,
+    samples.SOURCE,
+    samples.CAPTION_SOURCE,
+)
 # Each takes a second with a million keys.
 _MAX_ENDS = 3
 
@@ -55,12 +60,11 @@ class Rejected(NamedTuple):
 
     Attributes:
         by: What it was found by: `key`, `source` or `caption_source`.
-        facts: Its line of `rejects.jsonl`: `key`, `source`, `stage`, `reason`,
-            `detail`.
+        line: Its line of `rejects.jsonl`.
     """
 
     by: str
-    facts: dict[str, Any]
+    line: RejectedKey
 
 
 @dataclass(frozen=True)
@@ -178,19 +182,21 @@ def _find_in_samples(dataset: Dataset, place: _Place, wanted: Wanted) -> Iterato
     from pyarrow import array, compute
 
     names = array(wanted.names)
-    mask = compute.is_in(table["key"], value_set=array(wanted.keys))
-    for column in ("source", "caption_source"):
+    mask = compute.is_in(table[samples.KEY], value_set=array(wanted.keys))
+    for column in (samples.SOURCE, samples.CAPTION_SOURCE):
         mask = compute.or_kleene(mask, compute.is_in(table[column], value_set=names))
     for digits in filter(None, (wanted.sha256, wanted.content)):
-        mask = compute.or_kleene(mask, compute.starts_with(table["sha256"], digits))
+        mask = compute.or_kleene(
+            mask, compute.starts_with(table[samples.SHA256], digits)
+        )
     rows = compute.indices_nonzero(mask).to_pylist()
     if not rows:
         return
     for row, facts in zip(
         rows, _samples(dataset, place.shard).take(rows).to_pylist(), strict=True
     ):
-        sources = [facts["source"], facts["caption_source"]]
-        fit = wanted.fits(facts["key"], facts["sha256"], sources)
+        sources = [facts[samples.SOURCE], facts[samples.CAPTION_SOURCE]]
+        fit = wanted.fits(facts[samples.KEY], facts[samples.SHA256], sources)
         if fit is not None:
             yield _Hit(*fit, place.record(fit[1], row, facts))
 
@@ -232,14 +238,14 @@ def _facts_of(
 ) -> dict[str, Any]:
     """Returns what a row of `samples/` would hold, as far as a record tells."""
     return {
-        "key": display_path(example[schema.KEY][0]),
-        "offset": offset,
-        "length": num_bytes + FRAMING_BYTES,
-        "width": example[schema.WIDTH][0],
-        "height": example[schema.HEIGHT][0],
-        "captions": [caption.decode() for caption in example[schema.CAPTIONS]],
-        "num_tokens": example[schema.TOKEN_LENGTHS],
-        "sha256": example[schema.SHA256][0].decode(),
+        samples.KEY: display_path(example[schema.KEY][0]),
+        samples.OFFSET: offset,
+        samples.LENGTH: num_bytes + FRAMING_BYTES,
+        samples.WIDTH: example[schema.WIDTH][0],
+        samples.HEIGHT: example[schema.HEIGHT][0],
+        samples.CAPTIONS: [caption.decode() for caption in example[schema.CAPTIONS]],
+        samples.NUM_TOKENS: example[schema.TOKEN_LENGTHS],
+        samples.SHA256: example[schema.SHA256][0].decode(),
     }
 
 
@@ -247,17 +253,13 @@ def _facts_of(
 
 
 def _find_rejected(dataset: Dataset, wanted: Wanted) -> Iterator[_Hit]:
-    # As JSON spells them, so that a line without any need not be parsed.
-    needles = [
-        json.dumps(name, ensure_ascii=False)[1:-1].encode()
-        for name in {*wanted.keys, *wanted.names}
-    ]
+    needles = [text_in_line(name) for name in {*wanted.keys, *wanted.names}]
     for line in _reject_lines(dataset):
         if any(needle in line for needle in needles):
-            facts = json.loads(line)
-            fit = wanted.fits(facts["key"], None, facts["source"])
+            reject = parse_reject(line)
+            fit = wanted.fits(reject.key, None, reject.source)
             if fit is not None:
-                yield _Hit(*fit, Rejected(fit[1], facts))
+                yield _Hit(*fit, Rejected(fit[1], reject))
 
 
 def _reject_lines(dataset: Dataset) -> Iterable[bytes]:
@@ -271,10 +273,10 @@ def _reject_lines(dataset: Dataset) -> Iterable[bytes]:
 def _all_keys(dataset: Dataset) -> Iterator[str]:
     for place in _places(dataset):
         try:
-            table = _samples(dataset, place.shard, ["key"])
-            yield from table["key"].to_pylist()
+            table = _samples(dataset, place.shard, [samples.KEY])
+            yield from table[samples.KEY].to_pylist()
         except (DatasetError, MissingLibraryError):
             for _, record in _records(dataset, place.shard):
                 yield display_path(parse_example(record.data)[schema.KEY][0])
     for line in _reject_lines(dataset):
-        yield json.loads(line)["key"]
+        yield parse_reject(line).key

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from reader.contract import samples
 from reader.shuffle.arrays import Float64s, Int64s
 
 
@@ -59,15 +60,16 @@ class Distribution(NamedTuple):
         return int(self.counts[self.values > value].sum())
 
 
-COLUMNS = (
-    "key",
-    "width",
-    "height",
-    "length",
-    "original_format",
-    "actions",
-    "captions",
-    "num_tokens",
+# The columns that are counted.
+COUNTED = (
+    samples.KEY,
+    samples.WIDTH,
+    samples.HEIGHT,
+    samples.LENGTH,
+    samples.ORIGINAL_FORMAT,
+    samples.ACTIONS,
+    samples.CAPTIONS,
+    samples.NUM_TOKENS,
 )
 _NUM_LONGEST = 5
 # Sizes of records and shapes may all differ: three digits tell them apart well enough.
@@ -118,26 +120,30 @@ class Statistics:
 
         Args:
             split: That they belong to.
-            table: A `pyarrow.Table` with `COLUMNS`.
+            table: A `pyarrow.Table` with `COUNTED`.
         """
-        width, height = _numbers(table, "width"), _numbers(table, "height")
-        lengths = np.asarray(_flat(table.column("num_tokens")).to_numpy(), np.int64)
+        width, height = _numbers(table, samples.WIDTH), _numbers(table, samples.HEIGHT)
+        lengths = np.asarray(
+            _flat(table.column(samples.NUM_TOKENS)).to_numpy(), np.int64
+        )
         return dataclasses.replace(
             self,
             width=self.width.add(width),
             height=self.height.add(height),
             aspect=self.aspect.add(_rounded(width / height)),
-            record_bytes=self.record_bytes.add(_rounded(_numbers(table, "length"))),
+            record_bytes=self.record_bytes.add(
+                _rounded(_numbers(table, samples.LENGTH))
+            ),
             tokens=self.tokens.add(lengths),
-            formats=self.formats + _counts(table.column("original_format")),
-            actions=self.actions + _counts(_flat(table.column("actions"))),
+            formats=self.formats + _counts(table.column(samples.ORIGINAL_FORMAT)),
+            actions=self.actions + _counts(_flat(table.column(samples.ACTIONS))),
             longest=_longest([*self.longest, *_longest_of(split, table, lengths)]),
         )
 
 
 def captions_of(table: Any) -> list[str]:
-    """Returns all captions of a table with `COLUMNS`, in order."""
-    captions: list[str] = _flat(table.column("captions")).to_pylist()
+    """Returns all captions of a table with `COUNTED`, in order."""
+    captions: list[str] = _flat(table.column(samples.CAPTIONS)).to_pylist()
     return captions
 
 
@@ -145,9 +151,9 @@ def _longest_of(
     split: str, table: Any, lengths: NDArray[np.int64]
 ) -> list[LongCaption]:
     most = np.argsort(-lengths, kind="stable")[:_NUM_LONGEST]
-    texts = _flat(table.column("captions"))
-    parents = _parents(table.column("num_tokens"))
-    keys = table.column("key")
+    texts = _flat(table.column(samples.CAPTIONS))
+    parents = _parents(table.column(samples.NUM_TOKENS))
+    keys = table.column(samples.KEY)
     return [
         LongCaption(
             int(lengths[place]),

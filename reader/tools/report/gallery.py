@@ -178,10 +178,8 @@ class _Records:
         )
 
     def _image(self, values: Mapping[str, list[Any]]) -> list[Any]:
-        """Returns what the decoder takes: all but raw pixels say how large they are."""
-        raw = self._content.image_format == "raw"
-        names = [schema.IMAGE, *((schema.HEIGHT, schema.WIDTH) if raw else ())]
-        return [values[name][0] for name in names]
+        """Returns the decoder's arguments: encoded bytes, height and width."""
+        return [values[n][0] for n in (schema.IMAGE, schema.HEIGHT, schema.WIDTH)]
 
 
 def _pieces(values: Mapping[str, list[Any]]) -> Iterator[list[int]]:

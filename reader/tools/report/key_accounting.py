@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from reader.contract.manifest import Books
-from reader.contract.schema import REASONS
+from reader.contract.rejects import category_of
 
 MEANINGS = {
     "written": "Became a record.",
@@ -40,11 +40,6 @@ class Line(NamedTuple):
         return MEANINGS[self.name]
 
 
-def line_of(reason: str) -> str:
-    """Returns the line under which a reason is counted; later versions have more."""
-    return REASONS.get(reason, "rejected")
-
-
 def reason_text(reason: str) -> str:
     """Returns a reason in words.
 
@@ -58,7 +53,7 @@ def lines_of(books: Books) -> tuple[Line, ...]:
     """Returns all lines, from left to right."""
     reasons: dict[str, dict[str, int]] = {name: {} for name in MEANINGS}
     for reason, count in sorted(books.not_written.items(), key=_frequent_first):
-        reasons[line_of(reason)][reason] = count
+        reasons[category_of(reason)][reason] = count
     counts = {name: sum(of.values()) for name, of in reasons.items()}
     counts["written"] = books.written
     shares = [

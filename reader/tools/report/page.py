@@ -23,7 +23,7 @@ from reader.tools.report.display_text import (
 from reader.tools.report.distributions import LongCaption, Statistics
 from reader.tools.report.gallery import Example
 from reader.tools.report.key_accounting import lines_of, reason_text
-from reader.tools.report.rejects import Group
+from reader.tools.report.rejects import Group, names_of
 from reader.tools.report.token_counts import Vocabulary
 
 
@@ -55,6 +55,7 @@ def render(contents: Contents) -> str:
         "size": bytes_text,
         "shown": shown,
         "place": _place,
+        "names": names_of,
         "reason": reason_text,
     }
     style, script = _resource("page.css"), _resource("filter.js")

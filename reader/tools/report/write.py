@@ -14,7 +14,7 @@ from reader.datasets.samples_table import read_table
 from reader.storage.files import is_remote, replaced
 from reader.tools.report import DEFAULT_SAMPLES
 from reader.tools.report.captions import Spelling
-from reader.tools.report.distributions import COLUMNS, Statistics, captions_of
+from reader.tools.report.distributions import COUNTED, Statistics, captions_of
 from reader.tools.report.gallery import examples_of
 from reader.tools.report.page import Contents, render
 from reader.tools.report.rejects import groups_of
@@ -136,6 +136,6 @@ def _tables_of(corpora: Mapping[str, Corpus]) -> Iterator[tuple[str, Any]]:
     """Yields the rows of all shards, some at a time, with the name of their split."""
     for split, corpus in corpora.items():
         for shard in corpus.shards:
-            table = read_table(corpus, shard, list(COLUMNS))
+            table = read_table(corpus, shard, list(COUNTED))
             for first in range(0, len(table), _ROWS):
                 yield split, table.slice(first, _ROWS)

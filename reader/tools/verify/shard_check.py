@@ -6,7 +6,7 @@ a record takes some 20 µs of Python, which threads would wait for each other wi
 
 import functools
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 import google_crc32c
 
 from reader.contract import schema
+from reader.contract.index import parse_text_index
 from reader.contract.layout import parse_shard_name
 from reader.contract.manifest import Manifest, Shard
 from reader.contract.record import crc32c_hex, parse_example
 from reader.contract.statistics import Statistics, statistics_of
-from reader.decode.numpy_images import decoder
+from reader.decode.numpy_images import Decode, decoder
 from reader.records.damaged_records import sample_keys
 from reader.storage.files import read_bytes
 from reader.storage.tfrecord_file import Damage, Record, scan_shard
@@ -148,7 +149,8 @@ class _ShardCheck:
             return ()
         if crc32c_hex(data) != self._task.index_crc32c:
             return ()
-        return [int(line.split()[0]) for line in data.splitlines()]
+        starts: list[int] = parse_text_index(data)[:-1].tolist()
+        return starts
 
     def _tell_damages(self, damages: Sequence[Damage]) -> None:
         """Adds damaged records with their keys, where the side files have these."""
@@ -201,9 +203,8 @@ class _ShardCheck:
         if not images:
             return
         decode = decoder(self._task.image_format)
-        raw = self._task.image_format == "raw"
         with ThreadPoolExecutor(self._task.decode) as pool:
-            found = pool.map(lambda image: _flaw(image, decode, raw), images)
+            found = pool.map(lambda image: _flaw(image, decode), images)
             for image, what in zip(images, found, strict=True):
                 if what:
                     key = schema.display_path(image.example[schema.KEY][0])
@@ -223,13 +224,13 @@ def _expected(feature: schema.Feature) -> tuple[str, type, int | None]:
     return feature.key, _TYPES[feature.dtype], length
 
 
-def _flaw(image: _Image, decode: Callable[..., Any], raw: bool) -> str | None:
+def _flaw(image: _Image, decode: Decode) -> str | None:
     """Decodes an image; returns what is wrong with it, or None."""
     (data,), (height,), (width,) = (
         image.example[name] for name in (schema.IMAGE, schema.HEIGHT, schema.WIDTH)
     )
     try:
-        pixels = decode(data, height, width) if raw else decode(data)
+        pixels = decode(data, height, width)
     except ValueError as error:
         return f"its image does not decode ({error})"
     if pixels.shape != (height, width, 3):

@@ -22,7 +22,7 @@ from beam_jobs.encoding.decode_image import ImageFile
 from beam_jobs.encoding.encode_image import EncodedImage, SourceImage
 from beam_jobs.encoding.pixels import turn_upright
 from reader.contract.manifest import ImageSpec
-from reader.contract.schema import REASONS
+from reader.contract.rejects import REASONS
 
 # The module says so too, but pytest begins each test with filters of its own.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")

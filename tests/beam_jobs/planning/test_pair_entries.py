@@ -22,7 +22,7 @@ from beam_jobs.elements import (
 )
 from beam_jobs.planning.pair_entries import pair_entries
 from beam_jobs.sources.paths import key_of
-from reader.contract.schema import REASONS
+from reader.contract.rejects import REASONS
 
 NFC, NFD = "caf\u00e9".encode(), "cafe\u0301".encode()
 

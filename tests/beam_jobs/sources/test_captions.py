@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from beam_jobs.elements import BadInput
 from beam_jobs.sources.captions import MAX_CAPTION_BYTES, clean_text, read_captions
-from reader.contract.schema import REASONS
+from reader.contract.rejects import REASONS
 
 TEXT = "Zwei rote Äpfel, 苹果 und 🍎"
 

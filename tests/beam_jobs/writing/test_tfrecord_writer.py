@@ -12,7 +12,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_jobs.writing.tfrecord_writer import TFRecordWriter, pack_blocks
+from beam_jobs.writing.tfrecord_writer import TFRecordWriter
+from reader.contract.index import dump_blocks
 from reader.contract.layout import BLOCK_RECORDS
 from reader.contract.record import parse_example, serialize_example
 
@@ -158,10 +159,10 @@ def test_the_text_index_has_a_line_per_record(num_records):
 
 def test_blocks_are_packed_as_little_endian_unsigned_integers_of_64_bits():
     offsets = [0, 1, 2**32, 2**63 + 5]
-    packed = pack_blocks(offsets)
+    packed = dump_blocks(offsets)
     assert packed == b"".join(struct.pack("<Q", offset) for offset in offsets)
     assert np.frombuffer(packed, "<u8").tolist() == offsets
-    assert pack_blocks([]) == b""
+    assert dump_blocks([]) == b""
 
 
 # tf.train.Example.

@@ -1,0 +1,84 @@
+"""The columns of `samples/`: a Parquet table per shard, a row per record, in order."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from reader.contract.schema import EXTRA, Feature
+
+KEY = "key"
+OFFSET = "offset"
+LENGTH = "length"
+SOURCE = "source"
+CAPTION_SOURCE = "caption_source"
+ORIGINAL_WIDTH = "original_width"
+ORIGINAL_HEIGHT = "original_height"
+ORIGINAL_FORMAT = "original_format"
+WIDTH = "width"
+HEIGHT = "height"
+ACTIONS = "actions"
+CAPTIONS = "captions"
+NUM_TOKENS = "num_tokens"
+SHA256 = "sha256"
+
+
+class ColumnType(NamedTuple):
+    """The type of a column.
+
+    Attributes:
+        value: Type of one value, as Arrow names it: `string`, `int32`, `int64` or
+            `float`.
+        is_list: Whether a cell is a list of such values.
+        size: Length of every list; None if lists differ in length.
+    """
+
+    value: str
+    is_list: bool = False
+    size: int | None = None
+
+
+_TEXT = ColumnType("string")
+_INT32, _INT64 = ColumnType("int32"), ColumnType("int64")
+_TEXTS = ColumnType("string", is_list=True)
+
+# `length` includes the 16 bytes of framing; `source` and `caption_source` are paths
+# below the source's roots; `actions` is what was done to the image; `num_tokens` counts
+# the tokens of each caption, without start and end.
+COLUMNS = {
+    KEY: _TEXT,
+    OFFSET: _INT64,
+    LENGTH: _INT64,
+    SOURCE: _TEXT,
+    CAPTION_SOURCE: _TEXT,
+    ORIGINAL_WIDTH: _INT32,
+    ORIGINAL_HEIGHT: _INT32,
+    ORIGINAL_FORMAT: _TEXT,
+    WIDTH: _INT32,
+    HEIGHT: _INT32,
+    ACTIONS: _TEXTS,
+    CAPTIONS: _TEXTS,
+    NUM_TOKENS: ColumnType("int32", is_list=True),
+    SHA256: _TEXT,
+}
+
+_VALUES = {"int64": "int64", "float32": "float", "bytes": "string"}
+
+
+def columns_of(features: Iterable[Feature]) -> dict[str, ColumnType]:
+    """Returns all columns of a dataset: `COLUMNS`, then those carried through.
+
+    Args:
+        features: Features of the dataset's records.
+    """
+    extras = {
+        feature.key: _type_of(feature)
+        for feature in features
+        if feature.key.startswith(EXTRA)
+    }
+    return COLUMNS | extras
+
+
+def _type_of(feature: Feature) -> ColumnType:
+    value = _VALUES[feature.dtype]
+    if not feature.shape:
+        return ColumnType(value)
+    return ColumnType(value, is_list=True, size=feature.shape[0])
