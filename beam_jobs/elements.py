@@ -39,7 +39,7 @@ class SourceFile(NamedTuple):
         return self.root, self.archive or self.path, self.offset
 
 
-class Spilled(NamedTuple):
+class StoredArray(NamedTuple):
     """Where a long array of numbers lies, while the job plans.
 
     Attributes:
@@ -78,7 +78,7 @@ class Entry(NamedTuple):
     image: SourceFile | None = None
     caption: SourceFile | None = None
     texts: tuple[str, ...] | None = None
-    values: tuple[Value | Spilled, ...] | None = None
+    values: tuple[Value | StoredArray, ...] | None = None
     split: str | None = None
     flaw: tuple[str, str] | None = None
 
@@ -115,7 +115,7 @@ class Pair(NamedTuple):
     image: SourceFile
     caption: SourceFile
     texts: tuple[str, ...] | None = None
-    values: tuple[Value | Spilled, ...] = ()
+    values: tuple[Value | StoredArray, ...] = ()
     sha256: str = ""
 
 
@@ -170,11 +170,11 @@ class ListTask(NamedTuple):
     caption_column: str = ""
 
 
-class Bucket(NamedTuple):
+class KeyRange(NamedTuple):
     """What was planned for one range of the order hash.
 
     Attributes:
-        number: Of the bucket; its pairs lie in a file of that number.
+        number: Of the key range; its pairs lie in a file of that number.
         found: Keys found.
         ignored: `{suffix: files}` that are neither image nor caption.
         loops: Links that lead back to a folder that holds them.
@@ -224,7 +224,7 @@ def dump_pair(pair: Pair) -> str:
         _dump_file(pair.image),
         _dump_file(pair.caption),
         pair.texts,
-        [v._asdict() if isinstance(v, Spilled) else v for v in pair.values],
+        [v._asdict() if isinstance(v, StoredArray) else v for v in pair.values],
         pair.sha256,
     ]
     return json.dumps(fields) + "\n"
@@ -244,9 +244,9 @@ def load_pair(line: str | bytes) -> Pair:
     )
 
 
-def _load_value(value: Any) -> Value | Spilled:
+def _load_value(value: Any) -> Value | StoredArray:
     if isinstance(value, dict):
-        return Spilled(**value)
+        return StoredArray(**value)
     loaded: Value = tuple(value) if isinstance(value, list) else value
     return loaded
 

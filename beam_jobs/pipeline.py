@@ -12,15 +12,15 @@ import apache_beam as beam
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import ListTask
 from beam_jobs.planning.close_plan import ClosePlan
-from beam_jobs.planning.count_words import CountTokens
-from beam_jobs.planning.deduplicate import CompareContents
+from beam_jobs.planning.count_words import CountWords
+from beam_jobs.planning.deduplicate import Deduplicate
 from beam_jobs.planning.job_plan import JobPlan
 from beam_jobs.planning.list_sources import ListSources
-from beam_jobs.planning.pair_entries import PairFiles
-from beam_jobs.writing.finalize import Finalise
+from beam_jobs.planning.pair_entries import PairEntries
+from beam_jobs.writing.finalize import Finalize
 from beam_jobs.writing.repair import (
-    MendShards,
-    MendTask,
+    RepairShards,
+    RepairTask,
 )
 from beam_jobs.writing.write_shards import WriteShards
 
@@ -35,9 +35,9 @@ def plan(
         | "Spread" >> beam.Reshuffle()
         | "List sources" >> ListSources(config)
         | "Group by bucket" >> beam.GroupByKey()
-        | "Pair files" >> PairFiles(config, lease)
-        | "Compare contents" >> CompareContents(config, lease)
-        | "Count tokens" >> CountTokens(config)
+        | "Pair files" >> PairEntries(config, lease)
+        | "Compare contents" >> Deduplicate(config, lease)
+        | "Count tokens" >> CountWords(config)
         | "Close plan" >> ClosePlan(config, lease)
     )
 
@@ -51,21 +51,21 @@ def write(
         | "Name shards" >> beam.Create(job_plan.shards())
         | "Spread" >> beam.Reshuffle()
         | "Write shards" >> WriteShards(config, job_plan, lease)
-        | "Finalise" >> Finalise(config, job_plan, lease)
+        | "Finalise" >> Finalize(config, job_plan, lease)
     )
 
 
-def mend(
+def repair(
     root: beam.Pipeline,
     config: JobConfig,
     job_plan: JobPlan,
     lease: str,
-    tasks: list[MendTask],
+    tasks: list[RepairTask],
 ) -> beam.PCollection[str]:
     """Wires the mending pipeline; it leaves a dataset whose shards are whole."""
     return (
         root
         | "Name shards" >> beam.Create(tasks)
         | "Spread" >> beam.Reshuffle()
-        | "Mend shards" >> MendShards(config, job_plan, lease)
+        | "Mend shards" >> RepairShards(config, job_plan, lease)
     )

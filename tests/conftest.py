@@ -6,12 +6,16 @@ damage something.
 
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from forks import Forks
 from hypothesis import settings
+from PIL import Image
 
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.config.values import parse_splits
@@ -92,3 +96,44 @@ def shared_data() -> Path:
             f"no real inputs at {folder}: set DIPTYCH_DATA, see docs/contributing.md"
         )
     return folder
+
+
+@pytest.fixture(scope="module")
+def forks() -> Iterator[Forks]:
+    """Runs commands in processes that may be killed at any step."""
+    with Forks() as forks:
+        yield forks
+
+
+@pytest.fixture(scope="session")
+def gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """An empty storage that TensorFlow reads as `gs://`; use a prefix of your own."""
+    from stand_ins.tensorflow_gcs import serve
+
+    with serve(tmp_path_factory.mktemp("gcs")) as stand_in:
+        yield stand_in
+
+
+@pytest.fixture(scope="session")
+def torchvision():
+    """torchvision, in a process that has TensorFlow too."""
+    with pytest.MonkeyPatch.context() as patch:
+        # Its LLVM and TensorFlow's end the process that loads both.
+        patch.setitem(sys.modules, "triton", None)
+        import torchvision.models
+        import torchvision.transforms.v2
+    return torchvision
+
+
+@pytest.fixture(scope="session")
+def many(build: Build, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """509 tiny images of noise in five shards; captions of 1 to 40 words."""
+    source = tmp_path_factory.mktemp("many")
+    rng = np.random.default_rng(0)
+    for number in range(509):
+        noise = rng.integers(0, 256, (12, 12, 3), np.uint8)
+        Image.fromarray(noise).save(source / f"{number:03}.png")
+        words = ["word"] * int(rng.integers(0, 40))
+        text = " ".join([f"number {number}", *words])
+        (source / f"{number:03}.txt").write_text(text)
+    return build(source, source, source / "out", num_shards=5)

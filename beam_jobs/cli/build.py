@@ -67,7 +67,7 @@ def _sigterm_as_ctrl_c() -> Iterator[None]:
 def build(config: JobConfig, beam_args: list[str]) -> int:
     """Runs the job and reports; returns the exit status."""
     # Beam and the codecs take seconds to import, which `--help` need not wait for.
-    from beam_jobs.cli.build_page import mended_page, outcome_page, plan_page
+    from beam_jobs.cli.build_page import outcome_page, plan_page, repair_page
     from beam_jobs.engines.options import engine_options, is_dry_run, is_local
     from beam_jobs.job.run import check, run
 
@@ -84,8 +84,8 @@ def build(config: JobConfig, beam_args: list[str]) -> int:
         print(f"{config.output} is complete already: nothing to do")
         return 0
     plan, outcome = result.plan, result.outcome
-    if result.mended is not None:
-        print(mended_page(plan, result.mended))
+    if result.repaired is not None:
+        print(repair_page(plan, result.repaired))
         return 0
     if outcome is None:
         print(plan_page(plan))

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from beam_jobs.planning.job_plan import JobPlan
 from beam_jobs.writing.outcome import Outcome
-from reader.console.formatting import books_table, size_text
+from reader.console.formatting import accounting_table, size_text
 
 
 def plan_page(plan: JobPlan) -> str:
@@ -31,18 +31,18 @@ def _ignored_lines(plan: JobPlan) -> Iterator[str]:
         yield f"link not followed, it leads back to a folder that holds it: {loop}"
 
 
-def mended_page(plan: JobPlan, mended: tuple[str, ...]) -> str:
+def repair_page(plan: JobPlan, repaired: tuple[str, ...]) -> str:
     """Returns what `--repair` found in a complete dataset."""
     checked = f"all {plan.num_shards:,} shards checked, byte for byte"
-    if not mended:
+    if not repaired:
         return f"{checked}: nothing was wrong"
-    lines = [f"{checked}: {len(mended):,} damaged, and written again as they were"]
-    return "\n".join([*lines, *(f"  {what}" for what in mended)])
+    lines = [f"{checked}: {len(repaired):,} damaged, and written again as they were"]
+    return "\n".join([*lines, *(f"  {what}" for what in repaired)])
 
 
 def outcome_page(plan: JobPlan, outcome: Outcome) -> str:
     """Returns the books: what became of every key, and examples of what failed."""
-    lines = [*books_table(outcome.books), *_ignored_lines(plan)]
+    lines = [*accounting_table(outcome.books), *_ignored_lines(plan)]
     for reason, examples in outcome.examples.items():
         lines += [f"{reason}: {example}" for example in examples]
     return "\n".join(lines)

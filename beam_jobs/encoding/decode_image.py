@@ -29,9 +29,9 @@ from beam_jobs.encoding.jpeg import (
 )
 from beam_jobs.encoding.pixels import (
     Pixels,
-    changes_colours,
+    changes_colors,
     check_mode,
-    has_colours_done,
+    has_colors_done,
     swaps_sides,
     to_rgb,
 )
@@ -138,14 +138,14 @@ class ImageFile:
         return self._image.mode if self.jpeg is None else self.jpeg.mode
 
     @property
-    def changes_colours(self) -> bool:
+    def changes_colors(self) -> bool:
         """Whether its profile moves colours."""
-        return changes_colours(self.profile, self.mode)
+        return changes_colors(self.profile, self.mode)
 
     @property
-    def has_colours_done(self) -> bool:
+    def has_colors_done(self) -> bool:
         """Whether decoding applies its profile."""
-        return not self.is_plain_jpeg and has_colours_done(self._image)
+        return not self.is_plain_jpeg and has_colors_done(self._image)
 
     @property
     def orientation(self) -> int:

@@ -132,7 +132,7 @@ class SourceImage:
             actions.append("oriented")
         if file.is_turned:
             whole, orientation = (pixels.shape[0], pixels.shape[1]), 1
-        if file.has_colours_done and file.changes_colours:
+        if file.has_colors_done and file.changes_colors:
             actions.append("to_srgb")
         if pixels.shape[:2] == whole:
             shrunk = 1  # By Pillow.
@@ -142,7 +142,7 @@ class SourceImage:
         if sorted(resized.shape[:2]) != sorted(whole):
             actions.append("resized")
         # After resizing: there are fewer pixels to convert.
-        if file.changes_colours and not file.has_colours_done:
+        if file.changes_colors and not file.has_colors_done:
             actions.append("to_srgb")
             resized = pixels_to_srgb(resized, file.profile, file.mode)
         return resized, actions
@@ -182,7 +182,7 @@ class SourceImage:
             and jpeg.can_be_kept
             and plan_sizes(*size, spec) == (size, size)
             and self._file.orientation not in TURNS
-            and not self._file.changes_colours
+            and not self._file.changes_colors
         )
 
 

@@ -78,7 +78,7 @@ def to_rgb(image: Image.Image) -> Pixels:
     return np.asarray(image.convert("RGB"))
 
 
-def has_colours_done(image: Image.Image) -> bool:
+def has_colors_done(image: Image.Image) -> bool:
     """Whether `to_rgb` converts an image's colours itself, where a profile asks for it.
 
     What is laid over white must have its own colours first.
@@ -91,7 +91,7 @@ def _upper_bytes(image: Image.Image) -> Pixels:
     grey = Image.fromarray((deep >> 8).astype(np.uint8))
     if "transparency" not in image.info:
         return np.asarray(grey.convert("RGB"))
-    in_srgb = colours_to_srgb(grey, image.info.get("icc_profile"), "L")
+    in_srgb = colors_to_srgb(grey, image.info.get("icc_profile"), "L")
     pixels = np.array(in_srgb or grey.convert("RGB"))
     pixels[deep == image.info["transparency"]] = 255
     return pixels
@@ -101,7 +101,7 @@ def _over_white(image: Image.Image) -> Pixels:
     profile = image.info.get("icc_profile")
     mode = image.mode
     image = image.convert("RGBA")
-    in_srgb = colours_to_srgb(image.convert("RGB"), profile, mode)
+    in_srgb = colors_to_srgb(image.convert("RGB"), profile, mode)
     if in_srgb is not None:
         in_srgb.putalpha(image.getchannel("A"))
         image = in_srgb
@@ -111,7 +111,7 @@ def _over_white(image: Image.Image) -> Pixels:
 
 # How many of 255 levels an sRGB profile may be off: they come with several roundings of
 # the same curve.
-_SAME_COLOUR = 3
+_SAME_COLOR = 3
 
 # In bytes. Those of printing presses have one or two million.
 _LARGEST_PROFILE = 4 << 20
@@ -126,7 +126,7 @@ _PROFILED_AS |= {"PA": "RGB", "RGBX": "RGB", "RGBa": "RGB", "La": "L"}
 _PROFILED_AS |= dict.fromkeys(("I;16", "I;16B", "I;16L", "I;16N"), "L")
 
 
-def changes_colours(profile: bytes | None, mode: str) -> bool:
+def changes_colors(profile: bytes | None, mode: str) -> bool:
     """Tells whether a profile asks for other colours than pixels of `mode` have.
 
     That is not so without one, with one that is sRGB itself or cannot be read, and with
@@ -143,11 +143,11 @@ def pixels_to_srgb(
     `mode` is that which the file had.
     """
     image = Image.fromarray(np.ascontiguousarray(pixels))
-    in_srgb = colours_to_srgb(image, profile, mode)
+    in_srgb = colors_to_srgb(image, profile, mode)
     return pixels if in_srgb is None else np.asarray(in_srgb)
 
 
-def colours_to_srgb(
+def colors_to_srgb(
     image: Image.Image, profile: bytes | None, mode: str
 ) -> Image.Image | None:
     """Returns an RGB image in sRGB, or None where nothing is to be done, likewise."""
@@ -194,12 +194,12 @@ def _make_transform(profile: bytes) -> ImageCms.ImageCmsTransform | None:
             "RGB",
             flags=ImageCms.Flags.NOCACHE,
         )
-        return transform if _changes_colours(transform, mode) else None
+        return transform if _changes_colors(transform, mode) else None
     except (ImageCms.PyCMSError, OSError, ValueError):
         return None
 
 
-def _changes_colours(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
+def _changes_colors(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
     """Tells whether a transform does anything; names of profiles tell less."""
     if mode == "CMYK":
         return True
@@ -211,4 +211,4 @@ def _changes_colours(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
         before = Image.fromarray(grid.reshape(len(steps), -1, 3))
     after = np.asarray(ImageCms.applyTransform(before, transform), np.int16)
     difference = np.abs(after - np.asarray(before.convert("RGB"), np.int16)).max()
-    return bool(difference > _SAME_COLOUR)
+    return bool(difference > _SAME_COLOR)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from beam_jobs.elements import Pair
 from beam_jobs.planning.job_plan import JobPlan, parse_plan
-from beam_jobs.planning.key_order import NUM_BUCKETS
+from beam_jobs.planning.key_order import NUM_KEY_RANGES
 from beam_jobs.planning.pair_lists import list_bytes, parse_pairs
 from beam_jobs.storage.files import read_if_exists
 from beam_jobs.workspace.commits import committed_names, read_commit, read_commits
@@ -59,8 +59,8 @@ def _differing_keys(before: Workspace, now: Workspace) -> Iterator[str]:
     added: list[bytes] = []
     removed: list[bytes] = []
     changed: list[bytes] = []
-    for bucket in range(NUM_BUCKETS):
-        data = [list_bytes(w.pairs(bucket)) for w in (before, now)]
+    for key_range in range(NUM_KEY_RANGES):
+        data = [list_bytes(w.pairs(key_range)) for w in (before, now)]
         if data[0] != data[1]:
             old, new = (_by_key(parse_pairs(some)) for some in data)
             added += sorted(new.keys() - old.keys())

@@ -26,7 +26,7 @@ from beam_jobs.job.output import (
 )
 from beam_jobs.job.plan_changes import check_commits, keep_plan_of_commits
 from beam_jobs.job.progress_bar import planning_bar, writing_bar
-from beam_jobs.pipeline import mend, plan, write
+from beam_jobs.pipeline import plan, repair, write
 from beam_jobs.planning.job_plan import JobPlan, parse_plan
 from beam_jobs.sources.registry import list_tasks
 from beam_jobs.storage.files import delete_file, is_remote, make_folder, read_file
@@ -34,12 +34,12 @@ from beam_jobs.workspace.commits import committed_names
 from beam_jobs.workspace.lease import check_lease, leased
 from beam_jobs.workspace.worker_errors import read_notes
 from beam_jobs.workspace.workspace import Workspace
-from beam_jobs.writing.outcome import Outcome, parse_outcome, turned_down
+from beam_jobs.writing.outcome import Outcome, parse_outcome, rejected_plan
 from beam_jobs.writing.repair import (
     check_plan,
-    mend_others,
-    mend_tasks,
-    mended_shards,
+    repair_others,
+    repair_tasks,
+    repaired_shards,
 )
 from reader.contract import layout
 from reader.contract.errors import BuildError
@@ -57,13 +57,18 @@ class BuildResult(NamedTuple):
     Attributes:
         plan: What was planned.
         outcome: What became of it; None after planning only, or mending.
-        mended: Labels of shards and names of files that were damaged and are whole
-            again; None if nothing was to be mended.
+        repaired: Labels of shards and names of files that were damaged and are whole
+            again; None unless `repair` was asked for.
     """
 
     plan: JobPlan
     outcome: Outcome | None
-    mended: tuple[str, ...] | None = None
+    repaired: tuple[str, ...] | None = None
+
+    @property
+    def mended(self) -> tuple[str, ...] | None:
+        """Former name of `repaired`."""
+        return self.repaired
 
 
 def check(config: JobConfig, options: PipelineOptions) -> str:
@@ -106,9 +111,11 @@ def run(
         job_plan = _run_plan(workspace, config, options, lease, tasks, tokenizer)
         manifest = manifest_of(workspace) if config.repair else None
         if manifest is not None:
-            mended = _run_mend(workspace, config, options, job_plan, lease, manifest)
-            return BuildResult(job_plan, None, mended)
-        outcome = turned_down(config, job_plan)
+            repaired = _run_repair(
+                workspace, config, options, job_plan, lease, manifest
+            )
+            return BuildResult(job_plan, None, repaired)
+        outcome = rejected_plan(config, job_plan)
         if outcome is None:
             if config.overwrite:
                 # Not before: a mistyped folder should not cost the old dataset.
@@ -132,7 +139,7 @@ def _plan_only(
         make_folder(workspace.build)
         with leased(workspace, take_over=False) as lease:
             job_plan = _run_plan(workspace, elsewhere, options, lease, tasks, tokenizer)
-        return BuildResult(job_plan, turned_down(elsewhere, job_plan))
+        return BuildResult(job_plan, rejected_plan(elsewhere, job_plan))
 
 
 def _run_plan(
@@ -175,7 +182,7 @@ def _run_write(
     return parse_outcome(read_file(workspace.outcome))
 
 
-def _run_mend(
+def _run_repair(
     workspace: Workspace,
     config: JobConfig,
     options: PipelineOptions,
@@ -185,17 +192,17 @@ def _run_mend(
 ) -> tuple[str, ...]:
     check_plan(config, job_plan, manifest)
     workspace.forget_attempts()
-    tasks = mend_tasks(workspace, job_plan, manifest)
+    tasks = repair_tasks(workspace, job_plan, manifest)
     with _explained(workspace, lease):
-        run_pipeline(options, lambda root: mend(root, config, job_plan, lease, tasks))
+        run_pipeline(options, lambda root: repair(root, config, job_plan, lease, tasks))
     check_lease(workspace, lease)
-    mended = [*mended_shards(workspace, job_plan)]
-    mended += mend_others(workspace, job_plan, manifest)
-    if mended:
+    repaired = [*repaired_shards(workspace, job_plan)]
+    repaired += repair_others(workspace, job_plan, manifest)
+    if repaired:
         # It may show the damage.
         delete_file(workspace.published(layout.REPORT))
     remove_workspace(workspace)
-    return tuple(mended)
+    return tuple(repaired)
 
 
 @contextlib.contextmanager

@@ -8,14 +8,14 @@ from collections.abc import Iterable, Iterator
 import apache_beam as beam
 
 from beam_jobs.config.job_config import JobConfig
-from beam_jobs.elements import Bucket, Pair, Reject
+from beam_jobs.elements import KeyRange, Pair, Reject
 from beam_jobs.encoding.codecs import configure_codecs
 from beam_jobs.encoding.example import Budget, make_example
 from beam_jobs.planning.count_words import Draft, training_split
 from beam_jobs.planning.job_plan import JobPlan, PlannedSplit, dump_plan
 from beam_jobs.planning.key_order import shards_by_size, share_out
 from beam_jobs.planning.library_versions import shaping_versions
-from beam_jobs.planning.pair_lists import pairs_of_bucket
+from beam_jobs.planning.pair_lists import pairs_of_key_range
 from beam_jobs.sources.listing_digest import sum_hashes
 from beam_jobs.sources.source_files import SourceFiles
 from beam_jobs.storage.files import read_file
@@ -78,26 +78,26 @@ class _ClosePlanFn(beam.DoFn):
             )
             workspace.publish(workspace.tokenizer, dump_vocabulary(vocabulary))
         tokenizer = read_file(workspace.tokenizer)
-        plan = make_plan(draft.buckets, tokenizer, config)
+        plan = make_plan(draft.key_ranges, tokenizer, config)
         workspace.publish(workspace.plan, dump_plan(plan))
         return plan
 
 
 def make_plan(
-    buckets: Iterable[Bucket], tokenizer: bytes, config: JobConfig
+    key_ranges: Iterable[KeyRange], tokenizer: bytes, config: JobConfig
 ) -> JobPlan:
     """Returns the plan: how many shards each split gets, and all that was counted.
 
     `tokenizer` is the content of its file.
     """
-    buckets = sorted(buckets)
+    key_ranges = sorted(key_ranges)
     spec = make_spec(config.tokenizer_kind, tokenizer)
     pairs = {
-        name: sum(bucket.pairs.get(name, 0) for bucket in buckets)
-        for name in _split_names(buckets, config)
+        name: sum(key_range.pairs.get(name, 0) for key_range in key_ranges)
+        for name in _split_names(key_ranges, config)
     }
     record_bytes = _mean_record_bytes(
-        buckets, spec, load_tokenizer(spec, tokenizer), config
+        key_ranges, spec, load_tokenizer(spec, tokenizer), config
     )
     if config.num_shards is not None:
         if config.num_shards < len(pairs):
@@ -117,31 +117,33 @@ def make_plan(
             PlannedSplit(name=name, num_pairs=count, num_shards=shards)
             for (name, count), shards in zip(pairs.items(), num_shards, strict=True)
         ),
-        found=sum(bucket.found for bucket in buckets),
-        rejects=_total(bucket.rejects for bucket in buckets),
-        ignored=_total(bucket.ignored for bucket in buckets),
+        found=sum(key_range.found for key_range in key_ranges),
+        rejects=_total(key_range.rejects for key_range in key_ranges),
+        ignored=_total(key_range.ignored for key_range in key_ranges),
         loops=tuple(
             loop.decode("utf-8", errors="replace")
-            for bucket in buckets
-            for loop in bucket.loops
+            for key_range in key_ranges
+            for loop in key_range.loops
         ),
         record_bytes=record_bytes,
         tokenizer=spec,
-        listing=sum_hashes(int(bucket.listing, 16) for bucket in buckets),
+        listing=sum_hashes(int(key_range.listing, 16) for key_range in key_ranges),
         sources=_digest_of(
-            [bucket.digest for bucket in buckets if bucket.pairs],
+            [key_range.digest for key_range in key_ranges if key_range.pairs],
             [config.fingerprint, str(versions)],
         ),
         versions=versions,
-        buckets=tuple(bucket.number for bucket in buckets if bucket.pairs),
+        key_ranges=tuple(
+            key_range.number for key_range in key_ranges if key_range.pairs
+        ),
     )
 
 
-def _split_names(buckets: list[Bucket], config: JobConfig) -> list[str]:
+def _split_names(key_ranges: list[KeyRange], config: JobConfig) -> list[str]:
     """Returns the splits: those asked for, or those that the column names."""
     if config.split_column is None:
         return list(config.splits)
-    named = {name for bucket in buckets for name in bucket.pairs}
+    named = {name for key_range in key_ranges for name in key_range.pairs}
     names = sorted(named, key=lambda name: (name != "train", name))
     if len(names) > _MOST_NAMED_SPLITS:
         raise BuildError(
@@ -152,7 +154,7 @@ def _split_names(buckets: list[Bucket], config: JobConfig) -> list[str]:
 
 
 def _mean_record_bytes(
-    buckets: list[Bucket],
+    key_ranges: list[KeyRange],
     spec: TokenizerSpec,
     tokenizer: Tokenizer,
     config: JobConfig,
@@ -160,7 +162,7 @@ def _mean_record_bytes(
     """Makes the first records in order, and returns their mean size with framing."""
     files, budget = SourceFiles(config), Budget()
     sizes = []
-    for pair in itertools.islice(_pairs(buckets, config), MAX_SAMPLED_PAIRS):
+    for pair in itertools.islice(_pairs(key_ranges, config), MAX_SAMPLED_PAIRS):
         example = make_example(pair, files, config, tokenizer, spec.unknown_id, budget)
         if not isinstance(example, Reject):
             sizes.append(len(example.record) + FRAMING_BYTES)
@@ -173,10 +175,10 @@ def _digest_of(*parts: list[str]) -> str:
     return hashlib.sha256(dump_json(parts)).hexdigest()
 
 
-def _pairs(buckets: list[Bucket], config: JobConfig) -> Iterator[Pair]:
+def _pairs(key_ranges: list[KeyRange], config: JobConfig) -> Iterator[Pair]:
     workspace = Workspace(config.output)
-    for bucket in buckets:
-        yield from pairs_of_bucket(workspace, bucket)
+    for key_range in key_ranges:
+        yield from pairs_of_key_range(workspace, key_range)
 
 
 def _total(counts: Iterable[dict[str, int]]) -> dict[str, int]:

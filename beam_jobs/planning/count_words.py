@@ -1,4 +1,4 @@
-"""CountTokens: buckets → all buckets, and how often each word occurs in training."""
+"""CountWords: key ranges → all of them, and how often each word occurs in training."""
 
 import itertools
 from collections import Counter
@@ -9,8 +9,8 @@ from typing import NamedTuple
 import apache_beam as beam
 
 from beam_jobs.config.job_config import JobConfig
-from beam_jobs.elements import BadInput, Bucket, Pair
-from beam_jobs.planning.pair_lists import pairs_of_bucket
+from beam_jobs.elements import BadInput, KeyRange, Pair
+from beam_jobs.planning.pair_lists import pairs_of_key_range
 from beam_jobs.sources.registry import source_of
 from beam_jobs.sources.source_files import SourceFiles
 from beam_jobs.storage.parallel import map_in_order
@@ -25,19 +25,19 @@ _CHUNK_FILES = 64
 
 
 class Draft(NamedTuple):
-    """What is known once every bucket is paired and counted.
+    """What is known once every key range is paired and counted.
 
     Attributes:
-        buckets: In order.
+        key_ranges: In order.
         counts: `{split: {word: count}}` of splits that may be learnt from.
     """
 
-    buckets: tuple[Bucket, ...]
+    key_ranges: tuple[KeyRange, ...]
     counts: dict[str, dict[str, int]]
 
 
-class CountTokens(beam.PTransform):
-    """Counts words over captions of the training split: `Bucket` → one `Draft`.
+class CountWords(beam.PTransform):
+    """Counts words over captions of the training split: `KeyRange` → one `Draft`.
 
     Only the `basic` tokenizer wants them.
     """
@@ -47,16 +47,16 @@ class CountTokens(beam.PTransform):
         super().__init__()
         self._config = config
 
-    def expand(self, buckets: beam.PCollection[Bucket]) -> beam.PCollection[Draft]:
-        """Reads the captions of each bucket, then merges the counts."""
+    def expand(self, key_ranges: beam.PCollection[KeyRange]) -> beam.PCollection[Draft]:
+        """Reads the captions of each key range, then merges the counts."""
         return (
-            buckets
-            | "Count" >> beam.ParDo(_CountTokensFn(self._config))
+            key_ranges
+            | "Count" >> beam.ParDo(_CountWordsFn(self._config))
             | "Merge" >> beam.CombineGlobally(_MergeDrafts())
         )
 
 
-class _CountTokensFn(beam.DoFn):
+class _CountWordsFn(beam.DoFn):
     def __init__(self, config: JobConfig) -> None:
         self._config = config
         # Where a column names the splits, which there are is known at the end alone.
@@ -71,14 +71,14 @@ class _CountTokensFn(beam.DoFn):
     def teardown(self) -> None:
         self._threads.shutdown(cancel_futures=True)
 
-    def process(self, bucket: Bucket) -> Iterator[Draft]:
-        with noted(Workspace(self._config.output), f"counting-{bucket.number:03d}"):
+    def process(self, key_range: KeyRange) -> Iterator[Draft]:
+        with noted(Workspace(self._config.output), f"counting-{key_range.number:03d}"):
             # A tokenizer that was given has its vocabulary: captions are left unread.
-            counts = self._count(bucket) if self._config.counts_words else {}
-            yield Draft((bucket,), counts)
+            counts = self._count(key_range) if self._config.counts_words else {}
+            yield Draft((key_range,), counts)
 
-    def _count(self, bucket: Bucket) -> dict[str, dict[str, int]]:
-        pairs = pairs_of_bucket(Workspace(self._config.output), bucket)
+    def _count(self, key_range: KeyRange) -> dict[str, dict[str, int]]:
+        pairs = pairs_of_key_range(Workspace(self._config.output), key_range)
         wanted = (pair for pair in pairs if self._learnt_from in (None, pair.split))
         counts: dict[str, Counter[str]] = {}
         for split, texts in self._read(wanted):
@@ -119,25 +119,25 @@ def training_split(splits: Iterable[str]) -> str:
     return "train" if "train" in splits else splits[0]
 
 
-_Merged = tuple[list[Bucket], dict[str, Counter[str]]]
+_Merged = tuple[list[KeyRange], dict[str, Counter[str]]]
 
 
 class _MergeDrafts(beam.CombineFn):
-    """Adds counts in place: a vocabulary of millions is not copied for each bucket."""
+    """Adds counts in place: a vocabulary of millions is not copied each time."""
 
     def create_accumulator(self) -> _Merged:
         return [], {}
 
     def add_input(self, merged: _Merged, draft: Draft) -> _Merged:
-        merged[0].extend(draft.buckets)
+        merged[0].extend(draft.key_ranges)
         for split, counts in draft.counts.items():
             merged[1].setdefault(split, Counter()).update(counts)
         return merged
 
     def merge_accumulators(self, accumulators: Iterable[_Merged]) -> _Merged:
         merged = self.create_accumulator()
-        for buckets, counts in accumulators:
-            merged = self.add_input(merged, Draft(tuple(buckets), dict(counts)))
+        for key_ranges, counts in accumulators:
+            merged = self.add_input(merged, Draft(tuple(key_ranges), dict(counts)))
         return merged
 
     def extract_output(self, merged: _Merged) -> Draft:

@@ -1,7 +1,7 @@
-"""CompareContents: buckets → buckets whose pairs know their images' contents.
+"""CompareContents: key ranges → key ranges whose pairs know their images' contents.
 
 Hashes travel to where equal ones meet, in packs as entries do; of the keys with equal
-contents all but one are turned down, back in their own buckets.
+contents all but one are turned down, back in their own key ranges.
 """
 
 import pickle
@@ -13,9 +13,9 @@ from typing import NamedTuple
 import apache_beam as beam
 
 from beam_jobs.config.job_config import JobConfig
-from beam_jobs.elements import BadInput, Bucket, Pair, Reject
+from beam_jobs.elements import BadInput, KeyRange, Pair, Reject
 from beam_jobs.planning.key_order import order_of, place_split
-from beam_jobs.planning.pair_lists import pairs_of_bucket, read_rejects, write_lists
+from beam_jobs.planning.pair_lists import pairs_of_key_range, read_rejects, write_lists
 from beam_jobs.sources.source_files import SourceFiles
 from beam_jobs.storage.parallel import map_in_order
 from beam_jobs.workspace.worker_errors import noted
@@ -32,7 +32,7 @@ class _Seen(NamedTuple):
     sha256: str
     order: int
     key: bytes
-    bucket: int
+    key_range: int
 
 
 class _Twin(NamedTuple):
@@ -42,8 +42,8 @@ class _Twin(NamedTuple):
     stays: bytes
 
 
-class CompareContents(beam.PTransform):
-    """Hashes images, and drops duplicates if that is asked for: `Bucket` → `Bucket`."""
+class Deduplicate(beam.PTransform):
+    """Hashes images and drops duplicates, if configured: `KeyRange` → `KeyRange`."""
 
     def __init__(self, config: JobConfig, lease: str) -> None:
         """Takes the configuration, and the lease of the job at work."""
@@ -51,12 +51,14 @@ class CompareContents(beam.PTransform):
         self._config = config
         self._lease = lease
 
-    def expand(self, buckets: beam.PCollection[Bucket]) -> beam.PCollection[Bucket]:
-        """Writes the lists of each bucket again; passes all by if nobody asked."""
+    def expand(
+        self, key_ranges: beam.PCollection[KeyRange]
+    ) -> beam.PCollection[KeyRange]:
+        """Writes the lists of each key range again; passes all by if nobody asked."""
         if not self._config.reads_contents:
-            return buckets
+            return key_ranges
         return (
-            buckets
+            key_ranges
             | "Spread" >> beam.Reshuffle()
             | "Hash" >> beam.ParDo(_HashFn(self._config, self._lease))
             | "Meet" >> beam.GroupByKey()
@@ -67,7 +69,7 @@ class CompareContents(beam.PTransform):
 
 
 class _HashFn(beam.DoFn):
-    """Bucket → (part of the hashes' range, pack); the bucket itself rides along."""
+    """Key range → (part of the hashes' range, pack), and the key range itself."""
 
     def __init__(self, config: JobConfig, lease: str) -> None:
         self._config = config
@@ -80,27 +82,27 @@ class _HashFn(beam.DoFn):
     def teardown(self) -> None:
         self._threads.shutdown(cancel_futures=True)
 
-    def process(self, bucket: Bucket) -> Iterator[tuple[int, bytes]]:
-        with noted(Workspace(self._config.output), f"hashing-{bucket.number:03d}"):
-            pairs = self._hashed(bucket)
+    def process(self, key_range: KeyRange) -> Iterator[tuple[int, bytes]]:
+        with noted(Workspace(self._config.output), f"hashing-{key_range.number:03d}"):
+            pairs = self._hashed(key_range)
         parts: dict[int, list[_Seen]] = {}
         for pair in pairs:
             if pair.sha256 and self._config.dedupe == "exact":
                 order = order_of(pair.key, self._config.seed)
-                seen = _Seen(pair.sha256, order, pair.key, bucket.number)
+                seen = _Seen(pair.sha256, order, pair.key, key_range.number)
                 parts.setdefault(int(pair.sha256[:2], 16), []).append(seen)
         for part, some in parts.items():
             yield part, pickle.dumps(some)
-        yield bucket.number, pickle.dumps(bucket)
+        yield key_range.number, pickle.dumps(key_range)
 
-    def _hashed(self, bucket: Bucket) -> list[Pair]:
-        """Returns the pairs of a bucket with hashes, and puts these in its list."""
+    def _hashed(self, key_range: KeyRange) -> list[Pair]:
+        """Returns the pairs of a key range with hashes, and puts these in its list."""
         workspace = Workspace(self._config.output)
         ahead = _AHEAD_PER_THREAD * self._config.num_threads
-        pairs = pairs_of_bucket(workspace, bucket)
+        pairs = pairs_of_key_range(workspace, key_range)
         hashed = list(map_in_order(self._with_hash, pairs, self._threads, ahead))
-        rejects = read_rejects(workspace, bucket.number)
-        write_lists(self._config, self._lease, bucket.number, hashed, rejects)
+        rejects = read_rejects(workspace, key_range.number)
+        write_lists(self._config, self._lease, key_range.number, hashed, rejects)
         return hashed
 
     def _with_hash(self, pair: Pair) -> Pair:
@@ -121,7 +123,7 @@ class _HashFn(beam.DoFn):
 
 
 class _ChooseFn(beam.DoFn):
-    """(part, packs) → (bucket, pack): twins, and the buckets that rode along."""
+    """(part, packs) → (key range, pack): twins, and the key ranges that rode along."""
 
     def process(
         self, packed: tuple[int, Iterable[bytes]]
@@ -129,7 +131,7 @@ class _ChooseFn(beam.DoFn):
         seen: list[_Seen] = []
         for data in packed[1]:
             pack = pickle.loads(data)
-            if isinstance(pack, Bucket):
+            if isinstance(pack, KeyRange):
                 yield pack.number, data
             else:
                 seen += pack
@@ -137,32 +139,32 @@ class _ChooseFn(beam.DoFn):
         stays = _Seen("", 0, b"", 0)
         for one in sorted(seen):
             if one.sha256 == stays.sha256:
-                twins.setdefault(one.bucket, []).append(_Twin(one.key, stays.key))
+                twins.setdefault(one.key_range, []).append(_Twin(one.key, stays.key))
             else:
                 stays = one
-        for bucket, some in twins.items():
-            yield bucket, pickle.dumps(some)
+        for key_range, some in twins.items():
+            yield key_range, pickle.dumps(some)
 
 
 class _DropFn(beam.DoFn):
-    """(bucket, packs) → `Bucket`, with twins among its rejects."""
+    """(key range, packs) → `KeyRange`, with twins among its rejects."""
 
     def __init__(self, config: JobConfig, lease: str) -> None:
         self._config = config
         self._lease = lease
 
-    def process(self, packed: tuple[int, Iterable[bytes]]) -> Iterator[Bucket]:
+    def process(self, packed: tuple[int, Iterable[bytes]]) -> Iterator[KeyRange]:
         number, workspace = packed[0], Workspace(self._config.output)
         packs = [pickle.loads(data) for data in packed[1]]
-        (bucket,) = (pack for pack in packs if isinstance(pack, Bucket))
+        (key_range,) = (pack for pack in packs if isinstance(pack, KeyRange))
         stays = {
             twin.key: twin.stays
             for pack in packs
-            if not isinstance(pack, Bucket)
+            if not isinstance(pack, KeyRange)
             for twin in pack
         }
         with noted(workspace, f"dropping-{number:03d}"):
-            pairs = list(pairs_of_bucket(workspace, bucket))
+            pairs = list(pairs_of_key_range(workspace, key_range))
             rejects = {reject.key: reject for reject in read_rejects(workspace, number)}
             # Run again, it finds what it turned down before among the rejects.
             rejects |= {
@@ -174,7 +176,7 @@ class _DropFn(beam.DoFn):
             lists = write_lists(
                 self._config, self._lease, number, kept, rejects.values()
             )
-        yield bucket._replace(**lists._asdict())
+        yield key_range._replace(**lists._asdict())
 
 
 def _twin(pair: Pair, stays: bytes) -> Reject:

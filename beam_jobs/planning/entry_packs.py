@@ -1,4 +1,4 @@
-"""Packs: entries on their way to their bucket, many to one element.
+"""Packs: entries on their way to their key range, many to one element.
 
 An engine spends as long on an element as we do on ten entries.
 """
@@ -11,19 +11,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from beam_jobs.elements import Aside, Entry, SourceFile
-from beam_jobs.planning.key_order import bucket_of, order_of
-from beam_jobs.workspace.array_file import SpillWriter
+from beam_jobs.planning.key_order import key_range_of, order_of
+from beam_jobs.workspace.array_file import ArrayWriter
 
 # Large enough to spread the cost of an element, small enough to bound memory.
 _PACK_ENTRIES = 100_000
 
-# Counts of what belongs to no key ride along with this bucket.
+# Counts of what belongs to no key ride along with this key range.
 _BUCKET_OF_COUNTS = 0
 
 
 @dataclass
 class Pack:
-    """What was found for one bucket.
+    """What was found for one key range.
 
     Attributes:
         entries: Of its keys.
@@ -44,9 +44,9 @@ class Pack:
 
 
 def pack(
-    found: Iterable[Entry | Aside], seed: int, spill: SpillWriter
+    found: Iterable[Entry | Aside], seed: int, spill: ArrayWriter
 ) -> Iterator[tuple[int, bytes]]:
-    """Yields (bucket, packed bytes) of what a source lists; long arrays are spilt."""
+    """Yields (key range, packed bytes) of a source's entries; stores long arrays."""
     packs: dict[int, Pack] = {}
     counts = Pack()
     num_entries = 0
@@ -54,10 +54,10 @@ def pack(
         if isinstance(one, Aside):
             counts.add(one)
             continue
-        bucket = bucket_of(order_of(one.key, seed))
+        key_range = key_range_of(order_of(one.key, seed))
         if one.values:
             one = one._replace(values=tuple(map(spill.put, one.values)))
-        packs.setdefault(bucket, Pack()).entries.append(one)
+        packs.setdefault(key_range, Pack()).entries.append(one)
         num_entries += 1
         if num_entries % _PACK_ENTRIES == 0:
             yield from _packed(packs)
@@ -68,7 +68,7 @@ def pack(
 
 
 def _packed(packs: dict[int, Pack]) -> Iterator[tuple[int, bytes]]:
-    return ((bucket, _dump(pack)) for bucket, pack in packs.items())
+    return ((key_range, _dump(pack)) for key_range, pack in packs.items())
 
 
 def _dump(pack: Pack) -> bytes:
@@ -107,7 +107,7 @@ def _entry_of(
 
 
 def unpack(packed: Iterable[bytes]) -> Pack:
-    """Returns all packs of a bucket as one."""
+    """Returns all packs of a key range as one."""
     whole = Pack()
     for data in packed:
         part = _load(data)

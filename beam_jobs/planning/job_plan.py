@@ -36,7 +36,7 @@ class JobPlan:
         sources: Digest of the pairs, times of change included, of the configuration
             and of the libraries' versions.
         versions: Of the libraries that shape a record.
-        buckets: Numbers of the buckets that have pairs.
+        key_ranges: Numbers of the key ranges that have pairs.
     """
 
     splits: tuple[PlannedSplit, ...]
@@ -49,7 +49,7 @@ class JobPlan:
     listing: str
     sources: str
     versions: dict[str, str]
-    buckets: tuple[int, ...]
+    key_ranges: tuple[int, ...]
 
     @property
     def num_pairs(self) -> int:
@@ -80,7 +80,9 @@ class JobPlan:
 
 def dump_plan(plan: JobPlan) -> bytes:
     """Returns the bytes of `plan.json`."""
-    return dump_json(dataclasses.asdict(plan))
+    fields = dataclasses.asdict(plan)
+    # The key of earlier versions: a job that they began can be resumed.
+    return dump_json(fields | {"buckets": fields.pop("key_ranges")})
 
 
 def parse_plan(data: bytes) -> JobPlan:
@@ -88,7 +90,7 @@ def parse_plan(data: bytes) -> JobPlan:
     fields = json.loads(data)
     splits = tuple(PlannedSplit(**split) for split in fields.pop("splits"))
     tokenizer = TokenizerSpec(**fields.pop("tokenizer"))
-    loops, buckets = tuple(fields.pop("loops")), tuple(fields.pop("buckets"))
+    loops, key_ranges = tuple(fields.pop("loops")), tuple(fields.pop("buckets"))
     return JobPlan(
-        splits=splits, tokenizer=tokenizer, loops=loops, buckets=buckets, **fields
+        splits=splits, tokenizer=tokenizer, loops=loops, key_ranges=key_ranges, **fields
     )

@@ -2,7 +2,7 @@
 
 A key's order is a 64-bit hash of it, and records lie in that order: shuffled, the same
 everywhere, with no sorting of images. A shard is an equal range of the order hash. The
-split comes from a second, independent hash. The plan itself is kept by bucket, a range
+split comes from a second, independent hash. The plan is kept by key range, a range
 of the order hash too, so that no stage ever holds all keys.
 """
 
@@ -18,7 +18,7 @@ from beam_jobs.config.job_config import JobConfig
 
 # Pairs are planned in this many ranges of the order hash: at 10^6 pairs one holds
 # 4,000, a file of half a megabyte; at 10^8, 60 MB.
-NUM_BUCKETS = 256
+NUM_KEY_RANGES = 256
 
 _HASH_RANGE = 1 << 64
 
@@ -73,9 +73,9 @@ def _hash(use: bytes, key: bytes, seed: int) -> int:
     return int.from_bytes(digest, "big")
 
 
-def bucket_of(order: int) -> int:
-    """Returns the bucket that an order hash falls into."""
-    return order * NUM_BUCKETS // _HASH_RANGE
+def key_range_of(order: int) -> int:
+    """Returns the key range that an order hash falls into."""
+    return order * NUM_KEY_RANGES // _HASH_RANGE
 
 
 def shard_of(order: int, num_shards: int) -> int:
@@ -83,10 +83,10 @@ def shard_of(order: int, num_shards: int) -> int:
     return order * num_shards // _HASH_RANGE
 
 
-def buckets_of_shard(index: int, num_shards: int) -> range:
-    """Returns the buckets that hold a shard's keys."""
-    first = index * NUM_BUCKETS // num_shards
-    last = -(-(index + 1) * NUM_BUCKETS // num_shards)
+def key_ranges_of_shard(index: int, num_shards: int) -> range:
+    """Returns the key ranges that hold a shard's keys."""
+    first = index * NUM_KEY_RANGES // num_shards
+    last = -(-(index + 1) * NUM_KEY_RANGES // num_shards)
     return range(first, last)
 
 

@@ -1,4 +1,4 @@
-"""ListSources: parts of a source → what they say of each key, packed by bucket."""
+"""ListSources: parts of a source → what they say of each key, packed by key range."""
 
 import contextlib
 import hashlib
@@ -13,13 +13,13 @@ from beam_jobs.elements import ListTask
 from beam_jobs.planning.entry_packs import pack
 from beam_jobs.sources.registry import list_entries
 from beam_jobs.storage.files import publish
-from beam_jobs.workspace.array_file import SpillWriter
+from beam_jobs.workspace.array_file import ArrayWriter
 from beam_jobs.workspace.worker_errors import noted
 from beam_jobs.workspace.workspace import Workspace
 
 
 class ListSources(beam.PTransform):
-    """Lists a source: `ListTask` → (bucket, pack)."""
+    """Lists a source: `ListTask` → (key range, pack)."""
 
     def __init__(self, config: JobConfig) -> None:
         """Takes the job's configuration."""
@@ -46,10 +46,10 @@ class _ListSourcesFn(beam.DoFn):
             yield from pack(entries, self._config.seed, spill)
 
     @contextlib.contextmanager
-    def _spill(self, workspace: Workspace, name: str) -> Iterator[SpillWriter]:
+    def _spill(self, workspace: Workspace, name: str) -> Iterator[ArrayWriter]:
         if not self._config.columns:
-            yield SpillWriter(io.BytesIO(), name)
+            yield ArrayWriter(io.BytesIO(), name)
             return
         path = os.path.join(workspace.arrays, name)
         with publish(path, workspace.tmp, durable=False) as file:
-            yield SpillWriter(file, name)
+            yield ArrayWriter(file, name)

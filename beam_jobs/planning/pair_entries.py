@@ -1,4 +1,4 @@
-"""PairFiles: packs of entries of a bucket → its pairs, in order, on disk; and counts.
+"""PairEntries: packed entries of a key range → its pairs, in order, on disk.
 
 Every key ends as a pair or as a reject; we never guess which of two files is meant.
 """
@@ -14,27 +14,27 @@ from beam_jobs.config.columns import Value
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import (
     BadInput,
-    Bucket,
     Entry,
+    KeyRange,
     Pair,
     Reject,
     SourceFile,
-    Spilled,
+    StoredArray,
 )
 from beam_jobs.planning.entry_packs import Pack, unpack
 from beam_jobs.planning.key_order import place_split
 from beam_jobs.planning.pair_lists import write_lists
-from beam_jobs.sources.listing_digest import hash_of_entry, looked_at, sum_hashes
+from beam_jobs.sources.listing_digest import hash_of_entry, inspected, sum_hashes
 from beam_jobs.sources.registry import source_of
 from beam_jobs.sources.source_files import SourceFiles
-from beam_jobs.storage.files import is_remote, look_at_each
+from beam_jobs.storage.files import inspect_each, is_remote
 from beam_jobs.workspace.array_file import digest_of
 from beam_jobs.workspace.worker_errors import noted
 from beam_jobs.workspace.workspace import Workspace
 
 
-class PairFiles(beam.PTransform):
-    """Pairs the entries of each bucket: (bucket, packs) → `Bucket`."""
+class PairEntries(beam.PTransform):
+    """Pairs the entries of each key range: (key range, packs) → `KeyRange`."""
 
     def __init__(self, config: JobConfig, lease: str) -> None:
         """Takes the configuration, and the lease of the job at work."""
@@ -44,12 +44,12 @@ class PairFiles(beam.PTransform):
 
     def expand(
         self, packs: beam.PCollection[tuple[int, Iterable[bytes]]]
-    ) -> beam.PCollection[Bucket]:
-        """Writes the pairs and rejects of each bucket below `_build/plan/`."""
-        return packs | "Pair" >> beam.ParDo(_PairFilesFn(self._config, self._lease))
+    ) -> beam.PCollection[KeyRange]:
+        """Writes the pairs and rejects of each key range below `_build/plan/`."""
+        return packs | "Pair" >> beam.ParDo(_PairEntriesFn(self._config, self._lease))
 
 
-class _PairFilesFn(beam.DoFn):
+class _PairEntriesFn(beam.DoFn):
     def __init__(self, config: JobConfig, lease: str) -> None:
         self._config = config
         self._lease = lease
@@ -58,19 +58,19 @@ class _PairFilesFn(beam.DoFn):
     def setup(self) -> None:
         self._files = SourceFiles(self._config)
 
-    def process(self, packed: tuple[int, Iterable[bytes]]) -> Iterator[Bucket]:
+    def process(self, packed: tuple[int, Iterable[bytes]]) -> Iterator[KeyRange]:
         with noted(Workspace(self._config.output), f"pairing-{packed[0]:03d}"):
             yield self._pair(packed[0], unpack(packed[1]))
 
-    def _pair(self, number: int, pack: Pack) -> Bucket:
-        look = functools.partial(looked_at, files=self._files)
+    def _pair(self, number: int, pack: Pack) -> KeyRange:
+        look = functools.partial(inspected, files=self._files)
         remote = any(map(is_remote, self._config.sources))
-        entries = list(look_at_each(look, pack.entries, remote=remote))
+        entries = list(inspect_each(look, pack.entries, remote=remote))
         pairs, rejects = pair_entries(entries, self._config)
         found = len(pairs) + len(rejects)
         self._found.inc(found)
         lists = write_lists(self._config, self._lease, number, pairs, rejects)
-        return Bucket(
+        return KeyRange(
             number=number,
             found=found,
             ignored=dict(pack.ignored),
@@ -159,7 +159,7 @@ def _pair_one(key: bytes, entries: Sequence[Entry], config: JobConfig) -> Pair:
     )
 
 
-def _values(entries: Sequence[Entry]) -> tuple[Value | Spilled, ...]:
+def _values(entries: Sequence[Entry]) -> tuple[Value | StoredArray, ...]:
     said = {
         json.dumps(list(map(digest_of, entry.values))): entry.values
         for entry in entries

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import (
-    Bucket,
+    KeyRange,
     Pair,
     Reject,
     dump_pair,
@@ -18,8 +18,8 @@ from beam_jobs.elements import (
 )
 from beam_jobs.planning.job_plan import JobPlan
 from beam_jobs.planning.key_order import (
-    NUM_BUCKETS,
-    buckets_of_shard,
+    NUM_KEY_RANGES,
+    key_ranges_of_shard,
     order_of,
     shard_of,
 )
@@ -30,7 +30,7 @@ from reader.contract.layout import ShardName
 
 
 class Lists(NamedTuple):
-    """What the lists of a bucket hold.
+    """What the lists of a key range hold.
 
     Attributes:
         pairs: `{split: pairs}`.
@@ -46,11 +46,11 @@ class Lists(NamedTuple):
 def write_lists(
     config: JobConfig,
     lease: str,
-    bucket: int,
+    key_range: int,
     pairs: Iterable[Pair],
     rejects: Iterable[Reject],
 ) -> Lists:
-    """Writes the lists of a bucket, the pairs in order; returns what is in them."""
+    """Writes the lists of a key range, the pairs in order; returns what is in them."""
     workspace, seed = Workspace(config.output), config.seed
     check_lease(workspace, lease)
     pairs = sorted(pairs, key=lambda pair: (order_of(pair.key, seed), pair.key))
@@ -59,10 +59,10 @@ def write_lists(
     rejects_data = "".join(map(dump_reject, rejects)).encode()
     # Rejects first: killed in between, a key is told of twice, which who writes the
     # lists again finds, and not in neither.
-    lists = {workspace.rejects(bucket): rejects_data}
-    lists[workspace.pairs(bucket)] = pairs_data
+    lists = {workspace.rejects(key_range): rejects_data}
+    lists[workspace.pairs(key_range)] = pairs_data
     for path, data in lists.items():
-        # In a bucket each is a request, and most buckets turn nothing down.
+        # In a bucket each is a request, and most key ranges turn nothing down.
         if data:
             workspace.publish(path, data, durable=False)
     return Lists(
@@ -73,7 +73,7 @@ def write_lists(
 
 
 def list_bytes(path: str) -> bytes:
-    """Returns the bytes of a list; of a bucket that nothing fell into there is none."""
+    """Returns the bytes of a list; none if it does not exist, as of an empty range."""
     return read_if_exists(path) or b""
 
 
@@ -82,31 +82,31 @@ def parse_pairs(data: bytes) -> Iterator[Pair]:
     yield from map(load_pair, data.splitlines())
 
 
-def pairs_of_bucket(workspace: Workspace, bucket: Bucket) -> Iterator[Pair]:
-    """Yields the pairs of a bucket that was planned, in order."""
-    if bucket.pairs:
-        yield from read_pairs(workspace, bucket.number)
+def pairs_of_key_range(workspace: Workspace, key_range: KeyRange) -> Iterator[Pair]:
+    """Yields the pairs of a key range that was planned, in order."""
+    if key_range.pairs:
+        yield from read_pairs(workspace, key_range.number)
 
 
-def read_pairs(workspace: Workspace, bucket: int) -> Iterator[Pair]:
-    """Yields the pairs of a bucket, in order.
+def read_pairs(workspace: Workspace, key_range: int) -> Iterator[Pair]:
+    """Yields the pairs of a key range, in order.
 
     Raises:
         FileNotFoundError: There is no list. Who asks knows that there was one: that
             nothing is in it must not be concluded.
     """
-    yield from parse_pairs(read_file(workspace.pairs(bucket)))
+    yield from parse_pairs(read_file(workspace.pairs(key_range)))
 
 
-def read_rejects(workspace: Workspace, bucket: int) -> Iterator[Reject]:
-    """Yields the keys of a bucket that pairing turned down."""
-    yield from map(load_reject, list_bytes(workspace.rejects(bucket)).splitlines())
+def read_rejects(workspace: Workspace, key_range: int) -> Iterator[Reject]:
+    """Yields the keys of a key range that pairing turned down."""
+    yield from map(load_reject, list_bytes(workspace.rejects(key_range)).splitlines())
 
 
 def read_all_rejects(workspace: Workspace) -> Iterator[Reject]:
     """Yields all keys that pairing turned down."""
     there = {*names_in(workspace.plan_dir)}
-    paths = map(workspace.rejects, range(NUM_BUCKETS))
+    paths = map(workspace.rejects, range(NUM_KEY_RANGES))
     for data in read_files(path for path in paths if os.path.basename(path) in there):
         yield from map(load_reject, (data or b"").splitlines())
 
@@ -115,9 +115,9 @@ def pairs_of_shard(
     workspace: Workspace, shard: ShardName, plan: JobPlan, config: JobConfig
 ) -> Iterator[Pair]:
     """Yields the pairs of a shard, in order."""
-    buckets = buckets_of_shard(shard.number, shard.num_shards)
-    for bucket in sorted({*buckets} & {*plan.buckets}):
-        for pair in read_pairs(workspace, bucket):
+    key_ranges = key_ranges_of_shard(shard.number, shard.num_shards)
+    for key_range in sorted({*key_ranges} & {*plan.key_ranges}):
+        for pair in read_pairs(workspace, key_range):
             order = order_of(pair.key, config.seed)
             here = shard_of(order, shard.num_shards) == shard.number
             if here and pair.split == shard.split:

@@ -164,7 +164,7 @@ def _from_left(scene: Scene) -> list[Shape]:
 
 
 def _name(shape: Shape, sized: bool) -> str:
-    name = f"{shape.colour} {shape.kind}"
+    name = f"{shape.color} {shape.kind}"
     return f"{shape.size} {name}" if sized else name
 
 

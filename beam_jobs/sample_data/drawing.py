@@ -32,7 +32,7 @@ def draw(scene: Scene, width: int, height: int) -> Image.Image:
     canvas = Image.new("RGB", large, BACKGROUNDS[scene.background])
     brush = ImageDraw.Draw(canvas)
     for shape in scene.shapes:
-        brush.polygon(_scale_outline(shape, *large), fill=COLOURS[shape.colour])
+        brush.polygon(_scale_outline(shape, *large), fill=COLOURS[shape.color])
     return canvas.reduce(_SUPERSAMPLING)
 
 

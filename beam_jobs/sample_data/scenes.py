@@ -43,7 +43,7 @@ class Shape(NamedTuple):
 
     Attributes:
         kind: "circle", "square", "triangle", "star", "heart" or "cross".
-        colour: A key of `COLOURS`.
+        color: A key of `COLOURS`.
         size: "small" or "large".
         x: The centre, as a fraction in [0, 1] of the picture's width.
         y: The centre, as a fraction in [0, 1] of the picture's height, from the top.
@@ -51,7 +51,7 @@ class Shape(NamedTuple):
     """
 
     kind: str
-    colour: str
+    color: str
     size: str
     x: float
     y: float
@@ -92,11 +92,10 @@ def _choose_looks(count: int, rng: random.Random) -> list[tuple[str, str, str]]:
     looks = [_choose_look(rng) for _ in range(count)]
     if count > 1 and rng.random() < _REPEAT_CHANCE:
         alike = rng.randint(2, count)
-        kind, colour, size = looks[0]
+        kind, color, size = looks[0]
         same_size = rng.random() < 0.5
         looks[:alike] = [
-            (kind, colour, size if same_size else other)
-            for _, _, other in looks[:alike]
+            (kind, color, size if same_size else other) for _, _, other in looks[:alike]
         ]
     return looks
 
@@ -118,11 +117,11 @@ def _place(looks: list[tuple[str, str, str]], rng: random.Random) -> list[Shape]
 
 
 def _place_one(look: tuple[str, str, str], rng: random.Random) -> Shape:
-    kind, colour, size = look
+    kind, color, size = look
     radius = round(rng.uniform(*_RADII[size]), 4)
     margin = radius + _GAP
     x, y = (round(rng.uniform(margin, 1 - margin), 4) for _ in range(2))
-    return Shape(kind, colour, size, x, y, radius)
+    return Shape(kind, color, size, x, y, radius)
 
 
 def _is_clear(shape: Shape, others: list[Shape]) -> bool:

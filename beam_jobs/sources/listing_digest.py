@@ -12,11 +12,11 @@ from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import BadInput, Entry
 from beam_jobs.sources.registry import list_entries, list_tasks
 from beam_jobs.sources.source_files import SourceFiles
-from beam_jobs.storage.files import is_remote, look_at_each
+from beam_jobs.storage.files import inspect_each, is_remote
 from beam_jobs.workspace.array_file import digest_of
 
 
-def looked_at(entry: Entry, files: SourceFiles) -> Entry:
+def inspected(entry: Entry, files: SourceFiles) -> Entry:
     """Returns an entry whose image was looked at; with a flaw if it is not there."""
     if entry.image is None or entry.flaw is not None:
         return entry
@@ -48,7 +48,7 @@ def sum_hashes(hashes: Iterable[int]) -> str:
 
 def digest_of_sources(config: JobConfig) -> str:
     """Returns the digest that planning these sources would give."""
-    look = functools.partial(looked_at, files=SourceFiles(config))
+    look = functools.partial(inspected, files=SourceFiles(config))
     entries = (
         entry
         for task in list_tasks(config)
@@ -56,4 +56,4 @@ def digest_of_sources(config: JobConfig) -> str:
         if isinstance(entry, Entry)
     )
     remote = any(map(is_remote, config.sources))
-    return sum_hashes(map(hash_of_entry, look_at_each(look, entries, remote=remote)))
+    return sum_hashes(map(hash_of_entry, inspect_each(look, entries, remote=remote)))

@@ -206,7 +206,7 @@ def names_in(folder: _Path) -> list[str]:
     return sorted(listed.name for listed in scan(folder) if listed.status is not None)
 
 
-def look_at_each(
+def inspect_each(
     look: Callable[[_In], _T], items: Iterable[_In], *, remote: bool
 ) -> Iterator[_T]:
     """Yields `look(item)` for each item, in order; many at once if they are remote."""

@@ -11,14 +11,14 @@ from array import array
 from typing import IO
 
 from beam_jobs.config.columns import Value
-from beam_jobs.elements import Spilled
+from beam_jobs.elements import StoredArray
 from beam_jobs.storage.files import read_file
 
 # A shorter array is lighter than a reference to it.
 _MIN_LENGTH = 16
 
 
-class SpillWriter:
+class ArrayWriter:
     """Puts long arrays of numbers into a file, one after the other."""
 
     def __init__(self, file: IO[bytes], name: str) -> None:
@@ -27,14 +27,14 @@ class SpillWriter:
         self._name = name
         self._offset = 0
 
-    def put(self, value: Value) -> Value | Spilled:
+    def put(self, value: Value) -> Value | StoredArray:
         """Returns a reference to a long array, and any other value as it is."""
         packed = _packed(value)
         if packed is None:
             return value
         data = packed.tobytes()
         self._file.write(data)
-        spilled = Spilled(
+        spilled = StoredArray(
             hashlib.sha256(data).hexdigest(),
             self._name,
             self._offset,
@@ -45,17 +45,17 @@ class SpillWriter:
         return spilled
 
 
-def digest_of(value: Value | Spilled) -> object:
+def digest_of(value: Value | StoredArray) -> object:
     """Returns what stands for a value, the same before and after it was put away."""
-    if isinstance(value, Spilled):
+    if isinstance(value, StoredArray):
         return value.sha256
     packed = _packed(value)
     return value if packed is None else hashlib.sha256(packed.tobytes()).hexdigest()
 
 
-def fetch(value: Value | Spilled, folder: str) -> Value:
+def fetch(value: Value | StoredArray, folder: str) -> Value:
     """Returns the array that a reference stands for, and any other value as it is."""
-    if not isinstance(value, Spilled):
+    if not isinstance(value, StoredArray):
         return value
     path = os.path.join(folder, value.file)
     numbers = array(value.typecode)

@@ -3,8 +3,8 @@
 _build/config.json              the configuration the job was begun with
 _build/diptych.lock             held by the job at work, on this machine
 _build/lease.json               which job is at work
-_build/plan/pairs-007.jsonl     pairs of a bucket, in order
-_build/plan/rejects-007.jsonl   keys of a bucket that pairing turned down
+_build/plan/pairs-007.jsonl     pairs of a key range, in order
+_build/plan/rejects-007.jsonl   keys of a key range that pairing turned down
 _build/plan/tokenizer           the tokenizer's file: a vocabulary, a model, merges
 _build/plan/arrays/*            long arrays of columns
 _build/plan/plan.json           the plan is complete
@@ -15,7 +15,7 @@ _build/failures/*.json          why a worker gave up
 _build/outcome.json             what finalising found
 _build/rejects.jsonl            keys turned down, where these were too many
 _build/tmp/                     files not yet published
-_build/mended/                  files made again, not yet held against what they were
+_build/repaired/                files written again, not yet checked
 """
 
 import os
@@ -61,14 +61,14 @@ class Workspace:
         self.outcome = os.path.join(self.build, "outcome.json")
         self.too_many_rejects = os.path.join(self.build, "rejects.jsonl")
         self.tmp = os.path.join(self.build, "tmp")
-        self.mended = os.path.join(self.build, "mended")
+        self.repaired = os.path.join(self.build, "repaired")
 
     def is_ours(self) -> bool:
         """Tells whether `_build/` is there, with nothing in it that is not ours."""
         files = [self.config, self.lock, self.lease, self.outcome]
         files += [self.too_many_rejects]
         folders = [self.plan_dir, self.before().plan_dir, self.commits, self.progress]
-        folders += [self.failures, self.tmp, self.mended]
+        folders += [self.failures, self.tmp, self.repaired]
         ours = {os.path.basename(path) for path in (*files, *folders)}
         held = {listed.name for listed in scan(self.build)}
         return held <= ours and self.begun()
@@ -79,13 +79,13 @@ class Workspace:
             return any(True for _ in scan(self.build))
         return os.path.isdir(self.build)
 
-    def pairs(self, bucket: int) -> str:
-        """Path of the pairs of a bucket."""
-        return os.path.join(self.plan_dir, f"pairs-{bucket:03d}.jsonl")
+    def pairs(self, key_range: int) -> str:
+        """Path of the pairs of a key range."""
+        return os.path.join(self.plan_dir, f"pairs-{key_range:03d}.jsonl")
 
-    def rejects(self, bucket: int) -> str:
-        """Path of the keys of a bucket that pairing turned down."""
-        return os.path.join(self.plan_dir, f"rejects-{bucket:03d}.jsonl")
+    def rejects(self, key_range: int) -> str:
+        """Path of the keys of a key range that pairing turned down."""
+        return os.path.join(self.plan_dir, f"rejects-{key_range:03d}.jsonl")
 
     def commit(self, shard: str) -> str:
         """Path of a shard's commit record."""
@@ -103,9 +103,9 @@ class Workspace:
         """Returns the workspace as the plan that was put aside has it."""
         return Workspace(self.output, plan="plan_before")
 
-    def mending(self) -> "Workspace":
+    def repair_workspace(self) -> "Workspace":
         """Returns the workspace in which files are made again."""
-        return Workspace(self.output, dataset=self.mended)
+        return Workspace(self.output, dataset=self.repaired)
 
     def put_plan_aside(self) -> None:
         """Keeps the plan for comparison, in place of one that was kept before."""
@@ -113,7 +113,7 @@ class Workspace:
         move_folder(self.plan_dir, self.before().plan_dir)
 
     def clear_plan(self) -> None:
-        """Removes an earlier plan: a bucket that has become empty has no new list."""
+        """Removes an earlier plan: a key range that is empty now has no new list."""
         delete_folder(self.plan_dir)
 
     def forget_attempts(self) -> None:
@@ -123,7 +123,7 @@ class Workspace:
 
     def begin_attempt(self) -> None:
         """Clears what an attempt that was cut off left behind."""
-        delete_folder(self.mended)
+        delete_folder(self.repaired)
         for folder in (self.tmp, self.progress, self.failures):
             delete_folder(folder)
             make_folder(folder)

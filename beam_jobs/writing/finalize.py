@@ -23,7 +23,7 @@ from reader.contract import layout
 from reader.contract.errors import BuildError
 from reader.contract.index import dump_blocks
 from reader.contract.manifest import (
-    Books,
+    KeyAccounting,
     Manifest,
     Split,
     dump_manifest,
@@ -33,13 +33,13 @@ from reader.contract.schema import FEATURES
 from reader.contract.statistics import Statistics
 
 
-class Finalise(beam.PTransform):
+class Finalize(beam.PTransform):
     """Publishes the dataset: examples in each shard → one outcome, on disk."""
 
     def __init__(self, config: JobConfig, plan: JobPlan, lease: str) -> None:
         """Takes the configuration, the plan, and the lease of the job at work."""
         super().__init__()
-        self._fn = _FinaliseFn(config, plan, lease)
+        self._fn = _FinalizeFn(config, plan, lease)
 
     def expand(self, shards: beam.PCollection[int]) -> beam.PCollection[str]:
         """Waits for all shards; one DoFn then reads their commit records."""
@@ -50,7 +50,7 @@ class Finalise(beam.PTransform):
         )
 
 
-class _FinaliseFn(beam.DoFn):
+class _FinalizeFn(beam.DoFn):
     def __init__(self, config: JobConfig, plan: JobPlan, lease: str) -> None:
         self._config = config
         self._plan = plan
@@ -60,11 +60,11 @@ class _FinaliseFn(beam.DoFn):
         workspace = Workspace(self._config.output)
         with noted(workspace, "finalising"):
             check_lease(workspace, self._lease)
-            outcome = finalise(self._config, self._plan, self._lease)
+            outcome = finalize(self._config, self._plan, self._lease)
         yield "; ".join(outcome.failures) or f"{written} examples"
 
 
-def finalise(config: JobConfig, plan: JobPlan, lease: str) -> Outcome:
+def finalize(config: JobConfig, plan: JobPlan, lease: str) -> Outcome:
     """Publishes the dataset if its books balance and its limits hold."""
     workspace = Workspace(config.output)
     commits = list(_commits_of(workspace, plan))
@@ -101,7 +101,7 @@ def _publish_dataset(
     plan: JobPlan,
     commits: list[Commit],
     rejects: list[Reject],
-    books: Books,
+    books: KeyAccounting,
 ) -> None:
     files = {
         layout.BLOCKS: dump_blocks([o for commit in commits for o in commit.blocks]),
@@ -125,7 +125,7 @@ def _make_manifest(
     config: JobConfig,
     plan: JobPlan,
     commits: list[Commit],
-    books: Books,
+    books: KeyAccounting,
     files: dict[str, str],
 ) -> Manifest:
     return Manifest(

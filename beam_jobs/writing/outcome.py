@@ -13,7 +13,7 @@ from beam_jobs.planning.job_plan import JobPlan
 from beam_jobs.planning.pair_lists import read_all_rejects
 from beam_jobs.workspace.workspace import Workspace
 from reader.contract.json_values import dump_json
-from reader.contract.manifest import Books
+from reader.contract.manifest import KeyAccounting
 from reader.contract.rejects import category_of, dump_rejects, rejected_key
 from reader.contract.schema import display_path
 
@@ -27,7 +27,7 @@ class Outcome(NamedTuple):
         examples: A few rejects of each reason, for the summary.
     """
 
-    books: Books
+    books: KeyAccounting
     failures: tuple[str, ...]
     examples: dict[str, list[str]]
 
@@ -40,7 +40,7 @@ def judge(
     dropped_captions: int,
 ) -> Outcome:
     """Returns the outcome of a job whose shards are all written."""
-    books = Books(
+    books = KeyAccounting(
         found=found,
         written=written,
         not_written=dict(sorted(Counter(r.reason for r in rejects).items())),
@@ -50,13 +50,13 @@ def judge(
     return Outcome(books, tuple(failures), _some_of_each(rejects))
 
 
-def turned_down(config: JobConfig, plan: JobPlan) -> Outcome | None:
+def rejected_plan(config: JobConfig, plan: JobPlan) -> Outcome | None:
     """Returns why a plan need not be carried out, or None.
 
     Files that do not pair are known before any image is read; a wrong folder of
     captions should not cost a day.
     """
-    books = Books(found=plan.found, written=0, not_written=plan.rejects)
+    books = KeyAccounting(found=plan.found, written=0, not_written=plan.rejects)
     failures = tuple(_exceeded_limits(books, config))
     if not failures:
         return None
@@ -66,7 +66,7 @@ def turned_down(config: JobConfig, plan: JobPlan) -> Outcome | None:
     return Outcome(books, failures, _some_of_each(rejects))
 
 
-def _imbalances(books: Books) -> Iterator[str]:
+def _imbalances(books: KeyAccounting) -> Iterator[str]:
     if not books.balanced:
         yield (
             f"the books do not balance: {books.found} keys found, {books.written} "
@@ -77,7 +77,7 @@ def _imbalances(books: Books) -> Iterator[str]:
         yield "not one example could be written"
 
 
-def _exceeded_limits(books: Books, config: JobConfig) -> Iterator[str]:
+def _exceeded_limits(books: KeyAccounting, config: JobConfig) -> Iterator[str]:
     lines: Counter[str] = Counter()
     for reason, count in books.not_written.items():
         lines[category_of(reason)] += count
@@ -122,5 +122,5 @@ def parse_outcome(data: bytes) -> Outcome:
     """Returns the outcome that `_build/outcome.json` holds."""
     fields = json.loads(data)
     return Outcome(
-        Books(**fields["books"]), tuple(fields["failures"]), fields["examples"]
+        KeyAccounting(**fields["books"]), tuple(fields["failures"]), fields["examples"]
     )

@@ -28,7 +28,7 @@ from reader.contract.manifest import Manifest
 from reader.contract.record import crc32c_hex
 
 
-class MendTask(NamedTuple):
+class RepairTask(NamedTuple):
     """A shard to be looked at.
 
     Attributes:
@@ -58,16 +58,16 @@ def check_plan(config: JobConfig, plan: JobPlan, manifest: Manifest) -> None:
         )
 
 
-def mend_tasks(
+def repair_tasks(
     workspace: Workspace, plan: JobPlan, manifest: Manifest
-) -> list[MendTask]:
+) -> list[RepairTask]:
     """Returns a task for each shard of a dataset."""
     # The rejects of each shard are known to who writes it, and to nobody else.
     anew = bool(damaged_files(workspace, _some(manifest, layout.REJECTS)))
     checksums = {shard.file: shard.crc32c for shard in manifest.shards}
     checksums |= manifest.files
     return [
-        MendTask(shard, {file: checksums[file] for file in shard.name.files}, anew)
+        RepairTask(shard, {file: checksums[file] for file in shard.name.files}, anew)
         for shard in plan.shards()
     ]
 
@@ -76,25 +76,25 @@ def _some(manifest: Manifest, *files: str) -> dict[str, str]:
     return {file: manifest.files[file] for file in files}
 
 
-class MendShards(beam.PTransform):
-    """Checks shards, and writes the damaged ones: `MendTask` → label of one written."""
+class RepairShards(beam.PTransform):
+    """Checks shards and repairs damaged ones: `RepairTask` → label of one repaired."""
 
     def __init__(self, config: JobConfig, plan: JobPlan, lease: str) -> None:
         """Takes the configuration, the plan, and the lease of the job at work."""
         super().__init__()
-        self._fn = _MendShardFn(config, plan, lease)
+        self._fn = _RepairShardFn(config, plan, lease)
 
-    def expand(self, tasks: beam.PCollection[MendTask]) -> beam.PCollection[str]:
+    def expand(self, tasks: beam.PCollection[RepairTask]) -> beam.PCollection[str]:
         """Reads every byte of every shard."""
         return tasks | "Mend" >> beam.ParDo(self._fn)
 
 
-class _MendShardFn(ShardFn):
+class _RepairShardFn(ShardFn):
     def workspace(self) -> Workspace:
         """Returns a place aside: what is whole must not pay for what is not."""
-        return super().workspace().mending()
+        return super().workspace().repair_workspace()
 
-    def process(self, task: MendTask) -> Iterator[str]:
+    def process(self, task: RepairTask) -> Iterator[str]:
         workspace, aside = super().workspace(), self.workspace()
         with noted(workspace, task.shard.label):
             damaged = damaged_files(workspace, task.checksums)
@@ -114,16 +114,16 @@ class _MendShardFn(ShardFn):
             yield task.shard.label
 
 
-def mended_shards(workspace: Workspace, plan: JobPlan) -> Iterator[str]:
+def repaired_shards(workspace: Workspace, plan: JobPlan) -> Iterator[str]:
     """Yields the labels of shards of which a file was made again and taken."""
-    aside, again = workspace.mending(), {*committed_names(workspace)}
+    aside, again = workspace.repair_workspace(), {*committed_names(workspace)}
     for shard in plan.shards():
         files = map(aside.published, shard.name.files)
         if shard.label in again and not all(map(is_file, files)):
             yield shard.label
 
 
-def mend_others(workspace: Workspace, plan: JobPlan, manifest: Manifest) -> list[str]:
+def repair_others(workspace: Workspace, plan: JobPlan, manifest: Manifest) -> list[str]:
     """Makes the other files again where they are damaged; returns which.
 
     Raises:

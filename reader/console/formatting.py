@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from reader.contract.manifest import Books, ImageSpec, Manifest, Split
+from reader.contract.manifest import ImageSpec, KeyAccounting, Manifest, Split
 from reader.contract.rejects import category_of
 
 
@@ -29,7 +29,7 @@ def splits_table(manifest: Manifest) -> list[str]:
     return lines
 
 
-def books_table(books: Books) -> list[str]:
+def accounting_table(books: KeyAccounting) -> list[str]:
     """Returns the lines of the books: the first is the sum of those below it."""
     lines = [f"{books.found:>12,} keys found", f"{books.written:>12,} written"]
     for line, counts in by_line(books).items():
@@ -39,7 +39,7 @@ def books_table(books: Books) -> list[str]:
     return lines
 
 
-def by_line(books: Books) -> dict[str, dict[str, int]]:
+def by_line(books: KeyAccounting) -> dict[str, dict[str, int]]:
     """Returns `{line of the books: {reason: keys}}` of what was not written."""
     lines: dict[str, dict[str, int]] = {}
     for reason, count in sorted(books.not_written.items()):

@@ -21,18 +21,18 @@ class Terminal:
     """What a stream of text can show.
 
     Attributes:
-        colour: Whether to colour.
+        color: Whether to colour.
         width: Columns there are, 100 at the most.
         blocks: Whether it has block elements, to draw bars of.
     """
 
-    colour: bool = False
+    color: bool = False
     width: int = 80
     blocks: bool = True
 
     def paint(self, text: str, *styles: str) -> str:
         """Returns text in some of bold, dim, red, green, yellow and cyan."""
-        if not self.colour or not text:
+        if not self.color or not text:
             return text
         codes = ";".join(str(_STYLES[style]) for style in styles)
         return f"\x1b[{codes}m{text}\x1b[0m"
@@ -64,10 +64,10 @@ def terminal_of(stream: TextIO, environ: Mapping[str, str] = os.environ) -> Term
     except (UnicodeEncodeError, LookupError):
         blocks = False
     width = min(_MAX_WIDTH, shutil.get_terminal_size((80, 24)).columns)
-    return Terminal(_wants_colour(stream, environ), width, blocks)
+    return Terminal(_wants_color(stream, environ), width, blocks)
 
 
-def _wants_colour(stream: TextIO, environ: Mapping[str, str]) -> bool:
+def _wants_color(stream: TextIO, environ: Mapping[str, str]) -> bool:
     if environ.get("NO_COLOR"):
         return False
     if environ.get("FORCE_COLOR"):

@@ -116,7 +116,7 @@ class Split:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Books:
+class KeyAccounting:
     """Every key among the sources, by what became of it.
 
     Attributes:
@@ -163,7 +163,7 @@ class Manifest:
     image: ImageSpec
     tokenizer: TokenizerSpec
     splits: tuple[Split, ...]
-    books: Books
+    books: KeyAccounting
     files: Mapping[str, str]
     fingerprints: Mapping[str, str]
     config: Mapping[str, Any]
@@ -240,7 +240,7 @@ def _manifest_from(fields: Mapping[str, Any]) -> Any:
             "image": known_fields(ImageSpec, fields["image"]),
             "tokenizer": known_fields(TokenizerSpec, fields["tokenizer"]),
             "splits": tuple(map(_split_from, fields["splits"])),
-            "books": known_fields(Books, fields["books"]),
+            "books": known_fields(KeyAccounting, fields["books"]),
             "about": known_fields(About, fields.get("about", {})),
             "overlays": tuple(fields["overlays"]),
         },

@@ -6,7 +6,7 @@ from typing import Any
 from reader.contract.errors import DatasetError, UsageError
 from reader.contract.record import parse_example
 from reader.contract.schema import Dtype, Feature
-from reader.datasets.record_schema import Content
+from reader.datasets.record_schema import RecordSchema
 
 # What `features=` of `load` may name, and the roles these have.
 ROLES = {
@@ -60,9 +60,9 @@ _ANY_NUMBER = ("captions", "token_ids", "token_lengths")
 _TYPES: dict[type, Dtype] = {bytes: "bytes", int: "int64", float: "float32"}
 
 
-def content_of_records(
+def record_schema_of_records(
     records: Sequence[bytes], named: Mapping[str, str] | None, where: str
-) -> Content:
+) -> RecordSchema:
     """Returns what records hold: what `named` says, and what has a usual name.
 
     Args:
@@ -88,7 +88,7 @@ def content_of_records(
             shape = (None,) if role in _ANY_NUMBER else ()
             found[role] = Feature(key, _DTYPES[name], shape, role)
     _check_lengths(examples, found, named, where)
-    return Content(features=found)
+    return RecordSchema(features=found)
 
 
 def parsed_records(records: Sequence[bytes], where: str) -> list[dict[str, list[Any]]]:

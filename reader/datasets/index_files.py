@@ -9,7 +9,7 @@ from reader.contract.index import num_blocks, parse_blocks, parse_text_index
 from reader.contract.layout import BLOCKS, parse_shard_name
 from reader.contract.manifest import Shard
 from reader.contract.record import crc32c_hex
-from reader.datasets.manifest_dataset import Selection
+from reader.datasets.manifest_dataset import ShardSelection
 from reader.shuffle.arrays import Int64s
 from reader.storage.files import read_bytes
 from reader.storage.tfrecord_file import scan_headers
@@ -17,7 +17,7 @@ from reader.storage.tfrecord_file import scan_headers
 _LOG = logging.getLogger("reader")
 
 
-def read_blocks(selection: Selection, chosen: set[str]) -> Int64s:
+def read_blocks(selection: ShardSelection, chosen: set[str]) -> Int64s:
     """Returns the offsets of the blocks of some shards, from `index/blocks.bin`.
 
     Args:
@@ -43,7 +43,7 @@ def read_blocks(selection: Selection, chosen: set[str]) -> Int64s:
     return part
 
 
-def _read_index(selection: Selection, file: str) -> bytes:
+def _read_index(selection: ShardSelection, file: str) -> bytes:
     path = selection.dataset.path(file)
     try:
         data = read_bytes(path)
@@ -57,7 +57,7 @@ def _read_index(selection: Selection, file: str) -> bytes:
     return data
 
 
-def read_offsets(selection: Selection, shard: Shard) -> Int64s:
+def read_offsets(selection: ShardSelection, shard: Shard) -> Int64s:
     """Returns where each record of a shard begins, and the last ends: int64[n + 1].
 
     Raises:
@@ -74,7 +74,7 @@ def read_offsets(selection: Selection, shard: Shard) -> Int64s:
     return offsets
 
 
-def _offsets_in_index(selection: Selection, shard: Shard) -> Int64s | None:
+def _offsets_in_index(selection: ShardSelection, shard: Shard) -> Int64s | None:
     name = parse_shard_name(shard.file)
     if name is None:
         return None

@@ -32,7 +32,7 @@ _REMOTE_QUESTIONS = 32
 
 
 @dataclass(frozen=True)
-class Dataset:
+class ManifestDataset:
     """A finished dataset: its folder and its manifest."""
 
     folder: str
@@ -68,7 +68,7 @@ class Dataset:
 
 
 @dataclass(frozen=True)
-class Selection:
+class ShardSelection:
     """Shards of one dataset, in the manifest's order.
 
     Attributes:
@@ -77,7 +77,7 @@ class Selection:
         splits: The splits they belong to.
     """
 
-    dataset: Dataset
+    dataset: ManifestDataset
     shards: tuple[Shard, ...]
     splits: tuple[Split, ...]
 
@@ -97,7 +97,7 @@ class Selection:
         return sum(shard.num_bytes for shard in self.shards)
 
 
-def open_dataset(folder: Pattern) -> Dataset:
+def open_dataset(folder: Pattern) -> ManifestDataset:
     """Opens a finished dataset.
 
     Raises:
@@ -105,7 +105,7 @@ def open_dataset(folder: Pattern) -> Dataset:
     """
     folder = os.fspath(folder)
     try:
-        return Dataset(
+        return ManifestDataset(
             folder, parse_manifest(read_bytes(os.path.join(folder, MANIFEST)), folder)
         )
     except (FileNotFoundError, NotADirectoryError):
@@ -146,7 +146,9 @@ def find_folder(pattern: str) -> str:
     return _one_folder(os.path.dirname(pattern), pattern)
 
 
-def select(pattern: Pattern | Sequence[Pattern], split: str | None = None) -> Selection:
+def select(
+    pattern: Pattern | Sequence[Pattern], split: str | None = None
+) -> ShardSelection:
     """Returns the shards that a glob, several globs, or a folder mean.
 
     Args:
@@ -173,16 +175,16 @@ def select(pattern: Pattern | Sequence[Pattern], split: str | None = None) -> Se
     splits = tuple(
         split for split in dataset.manifest.splits if chosen & _files(split.shards)
     )
-    selection = Selection(dataset, shards, splits)
+    selection = ShardSelection(dataset, shards, splits)
     _check_sizes(selection)
     return selection
 
 
-def _select_one(pattern: str, split: str | None) -> Selection:
+def _select_one(pattern: str, split: str | None) -> ShardSelection:
     if is_folder(pattern):
         dataset = open_dataset(pattern)
         shards = _choose_split(dataset, split).shards
-        return Selection(dataset, shards, ())
+        return ShardSelection(dataset, shards, ())
     if split is not None:
         raise UsageError(
             f'split="{split}" goes with a folder, got the pattern "{pattern}"'
@@ -206,10 +208,10 @@ def _select_one(pattern: str, split: str | None) -> Selection:
             "or give a list of patterns to mix them"
         )
     _check_strangers(dataset, names)
-    return Selection(dataset, shards, ())
+    return ShardSelection(dataset, shards, ())
 
 
-def _choose_split(dataset: Dataset, name: str | None) -> Split:
+def _choose_split(dataset: ManifestDataset, name: str | None) -> Split:
     splits = {split.name: split for split in dataset.manifest.splits}
     names = ", ".join(splits)
     if name is None and len(splits) > 1:
@@ -235,7 +237,7 @@ def _one_folder(folder: str, pattern: str) -> str:
     return folders[0]
 
 
-def _check_strangers(dataset: Dataset, names: str) -> None:
+def _check_strangers(dataset: ManifestDataset, names: str) -> None:
     """Refuses shards that match but are no part of the dataset."""
     found = fnmatch.filter(list_folder(dataset.folder), names)
     strangers = sorted(set(found) - _files(dataset.manifest.shards))
@@ -251,7 +253,7 @@ def _files(shards: Sequence[Shard]) -> set[str]:
     return {shard.file for shard in shards}
 
 
-def _check_sizes(selection: Selection) -> None:
+def _check_sizes(selection: ShardSelection) -> None:
     shards = zip(selection.shards, selection.paths, strict=True)
     if not is_remote(selection.dataset.folder):
         for shard, path in shards:

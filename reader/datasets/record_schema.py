@@ -10,7 +10,7 @@ from reader.contract.statistics import Statistics, Tally
 
 
 @dataclass(frozen=True, kw_only=True)
-class Content:
+class RecordSchema:
     """What records hold.
 
     Attributes:
@@ -49,12 +49,12 @@ class Content:
         return [name for name in self.features if name.startswith(EXTRA)]
 
 
-def content_of(manifest: Manifest, splits: Sequence[Split]) -> Content:
+def record_schema_of(manifest: Manifest, splits: Sequence[Split]) -> RecordSchema:
     """Returns what the records of some splits of a dataset of ours hold."""
     statistics = Statistics()
     for split in splits:
         statistics = statistics.merge(split.statistics)
-    return Content(
+    return RecordSchema(
         features={_role(feature): feature for feature in manifest.features},
         image_format=manifest.image.format,
         tokenizer=manifest.tokenizer,
@@ -69,7 +69,7 @@ def _role(feature: Feature) -> str:
     return feature.key if feature.key.startswith(EXTRA) else feature.role
 
 
-def merge_contents(contents: Mapping[str, Content]) -> Content:
+def merge_record_schemas(contents: Mapping[str, RecordSchema]) -> RecordSchema:
     """Returns what records of all of them hold.
 
     Args:
@@ -101,7 +101,9 @@ def _shown(spec: TokenizerSpec | None) -> str:
     return "unknown" if spec is None else f"{spec.kind}, sha256 {spec.sha256[:12]}…"
 
 
-def _merge(name: str, one: Content, other_name: str, other: Content) -> Content:
+def _merge(
+    name: str, one: RecordSchema, other_name: str, other: RecordSchema
+) -> RecordSchema:
     for role in {*one.features} & {*other.features}:
         mine, theirs = one.features[role], other.features[role]
         if mine._replace(role="") != theirs._replace(role=""):
@@ -115,7 +117,7 @@ def _merge(name: str, one: Content, other_name: str, other: Content) -> Content:
             f"{name} and {other_name} store images as {one.image_format} and "
             f"{other.image_format}: raw pixels cannot be told from others"
         )
-    return Content(
+    return RecordSchema(
         features={k: v for k, v in one.features.items() if k in other.features},
         image_format=one.image_format if len(formats) == 1 else None,
         tokenizer=one.tokenizer,

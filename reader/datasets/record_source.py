@@ -26,17 +26,21 @@ from reader.datasets.foreign_files import (
     scan,
     some_records,
 )
-from reader.datasets.foreign_schema import check_features, content_of_records
+from reader.datasets.foreign_schema import check_features, record_schema_of_records
 from reader.datasets.index_files import read_blocks, read_offsets
 from reader.datasets.manifest_dataset import (
-    Selection,
+    ShardSelection,
     find_folder,
     has_manifest,
     no_dataset,
     select,
 )
 from reader.datasets.record_index import ShardFile
-from reader.datasets.record_schema import Content, content_of, merge_contents
+from reader.datasets.record_schema import (
+    RecordSchema,
+    merge_record_schemas,
+    record_schema_of,
+)
 from reader.shuffle.arrays import Int64s
 from reader.shuffle.mixture import PATTERN_TURNS
 from reader.storage.files import Pattern, is_folder, list_folder, match, same_place
@@ -48,19 +52,19 @@ _OF_TFDS = re.compile(r".+-(?P<split>\w+)\.tfrecord-[0-9]{5}-of-[0-9]{5}")
 
 
 @dataclass(frozen=True)
-class Corpus:
+class RecordSource:
     """Records to read.
 
     Attributes:
         name: What messages call it.
-        content: What the records hold.
+        record_schema: What the records hold.
         shards: Where they lie, in order; of compressed files only the paths count.
         block_offsets: int64[num_blocks]: of every 64th record of each shard in turn.
         compression: `GZIP` or `ZLIB`, of files that can only be read from the start.
     """
 
     name: str
-    content: Content
+    record_schema: RecordSchema
     shards: tuple[ShardFile, ...]
     block_offsets: Int64s
     compression: str = ""
@@ -76,14 +80,14 @@ class Corpus:
         return sum(shard.num_bytes for shard in self.shards)
 
 
-def open_corpus(
+def open_record_source(
     patterns: Sequence[str],
     split: str | None,
     features: Mapping[str, str] | None,
     *,
     tolerant: bool = False,
     compressed: bool = True,
-) -> Corpus:
+) -> RecordSource:
     """Returns the union of what some patterns mean.
 
     Args:
@@ -113,9 +117,11 @@ def open_corpus(
         return parts[0]
     if len({part.compression for part in parts}) > 1:
         raise UsageError("compressed files cannot be read together with others")
-    return Corpus(
+    return RecordSource(
         name=" and ".join(part.name for part in parts),
-        content=merge_contents({part.name: part.content for part in parts}),
+        record_schema=merge_record_schemas(
+            {part.name: part.record_schema for part in parts}
+        ),
         shards=tuple(shard for part in parts for shard in part.shards),
         block_offsets=np.concatenate([part.block_offsets for part in parts]),
         compression=parts[0].compression,
@@ -129,7 +135,7 @@ def _open_one(
     features: Mapping[str, str] | None,
     tolerant: bool,
     compressed: bool,
-) -> Corpus:
+) -> RecordSource:
     if has_manifest(folder) or is_folder(f"{folder}/{BUILD_DIR}"):
         if features is not None:
             raise UsageError(
@@ -148,9 +154,11 @@ def _open_one(
     return _of_others(list(paths), features, tolerant, compressed)
 
 
-def _holding(files: Sequence[ShardFile], content: Content) -> tuple[ShardFile, ...]:
+def _holding(
+    files: Sequence[ShardFile], record_schema: RecordSchema
+) -> tuple[ShardFile, ...]:
     """Returns files that say what their records hold."""
-    features = content.features
+    features = record_schema.features
     return tuple(dataclasses.replace(file, features=features) for file in files)
 
 
@@ -169,19 +177,19 @@ def no_pattern(folder: str) -> DatasetError:
 # A dataset of ours.
 
 
-def _of_dataset(selection: Selection) -> Corpus:
+def _of_dataset(selection: ShardSelection) -> RecordSource:
     chosen = {shard.file for shard in selection.shards}
-    content = content_of(selection.dataset.manifest, selection.splits)
+    record_schema = record_schema_of(selection.dataset.manifest, selection.splits)
     files = [_shard_file(selection, shard) for shard in selection.shards]
-    return Corpus(
+    return RecordSource(
         name=selection.dataset.folder,
-        content=content,
-        shards=_holding(files, content),
+        record_schema=record_schema,
+        shards=_holding(files, record_schema),
         block_offsets=read_blocks(selection, chosen),
     )
 
 
-def _shard_file(selection: Selection, shard: Shard) -> ShardFile:
+def _shard_file(selection: ShardSelection, shard: Shard) -> ShardFile:
     path = selection.dataset.path(shard.file)
     return ShardFile(
         path=path,
@@ -201,7 +209,7 @@ def _of_others(
     features: Mapping[str, str] | None,
     tolerant: bool,
     compressed: bool,
-) -> Corpus:
+) -> RecordSource:
     check_numbers(paths)
     kinds = {compression_of(path) for path in paths}
     if len(kinds) > 1:
@@ -222,11 +230,11 @@ def _of_others(
     if not records:
         more = f" and {len(paths) - 1} other files hold" if paths[1:] else " holds"
         raise DatasetError(f"{name}{more} no record")
-    content = content_of_records(records, features, name)
-    return Corpus(
+    record_schema = record_schema_of_records(records, features, name)
+    return RecordSource(
         name=name,
-        content=content,
-        shards=_holding(files, content),
+        record_schema=record_schema,
+        shards=_holding(files, record_schema),
         block_offsets=np.concatenate(
             [file.offsets()[:-1:BLOCK_RECORDS] for file in files]
         ),
@@ -244,12 +252,12 @@ def _scanned(path: str, tolerant: bool) -> ShardFile:
 
 def _of_compressed(
     paths: list[str], features: Mapping[str, str] | None, compression: str
-) -> Corpus:
+) -> RecordSource:
     records = first_compressed_records(paths, compression, RECORDS_LOOKED_AT)
     none: Int64s = np.zeros(0, np.int64)
-    return Corpus(
+    return RecordSource(
         name=paths[0],
-        content=content_of_records(records, features, paths[0]),
+        record_schema=record_schema_of_records(records, features, paths[0]),
         shards=tuple(ShardFile(path, 0, 0, "", lambda: none) for path in paths),
         block_offsets=none,
         compression=compression,
@@ -259,13 +267,13 @@ def _of_compressed(
 Patterns = Pattern | Sequence[Pattern] | Mapping[str, float]
 
 
-def open_corpora(
+def open_record_sources(
     pattern: Patterns,
     split: str | None = None,
     features: Mapping[str, str] | None = None,
     *,
     tolerant: bool = False,
-) -> tuple[list[Corpus], list[float] | None]:
+) -> tuple[list[RecordSource], list[float] | None]:
     """Returns one corpus and no weights, or those of a mixture.
 
     Args:
@@ -288,13 +296,13 @@ def open_corpora(
             raise UsageError(
                 f"a mixture has at most {PATTERN_TURNS} parts, got {len(weights)}"
             )
-        corpora = [
-            open_corpus([os.fspath(key)], split, named, tolerant=tolerant)
+        record_sources = [
+            open_record_source([os.fspath(key)], split, named, tolerant=tolerant)
             for key in pattern
         ]
-        return corpora, weights
+        return record_sources, weights
     parts = list_patterns(pattern)
-    return [open_corpus(parts, split, named, tolerant=tolerant)], None
+    return [open_record_source(parts, split, named, tolerant=tolerant)], None
 
 
 def list_patterns(pattern: Pattern | Sequence[Pattern]) -> list[str]:
@@ -304,22 +312,23 @@ def list_patterns(pattern: Pattern | Sequence[Pattern]) -> list[str]:
     return [os.fspath(part) for part in patterns]
 
 
-def open_one_corpus(
+def open_one_record_source(
     pattern: Patterns, split: str | None, features: Mapping[str, str] | None
-) -> Corpus:
+) -> RecordSource:
     """Returns the corpus that has epochs: no mixture, and no compressed files.
 
     Raises:
-        DatasetError, UsageError: As `open_corpora`, or it has none.
+        DatasetError, UsageError: As `open_record_sources`, or it has none.
     """
-    corpora, weights = open_corpora(pattern, split, features)
+    record_sources, weights = open_record_sources(pattern, split, features)
     if weights is not None:
         raise UsageError("a mixture has no epochs: ask for its parts")
-    if corpora[0].compression:
+    if record_sources[0].compression:
         raise UsageError(
-            f"{corpora[0].name} is compressed: nobody knows how many records it holds"
+            f"{record_sources[0].name} is compressed: the number of its records is "
+            "unknown"
         )
-    return corpora[0]
+    return record_sources[0]
 
 
 def _weight(pattern: object, weight: object) -> float:

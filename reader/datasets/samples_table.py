@@ -8,23 +8,23 @@ from reader.contract.errors import DatasetError, UsageError
 from reader.contract.host import import_library
 from reader.contract.layout import parse_shard_name
 from reader.datasets.record_index import ShardFile
-from reader.datasets.record_source import Corpus
+from reader.datasets.record_source import RecordSource
 from reader.storage.files import read_bytes
 
 
-def read_samples(corpus: Corpus) -> Any:
+def read_samples(source: RecordSource) -> Any:
     """Returns a `pyarrow.Table`: a row for each record, in order.
 
     Raises:
         DatasetError, UsageError: As `read_table`.
     """
-    tables = [read_table(corpus, shard) for shard in corpus.shards]
+    tables = [read_table(source, shard) for shard in source.shards]
     pyarrow = import_library("pyarrow", "samples", "pyarrow")
     return pyarrow.concat_tables(tables, promote_options="default")
 
 
 def read_table(
-    corpus: Corpus, shard: ShardFile, columns: Sequence[str] | None = None
+    source: RecordSource, shard: ShardFile, columns: Sequence[str] | None = None
 ) -> Any:
     """Returns the table of one shard, or some columns of it.
 
@@ -33,7 +33,7 @@ def read_table(
         UsageError: Pyarrow is not installed, or others wrote these TFRecords.
     """
     name = parse_shard_name(os.path.basename(shard.path))
-    if name is None or corpus.content.tokenizer is None:
+    if name is None or source.record_schema.tokenizer is None:
         raise UsageError(
             f"{shard.path} has no samples: only datasets of Diptych have, not "
             "TFRecords that others wrote"

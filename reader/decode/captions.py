@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from reader.config.read_config import ReadConfig
 from reader.contract.manifest import TokenizerSpec
-from reader.datasets.record_schema import Content
+from reader.datasets.record_schema import RecordSchema
 from reader.decode.outputs import special_tokens
 from reader.records.window_reads import Arrange, Unsorted
 
@@ -130,7 +130,7 @@ def lengths_of(
     return tf.RaggedTensor.from_tensor(values["token_ids"].row_lengths()[:, tf.newaxis])
 
 
-def by_length(content: Content, config: ReadConfig) -> Arrange:
+def by_length(record_schema: RecordSchema, config: ReadConfig) -> Arrange:
     """Returns a function that sorts each stream of a window by length of caption.
 
     Of several captions that are taken, the longest counts. Streams are the same on any
@@ -138,8 +138,8 @@ def by_length(content: Content, config: ReadConfig) -> Arrange:
     in the next.
     """
     roles = ("token_lengths", "token_ids")
-    role = next(role for role in roles if role in content.features)
-    key = content.features[role].key
+    role = next(role for role in roles if role in record_schema.features)
+    key = record_schema.features[role].key
     ragged = {key: tf.io.RaggedFeature(tf.int64)}
     drawn = config.draws.columns.get("caption", slice(0, 0))
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from reader.config.read_config import ReadConfig
 from reader.contract import schema
-from reader.datasets.record_schema import Content
+from reader.datasets.record_schema import RecordSchema
 from reader.decode.captions import (
     Choice,
     choose_captions,
@@ -26,7 +26,10 @@ _CAPTION_ROLES = ("token_lengths", "token_ids", "captions")
 
 
 def make_examples(
-    records: tf.data.Dataset, content: Content, config: ReadConfig, num_calls: int
+    records: tf.data.Dataset,
+    record_schema: RecordSchema,
+    config: ReadConfig,
+    num_calls: int,
 ) -> tf.data.Dataset:
     """Returns a Dataset of dictionaries: the outputs of a chunk, and `length`.
 
@@ -35,26 +38,26 @@ def make_examples(
 
     Args:
         records: `Records`, a chunk at a time.
-        content: What they hold.
+        record_schema: What they hold.
         config: How to read.
         num_calls: Chunks to work on at a time.
     """
-    roles = roles_of(content, config)
+    roles = roles_of(record_schema, config)
     columns = config.draws.columns
     images_held = records.element_spec.images != ()
     decode_images = None
     if images_held:
         roles.remove("image")
     elif "image" in config.names:
-        decode_images = make_decoder(config.images, content)
+        decode_images = make_decoder(config.images, record_schema)
     features = {
-        content.features[role].key: feature_spec(content.features[role])
+        record_schema.features[role].key: feature_spec(record_schema.features[role])
         for role in roles
     }
 
     def make(chunk: Records) -> dict[str, tf.Tensor]:
         parsed = tf.io.parse_example(chunk.records, features)
-        values = {role: parsed[content.features[role].key] for role in roles}
+        values = {role: parsed[record_schema.features[role].key] for role in roles}
         draws = {use: chunk.draws[:, places] for use, places in columns.items()}
         examples = {name: values[name] for name in config.names if name in values}
         for side in {"height", "width"} & {*config.names}:
@@ -62,12 +65,12 @@ def make_examples(
         if images_held:
             examples["image"] = chunk.images
         elif decode_images is not None:
-            sizes = _sizes(values, content)
+            sizes = _sizes(values, record_schema)
             examples["image"] = decode_images(values["image"], sizes, draws)
         if {*_CAPTION_ROLES} & {*roles}:
             counts = _num_captions(values)
             choice = choose_captions(counts, draws.get("caption"), config)
-            examples |= _captions(values, choice, content, config)
+            examples |= _captions(values, choice, record_schema, config)
         if "valid" in config.names:
             examples["valid"] = chunk.valid
         if config.remainder == "pad":
@@ -77,9 +80,11 @@ def make_examples(
     return records.map(make, num_parallel_calls=num_calls, deterministic=True)
 
 
-def _sizes(values: dict[str, tf.Tensor], content: Content) -> tf.Tensor | None:
+def _sizes(
+    values: dict[str, tf.Tensor], record_schema: RecordSchema
+) -> tf.Tensor | None:
     """Returns int32[n, 2]: height and width of each; None where each says its own."""
-    if content.image_format is None:
+    if record_schema.image_format is None:
         return None
     return tf.cast(tf.stack([values["height"], values["width"]], axis=1), tf.int32)
 
@@ -92,13 +97,16 @@ def _num_captions(values: dict[str, tf.Tensor]) -> tf.Tensor:
 
 
 def _captions(
-    values: dict[str, tf.Tensor], choice: Choice, content: Content, config: ReadConfig
+    values: dict[str, tf.Tensor],
+    choice: Choice,
+    record_schema: RecordSchema,
+    config: ReadConfig,
 ) -> dict[str, tf.Tensor]:
     made = {}
     if "token_ids" in values:
         lengths = lengths_of(values)
         made["tokens"], made["length"] = take_tokens(
-            values["token_ids"], lengths, choice, content.tokenizer, config
+            values["token_ids"], lengths, choice, record_schema.tokenizer, config
         )
     if "caption" in config.names:
         made["caption"] = take_texts(values["captions"], choice)

@@ -9,7 +9,7 @@ from functools import partial
 import tensorflow as tf
 
 from reader.config.image_config import ImageConfig
-from reader.datasets.record_schema import Content
+from reader.datasets.record_schema import RecordSchema
 from reader.decode.crops import regions_of, resample, resample_part
 
 # The exact inverse transform; TensorFlow's own choice is a faster, coarser one.
@@ -25,22 +25,22 @@ _RATIOS = (1, 2, 4, 8)
 DecodeImages = Callable[[tf.Tensor, tf.Tensor | None, dict[str, tf.Tensor]], tf.Tensor]
 
 
-def make_decoder(config: ImageConfig, content: Content) -> DecodeImages:
+def make_decoder(config: ImageConfig, record_schema: RecordSchema) -> DecodeImages:
     """Returns a function from stored images to pixels.
 
     A region is cut (of JPEG, while decoding), and resampled (bilinear, antialiased)
     unless it has the right size already. Of a JPEG that is three times as large, or
     more, a smaller version is decoded.
     """
-    return _MAKERS[content.image_format](config, content)
+    return _MAKERS[record_schema.image_format](config, record_schema)
 
 
 # (encoded string[], size int32[2], region int32[4]) → uint8[height, width, 3]
 _DecodeImage = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 
 
-def _of_jpeg(config: ImageConfig, content: Content) -> DecodeImages:
-    ratios = _useful_ratios(config, content)
+def _of_jpeg(config: ImageConfig, record_schema: RecordSchema) -> DecodeImages:
+    ratios = _useful_ratios(config, record_schema)
 
     def decode(encoded: tf.Tensor, size: tf.Tensor, region: tf.Tensor) -> tf.Tensor:
         return _decode_jpeg(encoded, size, region, config.target, ratios)
@@ -59,7 +59,7 @@ def _of_jpeg(config: ImageConfig, content: Content) -> DecodeImages:
     return decode_all
 
 
-def _of_png(config: ImageConfig, content: Content) -> DecodeImages:
+def _of_png(config: ImageConfig, record_schema: RecordSchema) -> DecodeImages:
     def decode(encoded: tf.Tensor, size: tf.Tensor, region: tf.Tensor) -> tf.Tensor:
         pixels = tf.image.decode_png(encoded, channels=3)
         return resample(_cut(pixels, region), config.target)
@@ -67,12 +67,12 @@ def _of_png(config: ImageConfig, content: Content) -> DecodeImages:
     return _by_regions(config, decode)
 
 
-def _of_raw(config: ImageConfig, content: Content) -> DecodeImages:
+def _of_raw(config: ImageConfig, record_schema: RecordSchema) -> DecodeImages:
     def decode(encoded: tf.Tensor, size: tf.Tensor, region: tf.Tensor) -> tf.Tensor:
         pixels = tf.reshape(tf.io.decode_raw(encoded, tf.uint8), [size[0], size[1], 3])
         return resample(_cut(pixels, region), config.target)
 
-    size = content.stored_size
+    size = record_schema.stored_size
     if size is None or config.flip or config.crop not in ("center", "none"):
         return _by_regions(config, decode)
 
@@ -87,7 +87,7 @@ def _of_raw(config: ImageConfig, content: Content) -> DecodeImages:
     return decode_at_once
 
 
-def _of_any(config: ImageConfig, content: Content) -> DecodeImages:
+def _of_any(config: ImageConfig, record_schema: RecordSchema) -> DecodeImages:
     """Decodes what others stored: JPEG, PNG, GIF or BMP, of whatever size."""
 
     def region_of(size: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
@@ -199,13 +199,14 @@ def _cut_jpeg(encoded: tf.Tensor, region: tf.Tensor) -> tf.Tensor:
     )
 
 
-def _useful_ratios(config: ImageConfig, content: Content) -> tuple[int, ...]:
+def _useful_ratios(config: ImageConfig, record_schema: RecordSchema) -> tuple[int, ...]:
     """Returns the ratios that a region of any image can ask for."""
-    if content.width is None or content.height is None:
+    if record_schema.width is None or record_schema.height is None:
         return _RATIOS
     height, width = config.target
     spare = min(
-        2 * content.height.max // (3 * height), 2 * content.width.max // (3 * width)
+        2 * record_schema.height.max // (3 * height),
+        2 * record_schema.width.max // (3 * width),
     )
     return tuple(ratio for ratio in _RATIOS if ratio <= max(1, spare))
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from reader.config.read_config import DEFAULT_OUTPUTS, OUTPUTS, ReadConfig
 from reader.contract.errors import UsageError
 from reader.contract.schema import Feature, display_path, needs_size
-from reader.datasets.record_schema import Content
+from reader.datasets.record_schema import RecordSchema
 from reader.decode.numpy_images import Pixels, decoder
 from reader.decode.outputs import (
     check_image_format,
@@ -29,7 +29,7 @@ Make = Callable[[Values], Any]
 
 
 def makers(
-    names: tuple[str, ...] | None, content: Content, config: ReadConfig
+    names: tuple[str, ...] | None, record_schema: RecordSchema, config: ReadConfig
 ) -> dict[str, Make]:
     """Returns functions that make each output, by name, of what a record holds.
 
@@ -37,7 +37,7 @@ def makers(
 
     Args:
         names: Of the outputs; None for the usual, as far as records hold them.
-        content: What the records hold.
+        record_schema: What the records hold.
         config: How tokens are put into rows.
 
     Raises:
@@ -47,40 +47,43 @@ def makers(
     """
     if names is None:
         image, *others = DEFAULT_OUTPUTS
-        names = (image, *(name for name in others if not missing(name, content)))
+        names = (image, *(name for name in others if not missing(name, record_schema)))
     for name in names:
-        if missing(name, content):
-            raise UsageError(not_held(name, content))
-    check_tokens(config, content)
-    return {name: _maker(name, content, config) for name in names}
+        if missing(name, record_schema):
+            raise UsageError(not_held(name, record_schema))
+    check_tokens(config, record_schema)
+    return {name: _maker(name, record_schema, config) for name in names}
 
 
-def _maker(name: str, content: Content, config: ReadConfig) -> Make:
+def _maker(name: str, record_schema: RecordSchema, config: ReadConfig) -> Make:
     match name:
         case "image":
-            return _image_maker(content)
+            return _image_maker(record_schema)
         case "tokens":
-            return _Tokens(content, config).row
+            return _Tokens(record_schema, config).row
         case "mask":
-            return _Tokens(content, config).mask
+            return _Tokens(record_schema, config).mask
         case "length":
-            return _Tokens(content, config).length
+            return _Tokens(record_schema, config).length
         case "key":
-            key = content.features["key"].key
+            key = record_schema.features["key"].key
             return lambda values: display_path(_one(values, key))
         case "caption":
             # Others may have an image without one.
-            captions = content.features["captions"]
+            captions = record_schema.features["captions"]
             return lambda values: next(iter(_column(values, captions)), "")
-    return functools.partial(_column, feature=content.features[name])
+    return functools.partial(_column, feature=record_schema.features[name])
 
 
-def _image_maker(content: Content) -> Callable[[Values], Pixels]:
-    check_image_format(content)
-    decode, image = decoder(content.image_format), content.features["image"].key
-    if not needs_size(content.image_format):
+def _image_maker(record_schema: RecordSchema) -> Callable[[Values], Pixels]:
+    check_image_format(record_schema)
+    decode, image = (
+        decoder(record_schema.image_format),
+        record_schema.features["image"].key,
+    )
+    if not needs_size(record_schema.image_format):
         return lambda values: decode(_one(values, image), 0, 0)
-    height, width = (content.features[role].key for role in ("height", "width"))
+    height, width = (record_schema.features[role].key for role in ("height", "width"))
     return lambda values: decode(
         _one(values, image), _one(values, height), _one(values, width)
     )
@@ -117,13 +120,15 @@ class _Tokens:
         [7, 8, 9, 10]  -> [2, 7, 8, 9, 3]
     """
 
-    def __init__(self, content: Content, config: ReadConfig) -> None:
+    def __init__(self, record_schema: RecordSchema, config: ReadConfig) -> None:
         """Finds out where ids are, and what goes before and after them."""
-        lengths = content.features.get("token_lengths")
-        self._ids = content.features["token_ids"].key
+        lengths = record_schema.features.get("token_lengths")
+        self._ids = record_schema.features["token_ids"].key
         self._lengths = None if lengths is None else lengths.key
-        self._pad = 0 if content.tokenizer is None else content.tokenizer.pad_id
-        self._start, self._end = special_tokens(content.tokenizer, config)
+        self._pad = (
+            0 if record_schema.tokenizer is None else record_schema.tokenizer.pad_id
+        )
+        self._start, self._end = special_tokens(record_schema.tokenizer, config)
         self._max_tokens = config.max_tokens
         self._room = config.max_tokens - len(self._start) - len(self._end)
 

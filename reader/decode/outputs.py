@@ -7,7 +7,7 @@ from reader.config.read_config import DEFAULT_MAX_TOKENS, ReadConfig, is_extra
 from reader.contract.errors import DatasetError, UsageError
 from reader.contract.manifest import TokenizerSpec
 from reader.contract.schema import STORED_FORMATS
-from reader.datasets.record_schema import Content
+from reader.datasets.record_schema import RecordSchema
 
 _LOG = logging.getLogger("reader")
 
@@ -30,14 +30,14 @@ _NEEDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 
 
-def roles_of(content: Content, config: ReadConfig) -> list[str]:
+def roles_of(record_schema: RecordSchema, config: ReadConfig) -> list[str]:
     """Returns what to parse of each record for what is asked for."""
-    needs = [_needs(name, content) for name in config.names]
+    needs = [_needs(name, record_schema) for name in config.names]
     wanted = [role for roles in needs for part in roles for role in part]
-    return [role for role in dict.fromkeys(wanted) if role in content.features]
+    return [role for role in dict.fromkeys(wanted) if role in record_schema.features]
 
 
-def fit(config: ReadConfig, content: Content) -> ReadConfig:
+def fit(config: ReadConfig, record_schema: RecordSchema) -> ReadConfig:
     """Returns the configuration with what the records decide.
 
     Raises:
@@ -45,26 +45,30 @@ def fit(config: ReadConfig, content: Content) -> ReadConfig:
         DatasetError: Images are stored in a format that this version does not know.
     """
     if config.outputs is None:
-        absent = [name for name in config.names if missing(name, content)]
+        absent = [name for name in config.names if missing(name, record_schema)]
         if "image" not in absent:
             config = dataclasses.replace(config, absent=tuple(absent))
     for name in config.names:
-        if missing(name, content):
-            raise UsageError(not_held(name, content))
-    if config.bucket_by_length and "token_ids" not in content.features:
+        if missing(name, record_schema):
+            raise UsageError(not_held(name, record_schema))
+    if config.bucket_by_length and "token_ids" not in record_schema.features:
         raise UsageError("bucket_by_length needs token ids, and the records hold none")
     if config.caption == "all":
-        num = _max_captions(content, config)
+        num = _max_captions(record_schema, config)
         config = dataclasses.replace(config, max_captions=num)
-    check_tokens(config, content)
-    return _fit_images(config, content) if "image" in config.names else config
+    check_tokens(config, record_schema)
+    return _fit_images(config, record_schema) if "image" in config.names else config
 
 
-def _fit_images(config: ReadConfig, content: Content) -> ReadConfig:
-    check_image_format(content)
+def _fit_images(config: ReadConfig, record_schema: RecordSchema) -> ReadConfig:
+    check_image_format(record_schema)
     if config.images.size is not None:
         return config
-    size, width, height = content.stored_size, content.width, content.height
+    size, width, height = (
+        record_schema.stored_size,
+        record_schema.width,
+        record_schema.height,
+    )
     if width is None or height is None:
         raise UsageError(
             "image_size must be given: how large the stored images are is not known"
@@ -79,16 +83,16 @@ def _fit_images(config: ReadConfig, content: Content) -> ReadConfig:
     return dataclasses.replace(config, images=images)
 
 
-def check_image_format(content: Content) -> None:
+def check_image_format(record_schema: RecordSchema) -> None:
     """Refuses images in a format that this version does not know."""
-    if content.image_format not in _FORMATS:
+    if record_schema.image_format not in _FORMATS:
         raise DatasetError(
-            f'images are stored as "{content.image_format}", which this reader does '
-            "not know: upgrade diptych"
+            f'images are stored as "{record_schema.image_format}", which this reader '
+            "does not know: upgrade diptych"
         )
 
 
-def _max_captions(content: Content, config: ReadConfig) -> int:
+def _max_captions(record_schema: RecordSchema, config: ReadConfig) -> int:
     """Returns how many captions of each example `caption="all"` has room for.
 
     Raises:
@@ -96,12 +100,12 @@ def _max_captions(content: Content, config: ReadConfig) -> int:
     """
     if config.max_captions is not None:
         return config.max_captions
-    if content.captions is None:
+    if record_schema.captions is None:
         raise UsageError(
             'caption="all" needs max_captions: how many captions an example has is not '
             "known of these records"
         )
-    return max(1, content.captions.max)
+    return max(1, record_schema.captions.max)
 
 
 def special_tokens(
@@ -118,16 +122,16 @@ def special_tokens(
     return start, end
 
 
-def check_tokens(config: ReadConfig, content: Content) -> None:
+def check_tokens(config: ReadConfig, record_schema: RecordSchema) -> None:
     """Refuses a `max_tokens` without room for start and end; warns of a large one."""
-    start, end = special_tokens(content.tokenizer, config)
+    start, end = special_tokens(record_schema.tokenizer, config)
     at_least = len(start) + len(end)
     if config.max_tokens < at_least:
         raise UsageError(
             f"max_tokens must be at least {at_least}, for the start and the end of a "
             f"caption, got {config.max_tokens}"
         )
-    stored = content.caption_tokens
+    stored = record_schema.caption_tokens
     if stored is None or "tokens" not in config.names:
         return
     longest = stored.max + at_least
@@ -140,30 +144,35 @@ def check_tokens(config: ReadConfig, content: Content) -> None:
         )
 
 
-def missing(name: str, content: Content) -> list[str]:
+def missing(name: str, record_schema: RecordSchema) -> list[str]:
     """Returns what an output would need and records do not hold."""
-    needed, _ = _needs(name, content)
-    return [role for role in needed if role not in content.features]
+    needed, _ = _needs(name, record_schema)
+    return [role for role in needed if role not in record_schema.features]
 
 
-def _needs(name: str, content: Content) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _needs(
+    name: str, record_schema: RecordSchema
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Returns the roles that an output needs, and those it can do without."""
-    if name == "image" and content.image_format is None:
+    if name == "image" and record_schema.image_format is None:
         return ("image",), ()  # Each says its own size, and others may not.
-    if name == "caption_valid" and "captions" not in content.features:
+    if name == "caption_valid" and "captions" not in record_schema.features:
         return _TOKENS
     return _NEEDS.get(name, ((name,), ()))
 
 
-def not_held(name: str, content: Content) -> str:
+def not_held(name: str, record_schema: RecordSchema) -> str:
     """Returns what to say of an output that is missing."""
     if is_extra(name):
-        held = ", ".join(content.extras) or "no columns"
+        held = ", ".join(record_schema.extras) or "no columns"
         return (
             f"outputs names {name}, but the dataset holds {held}: build it with "
             "--columns"
         )
-    keys = ", ".join(feature.key for feature in content.features.values()) or "nothing"
+    keys = (
+        ", ".join(feature.key for feature in record_schema.features.values())
+        or "nothing"
+    )
     return (
         f"outputs names {name}, but of what is known of the records ({keys}) nothing "
         'is that: say which feature is, with features={"image": …, "caption": …, '

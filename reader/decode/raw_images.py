@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from reader.config.read_config import ReadConfig
 from reader.datasets.record_index import RecordIndex
-from reader.datasets.record_schema import Content
+from reader.datasets.record_schema import RecordSchema
 from reader.decode.crops import regions_of, resample
 from reader.records.memory import Arrays, take
 from reader.records.window_reads import Fetched, TakeImages
@@ -20,39 +20,41 @@ from reader.storage.files import is_remote
 _ROWS = 8192
 
 
-def can_be_held(index: RecordIndex, content: Content, config: ReadConfig) -> bool:
+def can_be_held(
+    index: RecordIndex, record_schema: RecordSchema, config: ReadConfig
+) -> bool:
     """Tells whether pixels can be taken out of records as these are read.
 
     That is done for a window at a time, so its images must take no more memory than its
     records do.
     """
     return (
-        content.image_format == "raw"
+        record_schema.image_format == "raw"
         and "image" in config.names
-        and _is_no_larger(config.images.target, content)
+        and _is_no_larger(config.images.target, record_schema)
         and index.has_lengths
         and not any(is_remote(shard.path) for shard in index.shards)
     )
 
 
-def _is_no_larger(target: tuple[int, int], content: Content) -> bool:
-    height, width = content.height, content.width
+def _is_no_larger(target: tuple[int, int], record_schema: RecordSchema) -> bool:
+    height, width = record_schema.height, record_schema.width
     if height is None or width is None:
         return False
     return math.prod(target) <= height.min * width.min
 
 
 def image_taker(
-    content: Content, config: ReadConfig, arrays: weakref.ref[Arrays]
+    record_schema: RecordSchema, config: ReadConfig, arrays: weakref.ref[Arrays]
 ) -> TakeImages:
     """Returns a function from a window's bytes to images.
 
     Args:
-        content: What records hold.
+        record_schema: What records hold.
         config: What to make of it.
         arrays: Where images are put.
     """
-    height, width = (content.features[role].key for role in ("height", "width"))
+    height, width = (record_schema.features[role].key for role in ("height", "width"))
     features = {key: tf.io.FixedLenFeature((), tf.int64) for key in (height, width)}
     cut = _Cut(arrays)
 

@@ -9,12 +9,12 @@ import tensorflow as tf
 
 from reader.contract.checks import whole_number
 from reader.contract.errors import UsageError
-from reader.loader.undecodable import find_unusable
-from reader.records.damaged_records import Loss, Repair
+from reader.loader.undecodable import find_undecodable
+from reader.records.damaged_records import DamagedRecords, Loss
 from reader.schedule.windows import Windows
 
 
-class Progress(Protocol):
+class RunPosition(Protocol):
     """How far a run is at a step."""
 
     @property
@@ -43,7 +43,7 @@ class Batches(tf.data.Dataset):
     can still be kept from TensorFlow: `reader.as_jax`, `reader.as_torch`.
 
     Attributes:
-        progress: How far a run is at a step.
+        position: How far a run is at a step.
         identity: All that decides its order.
         names: What a batch holds, if it is a dictionary.
     """
@@ -51,18 +51,18 @@ class Batches(tf.data.Dataset):
     def __init__(
         self,
         build: Callable[[], tf.data.Dataset],
-        progress: Progress,
+        position: RunPosition,
         identity: Mapping[str, Any],
         windows: Windows,
-        repair: Repair,
+        damaged: DamagedRecords,
         names: tuple[str, ...] | None,
     ) -> None:
         """Takes a function that makes a Dataset of the batches."""
         self._build = build
         self.names = names
-        self._windows, self._repair = windows, repair
+        self._windows, self._damaged = windows, damaged
         self._taken: dict[int, int] = {}  # By iterator, as far as Python takes them.
-        self.progress, self.identity = progress, identity
+        self.position, self.identity = position, identity
 
     def __getattr__(self, name: str) -> Any:
         """Builds the Dataset; called for what is not there yet."""
@@ -82,8 +82,8 @@ class Batches(tf.data.Dataset):
             # Next to nothing to do, so one at a time: each more holds a whole batch.
             return self._dataset.map(function, num_parallel_calls=1)
 
-        windows, repair = self._windows, self._repair
-        made = Batches(build, self.progress, self.identity, windows, repair, None)
+        windows, damaged = self._windows, self._damaged
+        made = Batches(build, self.position, self.identity, windows, damaged, None)
         made._taken = self._taken
         return made
 
@@ -111,7 +111,7 @@ class Batches(tf.data.Dataset):
     @property
     def error(self) -> Exception | None:
         """What of ours ended the reading, if something did."""
-        return self._windows.error or self._repair.error
+        return self._windows.error or self._damaged.error
 
     @property
     def element_spec(self) -> Any:
@@ -120,7 +120,7 @@ class Batches(tf.data.Dataset):
 
     def __len__(self) -> int:
         """Returns how many batches the first iterator has."""
-        length = self.progress.length()
+        length = self.position.length()
         if length is None:
             raise TypeError(
                 "these batches have no end (epochs=None): reader.steps_per_epoch says "
@@ -138,7 +138,7 @@ class Batches(tf.data.Dataset):
             return None
         num = tf.nest.flatten(self.element_spec)[0].shape[0]
         begin = self._taken.get(self.latest, 0) * num
-        return find_unusable(error, self._windows, self.latest, begin, num)
+        return find_undecodable(error, self._windows, self.latest, begin, num)
 
     def is_at(self, step: int) -> bool:
         """Tells whether a step can be where the latest iterator is.
@@ -146,26 +146,26 @@ class Batches(tf.data.Dataset):
         It cannot if one was left before its end. What goes unnoticed is one that Keras
         left when all of it had been read ahead, at the very end of the next.
         """
-        if self.progress.endless:
+        if self.position.endless:
             return True
-        ahead = step - self.progress.begin_step
+        ahead = step - self.position.begin_step
         iterator, begun = 0, self._windows.num_iterators
         while iterator < begun:
-            length = self.progress.length(iterator) or 0
+            length = self.position.length(iterator) or 0
             if ahead < length:
                 break
             ahead, iterator = ahead - length, iterator + 1
         left = [
             before
             for before, taken in self._taken.items()
-            if before < begun - 1 and taken < (self.progress.length(before) or 0)
+            if before < begun - 1 and taken < (self.position.length(before) or 0)
         ]
         return begun <= iterator + 1 and not left and not self._windows.left_early
 
     @property
     def losses(self) -> list[Loss]:
         """Records that were replaced so far, since they are damaged."""
-        return [loss for _, loss in sorted(self._repair.losses.items())]
+        return [loss for _, loss in sorted(self._damaged.losses.items())]
 
 
 @cache
@@ -210,10 +210,10 @@ def state(batches: tf.data.Dataset, step: int) -> dict[str, Any]:
             "state needs what reader.load returned, got "
             f"{type(batches).__name__}: keep that beside what you make of it"
         )
-    progress, step = batches.progress, whole_number("step", step)
-    if step < progress.begin_step:
+    position, step = batches.position, whole_number("step", step)
+    if step < position.begin_step:
         raise UsageError(
-            f"step must be at least {progress.begin_step}, where these batches begin, "
+            f"step must be at least {position.begin_step}, where these batches begin, "
             f"got {step}"
         )
     if not batches.is_at(step):
@@ -224,4 +224,4 @@ def state(batches: tf.data.Dataset, step: int) -> dict[str, Any]:
             "with epochs=None, where every iterator begins at the same step, or "
             "iterate once"
         )
-    return {**batches.identity, "step": step, "examples": progress.example_at(step)}
+    return {**batches.identity, "step": step, "examples": position.example_at(step)}

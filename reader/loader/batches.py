@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from reader.config.image_config import ImageConfig
 from reader.config.read_config import ReadConfig
-from reader.datasets.record_schema import Content
+from reader.datasets.record_schema import RecordSchema
 from reader.decode.captions import nothing, pad_id
 from reader.decode.examples import make_examples
 from reader.loader.budget import calls_at_a_time
@@ -16,7 +16,10 @@ _WIDTH_STEP = 8
 
 
 def make_batches(
-    examples: tf.data.Dataset, content: Content, config: ReadConfig, num_calls: int
+    examples: tf.data.Dataset,
+    record_schema: RecordSchema,
+    config: ReadConfig,
+    num_calls: int,
 ) -> tf.data.Dataset:
     """Returns a Dataset of batches, as dictionaries or as tuples in `outputs`' order.
 
@@ -24,12 +27,12 @@ def make_batches(
 
     Args:
         examples: Chunks of examples, of any size.
-        content: What the records hold.
+        record_schema: What the records hold.
         config: How to read.
         num_calls: Batches to work on at a time.
     """
     batches = examples.rebatch(config.host_batch_size, drop_remainder=True)
-    pad = pad_id(content.tokenizer)
+    pad = pad_id(record_schema.tokenizer)
 
     def finish(batch: dict[str, tf.Tensor]) -> object:
         if "blank" in batch:
@@ -127,20 +130,23 @@ def _narrowed(tokens: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
 
 
 def deliver(
-    records: tf.data.Dataset, content: Content, config: ReadConfig, length: int | None
+    records: tf.data.Dataset,
+    record_schema: RecordSchema,
+    config: ReadConfig,
+    length: int | None,
 ) -> tf.data.Dataset:
     """Returns a Dataset of batches.
 
     Args:
         records: `Records`, a chunk at a time.
-        content: What they hold.
+        record_schema: What they hold.
         config: How to read.
         length: How many batches there are; None if TensorFlow should not count on any
             number.
     """
     calls = calls_at_a_time(config)
-    examples = make_examples(records, content, config, calls.chunks)
-    batches = make_batches(examples, content, config, calls.batches)
+    examples = make_examples(records, record_schema, config, calls.chunks)
+    batches = make_batches(examples, record_schema, config, calls.batches)
     if length is not None:
         batches = batches.apply(tf.data.experimental.assert_cardinality(length))
     batches = batches.prefetch(config.resources.prefetch)

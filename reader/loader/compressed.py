@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from reader.config.read_config import ReadConfig
 from reader.contract.errors import UsageError
-from reader.datasets.record_schema import Content
-from reader.datasets.record_source import Corpus
+from reader.datasets.record_schema import RecordSchema
+from reader.datasets.record_source import RecordSource
 from reader.loader.batches import deliver
 from reader.loader.budget import chunk_size
 from reader.records.window_reads import Records
@@ -26,39 +26,44 @@ _PLANNED = (
 
 
 def load_unplanned(
-    corpora: Sequence[Corpus], content: Content, config: ReadConfig, resume: object
+    record_sources: Sequence[RecordSource],
+    record_schema: RecordSchema,
+    config: ReadConfig,
+    resume: object,
 ) -> tf.data.Dataset:
     """Returns a Dataset of batches of compressed files.
 
     Raises:
         UsageError: Something is asked for that needs a plan.
     """
-    (corpus, *others) = corpora
+    (source, *others) = record_sources
     usual = ReadConfig(batch_size=1)
     for name in _PLANNED:
         if getattr(config, name) != getattr(usual, name):
-            raise UsageError(_no_plan(corpus, f"{name}={getattr(config, name)!r}"))
+            raise UsageError(_no_plan(source, f"{name}={getattr(config, name)!r}"))
     for use in config.draws.columns:
-        raise UsageError(_no_plan(corpus, f"a random {use}"))
+        raise UsageError(_no_plan(source, f"a random {use}"))
     if config.resources.cache is not None:
-        raise UsageError(_no_plan(corpus, "cache"))
+        raise UsageError(_no_plan(source, "cache"))
     if resume is not None or others:
-        raise UsageError(_no_plan(corpus, "weights" if others else "resume"))
-    warnings.warn(_no_plan(corpus, "len, resuming and several hosts"), stacklevel=3)
+        raise UsageError(_no_plan(source, "weights" if others else "resume"))
+    warnings.warn(_no_plan(source, "len, resuming and several hosts"), stacklevel=3)
     build = tf.autograph.experimental.do_not_convert(_batches)  # As in Batches.
-    batches: tf.data.Dataset = build(corpus, content, config)
+    batches: tf.data.Dataset = build(source, record_schema, config)
     return batches
 
 
-def _batches(corpus: Corpus, content: Content, config: ReadConfig) -> tf.data.Dataset:
+def _batches(
+    source: RecordSource, record_schema: RecordSchema, config: ReadConfig
+) -> tf.data.Dataset:
     records = read_compressed(
-        [shard.path for shard in corpus.shards],
-        corpus.compression,
+        [shard.path for shard in source.shards],
+        source.compression,
         seed=config.seed if config.shuffle else None,
         window=max(1, config.shuffle_bytes // _RECORD_BYTES),
     )
     chunks = records.repeat(config.epochs).batch(chunk_size(config.batch_size))
-    return deliver(chunks.map(_with_nothing_known), content, config, None)
+    return deliver(chunks.map(_with_nothing_known), record_schema, config, None)
 
 
 def _with_nothing_known(records: tf.Tensor) -> Records:
@@ -66,9 +71,9 @@ def _with_nothing_known(records: tf.Tensor) -> Records:
     return Records(records, valid, ~valid, tf.zeros([tf.size(records), 0], tf.float64))
 
 
-def _no_plan(corpus: Corpus, what: str) -> str:
+def _no_plan(source: RecordSource, what: str) -> str:
     return (
-        f"{corpus.name} is compressed ({corpus.compression}), so its records have no "
+        f"{source.name} is compressed ({source.compression}), so its records have no "
         f"places to begin reading at: {what} cannot be had; write it uncompressed "
         "(images do not shrink further) to have them"
     )

@@ -25,8 +25,8 @@ from reader.contract.errors import UsageError
 from reader.contract.tokenizers.protocol import Tokenizer
 from reader.datasets.manifest_dataset import open_dataset
 from reader.datasets.record_index import ShardFile
-from reader.datasets.record_schema import Content, merge_contents
-from reader.datasets.record_source import Patterns, open_corpora
+from reader.datasets.record_schema import RecordSchema, merge_record_schemas
+from reader.datasets.record_source import Patterns, open_record_sources
 from reader.datasets.shard_cache import keep_copies
 from reader.decode.captions import by_length
 from reader.decode.outputs import fit
@@ -35,7 +35,7 @@ from reader.loader.batch_dataset import Batches
 from reader.loader.batches import deliver
 from reader.loader.budget import calls_at_a_time, chunk_size
 from reader.loader.compressed import load_unplanned
-from reader.records.damaged_records import Repair
+from reader.records.damaged_records import DamagedRecords
 from reader.records.memory import Arrays
 from reader.records.raw_windows import RawRecords
 from reader.records.window_reads import fetch_raw, fetch_records, read_records
@@ -213,46 +213,48 @@ def load(
             cache=folder_name(cache),
         ),
     )
-    corpora, weights = open_corpora(
+    record_sources, weights = open_record_sources(
         pattern, split, features, tolerant=on_corrupt == "skip"
     )
-    content = merge_contents({corpus.name: corpus.content for corpus in corpora})
-    config = fit(config, content)
+    record_schema = merge_record_schemas(
+        {source.name: source.record_schema for source in record_sources}
+    )
+    config = fit(config, record_schema)
     calls_at_a_time(config)  # Is there memory enough?
-    if any(corpus.compression for corpus in corpora):
-        return load_unplanned(corpora, content, config, resume)
+    if any(source.compression for source in record_sources):
+        return load_unplanned(record_sources, record_schema, config, resume)
     if weights is None:
-        run = plan_run(corpora[0], config, resume)
+        run = plan_run(record_sources[0], config, resume)
     else:
-        run = plan_mixed_run(corpora, weights, config, resume)
+        run = plan_mixed_run(record_sources, weights, config, resume)
     if config.resources.cache is None:
         _check_readable(run.index.shards)
         _check_read_ahead(run.index.shards)
     else:
         run = run.moved(keep_copies(run.index.shards, config.resources.cache))
-    return _stream(run, content, config)
+    return _stream(run, record_schema, config)
 
 
-def _stream(run: Run, content: Content, config: ReadConfig) -> Batches:
-    key = content.features["key"].key if "key" in content.features else None
-    repair = Repair(run.index, config.on_corrupt, key)
-    windows = run.windows(config, at_end=repair.report)
+def _stream(run: Run, record_schema: RecordSchema, config: ReadConfig) -> Batches:
+    key = record_schema.features["key"].key if "key" in record_schema.features else None
+    damaged = DamagedRecords(run.index, config.on_corrupt, key)
+    windows = run.windows(config, at_end=damaged.report)
     arrays = Arrays()  # Kept by `build`, and that by Batches.
 
     def build() -> tf.data.Dataset:
-        arrange = by_length(content, config) if config.bucket_by_length else None
+        arrange = by_length(record_schema, config) if config.bucket_by_length else None
         chunk = chunk_size(config.host_batch_size)
-        fetch, take_images = fetch_records(run.index, repair), None
-        if can_be_held(run.index, content, config):
-            image, room = content.features["image"].key, weakref.ref(arrays)
-            fetch = fetch_raw(RawRecords(run.index, repair, image, room))
-            take_images = image_taker(content, config, room)
+        fetch, take_images = fetch_records(run.index, damaged), None
+        if can_be_held(run.index, record_schema, config):
+            image, room = record_schema.features["image"].key, weakref.ref(arrays)
+            fetch = fetch_raw(RawRecords(run.index, damaged, image, room))
+            take_images = image_taker(record_schema, config, room)
             chunk = config.host_batch_size
         records = read_records(windows, fetch, chunk, arrange, take_images)
-        return deliver(records, content, config, _length(run.steps))
+        return deliver(records, record_schema, config, _length(run.steps))
 
     names = config.names if config.outputs is None else None
-    return Batches(build, run.steps, run.identity, windows, repair, names)
+    return Batches(build, run.steps, run.identity, windows, damaged, names)
 
 
 def _check_readable(shards: Sequence[ShardFile]) -> None:

@@ -27,7 +27,7 @@ _OF_FEATURE = re.compile(r"(?:Feature|Key): (.+?)(?: \(data type|, Index: |\.  )
 _WORKED_ON = 64
 
 
-def find_unusable(
+def find_undecodable(
     error: tf.errors.InvalidArgumentError,
     windows: Windows,
     iterator: int,

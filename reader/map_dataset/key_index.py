@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from reader.contract import samples
 from reader.contract.errors import DatasetError, UsageError
 from reader.contract.schema import display_path
-from reader.datasets.record_source import Corpus
+from reader.datasets.record_source import RecordSource
 from reader.datasets.samples_table import read_table
 from reader.records.random_access import RecordFiles
 
@@ -23,9 +23,9 @@ _LOG = logging.getLogger("reader")
 class Keys:
     """The keys of a corpus, as hashes: all are read when the first is asked for."""
 
-    def __init__(self, corpus: Corpus, files: RecordFiles) -> None:
+    def __init__(self, source: RecordSource, files: RecordFiles) -> None:
         """Takes where they are."""
-        self._corpus, self._files = corpus, files
+        self._source, self._files = source, files
 
     def number_of(self, key: str | bytes) -> int:
         """Returns the number of the record that has a key.
@@ -35,9 +35,9 @@ class Keys:
             KeyError: No record has it, or several have.
             UsageError: Which feature holds keys is not known.
         """
-        if "key" not in self._corpus.content.features:
+        if "key" not in self._source.record_schema.features:
             raise UsageError(
-                f"which feature of {self._corpus.name} holds keys is not known: say it "
+                f"which feature of {self._source.name} holds keys is not known: say it "
                 'when opening, with features={"key": …}'
             )
         if not isinstance(key, (str, bytes)):
@@ -63,7 +63,7 @@ class Keys:
     @functools.cached_property
     def _hashes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The hashes of all keys as they are shown, sorted, and their records."""
-        num = self._corpus.num_examples
+        num = self._source.num_examples
         hashes = np.fromiter(map(hash, self._shown()), np.int64, num)
         order = np.argsort(hashes, kind="stable")
         return hashes[order], order
@@ -71,10 +71,10 @@ class Keys:
     def _shown(self) -> Iterator[str]:
         """Yields every record's key as it is shown; "" where it cannot be told."""
         first = 0
-        for shard in self._corpus.shards:
+        for shard in self._source.shards:
             end = first + shard.num_examples
             try:
-                table = read_table(self._corpus, shard, [samples.KEY])
+                table = read_table(self._source, shard, [samples.KEY])
                 yield from table.column(samples.KEY).to_pylist()
             except (UsageError, DatasetError):
                 yield from map(self._shown_in_record, range(first, end))
@@ -88,7 +88,7 @@ class Keys:
             return ""
 
     def _not_single(self, shown: str, numbers: Sequence[int]) -> str:
-        name = self._corpus.name
+        name = self._source.name
         if numbers:
             several = ", ".join(map(str, numbers))
             return f'records {several} of {name} all have the key "{shown}"'

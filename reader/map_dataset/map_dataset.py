@@ -13,7 +13,12 @@ from reader.config.read_config import ReadConfig, check_names, output_names
 from reader.contract.errors import DatasetError, UsageError
 from reader.contract.record import crc32c_hex, parse_example
 from reader.datasets.foreign_schema import check_features
-from reader.datasets.record_source import Corpus, Patterns, list_patterns, open_corpus
+from reader.datasets.record_source import (
+    Patterns,
+    RecordSource,
+    list_patterns,
+    open_record_source,
+)
 from reader.datasets.samples_table import read_samples
 from reader.decode.numpy_examples import RECORD_OUTPUTS, Make, makers
 from reader.map_dataset.key_index import Keys
@@ -79,20 +84,20 @@ def open(
     )
     if transform is not None and not callable(transform):
         raise UsageError(f"transform must be a function, got {transform!r}")
-    corpus = _open_corpus(pattern, split, features)
-    make = makers(names, corpus.content, config)
-    return MapDataset(corpus, make, names, transform, reopen)
+    source = _open_corpus(pattern, split, features)
+    make = makers(names, source.record_schema, config)
+    return MapDataset(source, make, names, transform, reopen)
 
 
 def _open_corpus(
     pattern: Patterns, split: str | None, features: Mapping[str, str] | None
-) -> Corpus:
+) -> RecordSource:
     if isinstance(pattern, Mapping):
         raise UsageError(
             f"a mixture has no first record and no last: open its parts, got {pattern}"
         )
     paths = list_patterns(pattern)
-    return open_corpus(paths, split, check_features(features), compressed=False)
+    return open_record_source(paths, split, check_features(features), compressed=False)
 
 
 class MapDataset:
@@ -104,7 +109,7 @@ class MapDataset:
 
     def __init__(
         self,
-        corpus: Corpus,
+        source: RecordSource,
         make: Mapping[str, Make],
         names: tuple[str, ...] | None,
         transform: Callable[[Any], Any] | None,
@@ -113,15 +118,15 @@ class MapDataset:
         """Takes what `open` found; call that.
 
         Args:
-            corpus: The records.
+            source: The records.
             make: How to make each output of what a record holds.
             names: Of outputs, in the order of tuples; None for dictionaries.
             transform: Applied to these.
             reopen: Opens the same in another process.
         """
-        self._corpus, self._num = corpus, corpus.num_examples
-        self._files = RecordFiles(corpus)
-        self._keys = Keys(corpus, self._files)
+        self._source, self._num = source, source.num_examples
+        self._files = RecordFiles(source)
+        self._keys = Keys(source, self._files)
         self._make, self._names = make, names
         self._transform, self._reopen = transform, reopen
 
@@ -131,9 +136,9 @@ class MapDataset:
 
     def __repr__(self) -> str:
         """Tells how much there is of what."""
-        num, outputs = len(self._corpus.shards), ", ".join(self._make)
+        num, outputs = len(self._source.shards), ", ".join(self._make)
         return (
-            f"<MapDataset {self._corpus.name}: {len(self):,} records in {num:,} "
+            f"<MapDataset {self._source.name}: {len(self):,} records in {num:,} "
             f"shard{'' if num == 1 else 's'}; {outputs}>"
         )
 
@@ -188,12 +193,12 @@ class MapDataset:
             DatasetError: A table is missing or damaged.
             UsageError: Pyarrow is not installed, or others wrote these TFRecords.
         """
-        return read_samples(self._corpus)
+        return read_samples(self._source)
 
     @property
     def _fingerprint(self) -> str:
         """Equal where the same records come in the same order."""
-        checksums = (shard.checksum for shard in self._corpus.shards)
+        checksums = (shard.checksum for shard in self._source.shards)
         return crc32c_hex(" ".join(checksums).encode())
 
     def _checked(self, number: SupportsIndex) -> int:
@@ -205,7 +210,7 @@ class MapDataset:
                 "one by one, and keys with by_key"
             ) from None
         if not -len(self) <= index < len(self):
-            raise IndexError(f"no record {index}: {self._corpus.name} has {len(self)}")
+            raise IndexError(f"no record {index}: {self._source.name} has {len(self)}")
         return index % len(self)
 
 
@@ -218,7 +223,7 @@ def _open_again(reopen: Callable[[], MapDataset], fingerprint: str) -> MapDatase
     dataset = reopen()
     if dataset._fingerprint != fingerprint:
         raise DatasetError(
-            f"{dataset._corpus.name} has changed since this dataset was opened: open "
+            f"{dataset._source.name} has changed since this dataset was opened: open "
             "it again"
         )
     return dataset

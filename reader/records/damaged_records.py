@@ -46,7 +46,7 @@ def unusable(path: str, offset: int, key: str | None, why: str) -> DatasetError:
     return DatasetError(f"{loss}: its checksum is right, so it was written so")
 
 
-class Repair:
+class DamagedRecords:
     """Reads records one by one, where reading them all at once failed.
 
     Attributes:

@@ -11,8 +11,8 @@ from reader.contract.errors import DatasetError
 from reader.contract.record import FOOTER, HEADER, parse_example
 from reader.contract.schema import display_path
 from reader.datasets.record_index import RecordIndex
-from reader.datasets.record_source import Corpus
-from reader.records.damaged_records import Repair, unusable
+from reader.datasets.record_source import RecordSource
+from reader.records.damaged_records import DamagedRecords, unusable
 from reader.storage.files import is_remote, read_bytes
 from reader.storage.tfrecord_file import damage_of
 
@@ -23,10 +23,10 @@ _MAX_OPEN_FILES = 128
 class RecordFiles:
     """The files of a corpus, for threads and forked processes to share."""
 
-    def __init__(self, corpus: Corpus) -> None:
+    def __init__(self, source: RecordSource) -> None:
         """Takes where the records lie."""
-        self._index = RecordIndex(corpus.shards, corpus.block_offsets)
-        key = corpus.content.features.get("key")
+        self._index = RecordIndex(source.shards, source.block_offsets)
+        key = source.record_schema.features.get("key")
         self._key = None if key is None else key.key
         # A file that is dropped here is closed when nobody reads from it any more.
         self._open = functools.lru_cache(_MAX_OPEN_FILES)(_File)
@@ -47,7 +47,9 @@ class RecordFiles:
             return framed[HEADER.size : -FOOTER.size]
         with self._lock:
             # Says what is damaged, by name.
-            (record,), _ = Repair(self._index, "raise", self._key)(np.array([number]))
+            (record,), _ = DamagedRecords(self._index, "raise", self._key)(
+                np.array([number])
+            )
         return bytes(record)
 
     def key(self, number: int) -> bytes | None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from reader.contract.record import FOOTER, FRAMING_BYTES, HEADER, Bytes, find_value
 from reader.datasets.record_index import RecordIndex
-from reader.records.damaged_records import Repair
+from reader.records.damaged_records import DamagedRecords
 from reader.records.memory import Arrays, take
 from reader.shuffle.arrays import Int64s
 from reader.storage.tfrecord_file import damage_of
@@ -26,7 +26,7 @@ class RawRecords:
     def __init__(
         self,
         index: RecordIndex,
-        repair: Repair,
+        damaged: DamagedRecords,
         key: str,
         arrays: weakref.ref[Arrays],
     ) -> None:
@@ -34,11 +34,11 @@ class RawRecords:
 
         Args:
             index: Of files that lie here; it must have the length of each record.
-            repair: What reads records one by one.
+            damaged: What reads records one by one.
             key: Of the feature of pixels.
             arrays: Where windows are read into.
         """
-        self._index, self._repair, self._key = index, repair, key.encode()
+        self._index, self._damaged, self._key = index, damaged, key.encode()
         self._arrays = arrays
 
     def __call__(
@@ -62,7 +62,7 @@ class RawRecords:
         intact = np.ones(len(numbers), np.bool_)
         held = self._read(pieces, lengths + FRAMING_BYTES)
         if held is None:
-            records, intact = self._repair(numbers)
+            records, intact = self._damaged(numbers)
             held, lengths = _laid_out(records)
         records, begins, sizes = self._found(held, lengths + FRAMING_BYTES)
         return held, records, begins, sizes, intact
@@ -108,7 +108,7 @@ def _fill(view: memoryview, path: str, offset: int) -> bool:
     try:
         file = os.open(path, os.O_RDONLY)
     except OSError:
-        return False  # `Repair` says what is wrong.
+        return False  # `DamagedRecords` reports what is wrong.
     try:
         place = 0
         while place < len(view):

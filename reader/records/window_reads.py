@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from reader.datasets.record_index import RecordIndex
-from reader.records.damaged_records import Repair
+from reader.records.damaged_records import DamagedRecords
 from reader.records.memory import keep_large_blocks
 from reader.records.raw_windows import RawRecords
 from reader.schedule.windows import Windows
@@ -52,7 +52,7 @@ def fetch_raw(read: RawRecords) -> Fetch:
     return fetch
 
 
-def fetch_records(index: RecordIndex, repair: Repair) -> Fetch:
+def fetch_records(index: RecordIndex, damaged: DamagedRecords) -> Fetch:
     """Returns a function that fetches records by TensorFlow's own reader.
 
     It checks every checksum.
@@ -73,7 +73,7 @@ def fetch_records(index: RecordIndex, repair: Repair) -> Fetch:
     def one_by_one(
         pieces: tf.Tensor, numbers: tf.Tensor, lengths: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
-        return tuple(tf.numpy_function(repair, [numbers], (tf.string, tf.bool)))
+        return tuple(tf.numpy_function(damaged, [numbers], (tf.string, tf.bool)))
 
     def fetch(pieces: tf.Tensor, numbers: tf.Tensor, lengths: tf.Tensor) -> Fetched:
         window = tf.data.Dataset.from_tensors((pieces, numbers, lengths))

@@ -8,7 +8,7 @@ import numpy as np
 from reader.config.read_config import ReadConfig
 from reader.contract.checks import whole_number
 from reader.contract.errors import UsageError
-from reader.datasets.record_source import Patterns, open_one_corpus
+from reader.datasets.record_source import Patterns, open_one_record_source
 from reader.schedule.run import Run, plan_run
 from reader.shuffle.arrays import Int64s
 from reader.shuffle.order import NO_RECORD, Share
@@ -94,7 +94,7 @@ def coverage(
         remainder=remainder,
         epochs=epoch + 1,
     )
-    run = plan_run(open_one_corpus(pattern, split, features), config)
+    run = plan_run(open_one_record_source(pattern, split, features), config)
     counts, fills, places = _walk(run, host_count)
     return Coverage(
         num_examples=len(counts),

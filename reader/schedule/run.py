@@ -9,7 +9,7 @@ import numpy as np
 from reader.config.read_config import ReadConfig
 from reader.contract.errors import UsageError
 from reader.datasets.record_index import RecordIndex, ShardFile
-from reader.datasets.record_source import Corpus, Patterns, open_one_corpus
+from reader.datasets.record_source import Patterns, RecordSource, open_one_record_source
 from reader.schedule.state import check_state, fingerprint, identity_of
 from reader.schedule.windows import Windows
 from reader.shuffle.mixture import MixedOrder, Part, share_turns
@@ -77,18 +77,18 @@ def steps_per_epoch(
         DatasetError: A dataset is unfinished or not whole.
     """
     config = ReadConfig(batch_size=batch_size, remainder=remainder)
-    return _steps(open_one_corpus(pattern, split, features), config).per_epoch
+    return _steps(open_one_record_source(pattern, split, features), config).per_epoch
 
 
-def plan_run(corpus: Corpus, config: ReadConfig, resume: object = None) -> Run:
+def plan_run(source: RecordSource, config: ReadConfig, resume: object = None) -> Run:
     """Returns the run over one corpus.
 
     Raises:
         UsageError: A batch holds more than there is, or the state is of another run.
     """
-    index = RecordIndex(corpus.shards, corpus.block_offsets)
-    identity = identity_of(config, fingerprint(corpus.shards, ()))
-    steps = _steps(corpus, config)
+    index = RecordIndex(source.shards, source.block_offsets)
+    identity = identity_of(config, fingerprint(source.shards, ()))
+    steps = _steps(source, config)
     begin, begin_step = _begin(config, resume, identity, steps)
     return Run(
         index=index,
@@ -100,7 +100,7 @@ def plan_run(corpus: Corpus, config: ReadConfig, resume: object = None) -> Run:
 
 
 def plan_mixed_run(
-    corpora: Sequence[Corpus],
+    record_sources: Sequence[RecordSource],
     weights: Sequence[float],
     config: ReadConfig,
     resume: object = None,
@@ -111,58 +111,60 @@ def plan_mixed_run(
         UsageError: What was asked for needs an end, or the state is of another run.
     """
     _check_endless(config)
-    for corpus in corpora:
-        _check_not_empty(corpus)
+    for source in record_sources:
+        _check_not_empty(source)
     turns = share_turns(weights)
-    shards = [shard for corpus in corpora for shard in corpus.shards]
-    offsets = np.concatenate([corpus.block_offsets for corpus in corpora])
-    counts = [len(corpus.shards) for corpus in corpora]
+    shards = [shard for source in record_sources for shard in source.shards]
+    offsets = np.concatenate([source.block_offsets for source in record_sources])
+    counts = [len(source.shards) for source in record_sources]
     identity = identity_of(config, fingerprint(shards, counts))
     identity["weights"] = turns
     steps = EndlessSteps(batch_size=config.batch_size)
     begin, begin_step = _begin(config, resume, identity, steps)
-    means = [corpus.num_bytes / corpus.num_examples for corpus in corpora]
+    means = [source.num_bytes / source.num_examples for source in record_sources]
     mean = float(np.average(means, weights=turns))
     rounds = max(1, int(config.shuffle_bytes / mean / NUM_STREAMS))
-    rounds = min(rounds, sum(c.num_examples for c in corpora) // NUM_STREAMS + 1)
+    rounds = min(rounds, sum(c.num_examples for c in record_sources) // NUM_STREAMS + 1)
     return Run(
         index=RecordIndex(shards, offsets),
-        order=MixedOrder(_parts(corpora, config, rounds), turns, rounds),
+        order=MixedOrder(_parts(record_sources, config, rounds), turns, rounds),
         steps=dataclasses.replace(steps, begin=begin, begin_step=begin_step),
         share=Share(config.host_index, config.host_count),
         identity=identity,
     )
 
 
-def _steps(corpus: Corpus, config: ReadConfig) -> Steps:
-    _check_not_empty(corpus)
-    if corpus.num_examples < config.batch_size and config.remainder == "drop":
+def _steps(source: RecordSource, config: ReadConfig) -> Steps:
+    _check_not_empty(source)
+    if source.num_examples < config.batch_size and config.remainder == "drop":
         raise UsageError(
             "batch_size must be at most the number of examples, got "
-            f"{config.batch_size} and {corpus.num_examples}: lower it, or pass "
+            f"{config.batch_size} and {source.num_examples}: lower it, or pass "
             'remainder="pad"'
         )
     return Steps(
-        num_examples=corpus.num_examples,
+        num_examples=source.num_examples,
         batch_size=config.batch_size,
         pad=config.remainder == "pad",
         epochs=config.epochs,
     )
 
 
-def _check_not_empty(corpus: Corpus) -> None:
-    if not corpus.num_examples:
-        raise UsageError(f"{corpus.name} holds no examples: leave it out")
+def _check_not_empty(source: RecordSource) -> None:
+    if not source.num_examples:
+        raise UsageError(f"{source.name} holds no examples: leave it out")
 
 
-def _parts(corpora: Sequence[Corpus], config: ReadConfig, rounds: int) -> list[Part]:
+def _parts(
+    record_sources: Sequence[RecordSource], config: ReadConfig, rounds: int
+) -> list[Part]:
     parts, begin = [], 0
-    for place, corpus in enumerate(corpora):
-        blocks = RecordIndex(corpus.shards, corpus.block_offsets).blocks
+    for place, source in enumerate(record_sources):
+        blocks = RecordIndex(source.shards, source.block_offsets).blocks
         # Two parts of one dataset should not go through it in step.
         order = ShuffledOrder(blocks, f"{config.seed}/{place}", rounds)
         parts.append(Part(order, begin))
-        begin += corpus.num_examples
+        begin += source.num_examples
     return parts
 
 

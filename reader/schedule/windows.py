@@ -17,7 +17,7 @@ class Order(Protocol):
         """Yields a host's records of a stretch, window by window."""
 
 
-class Run(Protocol):
+class EpochStretches(Protocol):
     """Which stretches an iterator goes through."""
 
     def stretches(self, iterator: int) -> Iterator[Stretch]:
@@ -39,7 +39,7 @@ class Windows:
     def __init__(
         self,
         order: Order,
-        run: Run,
+        run: EpochStretches,
         share: Share,
         index: RecordIndex,
         draws: Draws,

@@ -88,25 +88,27 @@ def usual(pattern: str, window: int):
 
     from reader.config.image_config import ImageConfig
     from reader.config.read_config import ReadConfig
-    from reader.datasets.record_source import open_one_corpus
+    from reader.datasets.record_source import open_one_record_source
     from reader.decode.examples import make_examples
     from reader.loader.batches import make_batches
     from reader.loader.budget import calls_at_a_time, chunk_size
     from reader.loader.compressed import read_compressed
     from reader.records.window_reads import Records
 
-    corpus = open_one_corpus(pattern, None, None)
+    source = open_one_record_source(pattern, None, None)
     config = ReadConfig(batch_size=BATCH, images=ImageConfig(size=(224, 224)))
     yes = tf.ones([BATCH], tf.bool)
-    paths = [shard.path for shard in corpus.shards]
+    paths = [shard.path for shard in source.shards]
     records = read_compressed(paths, "", seed=0, window=window)
     nothing = tf.zeros([chunk_size(BATCH), 0], tf.float64)
     chunks = records.batch(chunk_size(BATCH)).map(
         lambda some: Records(some, yes, ~yes, nothing)
     )
     calls = calls_at_a_time(config)
-    examples = make_examples(chunks, corpus.content, config, calls.chunks)
-    return make_batches(examples, corpus.content, config, calls.batches).prefetch(2)
+    examples = make_examples(chunks, source.record_schema, config, calls.chunks)
+    return make_batches(examples, source.record_schema, config, calls.batches).prefetch(
+        2
+    )
 
 
 def first_batch(pattern: str, **settings) -> Callable[[], int]:

@@ -30,7 +30,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from reader.contract.record import parse_example
-from reader.datasets.record_source import open_one_corpus
+from reader.datasets.record_source import open_one_record_source
 from reader.map_dataset.map_dataset import open as open_dataset
 from reader.storage.tfrecord_file import read_shard
 
@@ -42,7 +42,7 @@ Row = tuple[str, bytes, np.ndarray]
 def rows(dataset: str) -> Iterator[Row]:
     """Yields key, JPEG bytes and int32[64] tokens of all records."""
     tokens = open_dataset(dataset, outputs=("tokens",))
-    shards = open_one_corpus(dataset, None, None).shards
+    shards = open_one_record_source(dataset, None, None).shards
     records = (record for shard in shards for record in read_shard(shard.path))
     for number, record in enumerate(records):
         (jpeg,) = parse_example(record.data)["image/encoded"]

@@ -13,7 +13,7 @@ from reader.contract.errors import UsageError
 
 if TYPE_CHECKING:
     from reader.contract.manifest import ImageSpec
-    from reader.datasets.record_source import Corpus
+    from reader.datasets.record_source import RecordSource
     from reader.tools.bench.advice import Gain, Stored
     from reader.tools.bench.stages import Measured
 
@@ -102,13 +102,13 @@ def _run(namespace: argparse.Namespace) -> int:
         raise UsageError(f"seconds must be a positive number, got {namespace.seconds}")
     load, *_ = os.getloadavg()
     import_tensorflow("diptych bench")
-    from reader.datasets.record_source import open_one_corpus
+    from reader.datasets.record_source import open_one_record_source
     from reader.tools.bench.page import bench_fields, bench_page
     from reader.tools.bench.stages import bench
 
     split = namespace.split or _first_split(namespace.pattern)
-    corpus = open_one_corpus(namespace.pattern, split, None)
-    stored = _stored(namespace.pattern, corpus)
+    source = open_one_record_source(namespace.pattern, split, None)
+    stored = _stored(namespace.pattern, source)
     settings = {name: getattr(namespace, name) for name in _SETTINGS}
     image_size = namespace.image_size
     if image_size is None:
@@ -141,26 +141,29 @@ def _first_split(pattern: str) -> str | None:
     return next((split.name for split in splits if split.num_examples), None)
 
 
-def _stored(pattern: str, corpus: "Corpus") -> "Stored":
+def _stored(pattern: str, source: "RecordSource") -> "Stored":
     from reader.datasets.manifest_dataset import find_folder, has_manifest, open_dataset
     from reader.storage.files import is_remote
     from reader.tools.bench.advice import Stored
 
-    content, side = corpus.content, None
+    record_schema, side = source.record_schema, None
     folder = find_folder(pattern)
     image = open_dataset(folder).manifest.image if has_manifest(folder) else None
-    if content.width is not None and content.height is not None:
+    if record_schema.width is not None and record_schema.height is not None:
         means = (
-            tally.sum / max(1, tally.count) for tally in (content.width, content.height)
+            tally.sum / max(1, tally.count)
+            for tally in (record_schema.width, record_schema.height)
         )
         side = round(min(means))
         if image is not None:
             side = _shorter_side(image, side)
     return Stored(
-        format=content.image_format,
-        quality=image.quality if image and content.image_format == "jpeg" else None,
+        format=record_schema.image_format,
+        quality=image.quality
+        if image and record_schema.image_format == "jpeg"
+        else None,
         shorter_side=side,
-        record_bytes=corpus.num_bytes / max(1, corpus.num_examples),
+        record_bytes=source.num_bytes / max(1, source.num_examples),
         remote=is_remote(pattern),
     )
 

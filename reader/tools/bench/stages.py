@@ -17,8 +17,8 @@ from reader.contract.errors import UsageError
 from reader.contract.host import num_cores
 from reader.contract.layout import BLOCK_RECORDS
 from reader.contract.record import crc32c_hex
-from reader.datasets.record_schema import Content
-from reader.datasets.record_source import Corpus, open_one_corpus
+from reader.datasets.record_schema import RecordSchema
+from reader.datasets.record_source import RecordSource, open_one_record_source
 from reader.loader.load import load
 from reader.storage.files import read_bytes
 from reader.tools.bench.timing import Cost, Read, measure
@@ -93,14 +93,14 @@ def bench(
     check_at_least("batch_size", batch_size, 1)
     if not is_positive(seconds):
         raise UsageError(f"seconds must be a positive number, got {seconds!r}")
-    corpus = open_one_corpus(pattern, split, None)
+    source = open_one_record_source(pattern, split, None)
     settings = {
-        "batch_size": min(batch_size, corpus.num_examples),
+        "batch_size": min(batch_size, source.num_examples),
         "image_size": image_size,
         "split": split,
         **settings,
     }
-    variants = _variants(corpus, pattern, settings)
+    variants = _variants(source, pattern, settings)
     costs = measure(variants, seconds)
     total = costs.get("cast", costs["batch"])
     return Measured(
@@ -115,16 +115,16 @@ def bench(
 
 
 def _variants(
-    corpus: Corpus, pattern: str, settings: Mapping[str, Any]
+    source: RecordSource, pattern: str, settings: Mapping[str, Any]
 ) -> dict[str, Read]:
     """Returns the ways to read, each of which does more than the one before it."""
     threads = settings.get("num_threads") or num_cores()
     plain = {**settings, "dtype": "uint8", "normalize": None}
-    texts = _text_outputs(corpus.content)
+    texts = _text_outputs(source.record_schema)
     size = _batch_shape(pattern, plain)
     variants = {
-        "read": lambda: _blocks(corpus, threads, check=False),
-        "CRC": lambda: _blocks(corpus, threads, check=True),
+        "read": lambda: _blocks(source, threads, check=False),
+        "CRC": lambda: _blocks(source, threads, check=True),
     }
     if texts:
         variants["parse"] = reading(pattern, {**plain, "outputs": texts})
@@ -136,11 +136,11 @@ def _variants(
     return variants
 
 
-def _text_outputs(content: Content) -> tuple[str, ...]:
+def _text_outputs(record_schema: RecordSchema) -> tuple[str, ...]:
     """Returns what is asked for beside images: tokens, else what little there is."""
-    if content.tokenizer is not None and "token_ids" in content.features:
+    if record_schema.tokenizer is not None and "token_ids" in record_schema.features:
         return ("tokens", "mask")
-    return ("key",) if "key" in content.features else ()
+    return ("key",) if "key" in record_schema.features else ()
 
 
 def _batch_shape(pattern: str, settings: Mapping[str, Any]) -> tuple[int, ...]:
@@ -163,9 +163,11 @@ def reading(pattern: str, settings: Mapping[str, Any]) -> Read:
     return read
 
 
-def _blocks(corpus: Corpus, threads: int, *, check: bool) -> Generator[int, None, None]:
+def _blocks(
+    source: RecordSource, threads: int, *, check: bool
+) -> Generator[int, None, None]:
     """Reads whole blocks of the index, again and again, in an order like `load`'s."""
-    blocks = _places_of_blocks(corpus)
+    blocks = _places_of_blocks(source)
     rng = np.random.default_rng(0)
 
     def read(block: tuple[str, int, int, int]) -> int:
@@ -183,12 +185,12 @@ def _blocks(corpus: Corpus, threads: int, *, check: bool) -> Generator[int, None
                 yield sum(pool.map(read, some))
 
 
-def _places_of_blocks(corpus: Corpus) -> list[tuple[str, int, int, int]]:
+def _places_of_blocks(source: RecordSource) -> list[tuple[str, int, int, int]]:
     """Returns path, offset, bytes and records of each block."""
     blocks, first = [], 0
-    for shard in corpus.shards:
+    for shard in source.shards:
         num_blocks = -(-shard.num_examples // BLOCK_RECORDS)
-        offsets = corpus.block_offsets[first : first + num_blocks].tolist()
+        offsets = source.block_offsets[first : first + num_blocks].tolist()
         first += num_blocks
         left = shard.num_examples
         for begin, end in zip(offsets, [*offsets[1:], shard.num_bytes], strict=True):

@@ -14,7 +14,7 @@ import tensorflow as tf
 from reader.contract import schema
 from reader.contract.record import frame_record, parse_example, serialize_example
 from reader.contract.schema import needs_size
-from reader.datasets.record_source import Corpus, open_one_corpus
+from reader.datasets.record_source import RecordSource, open_one_record_source
 from reader.decode.numpy_images import Pixels, decoder
 from reader.records.random_access import RecordFiles
 from reader.tools.bench.stages import reading
@@ -70,8 +70,8 @@ def try_storages(
     Raises:
         UsageError, DatasetError: As `load`, or an image does not decode.
     """
-    corpus = open_one_corpus(pattern, settings.get("split"), None)
-    images = list(_images(corpus, time.perf_counter() + seconds / 3))
+    source = open_one_record_source(pattern, settings.get("split"), None)
+    images = list(_images(source, time.perf_counter() + seconds / 3))
     if not images or not storages:
         return []
     batch_size = min(settings["batch_size"], len(images))
@@ -84,7 +84,7 @@ def try_storages(
             path = os.path.join(folder, f"{number}.tfrecord")
             sizes[str(number)] = _write(path, images, storage)
             variants[str(number)] = reading(path, {**settings, **changed})
-        if needs_size(corpus.content.image_format):
+        if needs_size(source.record_schema.image_format):
             # Only a manifest says that they are stored so.
             variants["0"] = reading(pattern, settings)
         costs = measure(variants, seconds)
@@ -104,21 +104,23 @@ class _Image(NamedTuple):
     pixels: Pixels
 
 
-def _images(corpus: Corpus, end: float) -> Iterator[_Image]:
+def _images(source: RecordSource, end: float) -> Iterator[_Image]:
     """Yields images from all over a corpus, fewer if it takes until `end`."""
-    files, content = RecordFiles(corpus), corpus.content
-    decode = decoder(content.image_format)
-    num = min(_NUM_IMAGES, corpus.num_examples)
-    numbers = np.linspace(0, corpus.num_examples - 1, num).astype(int)
+    files, record_schema = RecordFiles(source), source.record_schema
+    decode = decoder(record_schema.image_format)
+    num = min(_NUM_IMAGES, source.num_examples)
+    numbers = np.linspace(0, source.num_examples - 1, num).astype(int)
     # Not the first ones of it, where not all can be taken.
     for place, number in enumerate(np.random.default_rng(0).permutation(numbers)):
         if place >= _MIN_IMAGES and time.perf_counter() > end:
             return
         example = parse_example(files.read(int(number)))
-        encoded = example[content.features["image"].key][0]
+        encoded = example[record_schema.features["image"].key][0]
         sides = [0, 0]
-        if needs_size(content.image_format):
-            sides = [example[content.features[s].key][0] for s in ("height", "width")]
+        if needs_size(record_schema.image_format):
+            sides = [
+                example[record_schema.features[s].key][0] for s in ("height", "width")
+            ]
         # One that is damaged would be told by `load`.
         with contextlib.suppress(ValueError):
             yield _Image(encoded, decode(encoded, *sides))

@@ -14,7 +14,7 @@ from reader.contract.manifest import Shard, Split
 from reader.contract.record import FRAMING_BYTES, parse_example
 from reader.contract.rejects import RejectedKey, parse_reject, text_in_line
 from reader.contract.schema import display_path
-from reader.datasets.manifest_dataset import Dataset, open_dataset
+from reader.datasets.manifest_dataset import ManifestDataset, open_dataset
 from reader.datasets.samples_table import read_table_at
 from reader.map_dataset.key_index import nearest
 from reader.storage.files import read_bytes
@@ -157,7 +157,7 @@ class _Place(NamedTuple):
         return Written(by, self.split.name, self.shard.file, row, number, facts)
 
 
-def _places(dataset: Dataset) -> Iterator[_Place]:
+def _places(dataset: ManifestDataset) -> Iterator[_Place]:
     for split in dataset.manifest.splits:
         first = 0
         for shard in split.shards:
@@ -165,7 +165,7 @@ def _places(dataset: Dataset) -> Iterator[_Place]:
             first += shard.num_examples
 
 
-def _find_written(dataset: Dataset, wanted: Wanted) -> Iterator[_Hit]:
+def _find_written(dataset: ManifestDataset, wanted: Wanted) -> Iterator[_Hit]:
     told = set()
     for place in _places(dataset):
         try:
@@ -177,7 +177,9 @@ def _find_written(dataset: Dataset, wanted: Wanted) -> Iterator[_Hit]:
             yield from _find_in_records(dataset, place, wanted)
 
 
-def _find_in_samples(dataset: Dataset, place: _Place, wanted: Wanted) -> Iterator[_Hit]:
+def _find_in_samples(
+    dataset: ManifestDataset, place: _Place, wanted: Wanted
+) -> Iterator[_Hit]:
     table = _samples(dataset, place.shard, _SEARCHED)
     from pyarrow import array, compute
 
@@ -202,7 +204,7 @@ def _find_in_samples(dataset: Dataset, place: _Place, wanted: Wanted) -> Iterato
 
 
 def _samples(
-    dataset: Dataset, shard: Shard, columns: Sequence[str] | None = None
+    dataset: ManifestDataset, shard: Shard, columns: Sequence[str] | None = None
 ) -> Any:
     name = parse_shard_name(shard.file)
     if name is None:
@@ -210,7 +212,9 @@ def _samples(
     return read_table_at(dataset.path(name.samples_file), shard.num_examples, columns)
 
 
-def _find_in_records(dataset: Dataset, place: _Place, wanted: Wanted) -> Iterator[_Hit]:
+def _find_in_records(
+    dataset: ManifestDataset, place: _Place, wanted: Wanted
+) -> Iterator[_Hit]:
     for row, record in _records(dataset, place.shard):
         example = parse_example(record.data)
         key, sha256 = display_path(example[schema.KEY][0]), example[schema.SHA256][0]
@@ -220,7 +224,7 @@ def _find_in_records(dataset: Dataset, place: _Place, wanted: Wanted) -> Iterato
             yield _Hit(*fit, place.record(fit[1], row, facts))
 
 
-def _records(dataset: Dataset, shard: Shard) -> Iterator[tuple[int, Record]]:
+def _records(dataset: ManifestDataset, shard: Shard) -> Iterator[tuple[int, Record]]:
     """Yields the records that can be read, with their places."""
     path = dataset.path(shard.file)
     try:
@@ -252,7 +256,7 @@ def _facts_of(
 # What was not.
 
 
-def _find_rejected(dataset: Dataset, wanted: Wanted) -> Iterator[_Hit]:
+def _find_rejected(dataset: ManifestDataset, wanted: Wanted) -> Iterator[_Hit]:
     needles = [text_in_line(name) for name in {*wanted.keys, *wanted.names}]
     for line in _reject_lines(dataset):
         if any(needle in line for needle in needles):
@@ -262,7 +266,7 @@ def _find_rejected(dataset: Dataset, wanted: Wanted) -> Iterator[_Hit]:
                 yield _Hit(*fit, Rejected(fit[1], reject))
 
 
-def _reject_lines(dataset: Dataset) -> Iterable[bytes]:
+def _reject_lines(dataset: ManifestDataset) -> Iterable[bytes]:
     try:
         return read_bytes(dataset.path(REJECTS)).splitlines()
     except FileNotFoundError:
@@ -270,7 +274,7 @@ def _reject_lines(dataset: Dataset) -> Iterable[bytes]:
         return ()
 
 
-def _all_keys(dataset: Dataset) -> Iterator[str]:
+def _all_keys(dataset: ManifestDataset) -> Iterator[str]:
     for place in _places(dataset):
         try:
             table = _samples(dataset, place.shard, [samples.KEY])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from reader.contract import schema
 from reader.contract.errors import DatasetError
 from reader.contract.record import parse_example
-from reader.datasets.record_source import Corpus
+from reader.datasets.record_source import RecordSource
 from reader.decode.numpy_images import Pixels, decoder
 from reader.records.random_access import RecordFiles
 from reader.tools.report.captions import Row, Spelling
@@ -92,14 +92,14 @@ class Example(NamedTuple):
 
 
 def examples_of(
-    corpora: Mapping[str, Corpus], num: int, spelling: Spelling
+    record_sources: Mapping[str, RecordSource], num: int, spelling: Spelling
 ) -> Iterator[Example]:
     """Yields records spread evenly over each split: the same ones every time.
 
     A damaged record is yielded with what is wrong with it.
 
     Args:
-        corpora: By split; none without records.
+        record_sources: By split; none without records.
         num: Of records, fewer if there are not as many.
         spelling: Makes tokens of ids.
 
@@ -107,16 +107,18 @@ def examples_of(
         DatasetError: The index is damaged.
         UsageError: A library that decodes the images is not installed.
     """
-    shares = _share_out(num, [corpus.num_examples for corpus in corpora.values()])
-    for (split, corpus), share in zip(corpora.items(), shares, strict=True):
-        records = _Records(split, corpus, spelling)
+    shares = _share_out(
+        num, [source.num_examples for source in record_sources.values()]
+    )
+    for (split, source), share in zip(record_sources.items(), shares, strict=True):
+        records = _Records(split, source, spelling)
         for place in range(share):
-            number = (2 * place + 1) * corpus.num_examples // (2 * share)
+            number = (2 * place + 1) * source.num_examples // (2 * share)
             try:
                 yield records.example(number)
             except DatasetError as error:
                 # Where the dataset lies is no part of what it is.
-                problem = str(error).replace(f"{corpus.name}/", "")
+                problem = str(error).replace(f"{source.name}/", "")
                 yield Example(split, number, problem=problem)
 
 
@@ -136,11 +138,11 @@ def _share_out(num: int, sizes: Sequence[int]) -> list[int]:
 class _Records:
     """The records of a split, by their number."""
 
-    def __init__(self, split: str, corpus: Corpus, spelling: Spelling) -> None:
+    def __init__(self, split: str, source: RecordSource, spelling: Spelling) -> None:
         self._split = split
-        self._content = corpus.content
-        self._files = RecordFiles(corpus)
-        self._decode = decoder(corpus.content.image_format)
+        self._record_schema = source.record_schema
+        self._files = RecordFiles(source)
+        self._decode = decoder(source.record_schema.image_format)
         self._spelling = spelling
 
     def example(self, number: int) -> Example:
@@ -173,7 +175,7 @@ class _Records:
             num_captions=len(captions),
             columns={
                 name.removeprefix(schema.EXTRA): _column_text(values.get(name, []))
-                for name in self._content.extras[:_MOST_COLUMNS]
+                for name in self._record_schema.extras[:_MOST_COLUMNS]
             },
         )
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from reader.contract.manifest import Books
+from reader.contract.manifest import KeyAccounting
 from reader.contract.rejects import category_of
 
 MEANINGS = {
@@ -49,7 +49,7 @@ def reason_text(reason: str) -> str:
     return reason.replace("_", " ") + " another" * (reason == "duplicate_of")
 
 
-def lines_of(books: Books) -> tuple[Line, ...]:
+def lines_of(books: KeyAccounting) -> tuple[Line, ...]:
     """Returns all lines, from left to right."""
     reasons: dict[str, dict[str, int]] = {name: {} for name in MEANINGS}
     for reason, count in sorted(books.not_written.items(), key=_frequent_first):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from reader.contract.errors import DatasetError
 from reader.contract.layout import REJECTS
 from reader.contract.rejects import RejectedKey, category_of, parse_reject
-from reader.datasets.manifest_dataset import Dataset
+from reader.datasets.manifest_dataset import ManifestDataset
 from reader.storage.files import read_bytes, size_of
 
 _EXAMPLES = 3
@@ -22,7 +22,7 @@ class Group(NamedTuple):
     examples: tuple[RejectedKey, ...]
 
 
-def groups_of(dataset: Dataset) -> tuple[Group, ...]:
+def groups_of(dataset: ManifestDataset) -> tuple[Group, ...]:
     """Returns the reasons, the most frequent first, each with its first few rejects.
 
     Raises:
@@ -38,7 +38,7 @@ def groups_of(dataset: Dataset) -> tuple[Group, ...]:
 
 
 def _first_of_each(
-    dataset: Dataset, counts: Mapping[str, int]
+    dataset: ManifestDataset, counts: Mapping[str, int]
 ) -> dict[str, list[RejectedKey]]:
     examples: dict[str, list[RejectedKey]] = {reason: [] for reason in counts}
     wanted = sum(min(count, _EXAMPLES) for count in counts.values())

@@ -8,8 +8,8 @@ from reader.contract.checks import check_at_least
 from reader.contract.errors import UsageError
 from reader.contract.host import import_library
 from reader.contract.layout import REPORT
-from reader.datasets.manifest_dataset import Dataset, open_dataset
-from reader.datasets.record_source import Corpus, open_corpus
+from reader.datasets.manifest_dataset import ManifestDataset, open_dataset
+from reader.datasets.record_source import RecordSource, open_record_source
 from reader.datasets.samples_table import read_table
 from reader.storage.files import is_remote, replaced
 from reader.tools.report import DEFAULT_SAMPLES
@@ -102,14 +102,14 @@ def _checked_output(folder: str, output: str | os.PathLike[str] | None) -> str:
     return path
 
 
-def _contents_of(dataset: Dataset, num_samples: int) -> Contents:
+def _contents_of(dataset: ManifestDataset, num_samples: int) -> Contents:
     manifest = dataset.manifest
     spelling = Spelling(dataset.tokenizer(), manifest.tokenizer)
     num_captions = sum(s.statistics.caption_tokens.count for s in manifest.splits)
     counter = TokenCounter(spelling.tokenizer, num_captions)
-    corpora = _corpora_of(dataset)
+    record_sources = _corpora_of(dataset)
     statistics = Statistics()
-    for split, table in _tables_of(corpora):
+    for split, table in _tables_of(record_sources):
         statistics = statistics.add(split, table)
         counter.add(captions_of(table))
     return Contents(
@@ -117,25 +117,25 @@ def _contents_of(dataset: Dataset, num_samples: int) -> Contents:
         statistics=statistics,
         vocabulary=counter.vocabulary(manifest.tokenizer),
         spelling=spelling,
-        examples=tuple(examples_of(corpora, num_samples, spelling)),
+        examples=tuple(examples_of(record_sources, num_samples, spelling)),
         rejects=groups_of(dataset),
     )
 
 
-def _corpora_of(dataset: Dataset) -> dict[str, Corpus]:
+def _corpora_of(dataset: ManifestDataset) -> dict[str, RecordSource]:
     """Returns the records of each split that has any."""
     names = [split.name for split in dataset.manifest.splits if split.num_examples]
     several = len(dataset.manifest.splits) > 1
     return {
-        name: open_corpus([dataset.folder], name if several else None, None)
+        name: open_record_source([dataset.folder], name if several else None, None)
         for name in names
     }
 
 
-def _tables_of(corpora: Mapping[str, Corpus]) -> Iterator[tuple[str, Any]]:
+def _tables_of(record_sources: Mapping[str, RecordSource]) -> Iterator[tuple[str, Any]]:
     """Yields the rows of all shards, some at a time, with the name of their split."""
-    for split, corpus in corpora.items():
-        for shard in corpus.shards:
-            table = read_table(corpus, shard, list(COUNTED))
+    for split, source in record_sources.items():
+        for shard in source.shards:
+            table = read_table(source, shard, list(COUNTED))
             for first in range(0, len(table), _ROWS):
                 yield split, table.slice(first, _ROWS)

@@ -109,12 +109,12 @@ def _show_foreign(namespace: argparse.Namespace) -> None:
         open_foreign,
     )
 
-    corpus = open_foreign(namespace.pattern)
+    source = open_foreign(namespace.pattern)
     if namespace.json:
-        print_json(foreign_fields(corpus, namespace.num))
+        print_json(foreign_fields(source, namespace.num))
         return
     terminal = terminal_of(sys.stdout)
-    for line in foreign_page(corpus, namespace.pattern, namespace.num, terminal):
+    for line in foreign_page(source, namespace.pattern, namespace.num, terminal):
         print(line)
 
 

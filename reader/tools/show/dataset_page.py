@@ -20,7 +20,7 @@ from reader.contract.manifest import Manifest
 from reader.contract.record import parse_example
 from reader.contract.schema import display_path
 from reader.contract.statistics import Statistics, Tally
-from reader.datasets.manifest_dataset import Dataset
+from reader.datasets.manifest_dataset import ManifestDataset
 from reader.storage.tfrecord_file import read_shard
 
 # Columns, where there are so many.
@@ -38,7 +38,9 @@ class Shown(NamedTuple):
     captions: list[str]
 
 
-def page(dataset: Dataset, num_examples: int, terminal: Terminal) -> Iterator[str]:
+def page(
+    dataset: ManifestDataset, num_examples: int, terminal: Terminal
+) -> Iterator[str]:
     """Yields the lines of a page about a dataset: splits, books, sizes, examples.
 
     Raises:
@@ -63,7 +65,7 @@ def _heading(terminal: Terminal, text: str) -> str:
     return terminal.paint(text, "bold", "cyan")
 
 
-def _splits(dataset: Dataset, terminal: Terminal) -> Iterator[str]:
+def _splits(dataset: ManifestDataset, terminal: Terminal) -> Iterator[str]:
     manifest = dataset.manifest
     heading = f"{'split':<16}{'examples':>12}{'shards':>8}{'size':>12}"
     yield _heading(terminal, heading)
@@ -90,7 +92,7 @@ def _share(part: int, whole: int) -> float:
     return part / whole if whole else 0.0
 
 
-def _books(dataset: Dataset, terminal: Terminal) -> Iterator[str]:
+def _books(dataset: ManifestDataset, terminal: Terminal) -> Iterator[str]:
     books = dataset.manifest.books
     yield _heading(terminal, f"{books.found:,} keys found")
     rows = [("written", books.written, "green", "")]
@@ -98,10 +100,10 @@ def _books(dataset: Dataset, terminal: Terminal) -> Iterator[str]:
         (line, sum(counts.values()), "yellow", reasons_text(counts))
         for line, counts in by_line(books).items()
     ]
-    for line, count, colour, reasons in rows:
+    for line, count, color, reasons in rows:
         share = _share(count, books.found)
         width = _bar_width(terminal, beside=33)
-        bar = terminal.bar(share, width, colour).rstrip()
+        bar = terminal.bar(share, width, color).rstrip()
         more = f"  ({reasons})" if reasons else ""
         fits = 33 + width + len(more) <= terminal.width
         yield f"{count:>12,} {line:<12}{bar} {share:.1%}{more if fits else ''}"
@@ -110,7 +112,7 @@ def _books(dataset: Dataset, terminal: Terminal) -> Iterator[str]:
         yield f"{books.dropped_captions:>12,} captions dropped beside others"
 
 
-def _images(dataset: Dataset, terminal: Terminal) -> Iterator[str]:
+def _images(dataset: ManifestDataset, terminal: Terminal) -> Iterator[str]:
     yield f"{_heading(terminal, 'images')}  {_stored(dataset.manifest)}"
     statistics = statistics_of_all(dataset.manifest)
     yield from _tallies(
@@ -147,7 +149,7 @@ def statistics_of_all(manifest: Manifest) -> Statistics:
     return statistics
 
 
-def _tokens(dataset: Dataset, terminal: Terminal) -> Iterator[str]:
+def _tokens(dataset: ManifestDataset, terminal: Terminal) -> Iterator[str]:
     tokenizer = dataset.manifest.tokenizer
     statistics = statistics_of_all(dataset.manifest)
     num, unknown = statistics.caption_tokens.sum, statistics.unknown_tokens
@@ -161,19 +163,19 @@ def _tokens(dataset: Dataset, terminal: Terminal) -> Iterator[str]:
     )
 
 
-def _features(dataset: Dataset, terminal: Terminal) -> Iterator[str]:
+def _features(dataset: ManifestDataset, terminal: Terminal) -> Iterator[str]:
     yield _heading(terminal, f"{'features':<22}{'type':<10}values")
     for feature in dataset.manifest.features:
         length = 1 if feature.shape == () else feature.shape[0]
         yield f"  {feature.key:<20}{feature.dtype:<10}{length or 'any number'}"
 
 
-def _warnings(dataset: Dataset, terminal: Terminal) -> Iterator[str]:
+def _warnings(dataset: ManifestDataset, terminal: Terminal) -> Iterator[str]:
     for warning in warnings_of(dataset.manifest):
         yield f"{terminal.paint('warning:', 'bold', 'yellow')} {warning}"
 
 
-def _loading(dataset: Dataset, terminal: Terminal) -> Iterator[str]:
+def _loading(dataset: ManifestDataset, terminal: Terminal) -> Iterator[str]:
     manifest = dataset.manifest
     split = next((s for s in manifest.splits if s.num_examples), None)
     if split is not None:
@@ -181,7 +183,7 @@ def _loading(dataset: Dataset, terminal: Terminal) -> Iterator[str]:
         yield f"  {printable(loading_text(dataset.folder, split, manifest.image))}"
 
 
-def _examples(dataset: Dataset, num: int, terminal: Terminal) -> Iterator[str]:
+def _examples(dataset: ManifestDataset, num: int, terminal: Terminal) -> Iterator[str]:
     for shown in examples_of(dataset, num):
         yield ""
         key = terminal.paint(printable(shown.key), "bold")
@@ -190,7 +192,7 @@ def _examples(dataset: Dataset, num: int, terminal: Terminal) -> Iterator[str]:
             yield f"  {shortened(printable(caption), terminal.width - 2)}"
 
 
-def examples_of(dataset: Dataset, num: int) -> Iterator[Shown]:
+def examples_of(dataset: ManifestDataset, num: int) -> Iterator[Shown]:
     """Yields the first examples of each split.
 
     Raises:
@@ -210,7 +212,7 @@ def examples_of(dataset: Dataset, num: int) -> Iterator[Shown]:
             )
 
 
-def page_fields(dataset: Dataset, num_examples: int) -> dict[str, Any]:
+def page_fields(dataset: ManifestDataset, num_examples: int) -> dict[str, Any]:
     """Returns what a page shows, and the rest of the manifest, for JSON.
 
     Raises:

@@ -9,37 +9,37 @@ from reader.contract.record import parse_example
 from reader.contract.schema import display_path
 from reader.datasets.foreign_files import some_records
 from reader.datasets.foreign_schema import ROLES, parsed_records
-from reader.datasets.record_source import Corpus, open_corpus
+from reader.datasets.record_source import RecordSource, open_record_source
 from reader.records.random_access import RecordFiles
 
 _TYPES = {bytes: "bytes", int: "int64", float: "float32"}
 _NAMES = {role: name for name, role in ROLES.items()}
 
 
-def open_foreign(pattern: str) -> Corpus:
+def open_foreign(pattern: str) -> RecordSource:
     """Opens TFRecords that have no manifest.
 
     Raises:
         DatasetError: There are none, or they are damaged.
         UsageError: They are compressed.
     """
-    return open_corpus([pattern], None, None, compressed=False)
+    return open_record_source([pattern], None, None, compressed=False)
 
 
 def foreign_page(
-    corpus: Corpus, pattern: str, num_examples: int, terminal: Terminal
+    source: RecordSource, pattern: str, num_examples: int, terminal: Terminal
 ) -> Iterator[str]:
     """Yields the lines of a page.
 
     Raises:
         DatasetError: One of the first records is damaged, or no example.
     """
-    fields = foreign_fields(corpus, num_examples)
+    fields = foreign_fields(source, num_examples)
     yield f"TFRecords without a manifest: {printable(pattern)}"
-    files = counted(len(corpus.shards), "file")
+    files = counted(len(source.shards), "file")
     yield (
-        f"{counted(corpus.num_examples, 'record')} in {files}, "
-        f"{size_text(corpus.num_bytes)}"
+        f"{counted(source.num_examples, 'record')} in {files}, "
+        f"{size_text(source.num_bytes)}"
     )
     yield ""
     yield from _features(fields, terminal)
@@ -83,29 +83,30 @@ def _told(fields: dict[str, Any], pattern: str, terminal: Terminal) -> Iterator[
     yield f"  reader.load({call})"
 
 
-def foreign_fields(corpus: Corpus, num_examples: int) -> dict[str, Any]:
+def foreign_fields(source: RecordSource, num_examples: int) -> dict[str, Any]:
     """Returns what a page shows, for JSON.
 
     Raises:
         DatasetError: One of the first records is damaged, or no example.
     """
-    files = RecordFiles(corpus)
+    files = RecordFiles(source)
     read_as = {
-        feature.key: _NAMES[role] for role, feature in corpus.content.features.items()
+        feature.key: _NAMES[role]
+        for role, feature in source.record_schema.features.items()
     }
-    looked_at = parsed_records(some_records(corpus.shards, tolerant=False), corpus.name)
+    inspected = parsed_records(some_records(source.shards, tolerant=False), source.name)
     return {
-        "num_examples": corpus.num_examples,
-        "num_bytes": corpus.num_bytes,
-        "files": [shard.path for shard in corpus.shards],
-        "num_looked_at": len(looked_at),
+        "num_examples": source.num_examples,
+        "num_bytes": source.num_bytes,
+        "files": [shard.path for shard in source.shards],
+        "num_looked_at": len(inspected),
         "features": [
-            _feature(key, looked_at) | {"read_as": read_as.get(key)}
-            for key in sorted({key for example in looked_at for key in example})
+            _feature(key, inspected) | {"read_as": read_as.get(key)}
+            for key in sorted({key for example in inspected for key in example})
         ],
         "examples": [
-            _example(corpus, files, number)
-            for number in range(min(num_examples, corpus.num_examples))
+            _example(source, files, number)
+            for number in range(min(num_examples, source.num_examples))
         ],
     }
 
@@ -122,7 +123,7 @@ def _feature(key: str, examples: Sequence[Mapping[str, list[Any]]]) -> dict[str,
     }
 
 
-def _example(corpus: Corpus, files: RecordFiles, number: int) -> dict[str, Any]:
+def _example(source: RecordSource, files: RecordFiles, number: int) -> dict[str, Any]:
     record = files.read(number)
     try:
         values = parse_example(record)
@@ -131,10 +132,10 @@ def _example(corpus: Corpus, files: RecordFiles, number: int) -> dict[str, Any]:
     texts = {
         role: [
             display_path(value) if isinstance(value, bytes) else str(value)
-            for value in values.get(corpus.content.features[role].key, ())
+            for value in values.get(source.record_schema.features[role].key, ())
         ]
         for role in ("key", "captions")
-        if role in corpus.content.features
+        if role in source.record_schema.features
     }
     key = next(iter(texts.get("key", ())), None)
     return {"number": number, "key": key, "captions": texts.get("captions", [])}

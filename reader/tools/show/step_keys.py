@@ -8,7 +8,7 @@ from reader.contract.checks import whole_number
 from reader.contract.errors import DatasetError, UsageError
 from reader.contract.schema import display_path
 from reader.datasets.record_index import RecordIndex
-from reader.datasets.record_source import Corpus, Patterns, open_one_corpus
+from reader.datasets.record_source import Patterns, RecordSource, open_one_record_source
 from reader.records.random_access import RecordFiles
 from reader.schedule.run import Run, plan_run
 from reader.shuffle.order import NO_RECORD
@@ -93,17 +93,17 @@ def step_keys(
         remainder=remainder,
         start_step=step,
     )
-    corpus = open_one_corpus(pattern, split, features)
-    run = plan_run(corpus, config)
+    source = open_one_record_source(pattern, split, features)
+    run = plan_run(source, config)
     stretch = next(iter(run.steps.stretches(0)))
     numbers = _numbers(run, config.host_batch_size)
-    files = RecordFiles(corpus)
-    index = RecordIndex(corpus.shards, corpus.block_offsets)
+    files = RecordFiles(source)
+    index = RecordIndex(source.shards, source.block_offsets)
     return StepKeys(
         step=step,
         epoch=stretch.epoch,
         step_of_epoch=stretch.start // batch_size,
-        places=[_place(corpus, index, files, number) for number in numbers],
+        places=[_place(source, index, files, number) for number in numbers],
     )
 
 
@@ -119,11 +119,11 @@ def _numbers(run: Run, num: int) -> list[int]:
 
 
 def _place(
-    corpus: Corpus, index: RecordIndex, files: RecordFiles, number: int
+    source: RecordSource, index: RecordIndex, files: RecordFiles, number: int
 ) -> Place:
     if number == NO_RECORD:
         return Place(None)
-    path = corpus.shards[index.locate(number)[0]].path
+    path = source.shards[index.locate(number)[0]].path
     try:
         key = files.key(number)
     except DatasetError as error:

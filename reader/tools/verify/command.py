@@ -12,7 +12,7 @@ from reader.console.parser import add_command, not_empty, refuse_set
 from reader.console.terminal import Terminal, printable, terminal_of
 
 if TYPE_CHECKING:
-    from reader.datasets.manifest_dataset import Dataset
+    from reader.datasets.manifest_dataset import ManifestDataset
     from reader.tools.verify.dataset_check import Report
 
 _EXAMPLES = (
@@ -107,7 +107,7 @@ def _run(namespace: argparse.Namespace) -> int:
     return 1 if report.problems else 0
 
 
-def _workers(dataset: "Dataset") -> int:
+def _workers(dataset: "ManifestDataset") -> int:
     from reader.contract.host import num_cores
 
     num_bytes = sum(shard.num_bytes for shard in dataset.manifest.shards)
@@ -115,7 +115,7 @@ def _workers(dataset: "Dataset") -> int:
 
 
 @contextlib.contextmanager
-def _progress(dataset: "Dataset") -> Iterator[Callable[[Any], object]]:
+def _progress(dataset: "ManifestDataset") -> Iterator[Callable[[Any], object]]:
     """Shows on a terminal how far it has come."""
     from tqdm import tqdm
 
@@ -133,8 +133,10 @@ def _progress(dataset: "Dataset") -> Iterator[Callable[[Any], object]]:
 
 
 def _fields(report: "Report", decoded: bool) -> dict[str, Any]:
-    from reader.tools.verify.problems import mendings
+    from reader.tools.verify.problems import repairs_of
 
+    found = repairs_of(report.folder, report.problems)
+    repairs = [command._asdict() for command in found]
     return {
         "folder": report.folder,
         "ok": not report.problems,
@@ -143,9 +145,8 @@ def _fields(report: "Report", decoded: bool) -> dict[str, Any]:
         "num_bytes": report.num_bytes,
         "decoded": decoded,
         "problems": [problem._asdict() for problem in report.problems],
-        "mend": [
-            mending._asdict() for mending in mendings(report.folder, report.problems)
-        ],
+        "repair": repairs,
+        "mend": repairs,  # Its former name.
     }
 
 
@@ -172,10 +173,10 @@ def _print(report: "Report", decoded: bool, limit: int) -> None:
 
 
 def _print_mendings(report: "Report", err: Terminal) -> None:
-    from reader.tools.verify.problems import mendings
+    from reader.tools.verify.problems import repairs_of
 
     print("to mend it:", file=sys.stderr)
-    for command, note in mendings(report.folder, report.problems):
+    for command, note in repairs_of(report.folder, report.problems):
         # As a comment of the shell, so that a line may be copied whole.
         print(f"  {err.paint(command, 'bold')}  # {note}", file=sys.stderr)
 

@@ -29,7 +29,7 @@ from reader.contract.layout import (
 )
 from reader.contract.manifest import Manifest, Shard, Split
 from reader.contract.statistics import Statistics
-from reader.datasets.manifest_dataset import Dataset, open_dataset
+from reader.datasets.manifest_dataset import ManifestDataset, open_dataset
 from reader.decode.numpy_images import decoder
 from reader.storage.files import is_folder, list_folder, open_file
 from reader.tools.verify.problems import Problem, unreadable
@@ -159,7 +159,7 @@ def _die_quietly() -> None:
 
 
 def _check_statistics(
-    dataset: Dataset, reports: Sequence[ShardReport]
+    dataset: ManifestDataset, reports: Sequence[ShardReport]
 ) -> Iterator[Problem]:
     """Yields where the manifest's statistics are not those of what is whole."""
     by_path = {report.path: report for report in reports}
@@ -185,7 +185,7 @@ def _as_counted(statistics: Statistics, split: Split) -> Statistics:
     return statistics
 
 
-def _check_files(dataset: Dataset) -> Iterator[Problem]:
+def _check_files(dataset: ManifestDataset) -> Iterator[Problem]:
     """Yields what is wrong with the files beside the shards."""
     manifest = dataset.manifest
     for file, crc32c in manifest.files.items():
@@ -226,7 +226,7 @@ def _flaw_of_file(path: str, crc32c: str) -> Problem | None:
     return None
 
 
-def _named_after_shards(dataset: Dataset, folder: str) -> list[str]:
+def _named_after_shards(dataset: ManifestDataset, folder: str) -> list[str]:
     """Returns what a glob of shards, or of what goes with them, would catch."""
     path = dataset.path(folder).rstrip("/")
     names = list_folder(path) if is_folder(path) else []
@@ -243,7 +243,7 @@ def _files_of(manifest: Manifest) -> Iterator[str]:
             yield from (name.index_file, name.samples_file)
 
 
-def _check_books(dataset: Dataset) -> Iterator[Problem]:
+def _check_books(dataset: ManifestDataset) -> Iterator[Problem]:
     """Yields where the manifest contradicts itself, the tokenizer or the rejects."""
     manifest = dataset.manifest
     for what in _contradictions(dataset):
@@ -256,7 +256,7 @@ def _check_books(dataset: Dataset) -> Iterator[Problem]:
             yield Problem(rejects, what)
 
 
-def _contradictions(dataset: Dataset) -> Iterator[str]:
+def _contradictions(dataset: ManifestDataset) -> Iterator[str]:
     manifest = dataset.manifest
     spec, file = manifest.tokenizer, f"{TOKENIZER_DIR}/{manifest.tokenizer.file}"
     if _flaw_of_file(dataset.path(file), manifest.files.get(file, "")) is None:

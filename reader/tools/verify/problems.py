@@ -45,32 +45,32 @@ def unreadable(path: str, error: OSError) -> Problem:
     return Problem(path, what, remedy="permit" if denied else "repair")
 
 
-class Mending(NamedTuple):
+class RepairCommand(NamedTuple):
     """A command that mends something, and what there is to know about it."""
 
     command: str
     note: str
 
 
-def mendings(folder: str, problems: Iterable[Problem]) -> list[Mending]:
+def repairs_of(folder: str, problems: Iterable[Problem]) -> list[RepairCommand]:
     """Returns the commands that mend some problems, in the order to run them."""
     problems = list(problems)
     remedies = {problem.remedy for problem in problems}
     output = f"--output={quoted(folder)}"
     found = [
-        Mending(f"rm -- {quoted(problem.path)}", "it is no part of the dataset")
+        RepairCommand(f"rm -- {quoted(problem.path)}", "it is no part of the dataset")
         for problem in problems
         if problem.remedy == "remove"
     ]
     denied = dict.fromkeys(_denied(p.path) for p in problems if p.remedy == "permit")
     note = "it may not be read; verify again when it may"
-    found += [Mending(f"chmod u+rX -- {quoted(path)}", note) for path in denied]
+    found += [RepairCommand(f"chmod u+rX -- {quoted(path)}", note) for path in denied]
     if "overwrite" in remedies:
         note = "the command that built it, with --overwrite: it begins anew"
-        found.append(Mending(f"diptych build … {output} --overwrite", note))
+        found.append(RepairCommand(f"diptych build … {output} --overwrite", note))
     elif "repair" in remedies:
         note = "the command that built it, with --repair"
-        found.append(Mending(f"diptych build … {output} --repair", note))
+        found.append(RepairCommand(f"diptych build … {output} --repair", note))
     return found
 
 

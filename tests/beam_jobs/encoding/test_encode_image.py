@@ -298,8 +298,8 @@ def png_chunk(name: bytes, data: bytes) -> bytes:
 
 def png(header: tuple[int, ...], *chunks: tuple[bytes, bytes]) -> bytes:
     """Returns a PNG of (width, height, depth, colour type, interlaced)."""
-    width, height, depth, colour, interlaced = header
-    first = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlaced)
+    width, height, depth, color, interlaced = header
+    first = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, interlaced)
     named = ((b"IHDR", first), *chunks, (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in named)
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.config.values import parse_splits
-from beam_jobs.elements import Bucket, Pair, SourceFile
+from beam_jobs.elements import KeyRange, Pair, SourceFile
 from beam_jobs.engines.options import engine_options
 from beam_jobs.job.run import run
 from beam_jobs.planning.deduplicate import _DropFn, _Twin
@@ -218,8 +218,8 @@ def test_a_worker_killed_between_two_lists_loses_no_key(tmp_path, monkeypatch):
     ]
     with leased(workspace, take_over=False) as lease:
         lists = write_lists(config, lease, 7, pairs, [])
-        bucket = Bucket(7, 2, {}, (), "0" * 64, **lists._asdict())
-        packs = [pickle.dumps(bucket), pickle.dumps([_Twin(b"b", b"a")])]
+        key_range = KeyRange(7, 2, {}, (), "0" * 64, **lists._asdict())
+        packs = [pickle.dumps(key_range), pickle.dumps([_Twin(b"b", b"a")])]
         publish, published = Workspace.publish, []
 
         def publish_one(self: Workspace, *arguments: Any, **more: Any) -> None:

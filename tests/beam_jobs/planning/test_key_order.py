@@ -12,9 +12,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from beam_jobs.planning.key_order import (
-    NUM_BUCKETS,
-    bucket_of,
-    buckets_of_shard,
+    NUM_KEY_RANGES,
+    key_range_of,
+    key_ranges_of_shard,
     order_of,
     shard_of,
     shards_by_size,
@@ -94,12 +94,12 @@ def test_no_two_keys_share_an_order():
 
 
 def test_neighbours_by_name_are_spread_over_the_order():
-    buckets = Counter(bucket_of(order_of(key, 0)) for key in KEYS)
-    mean = len(KEYS) / NUM_BUCKETS
-    assert set(buckets) == set(range(NUM_BUCKETS))
+    key_ranges = Counter(key_range_of(order_of(key, 0)) for key in KEYS)
+    mean = len(KEYS) / NUM_KEY_RANGES
+    assert set(key_ranges) == set(range(NUM_KEY_RANGES))
     # A Poisson variable of mean 78 leaves this range once in 10^8.
-    assert mean - 5.7 * mean**0.5 < min(buckets.values())
-    assert max(buckets.values()) < mean + 5.7 * mean**0.5
+    assert mean - 5.7 * mean**0.5 < min(key_ranges.values())
+    assert max(key_ranges.values()) < mean + 5.7 * mean**0.5
 
 
 # Splits.
@@ -160,7 +160,7 @@ def test_splits_and_order_are_independent():
         assert abs(share - 0.2) < 5 * (0.2 * 0.8 / len(places)) ** 0.5
 
 
-# Shards and buckets.
+# Shards and key ranges.
 
 
 @given(ORDERS, st.integers(1, 100_000))
@@ -176,44 +176,44 @@ def test_each_order_is_in_exactly_one_shard(order, num_shards):
 def test_shards_follow_the_order(one, other, num_shards):
     low, high = sorted((one, other))
     assert shard_of(low, num_shards) <= shard_of(high, num_shards)
-    assert bucket_of(low) <= bucket_of(high)
+    assert key_range_of(low) <= key_range_of(high)
 
 
 @given(ORDERS, st.integers(1, 5_000))
-def test_a_key_lies_in_a_bucket_of_its_shard(order, num_shards):
+def test_a_key_lies_in_a_key_range_of_its_shard(order, num_shards):
     shard = shard_of(order, num_shards)
-    assert bucket_of(order) in buckets_of_shard(shard, num_shards)
+    assert key_range_of(order) in key_ranges_of_shard(shard, num_shards)
 
 
 @pytest.mark.parametrize(
     "num_shards",
     [*range(1, 41), 255, 256, 257, 300, 512, 1000, 1024, 4097],
 )
-def test_the_buckets_of_a_shard_are_those_that_hold_its_keys(num_shards):
+def test_the_key_ranges_of_a_shard_are_those_that_hold_its_keys(num_shards):
     """Holds them against the ends of each shard's range, which is all there is."""
     for shard in range(num_shards):
         # The smallest and the largest order of the shard.
         first = -(-shard * 2**64 // num_shards)
         last = -(-(shard + 1) * 2**64 // num_shards) - 1
         assert shard_of(first, num_shards) == shard == shard_of(last, num_shards)
-        assert buckets_of_shard(shard, num_shards) == range(
-            bucket_of(first), bucket_of(last) + 1
+        assert key_ranges_of_shard(shard, num_shards) == range(
+            key_range_of(first), key_range_of(last) + 1
         )
 
 
 @settings(max_examples=30)
 @given(st.integers(1, 700), st.integers(0, 10_000))
-def test_every_key_is_met_once_by_going_through_the_shards_buckets(num_shards, seed):
+def test_every_key_is_met_once_by_going_through_the_shards_key_ranges(num_shards, seed):
     rng = random.Random(seed)
     orders = [rng.randrange(2**64) for _ in range(300)]
-    buckets: dict[int, list[int]] = {}
+    key_ranges: dict[int, list[int]] = {}
     for order in orders:
-        buckets.setdefault(bucket_of(order), []).append(order)
+        key_ranges.setdefault(key_range_of(order), []).append(order)
     met = [
         order
         for shard in range(num_shards)
-        for bucket in buckets_of_shard(shard, num_shards)
-        for order in buckets.get(bucket, ())
+        for key_range in key_ranges_of_shard(shard, num_shards)
+        for order in key_ranges.get(key_range, ())
         if shard_of(order, num_shards) == shard
     ]
     assert sorted(met) == sorted(orders)

@@ -71,8 +71,8 @@ class Noun:
         self.matches = [
             shape
             for shape in scene.shapes
-            if (shape.colour, shape.kind) == (words[-2], kind)
-            and words[0] in (shape.size, shape.colour)
+            if (shape.color, shape.kind) == (words[-2], kind)
+            and words[0] in (shape.size, shape.color)
         ]
         plural = {"cross": "crosses"}.get(kind, f"{kind}s")
         assert words[-1] == (plural if self.count > 1 else kind), text
@@ -168,8 +168,8 @@ def is_at(shape: Shape, place: str) -> bool:
 
 
 def shape(name: str, x: float, y: float) -> Shape:
-    size, colour, kind = name.split()
-    return Shape(kind, colour, size, x, y, {"small": 0.1, "large": 0.2}[size])
+    size, color, kind = name.split()
+    return Shape(kind, color, size, x, y, {"small": 0.1, "large": 0.2}[size])
 
 
 PAIR = Scene(
@@ -209,7 +209,7 @@ class TestMakeScene:
     def test_all_kinds_colours_and_counts_come_up(self):
         shapes = [shape for scene in SCENES for shape in scene.shapes]
         assert {shape.kind for shape in shapes} == set(KINDS)
-        assert {shape.colour for shape in shapes} == set(USUAL_COLOURS)
+        assert {shape.color for shape in shapes} == set(USUAL_COLOURS)
         assert {len(scene.shapes) for scene in SCENES} == {1, 2, 3, 4}
         assert len({scene.background for scene in SCENES}) > 2
 
@@ -361,7 +361,7 @@ class TestDraw:
             assert (picture.size, picture.mode) == (size, "RGB")
             for one in scene.shapes:
                 pixel = picture.getpixel((int(one.x * size[0]), int(one.y * size[1])))
-                assert nearest_colour(pixel) == one.colour
+                assert nearest_colour(pixel) == one.color
 
     def test_nothing_shows_outside_the_bounding_circles(self):
         for scene in SCENES[:60]:
@@ -458,7 +458,7 @@ class TestWriteSample:
                 for one in scene.shapes:
                     x, y = one.x * picture.width, one.y * picture.height
                     pixel = picture.getpixel((int(x), int(y)))
-                    assert nearest_colour(pixel) == one.colour
+                    assert nearest_colour(pixel) == one.color
             written = (sample / "captions" / f"{path.stem}.txt").read_bytes()
             *captions, rest = written.decode().split("\n")
             assert (len(set(captions)), rest) == (5, "")

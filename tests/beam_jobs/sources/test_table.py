@@ -16,7 +16,7 @@ from beam_jobs.config.columns import parse_columns
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import Aside, Entry, Pair, Reject
 from beam_jobs.planning.pair_entries import pair_entries
-from beam_jobs.sources.listing_digest import looked_at
+from beam_jobs.sources.listing_digest import inspected
 from beam_jobs.sources.registry import list_entries, list_tasks
 from beam_jobs.sources.source_files import SourceFiles
 from reader.contract.errors import BuildError, UsageError
@@ -43,7 +43,7 @@ def paired(
 ) -> tuple[dict[bytes, Pair], dict[bytes, Reject]]:
     found = [one for task in list_tasks(config) for one in list_entries(task, config)]
     files = SourceFiles(config)
-    entries = [looked_at(one, files) for one in found if isinstance(one, Entry)]
+    entries = [inspected(one, files) for one in found if isinstance(one, Entry)]
     pairs, rejects = pair_entries(entries, config)
     assert {one.key for one in (*pairs, *rejects)} == {one.key for one in entries}
     assert len(pairs) + len(rejects) == len({one.key for one in entries})

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 import reader
 from reader.contract.record import parse_example
-from reader.datasets.record_source import open_one_corpus
+from reader.datasets.record_source import open_one_record_source
 from reader.storage.tfrecord_file import read_shard
 from tests.benchmarks.reading.roster import MAX_TOKENS, STORED
 from tests.benchmarks.scratch import claim
@@ -38,7 +38,7 @@ class Row(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Corpus:
+class RecordSource:
     """Where photographs and captions are, and what was made of them.
 
     Attributes:
@@ -98,7 +98,7 @@ class Corpus:
 def read_rows(dataset: Path) -> Iterator[Row]:
     """Yields the records of a dataset of JPEGs."""
     tokens = reader.open(str(dataset), outputs=("tokens",), max_tokens=MAX_TOKENS)
-    shards = open_one_corpus(str(dataset), None, None).shards
+    shards = open_one_record_source(str(dataset), None, None).shards
     records = (record for shard in shards for record in read_shard(shard.path))
     for number, record in enumerate(records):
         (jpeg,) = parse_example(record.data)["image/encoded"]

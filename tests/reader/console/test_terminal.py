@@ -15,7 +15,7 @@ class Tty(io.StringIO):
 
 
 @pytest.mark.parametrize(
-    ("stream", "environ", "colour"),
+    ("stream", "environ", "color"),
     [
         (Tty(), {}, True),
         (io.StringIO(), {}, False),
@@ -26,13 +26,13 @@ class Tty(io.StringIO):
         (Tty(), {"NO_COLOR": "1", "FORCE_COLOR": "1"}, False),
     ],
 )
-def test_colours_are_for_terminals_and_for_who_asks(stream, environ, colour):
-    assert terminal_of(stream, environ).colour is colour
+def test_colors_are_for_terminals_and_for_who_asks(stream, environ, color):
+    assert terminal_of(stream, environ).color is color
 
 
-def test_text_is_left_as_it_is_without_colours():
+def test_text_is_left_as_it_is_without_colors():
     assert Terminal().paint("text", "bold", "red") == "text"
-    assert Terminal(colour=True).paint("text", "bold") == "\x1b[1mtext\x1b[0m"
+    assert Terminal(color=True).paint("text", "bold") == "\x1b[1mtext\x1b[0m"
 
 
 @pytest.mark.parametrize(

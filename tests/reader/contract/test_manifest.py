@@ -10,8 +10,8 @@ from reader.contract.errors import DatasetError
 from reader.contract.json_values import dump_json
 from reader.contract.layout import FORMAT_VERSION
 from reader.contract.manifest import (
-    Books,
     ImageSpec,
+    KeyAccounting,
     Manifest,
     Shard,
     Split,
@@ -83,7 +83,7 @@ MANIFESTS = st.builds(
     ),
     splits=st.lists(SPLITS, max_size=2).map(tuple),
     books=st.builds(
-        Books,
+        KeyAccounting,
         found=NUMBERS,
         written=NUMBERS,
         not_written=st.dictionaries(TEXT, NUMBERS, max_size=3),
@@ -276,7 +276,7 @@ def test_counts_of_a_split_and_a_manifest_are_sums_over_shards(one, other):
         Split(name=name, shards=tuple(shards), statistics=Statistics())
         for name, shards in (("a", one), ("b", other))
     ]
-    books = Books(found=0, written=0, not_written={})
+    books = KeyAccounting(found=0, written=0, not_written={})
     image = ImageSpec(format="", quality=1, subsampling="", resize="", size=1)
     ids = {name: 0 for name in ("pad_id", "unknown_id", "start_id", "end_id")}
     tokenizer = TokenizerSpec(kind="", file="", sha256="", vocab_size=0, **ids)
@@ -310,5 +310,5 @@ def test_counts_of_a_split_and_a_manifest_are_sums_over_shards(one, other):
 def test_books_balance_if_every_key_is_counted_once(
     found, written, not_written, balanced
 ):
-    books = Books(found=found, written=written, not_written=not_written)
+    books = KeyAccounting(found=found, written=written, not_written=not_written)
     assert books.balanced is balanced

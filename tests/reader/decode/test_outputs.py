@@ -109,8 +109,8 @@ def test_two_datasets_of_one_size_each_need_a_size(build, tmp_path):
         source = tmp_path / str(side)
         source.mkdir()
         for number in range(2):
-            colour = (number, side, 0)
-            Image.new("RGB", (side, 4), colour).save(source / f"{number}.png")
+            color = (number, side, 0)
+            Image.new("RGB", (side, 4), color).save(source / f"{number}.png")
             (source / f"{number}.txt").write_text("a word")
         folders.append(build(source, source, source / "out", resize="none"))
     for folder in folders:

@@ -201,8 +201,8 @@ class Captioner(keras.Model):
 
     def call(self, inputs: Any) -> Any:
         image, tokens = inputs
-        colour = self.see(keras.ops.mean(image, axis=(1, 2)))
-        return self.guess(self.embed(tokens) + colour[:, None])
+        color = self.see(keras.ops.mean(image, axis=(1, 2)))
+        return self.guess(self.embed(tokens) + color[:, None])
 
 
 def test_keras_learns_from_batches_for_captioning(dataset):

@@ -10,7 +10,7 @@ import pytest
 import reader
 from reader.config.read_config import ReadConfig
 from reader.contract.record import frame_record
-from reader.datasets.record_source import Corpus, open_one_corpus
+from reader.datasets.record_source import RecordSource, open_one_record_source
 from reader.schedule.coverage import Coverage, coverage
 from reader.schedule.run import plan_mixed_run, plan_run
 from reader.shuffle.order import NO_RECORD, Share, ShuffledOrder, Stretch, Window
@@ -271,9 +271,9 @@ def test_steps_per_epoch_are_those_of_the_walk(dataset, batch_size, remainder):
 
 
 @pytest.fixture
-def full_and_empty(dataset) -> list[Corpus]:
+def full_and_empty(dataset) -> list[RecordSource]:
     """A corpus of 48 records, and one of none, as a split of too few keys is."""
-    full = open_one_corpus(f"{dataset}/train-*.tfrecord", None, None)
+    full = open_one_record_source(f"{dataset}/train-*.tfrecord", None, None)
     none = np.zeros(0, np.int64)
     nothing = dataclasses.replace(full.shards[0], num_examples=0, num_bytes=0)
     empty = dataclasses.replace(full, shards=(nothing,), block_offsets=none)

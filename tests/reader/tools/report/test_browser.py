@@ -205,13 +205,13 @@ def test_all_text_has_the_contrast_of_wcag_aa(chromium, naughty_page, theme):
 
 
 def test_the_theme_is_the_readers(chromium, plain_page):
-    colours = []
+    colors = []
     for theme in THEMES:
         chromium.open(plain_page, theme=theme)
-        colours.append(
+        colors.append(
             chromium.run("return getComputedStyle(document.body).backgroundColor")
         )
-    light, dark = (sum(map(int, c[4:-1].split(","))) for c in colours)
+    light, dark = (sum(map(int, c[4:-1].split(","))) for c in colors)
     assert light > 3 * 200
     assert dark < 3 * 50
 

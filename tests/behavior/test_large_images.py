@@ -110,8 +110,8 @@ def test_it_looks_as_if_all_had_been_decoded(
 
 def difference_from_all(sampling: str) -> float:
     """How far a picture of coarse, loud colours is from what all of it would be."""
-    colours = np.random.default_rng(0).integers(0, 256, (20, 24, 3), np.uint8)
-    pixels = colours.repeat(13, 0).repeat(13, 1)
+    colors = np.random.default_rng(0).integers(0, 256, (20, 24, 3), np.uint8)
+    pixels = colors.repeat(13, 0).repeat(13, 1)
     data = simplejpeg.encode_jpeg(pixels, quality=95, colorsubsampling=sampling)
     spec = spec_of("shorter_side", 32)
     assert shrink_ratio(*pixels.shape[:2], spec) == 4

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pages import blocks_of
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 INSTALLS = [
     "pip install . && diptych demo out\n",
     "pip install -e '.[dev]' && pytest\n",

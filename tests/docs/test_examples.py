@@ -12,7 +12,7 @@ import reader
 from beam_jobs.config.values import parse_splits
 from beam_jobs.sample_data import write_sample
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "docs/examples"
 NUM_SCENES = 400
 

@@ -7,25 +7,21 @@ requests to gcp-storage-emulator's handlers, in memory. It counts what it sends.
 """
 
 import ssl
-import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-import numpy as np
-import pytest
 import trustme
 from gcp_storage_emulator.handlers.buckets import create_bucket
 from gcp_storage_emulator.server import RequestHandler
 from gcp_storage_emulator.storage import Storage
-from PIL import Image
 
 _BUCKET = "bucket"
 _METADATA_HOST, _CONTENT_HOST = "www.googleapis.com", "storage.googleapis.com"
@@ -143,22 +139,11 @@ class _Handler(RequestHandler):
         super().end_headers()
 
 
-@pytest.fixture(scope="session")
-def torchvision():
-    """torchvision, in a process that has TensorFlow too."""
-    with pytest.MonkeyPatch.context() as patch:
-        # Its LLVM and TensorFlow's end the process that loads both.
-        patch.setitem(sys.modules, "triton", None)
-        import torchvision.models
-        import torchvision.transforms.v2
-    return torchvision
-
-
-@pytest.fixture(scope="session")
-def gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GcsStandIn]:
-    """An empty storage for `gs://`; ask for other prefixes than other tests do."""
+@contextmanager
+def serve(folder: Path) -> Iterator[GcsStandIn]:
+    """Runs an empty storage; its certificate is written into a folder."""
     authority = trustme.CA()
-    bundle = tmp_path_factory.mktemp("gcs") / "ca.pem"
+    bundle = folder / "ca.pem"
     authority.cert_pem.write_to_path(str(bundle))
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(_METADATA_HOST, _CONTENT_HOST).configure_cert(tls)
@@ -179,17 +164,3 @@ def gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GcsStandIn]:
         yield stand_in
         server.shutdown()
         thread.join()
-
-
-@pytest.fixture(scope="session")
-def many(build: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """509 tiny images of noise in five shards; captions of 1 to 40 words."""
-    source = tmp_path_factory.mktemp("many")
-    rng = np.random.default_rng(0)
-    for number in range(509):
-        noise = rng.integers(0, 256, (12, 12, 3), np.uint8)
-        Image.fromarray(noise).save(source / f"{number:03}.png")
-        words = ["word"] * int(rng.integers(0, 40))
-        text = " ".join([f"number {number}", *words])
-        (source / f"{number:03}.txt").write_text(text)
-    return build(source, source, source / "out", num_shards=5)

@@ -18,7 +18,7 @@ from reader.contract.schema import display_path
 from reader.datasets.manifest_dataset import open_dataset
 from reader.tools.show.dataset_page import page
 
-GOLDEN = sorted((Path(__file__).parent / "golden").iterdir())
+GOLDEN = sorted((Path(__file__).parents[1] / "golden").iterdir())
 versions = pytest.mark.parametrize("version", GOLDEN, ids=lambda path: path.name)
 
 
