@@ -42,7 +42,7 @@ def repair_page(plan: JobPlan, repaired: tuple[str, ...]) -> str:
 
 def outcome_page(plan: JobPlan, outcome: Outcome) -> str:
     """Returns the books: what became of every key, and examples of what failed."""
-    lines = [*accounting_table(outcome.books), *_ignored_lines(plan)]
+    lines = [*accounting_table(outcome.accounting), *_ignored_lines(plan)]
     for reason, examples in outcome.examples.items():
         lines += [f"{reason}: {example}" for example in examples]
     return "\n".join(lines)

@@ -82,7 +82,7 @@ def finalize(config: JobConfig, plan: JobPlan, lease: str) -> Outcome:
     if outcome.failures:
         workspace.publish(workspace.too_many_rejects, reject_lines(rejects))
     else:
-        _publish_dataset(workspace, config, plan, commits, rejects, outcome.books)
+        _publish_dataset(workspace, config, plan, commits, rejects, outcome.accounting)
     workspace.publish(workspace.outcome, dump_outcome(outcome))
     return outcome
 
@@ -101,7 +101,7 @@ def _publish_dataset(
     plan: JobPlan,
     commits: list[Commit],
     rejects: list[Reject],
-    books: KeyAccounting,
+    accounting: KeyAccounting,
 ) -> None:
     files = {
         layout.BLOCKS: dump_blocks([o for commit in commits for o in commit.blocks]),
@@ -111,7 +111,7 @@ def _publish_dataset(
     checksums = {file: crc32c_hex(data) for file, data in files.items()}
     for commit in commits:
         checksums |= commit.files
-    manifest = _make_manifest(config, plan, commits, books, checksums)
+    manifest = _make_manifest(config, plan, commits, accounting, checksums)
     # They follow from the manifest, which then has their checksums.
     interop = interop_files(manifest)
     checksums |= {file: crc32c_hex(data) for file, data in interop.items()}
@@ -125,7 +125,7 @@ def _make_manifest(
     config: JobConfig,
     plan: JobPlan,
     commits: list[Commit],
-    books: KeyAccounting,
+    accounting: KeyAccounting,
     files: dict[str, str],
 ) -> Manifest:
     return Manifest(
@@ -134,7 +134,7 @@ def _make_manifest(
         image=config.image_spec,
         tokenizer=plan.tokenizer,
         splits=tuple(_splits(plan, commits)),
-        books=books,
+        accounting=accounting,
         files=files,
         fingerprints={
             "input": f"{sum(commit.input for commit in commits) % 2**256:064x}",

@@ -22,12 +22,12 @@ class Outcome(NamedTuple):
     """What finalising found.
 
     Attributes:
-        books: What became of every key.
+        accounting: What became of every key.
         failures: Why the dataset was not published; empty if it was.
         examples: A few rejects of each reason, for the summary.
     """
 
-    books: KeyAccounting
+    accounting: KeyAccounting
     failures: tuple[str, ...]
     examples: dict[str, list[str]]
 
@@ -40,14 +40,14 @@ def judge(
     dropped_captions: int,
 ) -> Outcome:
     """Returns the outcome of a job whose shards are all written."""
-    books = KeyAccounting(
+    accounting = KeyAccounting(
         found=found,
         written=written,
         not_written=dict(sorted(Counter(r.reason for r in rejects).items())),
         dropped_captions=dropped_captions,
     )
-    failures = [*_imbalances(books), *_exceeded_limits(books, config)]
-    return Outcome(books, tuple(failures), _some_of_each(rejects))
+    failures = [*_imbalances(accounting), *_exceeded_limits(accounting, config)]
+    return Outcome(accounting, tuple(failures), _some_of_each(rejects))
 
 
 def rejected_plan(config: JobConfig, plan: JobPlan) -> Outcome | None:
@@ -56,38 +56,39 @@ def rejected_plan(config: JobConfig, plan: JobPlan) -> Outcome | None:
     Files that do not pair are known before any image is read; a wrong folder of
     captions should not cost a day.
     """
-    books = KeyAccounting(found=plan.found, written=0, not_written=plan.rejects)
-    failures = tuple(_exceeded_limits(books, config))
+    accounting = KeyAccounting(found=plan.found, written=0, not_written=plan.rejects)
+    failures = tuple(_exceeded_limits(accounting, config))
     if not failures:
         return None
     workspace = Workspace(config.output)
     rejects = sorted(read_all_rejects(workspace))
     workspace.publish(workspace.too_many_rejects, reject_lines(rejects))
-    return Outcome(books, failures, _some_of_each(rejects))
+    return Outcome(accounting, failures, _some_of_each(rejects))
 
 
-def _imbalances(books: KeyAccounting) -> Iterator[str]:
-    if not books.balanced:
+def _imbalances(accounting: KeyAccounting) -> Iterator[str]:
+    if not accounting.balanced:
         yield (
-            f"the books do not balance: {books.found} keys found, {books.written} "
-            f"written and {sum(books.not_written.values())} not: this is a bug of "
-            "diptych, please report it"
+            f"the counts do not add up: {accounting.found} keys found, "
+            f"{accounting.written} written and "
+            f"{sum(accounting.not_written.values())} not: this is a bug in diptych, "
+            "please report it"
         )
-    if not books.written:
+    if not accounting.written:
         yield "not one example could be written"
 
 
-def _exceeded_limits(books: KeyAccounting, config: JobConfig) -> Iterator[str]:
+def _exceeded_limits(accounting: KeyAccounting, config: JobConfig) -> Iterator[str]:
     lines: Counter[str] = Counter()
-    for reason, count in books.not_written.items():
+    for reason, count in accounting.not_written.items():
         lines[category_of(reason)] += count
     for line, limit, flag in (
         ("rejected", config.max_rejects, "max_rejects"),
         ("unpaired", config.max_unpaired, "max_unpaired"),
     ):
-        if lines[line] > allowed(limit, books.found):
+        if lines[line] > allowed(limit, accounting.found):
             yield (
-                f"{lines[line]} of {books.found} keys are {line}, more than "
+                f"{lines[line]} of {accounting.found} keys are {line}, more than "
                 f"--{flag}={limit}: raise the limit and run the command again "
                 "(finished shards are kept), or mend the source and pass --overwrite"
             )
@@ -115,12 +116,16 @@ def reject_lines(rejects: Iterable[Reject]) -> bytes:
 
 def dump_outcome(outcome: Outcome) -> bytes:
     """Returns the bytes of `_build/outcome.json`."""
-    return dump_json(outcome._asdict() | {"books": dataclasses.asdict(outcome.books)})
+    return dump_json(
+        outcome._asdict() | {"accounting": dataclasses.asdict(outcome.accounting)}
+    )
 
 
 def parse_outcome(data: bytes) -> Outcome:
     """Returns the outcome that `_build/outcome.json` holds."""
     fields = json.loads(data)
     return Outcome(
-        KeyAccounting(**fields["books"]), tuple(fields["failures"]), fields["examples"]
+        KeyAccounting(**fields["accounting"]),
+        tuple(fields["failures"]),
+        fields["examples"],
     )

@@ -29,20 +29,25 @@ def splits_table(manifest: Manifest) -> list[str]:
     return lines
 
 
-def accounting_table(books: KeyAccounting) -> list[str]:
+def accounting_table(accounting: KeyAccounting) -> list[str]:
     """Returns the lines of the books: the first is the sum of those below it."""
-    lines = [f"{books.found:>12,} keys found", f"{books.written:>12,} written"]
-    for line, counts in by_line(books).items():
+    lines = [
+        f"{accounting.found:>12,} keys found",
+        f"{accounting.written:>12,} written",
+    ]
+    for line, counts in by_line(accounting).items():
         lines.append(f"{sum(counts.values()):>12,} {line}: {reasons_text(counts)}")
-    if books.dropped_captions:
-        lines.append(f"{books.dropped_captions:>12,} captions dropped beside others")
+    if accounting.dropped_captions:
+        lines.append(
+            f"{accounting.dropped_captions:>12,} captions dropped beside others"
+        )
     return lines
 
 
-def by_line(books: KeyAccounting) -> dict[str, dict[str, int]]:
+def by_line(accounting: KeyAccounting) -> dict[str, dict[str, int]]:
     """Returns `{line of the books: {reason: keys}}` of what was not written."""
     lines: dict[str, dict[str, int]] = {}
-    for reason, count in sorted(books.not_written.items()):
+    for reason, count in sorted(accounting.not_written.items()):
         lines.setdefault(category_of(reason), {})[reason] = count
     return dict(sorted(lines.items()))
 

@@ -147,7 +147,7 @@ class Manifest:
         image: How images are stored.
         tokenizer: How captions were tokenized.
         splits: In the order they were asked for.
-        books: What became of every key.
+        accounting: What became of every key.
         files: `{file: crc32c}` of all other files but the manifest itself.
         fingerprints: `input` (contents of what was written), `listing` (names and
             sizes of the sources' files) and `config` (all that changes the output).
@@ -163,7 +163,7 @@ class Manifest:
     image: ImageSpec
     tokenizer: TokenizerSpec
     splits: tuple[Split, ...]
-    books: KeyAccounting
+    accounting: KeyAccounting
     files: Mapping[str, str]
     fingerprints: Mapping[str, str]
     config: Mapping[str, Any]
@@ -191,10 +191,15 @@ class Manifest:
         return f"{self.num_examples:,} images with captions: {', '.join(parts)}."
 
 
+# The name of `Manifest.accounting` in `manifest.json`: format 1 is frozen.
+_ACCOUNTING = "books"
+
+
 def dump_manifest(manifest: Manifest) -> bytes:
     """Returns the bytes of `manifest.json`."""
     data = dataclasses.asdict(manifest)
     data["features"] = [feature._asdict() for feature in manifest.features]
+    data[_ACCOUNTING] = data.pop("accounting")
     return dump_json(data)
 
 
@@ -240,7 +245,7 @@ def _manifest_from(fields: Mapping[str, Any]) -> Any:
             "image": known_fields(ImageSpec, fields["image"]),
             "tokenizer": known_fields(TokenizerSpec, fields["tokenizer"]),
             "splits": tuple(map(_split_from, fields["splits"])),
-            "books": known_fields(KeyAccounting, fields["books"]),
+            "accounting": known_fields(KeyAccounting, fields[_ACCOUNTING]),
             "about": known_fields(About, fields.get("about", {})),
             "overlays": tuple(fields["overlays"]),
         },

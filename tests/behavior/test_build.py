@@ -299,17 +299,17 @@ def test_the_books_balance_and_tell_what_happened(everything):
     assert outcome.failures == ()
     found = keys_below(everything.source)
     rejected = {reason: len(keys) for reason, keys in everything.rejected.items()}
-    assert outcome.books.found == len(found)
-    assert outcome.books.not_written == rejected
-    assert outcome.books.written == len(found) - sum(rejected.values())
-    assert outcome.books.written == len(all_records(everything.output))
+    assert outcome.accounting.found == len(found)
+    assert outcome.accounting.not_written == rejected
+    assert outcome.accounting.written == len(found) - sum(rejected.values())
+    assert outcome.accounting.written == len(all_records(everything.output))
     assert manifest_of(everything.output)["books"] == {
         "found": len(found),
-        "written": outcome.books.written,
+        "written": outcome.accounting.written,
         "not_written": rejected,
         "dropped_captions": 0,
     }
-    assert outcome.books.written == 260 + len(ODD_NAMES) + 1
+    assert outcome.accounting.written == 260 + len(ODD_NAMES) + 1
 
 
 def test_what_was_to_be_left_out_counts_towards_no_limit(tmp_path):
@@ -320,8 +320,8 @@ def test_what_was_to_be_left_out_counts_towards_no_limit(tmp_path):
         put(tmp_path / "in", f"small{number}.txt", "A small one.")
     result = build(tmp_path / "in", tmp_path / "out", min_image_size=4, max_rejects=0)
     assert result.outcome.failures == ()
-    assert result.outcome.books.not_written == {"image_too_small": 5}
-    assert result.outcome.books.written == 5
+    assert result.outcome.accounting.not_written == {"image_too_small": 5}
+    assert result.outcome.accounting.written == 5
 
 
 def test_each_reason_comes_with_examples_for_a_person(everything):
@@ -847,7 +847,7 @@ FLAWED: dict[str, Any] = {
 def test_limits_that_just_hold_pass(flawed, tmp_path):
     outcome = build(flawed, tmp_path / "out", **FLAWED).outcome
     assert outcome.failures == ()
-    assert outcome.books.not_written == {"damaged_image": 3, "unpaired_image": 2}
+    assert outcome.accounting.not_written == {"damaged_image": 3, "unpaired_image": 2}
 
 
 @pytest.mark.parametrize("limit", ["2", "4.4%"])

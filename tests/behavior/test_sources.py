@@ -49,15 +49,15 @@ def check_books(output: Path, result: BuildResult) -> None:
     """The identity, from what is on disk and not from what the job says."""
     if result.outcome is None or result.outcome.failures:
         return
-    books = result.outcome.books
+    accounting = result.outcome.accounting
     lines: Counter[str] = Counter(REASONS[one["reason"]] for one in rejects_of(output))
     written = len(records_of(output))
-    assert books.written == written
+    assert accounting.written == written
     named = ("rejected", "filtered", "duplicates", "unpaired")
-    assert books.found == written + sum(lines[name] for name in named)
+    assert accounting.found == written + sum(lines[name] for name in named)
     assert set(lines) <= set(named)
     manifest = json.loads((output / "manifest.json").read_bytes())
-    assert manifest["books"] == dataclasses.asdict(books)
+    assert manifest["books"] == dataclasses.asdict(accounting)
 
 
 def records_of(output: Path) -> dict[str, dict[str, list[Any]]]:
@@ -333,7 +333,7 @@ def test_nothing_outside_the_roots_is_ever_read(source):
     )
     result = build(source / "out", **of_table(source, resize="none"), max_rejects=4)
     assert result is not None and result.outcome is not None
-    assert result.outcome.books.not_written == {"outside_root": 4}
+    assert result.outcome.accounting.not_written == {"outside_root": 4}
     held = contents(source / "out")
     assert b"\x1b" not in held["rejects.jsonl"]
     seen = {f["image/key/sha256"][0] for f in records_of(source / "out").values()}
@@ -437,7 +437,7 @@ def test_books_that_do_not_balance_fail_the_job(source, monkeypatch, how):
     between(monkeypatch, lose)
     result = build(source / "out", **of_table(source))
     assert result is not None and result.outcome is not None
-    assert "the books do not balance" in result.outcome.failures[0]
+    assert "the counts do not add up" in result.outcome.failures[0]
     assert not (source / "out" / "manifest.json").exists()
 
 
@@ -451,7 +451,7 @@ def test_a_tar_cut_short_keeps_its_whole_samples(source):
     fields = {"webdataset": str(source / "t.tar")}
     result = build(source / "out", **fields, max_rejects="50%", max_unpaired="50%")
     assert result is not None and result.outcome is not None
-    assert 5 < result.outcome.books.written < 24
+    assert 5 < result.outcome.accounting.written < 24
     (told,) = [one for one in rejects_of(source / "out") if one["key"] == "t.tar"]
     assert told["reason"] == "damaged_archive"
 

@@ -49,15 +49,15 @@ def reason_text(reason: str) -> str:
     return reason.replace("_", " ") + " another" * (reason == "duplicate_of")
 
 
-def lines_of(books: KeyAccounting) -> tuple[Line, ...]:
+def lines_of(accounting: KeyAccounting) -> tuple[Line, ...]:
     """Returns all lines, from left to right."""
     reasons: dict[str, dict[str, int]] = {name: {} for name in MEANINGS}
-    for reason, count in sorted(books.not_written.items(), key=_frequent_first):
+    for reason, count in sorted(accounting.not_written.items(), key=_frequent_first):
         reasons[category_of(reason)][reason] = count
     counts = {name: sum(of.values()) for name, of in reasons.items()}
-    counts["written"] = books.written
+    counts["written"] = accounting.written
     shares = [
-        max(_THINNEST, 100 * count / books.found) if count else 0.0
+        max(_THINNEST, 100 * count / accounting.found) if count else 0.0
         for count in counts.values()
     ]
     scale = 100 / (sum(shares) or 1)

@@ -66,7 +66,7 @@ def render(contents: Contents) -> str:
         policy=_policy(style, script),
         version=__version__,
         max_tokens=DEFAULT_MAX_TOKENS,
-        books=lines_of(contents.manifest.books),
+        accounting=lines_of(contents.manifest.accounting),
         charts=charts_of(contents.statistics, contents.spelling.room),
         shards=shards_chart(contents.manifest),
         longest=_longest_cut(contents),

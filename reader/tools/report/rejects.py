@@ -28,7 +28,7 @@ def groups_of(dataset: ManifestDataset) -> tuple[Group, ...]:
     Raises:
         DatasetError: The file is missing or damaged.
     """
-    counts = dataset.manifest.books.not_written
+    counts = dataset.manifest.accounting.not_written
     examples = _first_of_each(dataset, counts)
     frequent = sorted(counts, key=lambda reason: (-counts[reason], reason))
     return tuple(

@@ -93,23 +93,23 @@ def _share(part: int, whole: int) -> float:
 
 
 def _books(dataset: ManifestDataset, terminal: Terminal) -> Iterator[str]:
-    books = dataset.manifest.books
-    yield _heading(terminal, f"{books.found:,} keys found")
-    rows = [("written", books.written, "green", "")]
+    accounting = dataset.manifest.accounting
+    yield _heading(terminal, f"{accounting.found:,} keys found")
+    rows = [("written", accounting.written, "green", "")]
     rows += [
         (line, sum(counts.values()), "yellow", reasons_text(counts))
-        for line, counts in by_line(books).items()
+        for line, counts in by_line(accounting).items()
     ]
     for line, count, color, reasons in rows:
-        share = _share(count, books.found)
+        share = _share(count, accounting.found)
         width = _bar_width(terminal, beside=33)
         bar = terminal.bar(share, width, color).rstrip()
         more = f"  ({reasons})" if reasons else ""
         fits = 33 + width + len(more) <= terminal.width
         yield f"{count:>12,} {line:<12}{bar} {share:.1%}{more if fits else ''}"
         yield from () if fits else _indented(reasons, terminal)
-    if books.dropped_captions:
-        yield f"{books.dropped_captions:>12,} captions dropped beside others"
+    if accounting.dropped_captions:
+        yield f"{accounting.dropped_captions:>12,} captions dropped beside others"
 
 
 def _images(dataset: ManifestDataset, terminal: Terminal) -> Iterator[str]:
@@ -234,7 +234,7 @@ def page_fields(dataset: ManifestDataset, num_examples: int) -> dict[str, Any]:
             }
             for split in manifest.splits
         ],
-        "books": dataclasses.asdict(manifest.books),
+        "books": dataclasses.asdict(manifest.accounting),
         "image": dataclasses.asdict(manifest.image),
         "tokenizer": dataclasses.asdict(manifest.tokenizer),
         "features": [feature._asdict() for feature in manifest.features],

@@ -251,7 +251,7 @@ def _check_books(dataset: ManifestDataset) -> Iterator[Problem]:
     rejects = dataset.path(REJECTS)
     with contextlib.suppress(OSError), open_file(rejects) as file:
         num_lines = sum(1 for _ in file)
-        if num_lines != sum(manifest.books.not_written.values()):
+        if num_lines != sum(manifest.accounting.not_written.values()):
             what = "not a line for each key that the books say"
             yield Problem(rejects, what)
 
@@ -268,7 +268,7 @@ def _contradictions(dataset: ManifestDataset) -> Iterator[str]:
     for feature in schema.FEATURES:
         if feature.key not in described:
             yield f"it does not describe {feature.key}"
-    if not manifest.books.balanced:
+    if not manifest.accounting.balanced:
         yield "its books do not balance"
-    if manifest.books.written != manifest.num_examples:
+    if manifest.accounting.written != manifest.num_examples:
         yield "its books and its shards count different examples"

@@ -121,9 +121,9 @@ def test_of_equal_images_the_first_in_order_stays(tmp_path, seed):
         assert one["reason"] == "duplicate_of"
         assert f"that of {dropped[one['key']]}, which stays" in one["detail"]
     # They are no rejects: the limit of 1 % is not theirs.
-    books = built.outcome.books
-    assert books.not_written == {"duplicate_of": len(dropped)}
-    assert books.found == len(hashes) == books.written + len(dropped)
+    accounting = built.outcome.accounting
+    assert accounting.not_written == {"duplicate_of": len(dropped)}
+    assert accounting.found == len(hashes) == accounting.written + len(dropped)
 
 
 def test_a_key_without_a_caption_of_use_never_stands_in(tmp_path):

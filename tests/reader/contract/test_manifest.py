@@ -82,7 +82,7 @@ MANIFESTS = st.builds(
         end_id=NUMBERS | st.none(),
     ),
     splits=st.lists(SPLITS, max_size=2).map(tuple),
-    books=st.builds(
+    accounting=st.builds(
         KeyAccounting,
         found=NUMBERS,
         written=NUMBERS,
@@ -276,7 +276,7 @@ def test_counts_of_a_split_and_a_manifest_are_sums_over_shards(one, other):
         Split(name=name, shards=tuple(shards), statistics=Statistics())
         for name, shards in (("a", one), ("b", other))
     ]
-    books = KeyAccounting(found=0, written=0, not_written={})
+    accounting = KeyAccounting(found=0, written=0, not_written={})
     image = ImageSpec(format="", quality=1, subsampling="", resize="", size=1)
     ids = {name: 0 for name in ("pad_id", "unknown_id", "start_id", "end_id")}
     tokenizer = TokenizerSpec(kind="", file="", sha256="", vocab_size=0, **ids)
@@ -286,7 +286,7 @@ def test_counts_of_a_split_and_a_manifest_are_sums_over_shards(one, other):
         image=image,
         tokenizer=tokenizer,
         splits=tuple(splits),
-        books=books,
+        accounting=accounting,
         files={},
         fingerprints={},
         config={},
@@ -310,5 +310,5 @@ def test_counts_of_a_split_and_a_manifest_are_sums_over_shards(one, other):
 def test_books_balance_if_every_key_is_counted_once(
     found, written, not_written, balanced
 ):
-    books = KeyAccounting(found=found, written=written, not_written=not_written)
-    assert books.balanced is balanced
+    accounting = KeyAccounting(found=found, written=written, not_written=not_written)
+    assert accounting.balanced is balanced

@@ -52,11 +52,11 @@ def test_the_books_fit_the_terminal(diptych, build, tmp_path, monkeypatch, colum
     folders = source / "images", source / "captions", tmp_path / "out"
     out = build(*folders, num_shards=1, max_rejects="50%")
     page = diptych("show", out, "--num=0").out
-    splits, books, *_ = page.split("\n\n")[1:]
-    assert max(map(len, f"{splits}\n{books}".splitlines())) <= columns
+    splits, accounting, *_ = page.split("\n\n")[1:]
+    assert max(map(len, f"{splits}\n{accounting}".splitlines())) <= columns
     assert "100.0%" in splits
     for reasons in ("1 damaged_image, 2 not_an_image", "1 unpaired_caption"):
-        assert reasons in " ".join(books.split())
+        assert reasons in " ".join(accounting.split())
 
 
 def test_what_has_no_effect_without_step_is_refused(diptych, dataset):

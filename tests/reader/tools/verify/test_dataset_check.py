@@ -252,18 +252,18 @@ def test_a_key_that_is_there_twice_is_named(own_dataset):
     assert named(problems(own_dataset), f"key {key.decode()} is there twice")
 
 
-def edit_books(folder: Path, **books: Any) -> None:
+def edit_books(folder: Path, **accounting: Any) -> None:
     path = folder / "manifest.json"
     fields = json.loads(path.read_bytes())
-    fields["books"].update(books)
+    fields["books"].update(accounting)
     path.write_text(json.dumps(fields))
 
 
 @pytest.mark.parametrize(
     "books", [{"found": 61}, {"written": 59}, {"not_written": {"empty_caption": 1}}]
 )
-def test_books_that_do_not_balance_are_found(own_dataset, books):
-    edit_books(own_dataset, **books)
+def test_books_that_do_not_balance_are_found(own_dataset, accounting):
+    edit_books(own_dataset, **accounting)
     assert named(problems(own_dataset), "manifest.json: its books do not balance")
 
 
