@@ -193,6 +193,40 @@ def test_the_contract_stands_alone(module):
     assert all(below(name, "reader.contract") for name in ours)
 
 
+# Words that only the format has: file names, columns, byte layouts.
+OF_THE_FORMAT = {
+    "manifest.json",
+    "rejects.jsonl",
+    "index/blocks.bin",
+    "blocks.bin",
+    "caption_source",
+    "original_width",
+    "original_height",
+    "original_format",
+    "num_tokens",
+    "image/encoded",
+    "image/source_id",
+    "image/key/sha256",
+    "caption/ids",
+    "caption/lengths",
+    "<u8",
+}
+# Names of features that other tools use for the same thing.
+OTHERS_NAMES = "reader.datasets.foreign_schema"
+
+
+@pytest.mark.parametrize(
+    "module", [m for m in MODULES if not below(m, "reader.contract", OTHERS_NAMES)]
+)
+def test_only_the_contract_spells_the_format(module):
+    spelled = {
+        node.value
+        for node in ast.walk(ast.parse(MODULES[module].read_text()))
+        if isinstance(node, ast.Constant)
+    }
+    assert not spelled & OF_THE_FORMAT
+
+
 @pytest.mark.parametrize(
     "module",
     [

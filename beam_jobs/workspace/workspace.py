@@ -29,7 +29,7 @@ from beam_jobs.storage.files import (
     publish_bytes,
     scan,
 )
-from reader.contract.layout import BUILD_DIR
+from reader.contract.layout import BUILD_DIR, REJECTS
 
 
 class Workspace:
@@ -59,7 +59,7 @@ class Workspace:
         self.progress = os.path.join(self.build, "progress")
         self.failures = os.path.join(self.build, "failures")
         self.outcome = os.path.join(self.build, "outcome.json")
-        self.too_many_rejects = os.path.join(self.build, "rejects.jsonl")
+        self.too_many_rejects = os.path.join(self.build, REJECTS)
         self.tmp = os.path.join(self.build, "tmp")
         self.repaired = os.path.join(self.build, "repaired")
 

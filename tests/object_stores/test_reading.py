@@ -1,6 +1,6 @@
 """Reading from s3://: small files as they are, shards through checked copies.
 
-gs:// is read by TensorFlow's own file system: tests/reader/test_gcs.py.
+gs:// is read by TensorFlow's own file system: tests/reader/storage/test_gcs.py.
 """
 
 import numpy as np
