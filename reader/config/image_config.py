@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from reader.config import defaults
 from reader.contract.checks import check_flag, check_word, is_positive, whole_number
 from reader.contract.errors import UsageError
 
@@ -53,14 +54,14 @@ class ImageConfig:
     """
 
     size: tuple[int, int] | None = None
-    crop: str = "center"
-    fraction: float = 0.875
-    scale: tuple[float, float] = (0.08, 1.0)
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    flip: bool = False
-    dtype: str = "float32"
+    crop: str = defaults.CROP
+    fraction: float = defaults.CROP_FRACTION
+    scale: tuple[float, float] = defaults.CROP_SCALE
+    ratio: tuple[float, float] = defaults.CROP_RATIO
+    flip: bool = defaults.FLIP
+    dtype: str = defaults.DTYPE
     normalize: tuple[Triple, Triple] | None = None
-    data_format: str = "channels_last"
+    data_format: str = defaults.DATA_FORMAT
 
     def __post_init__(self) -> None:
         """Checks every value."""

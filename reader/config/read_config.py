@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from reader.config import defaults
 from reader.config.image_config import ImageConfig
 from reader.contract.checks import check_at_least, check_flag, check_word
 from reader.contract.errors import UsageError
@@ -27,7 +28,6 @@ OUTPUTS = (
     "valid",
 )
 DEFAULT_OUTPUTS = ("image", "tokens", "mask")
-DEFAULT_MAX_TOKENS = 64
 
 _AT_LEAST = {
     "batch_size": 1,
@@ -63,9 +63,9 @@ class Resources:
         UsageError: A value is out of range; it is named and shown.
     """
 
-    num_threads: int | None = None
-    ram_budget: int | None = None
-    prefetch: int = 2
+    num_threads: int | None = defaults.NUM_THREADS
+    ram_budget: int | None = defaults.RAM_BUDGET
+    prefetch: int = defaults.PREFETCH
     cache: str | None = None
 
     def __post_init__(self) -> None:
@@ -116,21 +116,21 @@ class ReadConfig:
 
     batch_size: int
     images: ImageConfig = field(default_factory=ImageConfig)
-    max_tokens: int = DEFAULT_MAX_TOKENS
-    add_special_tokens: bool = True
-    caption: str = "first"
-    max_captions: int | None = None
-    shuffle: bool = True
-    seed: int = 0
-    shuffle_bytes: int = 64 << 20
-    bucket_by_length: bool = False
-    epochs: int | None = 1
-    start_step: int = 0
-    start_example: int | None = None
-    host_index: int = 0
-    host_count: int = 1
-    remainder: str = "drop"
-    on_corrupt: str = "raise"
+    max_tokens: int = defaults.MAX_TOKENS
+    add_special_tokens: bool = defaults.ADD_SPECIAL_TOKENS
+    caption: str = defaults.CAPTION
+    max_captions: int | None = defaults.MAX_CAPTIONS
+    shuffle: bool = defaults.SHUFFLE
+    seed: int = defaults.SEED
+    shuffle_bytes: int = defaults.SHUFFLE_BYTES
+    bucket_by_length: bool = defaults.BUCKET_BY_LENGTH
+    epochs: int | None = defaults.EPOCHS
+    start_step: int = defaults.START_STEP
+    start_example: int | None = defaults.START_EXAMPLE
+    host_index: int = defaults.HOST_INDEX
+    host_count: int = defaults.HOST_COUNT
+    remainder: str = defaults.REMAINDER
+    on_corrupt: str = defaults.ON_CORRUPT
     outputs: tuple[str, ...] | None = None
     absent: tuple[str, ...] = ()
     resources: Resources = field(default_factory=Resources)

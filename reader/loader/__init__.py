@@ -1,1 +1,1 @@
-"""`reader.load`: wires shuffle, records and decode into a tf.data.Dataset."""
+"""Implements `reader.load`: connects shuffle, records and decode to a Dataset."""

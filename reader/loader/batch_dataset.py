@@ -1,4 +1,4 @@
-"""What `load` returns: a `tf.data.Dataset` of batches that knows where it stands."""
+"""Defines the `tf.data.Dataset` that `load` returns, which tracks its position."""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -15,37 +15,38 @@ from reader.schedule.windows import Windows
 
 
 class RunPosition(Protocol):
-    """How far a run is at a step."""
+    """Position of a run at each step."""
 
     @property
     def begin_step(self) -> int:
-        """The number of the first step."""
+        """Index of the first step."""
 
     @property
     def endless(self) -> bool:
-        """Whether iterators have no end; then each begins anew."""
+        """Whether iterators are endless; each one then begins at `begin_step`."""
 
     def length(self, iterator: int = 0) -> int | None:
-        """Returns how many batches an iterator has; None if it has no end."""
+        """Returns the number of batches of an iterator; None if it is endless."""
 
     def example_at(self, step: int) -> int:
-        """Returns where the run stands before a step, in examples."""
+        """Returns the position of the run before a step, in examples."""
 
 
-# What TensorFlow's class keeps of a Dataset, beside what a subclass has of its own.
-_OF_TENSORFLOW = ("_dataset", "_variant_tensor_attr", "_graph_attr", "_options_attr")
+# Attributes that the constructor of TensorFlow's Dataset sets.
+_TENSORFLOW_ATTRIBUTES = ("_dataset", "_variant_tensor_attr", "_graph_attr", "_options_attr")
 
 
 class Batches(tf.data.Dataset):
     """A `tf.data.Dataset` of batches.
 
-    It is built when TensorFlow first asks for it, so that until then the accelerators
-    can still be kept from TensorFlow: `reader.as_jax`, `reader.as_torch`.
+    The Dataset is built when TensorFlow first accesses it. Until then, `reader.as_jax`
+    and `reader.as_torch` can still keep TensorFlow from allocating the accelerators.
 
     Attributes:
-        position: How far a run is at a step.
-        identity: All that decides its order.
-        names: What a batch holds, if it is a dictionary.
+        position: Position of the run at each step.
+        identity: Settings and records that determine the order of the run, as JSON
+            values.
+        names: Names of the outputs if a batch is a dictionary; None otherwise.
     """
 
     def __init__(
@@ -57,82 +58,107 @@ class Batches(tf.data.Dataset):
         damaged: DamagedRecords,
         names: tuple[str, ...] | None,
     ) -> None:
-        """Takes a function that makes a Dataset of the batches."""
+        """Stores how to build the Dataset; nothing is built yet.
+
+        Args:
+            build: Function that builds the Dataset of batches.
+            position: Position of the run at each step.
+            identity: Settings and records that determine the order of the run.
+            windows: Windows of records that this host reads.
+            damaged: Reader of damaged records, with the losses so far.
+            names: Names of the outputs if a batch is a dictionary; None otherwise.
+        """
         self._build = build
         self.names = names
         self._windows, self._damaged = windows, damaged
-        self._taken: dict[int, int] = {}  # By iterator, as far as Python takes them.
+        # Batches taken by Python, by iterator index.
+        self._taken: dict[int, int] = {}
         self.position, self.identity = position, identity
 
     def __getattr__(self, name: str) -> Any:
-        """Builds the Dataset; called for what is not there yet."""
-        if name not in _OF_TENSORFLOW:
+        """Builds the Dataset when one of TensorFlow's attributes is first accessed."""
+        if name not in _TENSORFLOW_ATTRIBUTES:
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
-        # Nothing of ours needs AutoGraph, which takes longer than all the rest.
+        # The functions of this package do not need AutoGraph, and converting them takes
+        # longer than all other steps of building.
         build = tf.autograph.experimental.do_not_convert(self._build)
-        with tf.init_scope():  # It outlives a function that is being traced.
+        with tf.init_scope():  # The Dataset outlives a function that is being traced.
             self._dataset = build()
             super().__init__(self._dataset._variant_tensor)
         return self.__dict__[name]
 
     def then(self, function: Callable[..., Any]) -> "Batches":
-        """Returns these batches, each as a function of TensorFlow's makes it."""
+        """Returns these batches, transformed by a TensorFlow function.
+
+        Args:
+            function: Function from a batch to the transformed batch, as in `map`.
+        """
 
         def build() -> tf.data.Dataset:
-            # Next to nothing to do, so one at a time: each more holds a whole batch.
+            # One call at a time: the function is fast, and each parallel call would
+            # hold a whole batch in memory.
             return self._dataset.map(function, num_parallel_calls=1)
 
         windows, damaged = self._windows, self._damaged
-        made = Batches(build, self.position, self.identity, windows, damaged, None)
-        made._taken = self._taken
-        return made
+        batches = Batches(build, self.position, self.identity, windows, damaged, None)
+        batches._taken = self._taken
+        return batches
 
     def _inputs(self) -> list[tf.data.Dataset]:
         return [self._dataset]
 
     def __iter__(self) -> Any:
-        """Begins the next iterator: a `tf.data.Iterator`."""
+        """Starts and returns the next iterator, a `tf.data.Iterator`."""
         iterator = super().__iter__()
-        # In place, since Keras and tf.function take TensorFlow's own class and no
-        # wrapper of it.
-        iterator.__class__ = _naming(type(iterator))  # type: ignore[arg-type]
+        # The class is replaced in place, since Keras and tf.function accept TensorFlow's
+        # iterators but no wrapper.
+        iterator.__class__ = _explaining(type(iterator))  # type: ignore[arg-type]
         iterator.batches = self
         return iterator
 
     def note_taken(self, iterator: int, num: int) -> None:
-        """Notes that so many more batches of an iterator were taken."""
+        """Adds to the number of batches taken from an iterator.
+
+        Args:
+            iterator: Index of the iterator, from 0.
+            num: Number of batches to add; may be negative.
+        """
         self._taken[iterator] = self._taken.get(iterator, 0) + num
 
     @property
     def latest(self) -> int:
-        """The number of the latest iterator, from 0."""
+        """Index of the latest iterator, from 0; -1 before the first."""
         return self._windows.num_iterators - 1
 
     @property
     def error(self) -> Exception | None:
-        """What of ours ended the reading, if something did."""
+        """The error of this package that ended reading, or None."""
         return self._windows.error or self._damaged.error
 
     @property
     def element_spec(self) -> Any:
-        """What a batch looks like."""
+        """Shapes and dtypes of a batch, as a structure of `tf.TensorSpec`."""
         return self._dataset.element_spec
 
     def __len__(self) -> int:
-        """Returns how many batches the first iterator has."""
+        """Returns the number of batches of the first iterator."""
         length = self.position.length()
         if length is None:
             raise TypeError(
-                "these batches have no end (epochs=None): reader.steps_per_epoch says "
-                "how many make an epoch"
+                "endless batches have no length (epochs=None): reader.steps_per_epoch "
+                "returns the number of batches per epoch"
             )
         return length
 
     def explain(self, error: tf.errors.OpError) -> Exception | None:
-        """Returns what of ours is behind an error of TensorFlow's, or None."""
+        """Returns the DatasetError or OSError behind a TensorFlow error, or None.
+
+        Args:
+            error: Error that TensorFlow raised for the latest iterator.
+        """
         if self.error is not None:
-            # A copy: the traceback of the one that is kept would hold the iterator and
-            # its threads.
+            # A copy, since the traceback of the stored error would keep the iterator
+            # and its threads alive.
             return copy.copy(self.error)
         if not isinstance(error, tf.errors.InvalidArgumentError):
             return None
@@ -141,10 +167,14 @@ class Batches(tf.data.Dataset):
         return find_undecodable(error, self._windows, self.latest, begin, num)
 
     def is_at(self, step: int) -> bool:
-        """Tells whether a step can be where the latest iterator is.
+        """Returns whether the latest iterator can be at a step.
 
-        It cannot if one was left before its end. What goes unnoticed is one that Keras
-        left when all of it had been read ahead, at the very end of the next.
+        Returns False if an earlier iterator was left before its end. One case is not
+        detected: Keras left an iterator that had been read ahead to its end, and the
+        step is the last one of the next iterator.
+
+        Args:
+            step: Number of steps that the run has taken.
         """
         if self.position.endless:
             return True
@@ -164,13 +194,16 @@ class Batches(tf.data.Dataset):
 
     @property
     def losses(self) -> list[Loss]:
-        """Records that were replaced so far, since they are damaged."""
+        """Damaged records that were replaced so far, ordered by record number."""
         return [loss for _, loss in sorted(self._damaged.losses.items())]
 
 
 @cache
-def _naming(base: Any) -> Any:
-    """Returns a subclass of an iterator that raises our own errors as they are."""
+def _explaining(base: Any) -> Any:
+    """Returns a subclass of an iterator class that raises the errors of this package.
+
+    TensorFlow would wrap them in its own errors.
+    """
 
     class Iterator(base):
         batches: Batches | None = None
@@ -179,10 +212,10 @@ def _naming(base: Any) -> Any:
             try:
                 batch = super().__next__()
             except tf.errors.OpError as error:
-                told = None if self.batches is None else self.batches.explain(error)
-                if told is None:
+                cause = None if self.batches is None else self.batches.explain(error)
+                if cause is None:
                     raise
-                raise told from None
+                raise cause from None
             if self.batches is not None:
                 self.batches.note_taken(self.batches.latest, 1)
             return batch
@@ -191,37 +224,45 @@ def _naming(base: Any) -> Any:
 
 
 def state(batches: tf.data.Dataset, step: int) -> dict[str, Any]:
-    """Returns where a run stands before a step, as a small value that JSON can hold.
+    """Returns a checkpoint of the input pipeline, as a small JSON-serializable dict.
 
-    It is the same on every host. `reader.load(…, resume=state)` goes on from there,
-    with another number of hosts or another batch size if need be.
+    The state is the same on every host. `reader.load(…, resume=state)` resumes from it,
+    if needed with another number of hosts or another batch size.
+
+        state = reader.state(batches, step)
+        checkpoint.write_text(json.dumps(state))
 
     Args:
-        batches: What `reader.load` returned.
-        step: How many steps the run has taken: those before `batches` began (as its
-            `start_step` or `resume` said), and the batches taken of it.
+        batches: The Dataset that `reader.load` returned, or `reader.for_captioning` or
+            `reader.for_retrieval` made of it.
+        step: Number of steps that the run has taken, which is the trainer's global
+            step. It includes the steps before `start_step` or `resume`.
+
+    Returns:
+        A dictionary with the step, the position in examples, and the settings that
+        determine the order.
 
     Raises:
-        UsageError: The step is before the beginning, or the batches are not those
-            that were taken one after the other.
+        UsageError: `batches` is another Dataset, `step` is before the first step of
+            `batches`, or an iterator over `batches` was left before its end.
     """
     if not isinstance(batches, Batches):
         raise UsageError(
-            "state needs what reader.load returned, got "
-            f"{type(batches).__name__}: keep that beside what you make of it"
+            "state needs the batches that reader.load returned, got "
+            f"{type(batches).__name__}: keep those as well as what you derive from them"
         )
     position, step = batches.position, whole_number("step", step)
     if step < position.begin_step:
         raise UsageError(
-            f"step must be at least {position.begin_step}, where these batches begin, "
-            f"got {step}"
+            f"step must be at least {position.begin_step}, the first step of these "
+            f"batches, got {step}"
         )
     if not batches.is_at(step):
         raise UsageError(
-            f"where step {step} is cannot be told: an iterator over these batches was "
-            "left before its end and another one begun, as by next(iter(batches)), or "
-            "by Keras under a strategy, which looks at a batch before it trains. Load "
-            "with epochs=None, where every iterator begins at the same step, or "
-            "iterate once"
+            f"the position of step {step} is unknown: an iterator over these batches "
+            "was left before its end and another one was started, for example by "
+            "next(iter(batches)), or by Keras under a tf.distribute strategy, which "
+            "takes a batch before training. Load with epochs=None, where every "
+            "iterator begins at the same step, or iterate only once"
         )
     return {**batches.identity, "step": step, "examples": position.example_at(step)}

@@ -1,4 +1,4 @@
-"""Examples → a Dataset of batches: of their size, cast, normalised."""
+"""Batches examples, and casts and normalizes their images."""
 
 import numpy as np
 import tensorflow as tf
@@ -10,8 +10,8 @@ from reader.decode.captions import nothing, pad_id
 from reader.decode.examples import make_examples
 from reader.loader.budget import calls_at_a_time
 
-# Batches of captions sorted by length are as wide as their longest, in such steps: each
-# other width is a shape of its own, for which a compiled model is compiled again.
+# With `bucket_by_length`, the width of token rows is rounded up to a multiple of this
+# many tokens. Fewer distinct shapes mean fewer recompilations of a compiled model.
 _WIDTH_STEP = 8
 
 
@@ -21,26 +21,27 @@ def make_batches(
     config: ReadConfig,
     num_calls: int,
 ) -> tf.data.Dataset:
-    """Returns a Dataset of batches, as dictionaries or as tuples in `outputs`' order.
+    """Returns a Dataset of batches: dictionaries, or tuples in the order of `outputs`.
 
-    Pixels are cast here and not before: batching bytes copies a quarter as much.
+    Pixels are cast after batching: batching uint8 copies a quarter of the bytes of
+    float32.
 
     Args:
-        examples: Chunks of examples, of any size.
-        record_schema: What the records hold.
-        config: How to read.
-        num_calls: Batches to work on at a time.
+        examples: Dataset of chunks of examples, of any size.
+        record_schema: Schema of the records.
+        config: Read configuration.
+        num_calls: Number of batches to process concurrently.
     """
     batches = examples.rebatch(config.host_batch_size, drop_remainder=True)
     pad = pad_id(record_schema.tokenizer)
 
     def finish(batch: dict[str, tf.Tensor]) -> object:
         if "blank" in batch:
-            batch = _blanked(batch, pad)
+            batch = _clear_blanks(batch, pad)
         if "image" in batch:
             batch["image"] = finish_images(batch["image"], config.images)
         if config.bucket_by_length and "tokens" in batch:
-            batch["tokens"] = _narrowed(batch["tokens"], batch["length"])
+            batch["tokens"] = _trim_padding(batch["tokens"], batch["length"])
         if "mask" in config.names:
             positions = tf.range(tf.shape(batch["tokens"])[-1])
             batch["mask"] = positions < batch["length"][..., tf.newaxis]
@@ -53,10 +54,15 @@ def make_batches(
 
 
 def finish_images(images: tf.Tensor, config: ImageConfig) -> tf.Tensor:
-    """Returns `uint8[n, height, width, 3]` in the dtype and layout asked for."""
-    first = config.data_format == "channels_first"
-    if first:
-        images = _channels_first(images, config)  # A byte each; later it is four.
+    """Converts `uint8[n, height, width, 3]` to the configured dtype and data format.
+
+    Args:
+        images: Batch of images, `uint8[n, height, width, 3]`.
+        config: Image configuration, with dtype, normalization and data format.
+    """
+    if config.data_format == "channels_first":
+        # Transposed before casting, while a value takes one byte instead of four.
+        images = _channels_first(images, config)
     if config.dtype == "uint8":
         return images
     if config.normalize is None:
@@ -67,17 +73,17 @@ def finish_images(images: tf.Tensor, config: ImageConfig) -> tf.Tensor:
 
 
 def _channels_first(images: tf.Tensor, config: ImageConfig) -> tf.Tensor:
-    # Of two axes at a time, which TensorFlow does twice as fast as of three.
+    # TensorFlow transposes two axes twice as fast as three.
     height, width = config.target
     pixels = tf.reshape(images, [-1, height * width, 3])
     return tf.reshape(tf.transpose(pixels, [0, 2, 1]), [-1, 3, height, width])
 
 
 def _fractions(images: tf.Tensor) -> tf.Tensor:
-    """Returns float32 in [0, 1].
+    """Converts uint8 to float32 in [0, 1].
 
-    As tf.image.convert_image_dtype, bit by bit, in one pass over memory and not in two:
-    docs/performance.md#fewer-passes.
+    The result equals that of tf.image.convert_image_dtype bit for bit, in one pass over
+    memory instead of two: docs/performance.md#fewer-passes.
     """
     return tf.quantization.dequantize(
         tf.bitcast(images, tf.quint8), 0.0, 1.0, mode="MIN_COMBINED"
@@ -85,11 +91,12 @@ def _fractions(images: tf.Tensor) -> tf.Tensor:
 
 
 def _normalized(images: tf.Tensor, config: ImageConfig) -> tf.Tensor:
-    """Returns (x / 255 - mean) / std, as one multiplication and one subtraction."""
+    """Computes (x / 255 - mean) / std as one multiplication and one subtraction."""
     height, width = config.target
     mean, std = np.array(config.normalize, np.float64)
     scale, offset = 1 / (255 * std), mean / std
-    # Whole rows at a time: TensorFlow is four times as slow with three values.
+    # Scales have the shape of whole rows: broadcasting three values takes TensorFlow four
+    # times as long.
     if config.data_format == "channels_first":
         scale, offset = (np.repeat(part, height * width) for part in (scale, offset))
         shape = [-1, 3 * height * width]
@@ -101,10 +108,10 @@ def _normalized(images: tf.Tensor, config: ImageConfig) -> tf.Tensor:
     return tf.reshape(values, tf.shape(images))
 
 
-def _blanked(batch: dict[str, tf.Tensor], pad: int) -> dict[str, tf.Tensor]:
-    """Returns a batch in which places of no example hold nothing: black, pad, no text.
+def _clear_blanks(batch: dict[str, tf.Tensor], pad: int) -> dict[str, tf.Tensor]:
+    """Clears the positions of a batch without an example: black, pad and empty text.
 
-    Only an epoch's last batch has such places.
+    Only the last batch of an epoch has such positions.
     """
     blank = batch.pop("blank")
 
@@ -123,8 +130,8 @@ def _blanked(batch: dict[str, tf.Tensor], pad: int) -> dict[str, tf.Tensor]:
     return dict(tf.cond(tf.reduce_any(blank), clear, lambda: batch))
 
 
-def _narrowed(tokens: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-    """Returns rows without the columns that are padding in all of them."""
+def _trim_padding(tokens: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+    """Removes the columns that are padding in all rows, down to a multiple of 8."""
     longest = tf.maximum(tf.reduce_max(lengths), 1)
     return tokens[..., : -(-longest // _WIDTH_STEP) * _WIDTH_STEP]
 
@@ -135,14 +142,14 @@ def deliver(
     config: ReadConfig,
     length: int | None,
 ) -> tf.data.Dataset:
-    """Returns a Dataset of batches.
+    """Returns a Dataset of batches with the configured prefetching and threads.
 
     Args:
-        records: `Records`, a chunk at a time.
-        record_schema: What they hold.
-        config: How to read.
-        length: How many batches there are; None if TensorFlow should not count on any
-            number.
+        records: Dataset of `Records`, one chunk per element.
+        record_schema: Schema of the records.
+        config: Read configuration.
+        length: Number of batches, which TensorFlow reports as the cardinality; None
+            for an unknown cardinality.
     """
     calls = calls_at_a_time(config)
     examples = make_examples(records, record_schema, config, calls.chunks)
@@ -155,10 +162,10 @@ def deliver(
 
 def _options(config: ReadConfig) -> tf.data.Options:
     options = tf.data.Options()
-    # Each host has its share already.
+    # Each host already reads only its own share.
     policy = tf.data.experimental.AutoShardPolicy.OFF
     options.experimental_distribute.auto_shard_policy = policy
-    options.autotune.enabled = False  # See calls_at_a_time.
+    options.autotune.enabled = False  # calls_at_a_time explains why.
     if config.resources.num_threads is not None:
         options.threading.private_threadpool_size = config.resources.num_threads
     return options

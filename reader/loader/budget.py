@@ -1,34 +1,35 @@
-"""How much is worked on at a time: as much as keeps threads busy and memory bounded."""
+"""Computes the concurrency of reading from the number of threads and `ram_budget`."""
 
 from typing import NamedTuple
 
 from reader.config.read_config import ReadConfig
 from reader.contract.errors import UsageError
 
-# What TensorFlow takes once it runs, and its functions, whatever they read.
+# Memory of TensorFlow's runtime and functions, independent of the data.
 _FIXED_BYTES = 100 << 20
-# Of a window's bytes: the one in use, the next as it is read, and that put in order.
+# Copies of a window's bytes: the window in use, the next window as read, and the next
+# window in shuffled order.
 _WINDOWS = 3
-# Batches beside those made ahead: the one in use, and one being made.
+# Batches in addition to `prefetch`: the batch in use, and the batch being made.
 _BATCHES = 2
 _PIXEL_BYTES = {"uint8": 1, "bfloat16": 2, "float32": 4}
-_TOKEN_BYTES = 5  # An int32, and its place in the mask.
+_TOKEN_BYTES = 5  # An int32 id and a bool of the mask.
 
-# Records that are parsed and decoded together, about so many. What is done for all at
-# once costs hardly more than for one; larger chunks gain no more, and keep fewer cores
-# busy: docs/performance.md#chunks.
+# Approximate number of records that are parsed and decoded as one chunk. Processing a
+# chunk takes hardly longer than processing one record. Larger chunks are not faster, and
+# keep fewer cores busy: docs/performance.md#chunks.
 _CHUNK = 16
-# Threads that decode, for each that puts batches together and casts them, which takes
-# about a fifth as long: docs/performance.md#threads.
+# Number of decoding threads per thread that batches and casts. Batching and casting take
+# about a fifth of the time of decoding: docs/performance.md#threads.
 _DECODING_THREADS = 4
 
 
 class Calls(NamedTuple):
-    """What is worked on at a time.
+    """Numbers of concurrent calls.
 
     Attributes:
-        chunks: Chunks of records that are parsed and decoded.
-        batches: Batches that are cast and normalised.
+        chunks: Number of chunks of records that are parsed and decoded concurrently.
+        batches: Number of batches that are cast and normalized concurrently.
     """
 
     chunks: int
@@ -36,7 +37,9 @@ class Calls(NamedTuple):
 
 
 def chunk_size(batch_size: int) -> int:
-    """Returns how many records to work on together, so that batches are whole chunks.
+    """Returns the number of records per chunk.
+
+    The chunk size divides the batch size if a suitable divisor exists.
 
     >>> chunk_size(256), chunk_size(100), chunk_size(37)
     (16, 10, 37)
@@ -47,17 +50,20 @@ def chunk_size(batch_size: int) -> int:
 
 
 def calls_at_a_time(config: ReadConfig) -> Calls:
-    """Returns what to work on at a time, within `ram_budget`.
+    """Returns the numbers of concurrent calls that fit in `ram_budget`.
 
-    It is fixed beforehand. TensorFlow's tuning would come to no more than this, takes
-    memory as it likes, and keeps an iterator that is done waiting for its next round,
-    for up to a minute: docs/performance.md#threads.
+    The numbers are fixed before reading. TensorFlow's autotuning reaches the same
+    throughput, does not bound memory, and delays the end of an iterator until its next
+    tuning round, by up to a minute: docs/performance.md#threads.
+
+    Args:
+        config: Read configuration, with `num_threads` and `ram_budget`.
 
     Raises:
-        UsageError: What must be held is more than the budget already.
+        UsageError: `ram_budget` is less than the minimum for this configuration.
     """
     threads, budget = config.resources.threads, config.resources.ram_budget
-    # One more than there are threads, so that none waits while chunks are collected.
+    # One call more than threads, so that no thread waits while chunks are collected.
     most = Calls(threads + 1, -(-threads // _DECODING_THREADS))
     if budget is None:
         return most
@@ -71,13 +77,16 @@ def calls_at_a_time(config: ReadConfig) -> Calls:
 
 
 def _batch_bytes(config: ReadConfig) -> int:
-    """Returns about how many bytes a batch of one host has."""
+    """Returns the approximate size of one host's batch, in bytes."""
     pixel = _PIXEL_BYTES[config.images.dtype]
     return config.host_batch_size * _example_bytes(config, pixel)
 
 
 def _chunk_bytes(config: ReadConfig) -> int:
-    """Returns about how many bytes a chunk takes: decoded one by one, then stacked."""
+    """Returns the approximate memory of a chunk, in bytes.
+
+    Images are decoded one by one and then stacked, so a chunk is in memory twice.
+    """
     return 2 * chunk_size(config.host_batch_size) * _example_bytes(config, 1)
 
 
@@ -108,8 +117,9 @@ def _least_bytes(config: ReadConfig) -> int:
 def _too_small(config: ReadConfig) -> str:
     return (
         f"ram_budget must be at least {_least_bytes(config)} bytes, for TensorFlow, "
-        f"{_WINDOWS} windows of {_window_bytes(config)} (shuffle_bytes ÷ host_count), "
-        f"{_num_batches(config)} batches of {_batch_bytes(config)} and "
-        f"{_chunk_bytes(config)} to decode in; got {config.resources.ram_budget}: "
-        "raise it, or lower shuffle_bytes, batch_size or prefetch"
+        f"{_WINDOWS} windows of {_window_bytes(config)} bytes (shuffle_bytes ÷ "
+        f"host_count), {_num_batches(config)} batches of {_batch_bytes(config)} bytes "
+        f"and {_chunk_bytes(config)} bytes for decoding, got "
+        f"{config.resources.ram_budget}: raise ram_budget, or lower shuffle_bytes, "
+        "batch_size or prefetch"
     )

@@ -1,4 +1,8 @@
-"""Batches of compressed files: read as is usual, without a plan or what needs one."""
+"""Reads compressed TFRecords sequentially, with a shuffle buffer and without resuming.
+
+The records of a compressed file have no byte offsets to seek to, so no epoch can be
+planned before reading.
+"""
 
 import warnings
 from collections.abc import Sequence
@@ -13,8 +17,9 @@ from reader.loader.batches import deliver
 from reader.loader.budget import chunk_size
 from reader.records.window_reads import Records
 
-# Nobody knows how large records are before reading them all.
+# Assumed size of a record. The actual sizes are unknown until all records are read.
 _RECORD_BYTES = 64 << 10
+# Arguments of `load` that need a planned order.
 _PLANNED = (
     "start_step",
     "start_example",
@@ -31,10 +36,17 @@ def load_unplanned(
     config: ReadConfig,
     resume: object,
 ) -> tf.data.Dataset:
-    """Returns a Dataset of batches of compressed files.
+    """Returns a Dataset of batches from compressed files, and warns of its limits.
+
+    Args:
+        record_sources: The compressed files, as a single source.
+        record_schema: Schema of the records.
+        config: Read configuration.
+        resume: State to resume from; must be None.
 
     Raises:
-        UsageError: Something is asked for that needs a plan.
+        UsageError: An argument needs a planned order, such as `resume`, `host_count` or
+            a random crop.
     """
     (source, *others) = record_sources
     usual = ReadConfig(batch_size=1)
@@ -63,44 +75,45 @@ def _batches(
         window=max(1, config.shuffle_bytes // _RECORD_BYTES),
     )
     chunks = records.repeat(config.epochs).batch(chunk_size(config.batch_size))
-    return deliver(chunks.map(_with_nothing_known), record_schema, config, None)
+    return deliver(chunks.map(_as_records), record_schema, config, None)
 
 
-def _with_nothing_known(records: tf.Tensor) -> Records:
+def _as_records(records: tf.Tensor) -> Records:
     valid = tf.ones_like(records, tf.bool)
     return Records(records, valid, ~valid, tf.zeros([tf.size(records), 0], tf.float64))
 
 
-def _no_plan(source: RecordSource, what: str) -> str:
+def _no_plan(source: RecordSource, feature: str) -> str:
     return (
         f"{source.name} is compressed ({source.compression}), so its records have no "
-        f"places to begin reading at: {what} cannot be had; write it uncompressed "
-        "(images do not shrink further) to have them"
+        f"byte offsets to start reading at, which rules out {feature}: write the file "
+        "uncompressed (compression does not shrink images further)"
     )
 
 
-_FILES_AT_A_TIME = 16
-_RECORDS_IN_TURN = 16
+# Number of files that are read concurrently, and of consecutive records from each.
+_CONCURRENT_FILES = 16
+_CONSECUTIVE_RECORDS = 16
 
 
 def read_compressed(
     paths: list[str], compression: str, *, seed: int | None, window: int
 ) -> tf.data.Dataset:
-    """Returns a Dataset of string[]: the records of an epoch.
+    """Returns a Dataset of string[]: the serialized records of one epoch.
 
     Args:
-        paths: Of the files.
+        paths: Paths of the files.
         compression: `GZIP` or `ZLIB`.
-        seed: Of the order; None for the order written.
-        window: Records to hold for shuffling.
+        seed: Seed of the shuffled order; None for the written order.
+        window: Size of the shuffle buffer, in records.
     """
     if seed is None:
         return tf.data.TFRecordDataset(paths, compression_type=compression)
     files = tf.data.Dataset.from_tensor_slices(paths).shuffle(len(paths), seed=seed)
     records = files.interleave(
         lambda path: tf.data.TFRecordDataset(path, compression_type=compression),
-        cycle_length=_FILES_AT_A_TIME,
-        block_length=_RECORDS_IN_TURN,
+        cycle_length=_CONCURRENT_FILES,
+        block_length=_CONSECUTIVE_RECORDS,
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
     )

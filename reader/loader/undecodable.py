@@ -1,4 +1,4 @@
-"""Intact records that nothing can be made of: told by name when TensorFlow met one."""
+"""Names the record that TensorFlow failed to parse or decode."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -21,10 +21,10 @@ from reader.schedule.windows import Windows
 from reader.shuffle.order import NO_RECORD
 from reader.storage.files import read_bytes
 
-# What TensorFlow says of a record that it could not parse.
-_OF_FEATURE = re.compile(r"(?:Feature|Key): (.+?)(?: \(data type|, Index: |\.  )")
-# Records that are worked on together may be of several batches.
-_WORKED_ON = 64
+# Part of TensorFlow's parse errors that names the feature.
+_FEATURE_IN_MESSAGE = re.compile(r"(?:Feature|Key): (.+?)(?: \(data type|, Index: |\.  )")
+# Maximum number of records per chunk. A chunk may span several batches.
+_MOST_PER_CHUNK = 64
 
 
 def find_undecodable(
@@ -34,28 +34,29 @@ def find_undecodable(
     begin: int,
     num: int,
 ) -> DatasetError | None:
-    """Returns what to raise in the place of an error of TensorFlow's, or None.
+    """Returns the DatasetError to raise instead of a TensorFlow error, or None.
 
-    Records are read again, in their order, until there is one to blame.
+    Reads the records again, in their order, until one fails to parse or decode. Returns
+    None if no record fails.
 
     Args:
-        error: What TensorFlow raised.
-        windows: What was being read.
-        iterator: The number of the iterator.
-        begin: How many of its examples were delivered.
-        num: How many more were wanted.
+        error: Error that TensorFlow raised.
+        windows: Windows of records that were being read.
+        iterator: Index of the iterator, from 0.
+        begin: Number of examples that the iterator had delivered.
+        num: Number of examples in the batch that failed.
     """
-    match = _OF_FEATURE.search(error.message)
+    match = _FEATURE_IN_MESSAGE.search(error.message)
     key = match[1] if match else None
-    for number in _candidates(windows, iterator, begin, begin + num + _WORKED_ON):
-        blamed = _blamed(windows.index, number, key)
-        if blamed is not None:
-            return blamed
+    for number in _candidates(windows, iterator, begin, begin + num + _MOST_PER_CHUNK):
+        found = _check_record(windows.index, number, key)
+        if found is not None:
+            return found
     return None
 
 
 def _candidates(windows: Windows, iterator: int, begin: int, end: int) -> Iterator[int]:
-    """Yields the numbers of records that may have been worked on."""
+    """Yields the numbers of the records that may have been processed."""
     first = 0
     for window in windows.of_iterator(iterator):
         if first >= end:
@@ -63,14 +64,23 @@ def _candidates(windows: Windows, iterator: int, begin: int, end: int) -> Iterat
         start, stop = window.keep
         last = first + stop - start
         if last > begin:
-            # What is sorted comes from anywhere in its window.
+            # A sorted window delivers its records in another order.
             part = slice(max(0, begin - first), end - first)
             numbers = window.numbers if windows.sorted else window.numbers[part]
             yield from (n for n in numbers.tolist() if n != NO_RECORD)
         first = last
 
 
-def _blamed(index: RecordIndex, number: int, key: str | None) -> DatasetError | None:
+def _check_record(
+    index: RecordIndex, number: int, key: str | None
+) -> DatasetError | None:
+    """Returns an error if a record does not parse or decode.
+
+    Args:
+        index: Index of the records.
+        number: Number of the record.
+        key: Feature that TensorFlow failed to parse; None if unknown.
+    """
     which, place = index.locate(number)
     shard = index.shards[which]
     begin, end = index.offsets(which)[place : place + 2].tolist()
@@ -96,13 +106,13 @@ def _blamed(index: RecordIndex, number: int, key: str | None) -> DatasetError | 
 
 
 def _is_pixels(shard: ShardFile, values: Mapping[str, list[object]]) -> bool:
-    """Tells whether an image is bare pixels, which only our own datasets hold."""
+    """Returns whether an image is raw pixels, which only Diptych datasets hold."""
     stored = {name.encode() for name in STORED_FORMATS if needs_size(name)}
     return shard.has_manifest and not stored.isdisjoint(values.get(IMAGE_FORMAT, []))
 
 
 def _misfit(record: bytes, feature: Feature, values: list[object]) -> str | None:
-    """Returns in which way a record does not hold a feature, or None."""
+    """Returns why TensorFlow cannot parse a feature of a record, or None."""
     try:
         tf.io.parse_single_example(record, {feature.key: feature_spec(feature)})
     except tf.errors.InvalidArgumentError:
@@ -124,6 +134,6 @@ def _undecodable(values: list[object]) -> str | None:
 
 
 def _plain(message: str) -> str:
-    """Returns what an error of TensorFlow's says, without where in TensorFlow."""
+    """Returns a TensorFlow error message without the names of nodes and operations."""
     text = re.sub(r"\{\{.*?\}\}", "", message)
     return text.partition(" [Op:")[0].strip().rstrip(".")

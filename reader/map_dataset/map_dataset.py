@@ -9,6 +9,7 @@ import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, SupportsIndex
 
+from reader.config import defaults
 from reader.config.read_config import ReadConfig, check_names, output_names
 from reader.contract.errors import DatasetError, UsageError
 from reader.contract.record import crc32c_hex, parse_example
@@ -30,8 +31,8 @@ def open(
     *,
     split: str | None = None,
     outputs: Sequence[str] | None = None,
-    max_tokens: int = 64,
-    add_special_tokens: bool = True,
+    max_tokens: int = defaults.MAX_TOKENS,
+    add_special_tokens: bool = defaults.ADD_SPECIAL_TOKENS,
     transform: Callable[[Any], Any] | None = None,
     features: Mapping[str, str] | None = None,
 ) -> "MapDataset":

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from reader.config import defaults
 from reader.config.read_config import ReadConfig
 from reader.contract.checks import whole_number
 from reader.contract.errors import UsageError
@@ -53,13 +54,13 @@ def coverage(
     pattern: Patterns,
     *,
     batch_size: int,
-    host_count: int = 1,
+    host_count: int = defaults.HOST_COUNT,
     epoch: int = 0,
     split: str | None = None,
-    shuffle: bool = True,
-    seed: int = 0,
-    shuffle_bytes: int = 64 << 20,
-    remainder: str = "drop",
+    shuffle: bool = defaults.SHUFFLE,
+    seed: int = defaults.SEED,
+    shuffle_bytes: int = defaults.SHUFFLE_BYTES,
+    remainder: str = defaults.REMAINDER,
     features: Mapping[str, str] | None = None,
 ) -> Coverage:
     """Walks the plan of an epoch over all hosts, and counts how often records come.

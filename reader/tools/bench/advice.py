@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from reader.config import defaults
 from reader.console.formatting import size_text
 from reader.shuffle.order import NUM_STREAMS
 
@@ -168,7 +169,7 @@ def _window(
 ) -> Iterator[str]:
     if not stored.remote and figures.per_second_read > 2 * figures.per_second:
         return
-    shuffle_bytes = settings.get("shuffle_bytes", 64 << 20)
+    shuffle_bytes = settings.get("shuffle_bytes", defaults.SHUFFLE_BYTES)
     neighbours = shuffle_bytes / stored.record_bytes / NUM_STREAMS
     if settings.get("shuffle", True) and neighbours < _MIN_NEIGHBOURS:
         enough = _MIN_NEIGHBOURS * NUM_STREAMS * stored.record_bytes

@@ -5,6 +5,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from reader.config import defaults
 from reader.console.main import import_tensorflow, print_json
 from reader.console.parser import add_command, not_empty
 from reader.console.terminal import terminal_of
@@ -63,25 +64,29 @@ def add_parser(commands: Any) -> None:
     load.add_argument(
         "--crop",
         metavar="KIND",
-        default="center",
+        default=defaults.CROP,
         help="center, random, random_resized or none (%(default)s)",
     )
     load.add_argument(
         "--crop_fraction",
         type=float,
         metavar="SHARE",
-        default=0.875,
+        default=defaults.CROP_FRACTION,
         help="(%(default)s)",
     )
     load.add_argument(
         "--dtype",
         metavar="NAME",
-        default="float32",
+        default=defaults.DTYPE,
         help="float32, bfloat16 or uint8 (%(default)s)",
     )
     load.add_argument("--normalize", metavar="NAME", help="imagenet or clip")
     load.add_argument(
-        "--shuffle_bytes", type=int, metavar="N", default=64 << 20, help="(%(default)s)"
+        "--shuffle_bytes",
+        type=int,
+        metavar="N",
+        default=defaults.SHUFFLE_BYTES,
+        help="(%(default)s)",
     )
     load.add_argument("--num_threads", type=int, metavar="N", help="(one per core)")
     parser.set_defaults(run=_run)

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from reader.config.read_config import DEFAULT_MAX_TOKENS, ReadConfig
+from reader.config import defaults
+from reader.config.read_config import ReadConfig
 from reader.contract.manifest import TokenizerSpec
 from reader.contract.tokenizers.protocol import Tokenizer
 from reader.decode.outputs import special_tokens
@@ -63,7 +64,7 @@ class Spelling:
     def room(self) -> int:
         """How many tokens of a caption are kept, beside start and end."""
         start, end = self._special
-        return DEFAULT_MAX_TOKENS - len(start) - len(end)
+        return defaults.MAX_TOKENS - len(start) - len(end)
 
     def row(self, ids: Sequence[int]) -> Row:
         """Returns the row of a caption's ids; what is cut comes after its end."""

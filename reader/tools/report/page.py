@@ -9,7 +9,7 @@ import hashlib
 from importlib.resources import files
 from typing import NamedTuple
 
-from reader.config.read_config import DEFAULT_MAX_TOKENS
+from reader.config import defaults
 from reader.contract.manifest import Manifest
 from reader.contract.version import __version__
 from reader.tools.report.captions import Row, Spelling
@@ -65,7 +65,7 @@ def render(contents: Contents) -> str:
         script=script,
         policy=_policy(style, script),
         version=__version__,
-        max_tokens=DEFAULT_MAX_TOKENS,
+        max_tokens=defaults.MAX_TOKENS,
         accounting=lines_of(contents.manifest.accounting),
         charts=charts_of(contents.statistics, contents.spelling.room),
         shards=shards_chart(contents.manifest),

@@ -5,6 +5,7 @@ import os
 import sys
 from typing import Any
 
+from reader.config import defaults
 from reader.console.main import print_json
 from reader.console.parser import add_command, not_empty, refuse_set
 from reader.console.terminal import printable, terminal_of
@@ -49,21 +50,38 @@ def add_parser(commands: Any) -> None:
     step.add_argument("--step", type=int, metavar="N", help="which, from 0")
     step.add_argument("--split", metavar="NAME", help="where there are several")
     step.add_argument("--batch_size", type=int, metavar="N", help="over all hosts")
-    step.add_argument("--seed", type=int, metavar="N", default=0, help="(%(default)s)")
     step.add_argument(
-        "--shuffle_bytes", type=int, metavar="N", default=64 << 20, help="(%(default)s)"
+        "--seed", type=int, metavar="N", default=defaults.SEED, help="(%(default)s)"
+    )
+    step.add_argument(
+        "--shuffle_bytes",
+        type=int,
+        metavar="N",
+        default=defaults.SHUFFLE_BYTES,
+        help="(%(default)s)",
     )
     step.add_argument(
         "--no_shuffle", dest="shuffle", action="store_false", help="shuffle=False"
     )
     step.add_argument(
-        "--host_index", type=int, metavar="N", default=0, help="(%(default)s)"
+        "--host_index",
+        type=int,
+        metavar="N",
+        default=defaults.HOST_INDEX,
+        help="(%(default)s)",
     )
     step.add_argument(
-        "--host_count", type=int, metavar="N", default=1, help="(%(default)s)"
+        "--host_count",
+        type=int,
+        metavar="N",
+        default=defaults.HOST_COUNT,
+        help="(%(default)s)",
     )
     step.add_argument(
-        "--remainder", metavar="KIND", default="drop", help="drop or pad (%(default)s)"
+        "--remainder",
+        metavar="KIND",
+        default=defaults.REMAINDER,
+        help="drop or pad (%(default)s)",
     )
     parser.set_defaults(run=_run, parser=parser)
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from reader.config import defaults
 from reader.config.read_config import ReadConfig
 from reader.contract.checks import whole_number
 from reader.contract.errors import DatasetError, UsageError
@@ -52,12 +53,12 @@ def step_keys(
     *,
     batch_size: int,
     split: str | None = None,
-    shuffle: bool = True,
-    seed: int = 0,
-    shuffle_bytes: int = 64 << 20,
-    host_index: int = 0,
-    host_count: int = 1,
-    remainder: str = "drop",
+    shuffle: bool = defaults.SHUFFLE,
+    seed: int = defaults.SEED,
+    shuffle_bytes: int = defaults.SHUFFLE_BYTES,
+    host_index: int = defaults.HOST_INDEX,
+    host_count: int = defaults.HOST_COUNT,
+    remainder: str = defaults.REMAINDER,
     features: Mapping[str, str] | None = None,
 ) -> StepKeys:
     """Returns what `reader.load` delivers in a step; reads no other records.

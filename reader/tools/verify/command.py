@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from reader.config import defaults
 from reader.console.formatting import counted, size_text
 from reader.console.main import print_json
 from reader.console.parser import add_command, not_empty, refuse_set
@@ -66,13 +67,19 @@ def add_parser(commands: Any) -> None:
         help="over all hosts (%(default)s)",
     )
     plan.add_argument(
-        "--host_count", type=int, metavar="N", default=1, help="(%(default)s)"
+        "--host_count",
+        type=int,
+        metavar="N",
+        default=defaults.HOST_COUNT,
+        help="(%(default)s)",
     )
-    plan.add_argument("--seed", type=int, metavar="N", default=0, help="(%(default)s)")
+    plan.add_argument(
+        "--seed", type=int, metavar="N", default=defaults.SEED, help="(%(default)s)"
+    )
     plan.add_argument(
         "--remainder",
         metavar="KIND",
-        default="drop",
+        default=defaults.REMAINDER,
         help="drop or pad, as in load (%(default)s)",
     )
     parser.set_defaults(run=_run, parser=parser)
