@@ -1,1 +1,1 @@
-"""Serialized examples -> arrays, in TensorFlow and in NumPy."""
+"""Decodes serialized examples into arrays, in TensorFlow and in NumPy."""

@@ -1,4 +1,4 @@
-"""Stored token ids → rows of one length, with start, end and mask."""
+"""Selects captions and pads their token ids to rows of equal length."""
 
 from typing import NamedTuple
 
@@ -12,11 +12,11 @@ from reader.records.window_reads import Arrange, Unsorted
 
 
 class Choice(NamedTuple):
-    """Which captions of some examples are meant.
+    """The selected captions of n examples.
 
     Attributes:
-        which: int32[n, captions]: their places in each example.
-        valid: bool[n, captions]: False where an example has no such caption.
+        which: int32[n, captions]: Index of each selected caption in its example.
+        valid: bool[n, captions]: False where the example has no such caption.
     """
 
     which: tf.Tensor
@@ -26,26 +26,27 @@ class Choice(NamedTuple):
 def choose_captions(
     counts: tf.Tensor, draws: tf.Tensor | None, config: ReadConfig
 ) -> Choice:
-    """Returns one caption of each example, or all of them.
+    """Selects the first caption, a random caption or all captions of each example.
 
     Args:
-        counts: int32[n]: captions that each example has.
-        draws: float64[n, 1] in [0, 1), for a random one.
-        config: Which ones to take.
+        counts: int32[n]: Number of captions of each example.
+        draws: float64[n, 1]: Random numbers in [0, 1) for `caption="random"`; unused
+            otherwise.
+        config: Read configuration, with `caption` and `max_captions`.
     """
     zeros = tf.zeros_like(counts)[:, tf.newaxis]
     if config.caption == "all":
         which = zeros + tf.range(config.max_captions)
     elif config.caption == "random":
-        several = tf.cast(counts[:, tf.newaxis], tf.float64)
-        which = tf.cast(tf.floor(draws * several), tf.int32)
+        exact_counts = tf.cast(counts[:, tf.newaxis], tf.float64)
+        which = tf.cast(tf.floor(draws * exact_counts), tf.int32)
     else:
         which = zeros
     return Choice(which, which < counts[:, tf.newaxis])
 
 
 def take_texts(texts: tf.RaggedTensor, choice: Choice) -> tf.Tensor:
-    """Returns string[n, captions]: the captions chosen, empty where there is none."""
+    """Returns string[n, captions]: the selected captions, empty where invalid."""
     return _pick(texts.to_tensor(), choice)
 
 
@@ -56,36 +57,42 @@ def take_tokens(
     spec: TokenizerSpec | None,
     config: ReadConfig,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns `int32[n, captions, max_tokens]`, and how many are not padding.
+    """Returns padded rows of token ids and the length of each row.
 
-    What is too long is cut; start and end are kept. With start 2, end 3, pad 0 and
-    max_tokens 5:
+    Longer captions are truncated, but keep their start and end tokens. With start 2,
+    end 3, pad 0 and `max_tokens=5`:
 
         [7]            -> [2, 7, 3, 0, 0], 3
         [7, 8, 9, 10]  -> [2, 7, 8, 9, 3], 5
 
-    A tokenizer without start or end gives rows without. No caption is all padding.
+    A start or end token that the tokenizer does not define is omitted. The row of an
+    invalid caption is all padding, with length 0.
 
     Args:
-        ids: int64[n, (tokens)]: of all captions of an example, one after the other.
-        lengths: int64[n, (captions)]: of each caption.
-        choice: Which captions to take.
-        spec: The tokenizer; None if it is not known.
-        config: How many tokens to take.
+        ids: int64[n, (tokens)]: Token ids of all captions of each example,
+            concatenated.
+        lengths: int64[n, (captions)]: Number of token ids of each caption.
+        choice: Captions to take.
+        spec: Tokenizer of the ids; None if unknown.
+        config: Read configuration, with `max_tokens` and `add_special_tokens`.
+
+    Returns:
+        `int32[n, captions, max_tokens]`: token ids, and `int32[n, captions]`: the
+        number of tokens that are not padding.
     """
     start, end = special_tokens(spec, config)
     num_special = len(start) + len(end)
     dense = tf.cast(lengths.to_tensor(), tf.int32)
     within = _pick(tf.cumsum(dense, axis=1, exclusive=True), choice)
     first = tf.cast(ids.row_starts(), tf.int32)[:, tf.newaxis] + within
-    held = _pick(dense, choice)
-    if spec is None:  # Others may have written lengths of more ids than there are.
+    stored = _pick(dense, choice)
+    if spec is None:  # In foreign TFRecords, lengths may exceed the number of ids.
         left = tf.cast(ids.row_lengths(), tf.int32)[:, tf.newaxis] - within
-        held = tf.clip_by_value(held, 0, tf.maximum(left, 0))
-    kept = tf.minimum(held, config.max_tokens - num_special)
+        stored = tf.clip_by_value(stored, 0, tf.maximum(left, 0))
+    kept = tf.minimum(stored, config.max_tokens - num_special)
     place = tf.range(config.max_tokens) - len(start)
     inside = (place >= 0) & (place < kept[:, :, tf.newaxis])
-    # One more, so that there is something to look up in.
+    # One extra element, so that `gather` never reads from an empty tensor.
     values = tf.concat([tf.cast(ids.values, tf.int32), [0]], axis=0)
     found = tf.gather(values, tf.where(inside, first[:, :, tf.newaxis] + place, 0))
     rows = tf.where(inside, found, pad_id(spec))
@@ -98,13 +105,13 @@ def take_tokens(
 
 
 def take_lengths(lengths: tf.RaggedTensor, choice: Choice) -> tf.Tensor:
-    """Returns int32[n, captions]: tokens of the captions chosen, without start, end."""
+    """Returns int32[n, captions]: lengths in tokens, without start and end tokens."""
     return _pick(tf.cast(lengths.to_tensor(), tf.int32), choice)
 
 
 def _pick(values: tf.Tensor, choice: Choice) -> tf.Tensor:
-    """Returns [n, captions]: of each row, the chosen; nothing where there is none."""
-    # One more column, so that there is something to look up in.
+    """Returns [n, captions]: the selected values, or the empty value where invalid."""
+    # One extra column, which holds the empty value for invalid captions.
     padded = tf.pad(values, [[0, 0], [0, 1]], constant_values=nothing(values.dtype))
     last = tf.shape(padded)[1] - 1
     places = tf.where(choice.valid, choice.which, last)
@@ -112,45 +119,51 @@ def _pick(values: tf.Tensor, choice: Choice) -> tf.Tensor:
 
 
 def pad_id(spec: TokenizerSpec | None) -> int:
-    """Returns what fills up rows; 0 where the tokenizer is not known."""
+    """Returns the id that pads rows; 0 if the tokenizer is unknown."""
     return 0 if spec is None else spec.pad_id
 
 
 def nothing(dtype: tf.DType) -> tf.Tensor:
-    """Returns what stands for no value: zero, or an empty text."""
+    """Returns the empty value of a dtype: zero, or an empty string."""
     return tf.constant("") if dtype == tf.string else tf.zeros((), dtype)
 
 
 def lengths_of(
     values: dict[str, tf.RaggedTensor],
 ) -> tf.RaggedTensor:
-    """Returns int64[n, (captions)]: tokens of each caption; others have but one."""
+    """Returns int64[n, (captions)]: the number of stored token ids of each caption.
+
+    Records without `token_lengths` have one caption each.
+
+    Args:
+        values: Parsed features by role, with `token_ids` or `token_lengths`.
+    """
     if "token_lengths" in values:
         return values["token_lengths"]
     return tf.RaggedTensor.from_tensor(values["token_ids"].row_lengths()[:, tf.newaxis])
 
 
 def by_length(record_schema: RecordSchema, config: ReadConfig) -> Arrange:
-    """Returns a function that sorts each stream of a window by length of caption.
+    """Returns a function that sorts each stream of a window by caption length.
 
-    Of several captions that are taken, the longest counts. Streams are the same on any
-    number of hosts, so the examples of a step are too. All rise in one window and fall
-    in the next.
+    An example with several selected captions is sorted by the longest one. The streams
+    do not depend on the number of hosts, so every step has the same examples on any
+    number of hosts. All streams ascend in one window and descend in the next.
     """
     roles = ("token_lengths", "token_ids")
     role = next(role for role in roles if role in record_schema.features)
     key = record_schema.features[role].key
     ragged = {key: tf.io.RaggedFeature(tf.int64)}
-    drawn = config.draws.columns.get("caption", slice(0, 0))
+    draw_columns = config.draws.columns.get("caption", slice(0, 0))
 
     def arrange(window: Unsorted) -> tf.Tensor:
         parsed = tf.io.parse_example(window.records, ragged)
         lengths = lengths_of({role: parsed[key]})
         counts = tf.cast(lengths.row_lengths(), tf.int32)
-        choice = choose_captions(counts, window.draws[:, drawn], config)
+        choice = choose_captions(counts, window.draws[:, draw_columns], config)
         longest = tf.reduce_max(take_lengths(lengths, choice), axis=1)
         order = tf.where(window.descending, -longest, longest)
-        # Places of no record stay behind all others.
+        # Positions without a record stay behind all records.
         order = tf.where(window.blank, tf.int32.max - 1, order)
         return sort_columns(order, tf.cast(window.columns, tf.int32))
 
@@ -158,12 +171,11 @@ def by_length(record_schema: RecordSchema, config: ReadConfig) -> Arrange:
 
 
 def sort_columns(keys: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
-    """Returns int32[n]: the order in which each column ascends.
+    """Returns int32[n]: the order that sorts each column in ascending order.
 
     Args:
-        keys: int32[n]: rows of so many columns, one after the other; the last may be
-            short.
-        columns: int32[]: of a row.
+        keys: int32[n]: Sort keys as a flattened table; the last row may be short.
+        columns: int32[]: Number of columns of the table.
     """
     num = tf.size(keys)
     rows = -(-num // columns)

@@ -1,6 +1,6 @@
-"""Which region of an image is taken: arithmetic on whole batches of sizes.
+"""Computes crop regions for batches of image sizes, and resamples images.
 
-A region is top, left, height and width, in pixels.
+A region is (top, left, height, width) in pixels.
 """
 
 import math
@@ -13,13 +13,16 @@ from reader.config.image_config import RESIZED_TRIES, ImageConfig
 def regions_of(
     sizes: tf.Tensor, draws: tf.Tensor | None, config: ImageConfig
 ) -> tf.Tensor:
-    """Returns `int32[n, 4]`: a region of each image.
+    """Returns the crop region of each image.
 
     Args:
-        sizes: int32[n, 2]: height and width of each.
-        draws: float64[n, k]: in [0, 1), as many as `config.num_draws` says for `crop`;
-            None where that is none.
-        config: How to crop.
+        sizes: int32[n, 2]: Height and width of each image, in pixels.
+        draws: float64[n, k]: Random numbers in [0, 1), where k is
+            `config.num_draws["crop"]`; None if k is 0.
+        config: Image configuration, with the crop and the target size.
+
+    Returns:
+        `int32[n, 4]`: top, left, height and width of each region, in pixels.
     """
     if config.crop == "none":
         return tf.concat([tf.zeros_like(sizes), sizes], axis=1)
@@ -28,32 +31,36 @@ def regions_of(
     regions = _largest(sizes, config)
     room = sizes - regions
     if config.crop == "center":
-        # Half a pixel up and left where that is uneven.
+        # An odd margin puts the region half a pixel above and left of the center.
         return tf.concat([room // 2, regions], axis=1)
-    return tf.concat([_place(room, draws), regions], axis=1)
+    return tf.concat([_random_corner(room, draws), regions], axis=1)
 
 
 def _largest(sizes: tf.Tensor, config: ImageConfig) -> tf.Tensor:
-    """Returns `int32[n, 2]`: a fraction of the largest region of the target's shape."""
+    """Returns `int32[n, 2]`: a fraction of the largest region of the target's aspect.
+
+    The fraction applies to each side.
+    """
     exact, target = tf.cast(sizes, tf.float64), tf.constant(config.target, tf.float64)
     largest = target * tf.reduce_min(exact / target, axis=1, keepdims=True)
     return tf.maximum(tf.cast(tf.round(largest * config.fraction), tf.int32), 1)
 
 
-def _place(room: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
-    """Returns `int32[n, 2]`: corners, any of those there is room for equally likely."""
+def _random_corner(room: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
+    """Returns `int32[n, 2]`: top left corners, uniform over all that fit."""
     return tf.cast(tf.floor(draws * tf.cast(room + 1, tf.float64)), tf.int32)
 
 
 def _random_resized(
     sizes: tf.Tensor, draws: tf.Tensor, config: ImageConfig
 ) -> tf.Tensor:
-    """Returns `int32[n, 4]`: regions of random area, shape and place.
+    """Returns `int32[n, 4]`: regions of random area, aspect ratio and position.
 
-    As torchvision's RandomResizedCrop (Szegedy et al., Going Deeper with Convolutions,
-    2014): the share of the area is uniform in `scale`, the logarithm of width by height
-    in that of `ratio`; the first of ten attempts that fits is taken, and a centre crop
-    of the nearest permitted shape if none does.
+    Follows torchvision's RandomResizedCrop (Szegedy et al., Going Deeper with
+    Convolutions, 2014). The fraction of the image's area is uniform in `scale`, and the
+    logarithm of the aspect ratio (width ÷ height) is uniform over `ratio`. The first of
+    ten attempts that fits in the image is used. If no attempt fits, the region is a
+    center crop of the nearest permitted aspect ratio.
     """
     exact = tf.cast(sizes, tf.float64)
     area = tf.reduce_prod(exact, axis=1, keepdims=True)
@@ -69,7 +76,7 @@ def _random_resized(
     found = tf.reduce_any(fits, axis=1, keepdims=True)
     regions = tf.where(found, taken, _nearest_shape(exact, config.ratio))
     room = sizes - regions
-    corner = tf.where(found, _place(room, draws[:, :2]), room // 2)
+    corner = tf.where(found, _random_corner(room, draws[:, :2]), room // 2)
     return tf.concat([corner, regions], axis=1)
 
 
@@ -78,7 +85,7 @@ def _between(draws: tf.Tensor, low: tf.Tensor, high: tf.Tensor) -> tf.Tensor:
 
 
 def _nearest_shape(exact: tf.Tensor, ratio: tuple[float, float]) -> tf.Tensor:
-    """Returns `int32[n, 2]`: the largest regions whose shape lies within `ratio`."""
+    """Returns `int32[n, 2]`: the largest regions with an aspect ratio in `ratio`."""
     height, width = tf.unstack(exact, axis=1)
     shape = tf.clip_by_value(width / height, *ratio)
     sides = tf.stack(
@@ -88,11 +95,13 @@ def _nearest_shape(exact: tf.Tensor, ratio: tuple[float, float]) -> tf.Tensor:
 
 
 def resample(pixels: tf.Tensor, target: tuple[int, int]) -> tf.Tensor:
-    """Returns images in another size: bilinear, antialiased; as they are if they fit.
+    """Resizes images with an antialiased bilinear filter.
+
+    Images that already have the target size are returned unchanged.
 
     Args:
-        pixels: uint8[height, width, 3], or a batch of these.
-        target: (height, width).
+        pixels: `uint8[height, width, 3]`, or a batch of such images.
+        target: (height, width) in pixels.
     """
 
     def resampled() -> tf.Tensor:
@@ -108,17 +117,18 @@ def resample(pixels: tf.Tensor, target: tuple[int, int]) -> tf.Tensor:
 def resample_part(
     pixels: tf.Tensor, begin: tf.Tensor, size: tf.Tensor, target: tuple[int, int]
 ) -> tf.Tensor:
-    """Returns a part of an image in another size, where both may be fractions.
+    """Resizes a region of an image whose corner and size may be fractional pixels.
 
-    For images that were shrunk while they were decoded. Mitchell and Netravali's kernel
-    (Reconstruction Filters in Computer Graphics, 1988) after that is closest to a
-    triangle without it: docs/performance.md#scaled-decoding.
+    Used for JPEGs that libjpeg decoded at a reduced size. After that reduction, the
+    kernel of Mitchell and Netravali (Reconstruction Filters in Computer Graphics, 1988)
+    comes closest to a triangle filter on the full image:
+    docs/performance.md#scaled-decoding.
 
     Args:
-        pixels: uint8[height, width, 3].
-        begin: float32[2]: top and left of the part, in pixels.
-        size: float32[2]: its height and width.
-        target: (height, width).
+        pixels: `uint8[height, width, 3]`.
+        begin: float32[2]: Top and left of the region, in pixels.
+        size: float32[2]: Height and width of the region, in pixels.
+        target: (height, width) in pixels.
     """
     scale = tf.constant(target, tf.float32) / size
     images = tf.raw_ops.ScaleAndTranslate(
@@ -133,5 +143,5 @@ def resample_part(
 
 
 def to_bytes(values: tf.Tensor) -> tf.Tensor:
-    """Returns uint8: the nearest, of values that may lie outside."""
+    """Rounds values to the nearest uint8; values outside 0 to 255 are clipped."""
     return tf.cast(tf.round(tf.clip_by_value(values, 0, 255)), tf.uint8)

@@ -1,7 +1,7 @@
-"""Records → a Dataset of examples: parsed, decoded, framed, as far as asked for.
+"""Parses and decodes records into a Dataset of examples with the requested outputs.
 
-All of a chunk of records at once, but for decoding: what is done for sixteen together
-costs hardly more than for one.
+Every operation except image decoding processes a whole chunk of records at once: for 16
+records it takes hardly longer than for one.
 """
 
 import tensorflow as tf
@@ -31,22 +31,23 @@ def make_examples(
     config: ReadConfig,
     num_calls: int,
 ) -> tf.data.Dataset:
-    """Returns a Dataset of dictionaries: the outputs of a chunk, and `length`.
+    """Returns a Dataset of dictionaries, one for each chunk of records.
 
-    `mask` is left to the batch, where it costs one comparison. `blank` is there where
-    batches are filled up.
+    A dictionary holds the requested outputs except `mask`, which needs one comparison
+    per batch and is computed there. Chunks with tokens also hold `length`. With
+    `remainder="pad"`, chunks also hold `blank`.
 
     Args:
-        records: `Records`, a chunk at a time.
-        record_schema: What they hold.
-        config: How to read.
-        num_calls: Chunks to work on at a time.
+        records: Dataset of `Records`, one chunk per element.
+        record_schema: Schema of the records.
+        config: Read configuration.
+        num_calls: Number of chunks to process concurrently.
     """
     roles = roles_of(record_schema, config)
     columns = config.draws.columns
-    images_held = records.element_spec.images != ()
+    has_images = records.element_spec.images != ()
     decode_images = None
-    if images_held:
+    if has_images:
         roles.remove("image")
     elif "image" in config.names:
         decode_images = make_decoder(config.images, record_schema)
@@ -62,7 +63,7 @@ def make_examples(
         examples = {name: values[name] for name in config.names if name in values}
         for side in {"height", "width"} & {*config.names}:
             examples[side] = tf.cast(values[side], tf.int32)
-        if images_held:
+        if has_images:
             examples["image"] = chunk.images
         elif decode_images is not None:
             sizes = _sizes(values, record_schema)
@@ -83,14 +84,16 @@ def make_examples(
 def _sizes(
     values: dict[str, tf.Tensor], record_schema: RecordSchema
 ) -> tf.Tensor | None:
-    """Returns int32[n, 2]: height and width of each; None where each says its own."""
+    """Returns int32[n, 2]: the stored height and width of each image, in pixels.
+
+    Returns None if the image format varies; the decoder then reads sizes from images.
+    """
     if record_schema.image_format is None:
         return None
     return tf.cast(tf.stack([values["height"], values["width"]], axis=1), tf.int32)
 
 
 def _num_captions(values: dict[str, tf.Tensor]) -> tf.Tensor:
-    """Returns int32[n]: captions of each example."""
     if "captions" in values and "token_ids" not in values:
         return tf.cast(values["captions"].row_lengths(), tf.int32)
     return tf.cast(lengths_of(values).row_lengths(), tf.int32)
@@ -102,23 +105,23 @@ def _captions(
     record_schema: RecordSchema,
     config: ReadConfig,
 ) -> dict[str, tf.Tensor]:
-    made = {}
+    outputs = {}
     if "token_ids" in values:
         lengths = lengths_of(values)
-        made["tokens"], made["length"] = take_tokens(
+        outputs["tokens"], outputs["length"] = take_tokens(
             values["token_ids"], lengths, choice, record_schema.tokenizer, config
         )
     if "caption" in config.names:
-        made["caption"] = take_texts(values["captions"], choice)
+        outputs["caption"] = take_texts(values["captions"], choice)
     if "caption_valid" in config.names:
-        made["caption_valid"] = choice.valid
+        outputs["caption_valid"] = choice.valid
     if config.caption == "all":
-        return made
-    return {name: tf.squeeze(value, axis=1) for name, value in made.items()}
+        return outputs
+    return {name: tf.squeeze(value, axis=1) for name, value in outputs.items()}
 
 
 def feature_spec(feature: schema.Feature) -> object:
-    """Returns what TensorFlow is told of a feature to parse it."""
+    """Returns the TensorFlow parsing specification of a feature."""
     dtype = _TYPES[feature.dtype]
     if None not in feature.shape:
         return tf.io.FixedLenFeature(feature.shape, dtype)

@@ -1,4 +1,4 @@
-"""Stored images → pixels of the size asked for: region, decode, resample, mirror.
+"""Decodes stored images, and crops, resizes and flips them to the requested size.
 
 A region is `int32[4]`: top, left, height and width, in pixels.
 """
@@ -12,25 +12,30 @@ from reader.config.image_config import ImageConfig
 from reader.datasets.record_schema import RecordSchema
 from reader.decode.crops import regions_of, resample, resample_part
 
-# The exact inverse transform; TensorFlow's own choice is a faster, coarser one.
+# The accurate inverse DCT. TensorFlow's default is faster but less accurate.
 _DCT_METHOD = "INTEGER_ACCURATE"
-# By how much libjpeg can shrink an image while it decodes it. What is left must be half
-# as large again as the target: libjpeg's own filter is sharper than the one that
-# follows, which shows where that has little left to do:
-# docs/performance.md#scaled-decoding.
+# Factors by which libjpeg can reduce an image while decoding it. The reduced region must
+# be at least 1.5 times as large as the target: libjpeg's filter is sharper than the
+# filter that resizes afterward, and the difference is visible if that one has little
+# left to do: docs/performance.md#scaled-decoding.
 _RATIOS = (1, 2, 4, 8)
 
 # (encoded string[n], sizes int32[n, 2], draws float64[n, k] by use)
-# → uint8[n, height, width, 3]. Where each image says its own size, it is not asked for.
+# → uint8[n, height, width, 3]. `sizes` is None if sizes are read from the images.
 DecodeImages = Callable[[tf.Tensor, tf.Tensor | None, dict[str, tf.Tensor]], tf.Tensor]
 
 
 def make_decoder(config: ImageConfig, record_schema: RecordSchema) -> DecodeImages:
-    """Returns a function from stored images to pixels.
+    """Returns a function that decodes stored images to pixels of the target size.
 
-    A region is cut (of JPEG, while decoding), and resampled (bilinear, antialiased)
-    unless it has the right size already. Of a JPEG that is three times as large, or
-    more, a smaller version is decoded.
+    Each image is cropped to its region, and resized with an antialiased bilinear filter
+    unless the region already has the target size. JPEGs are cropped while decoding. A
+    JPEG region at least three times as high and as wide as the target is decoded at a
+    reduced size.
+
+    Args:
+        config: Image configuration, with crop, flip and target size.
+        record_schema: Schema of the records, with the stored format and image sizes.
     """
     return _MAKERS[record_schema.image_format](config, record_schema)
 
@@ -49,7 +54,7 @@ def _of_jpeg(config: ImageConfig, record_schema: RecordSchema) -> DecodeImages:
         encoded: tf.Tensor, sizes: tf.Tensor | None, draws: dict[str, tf.Tensor]
     ) -> tf.Tensor:
         regions = regions_of(sizes, draws.get("crop"), config)
-        # Asked of all at once: asking each costs as much as reading its record.
+        # One test for all images: a test for each takes as long as reading its record.
         return tf.cond(
             tf.reduce_all(regions[:, 2:] == config.target),
             lambda: _map(_cut_jpeg, (encoded, regions), draws, config),
@@ -88,7 +93,7 @@ def _of_raw(config: ImageConfig, record_schema: RecordSchema) -> DecodeImages:
 
 
 def _of_any(config: ImageConfig, record_schema: RecordSchema) -> DecodeImages:
-    """Decodes what others stored: JPEG, PNG, GIF or BMP, of whatever size."""
+    """Decodes JPEG, PNG, GIF or BMP images of any size, from foreign TFRecords."""
 
     def region_of(size: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
         return regions_of(size[tf.newaxis], draws[tf.newaxis], config)[0]
@@ -114,15 +119,15 @@ def _of_any(config: ImageConfig, record_schema: RecordSchema) -> DecodeImages:
     def decode(
         encoded: tf.Tensor, sizes: tf.Tensor | None, draws: dict[str, tf.Tensor]
     ) -> tf.Tensor:
-        none = tf.zeros([tf.size(encoded), 0], tf.float64)
-        crop = draws.get("crop", none)
+        no_draws = tf.zeros([tf.size(encoded), 0], tf.float64)
+        crop = draws.get("crop", no_draws)
         return _map(decode_image, (encoded, crop), draws, config)
 
     return decode
 
 
 def _by_regions(config: ImageConfig, decode_image: _DecodeImage) -> DecodeImages:
-    """Returns a function that finds all regions at once, then decodes one by one."""
+    """Returns a function that computes all regions at once, then decodes each image."""
 
     def decode(
         encoded: tf.Tensor, sizes: tf.Tensor | None, draws: dict[str, tf.Tensor]
@@ -139,7 +144,10 @@ def _map(
     draws: dict[str, tf.Tensor],
     config: ImageConfig,
 ) -> tf.Tensor:
-    """Returns `uint8[n, height, width, 3]`: of each, mirrored if chance says so."""
+    """Applies a function to each image, and flips the image if its draw is below 0.5.
+
+    Returns `uint8[n, height, width, 3]`.
+    """
 
     def make(row: tuple[tf.Tensor, ...]) -> tf.Tensor:
         return function(*row)
@@ -149,7 +157,7 @@ def _map(
         pixels = function(*parts)
         return tf.cond(draw[0] < 0.5, lambda: tf.reverse(pixels, [1]), lambda: pixels)
 
-    # One at a time: other chunks keep the other cores busy.
+    # No parallelism within a chunk: other chunks keep the other cores busy.
     return tf.map_fn(
         make_or_mirror if config.flip else make,
         (*values, draws["flip"]) if config.flip else values,
@@ -171,7 +179,7 @@ def _decode_jpeg(
         return pixels
 
     def shrunk(ratio: int) -> tf.Tensor:
-        # What covers the region, of an image that libjpeg makes ratio times smaller.
+        # The part of the reduced image, in whole pixels, that covers the region.
         corner = region[:2] // ratio
         end = tf.minimum(-(-(region[:2] + region[2:]) // ratio), -(-size // ratio))
         pixels = tf.image.decode_and_crop_jpeg(
@@ -200,7 +208,7 @@ def _cut_jpeg(encoded: tf.Tensor, region: tf.Tensor) -> tf.Tensor:
 
 
 def _useful_ratios(config: ImageConfig, record_schema: RecordSchema) -> tuple[int, ...]:
-    """Returns the ratios that a region of any image can ask for."""
+    """Returns the ratios that the region of some image may need."""
     if record_schema.width is None or record_schema.height is None:
         return _RATIOS
     height, width = config.target
@@ -212,12 +220,12 @@ def _useful_ratios(config: ImageConfig, record_schema: RecordSchema) -> tuple[in
 
 
 def _cut(pixels: tf.Tensor, region: tf.Tensor | list[int]) -> tf.Tensor:
-    """Returns a region of images, `uint8[…, height, width, 3]`."""
+    """Crops images, `uint8[…, height, width, 3]`, to a region."""
     top, left, height, width = (
         region if isinstance(region, list) else tf.unstack(region)
     )
     return pixels[..., top : top + height, left : left + width, :]
 
 
-# By the formats of `ImageSpec`; None where each image says its own.
+# Decoders by the formats of `ImageSpec`; None if the format varies by image.
 _MAKERS = {None: _of_any, "jpeg": _of_jpeg, "png": _of_png, "raw": _of_raw}

@@ -1,4 +1,4 @@
-"""From what one record holds to what an example of `reader.open` holds."""
+"""Converts one parsed record to an example of `reader.open`, without TensorFlow."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -20,9 +20,10 @@ from reader.decode.outputs import (
     special_tokens,
 )
 
-# Beside columns, such as `extra/score`: those of `load`, but for what is of batches.
-_OF_BATCHES = ("valid", "caption_valid")
-RECORD_OUTPUTS = (*(name for name in OUTPUTS if name not in _OF_BATCHES), "captions")
+# The outputs of `load` without those that describe a batch, and `captions`. Columns such
+# as `extra/score` are allowed too.
+_BATCH_OUTPUTS = ("valid", "caption_valid")
+RECORD_OUTPUTS = (*(name for name in OUTPUTS if name not in _BATCH_OUTPUTS), "captions")
 
 Values = Mapping[str, list[Any]]
 Make = Callable[[Values], Any]
@@ -31,19 +32,21 @@ Make = Callable[[Values], Any]
 def makers(
     names: tuple[str, ...] | None, record_schema: RecordSchema, config: ReadConfig
 ) -> dict[str, Make]:
-    """Returns functions that make each output, by name, of what a record holds.
+    """Returns functions that compute each output from the values of a record, by name.
 
-    They raise a ValueError if it does not hold what it should.
+    The functions raise a ValueError if the record lacks a required value or an image
+    does not decode.
 
     Args:
-        names: Of the outputs; None for the usual, as far as records hold them.
-        record_schema: What the records hold.
-        config: How tokens are put into rows.
+        names: Names of the outputs; None for the default outputs that the records
+            provide.
+        record_schema: Schema of the records.
+        config: Read configuration, with `max_tokens` and `add_special_tokens`.
 
     Raises:
-        DatasetError: Images are stored in a format that this version does not know.
-        UsageError: The records do not hold an output, `max_tokens` is too small, or a
-            library is missing.
+        DatasetError: This version does not support the stored image format.
+        UsageError: The records do not provide an output, `max_tokens` is too small, or
+            a required library is not installed.
     """
     if names is None:
         image, *others = DEFAULT_OUTPUTS
@@ -69,7 +72,7 @@ def _maker(name: str, record_schema: RecordSchema, config: ReadConfig) -> Make:
             key = record_schema.features["key"].key
             return lambda values: display_path(_one(values, key))
         case "caption":
-            # Others may have an image without one.
+            # In foreign TFRecords, an image may have no caption.
             captions = record_schema.features["captions"]
             return lambda values: next(iter(_column(values, captions)), "")
     return functools.partial(_column, feature=record_schema.features[name])
@@ -90,14 +93,14 @@ def _image_maker(record_schema: RecordSchema) -> Callable[[Values], Pixels]:
 
 
 def _column(values: Values, feature: Feature) -> Any:
-    """Returns a value, or as many as there are: text, numbers or an array of these."""
+    """Returns the value of a column: a scalar, a list of strings, or an array."""
     found = values.get(feature.key, [])
     if feature.dtype == "bytes":
         found = [text.decode("utf-8", "replace") for text in found]
     if feature.shape:
         return found if feature.dtype == "bytes" else np.array(found, feature.dtype)
     value = _only(found, feature.key)
-    # PyTorch makes float64 of Python's.
+    # PyTorch would convert a Python float to float64.
     return np.float32(value) if feature.dtype == "float32" else value
 
 
@@ -112,16 +115,16 @@ def _only(found: list[Any], key: str) -> Any:
 
 
 class _Tokens:
-    """Makes rows of one length of stored token ids, with start and end.
+    """Pads the token ids of a caption to `max_tokens`, with start and end tokens.
 
-    With start 2, end 3, pad 0 and max_tokens 5:
+    With start 2, end 3, pad 0 and `max_tokens=5`:
 
         [7]            -> [2, 7, 3, 0, 0]
         [7, 8, 9, 10]  -> [2, 7, 8, 9, 3]
     """
 
     def __init__(self, record_schema: RecordSchema, config: ReadConfig) -> None:
-        """Finds out where ids are, and what goes before and after them."""
+        """Looks up the features of token ids, and the start, end and pad ids."""
         lengths = record_schema.features.get("token_lengths")
         self._ids = record_schema.features["token_ids"].key
         self._lengths = None if lengths is None else lengths.key
@@ -133,23 +136,23 @@ class _Tokens:
         self._room = config.max_tokens - len(self._start) - len(self._end)
 
     def row(self, values: Values) -> NDArray[np.int32]:
-        """Returns int32[max_tokens]."""
+        """Returns int32[max_tokens]: the token ids, padded."""
         framed = self._framed(values)
         row = np.full(self._max_tokens, self._pad, np.int32)
         row[: len(framed)] = framed
         return row
 
     def mask(self, values: Values) -> NDArray[np.bool_]:
-        """Returns bool[max_tokens]: where a row holds no padding."""
+        """Returns bool[max_tokens]: True where tokens are not padding."""
         return np.arange(self._max_tokens) < self.length(values)
 
     def length(self, values: Values) -> int:
-        """Returns how much of a row is no padding."""
+        """Returns the number of tokens that are not padding."""
         return len(self._framed(values))
 
     def _framed(self, values: Values) -> list[int]:
-        """Returns the ids of the first caption, cut, between start and end."""
+        """Returns the ids of the first caption, truncated, with start and end."""
         ids = values.get(self._ids, [])
-        if self._lengths is not None:  # Without, there is but one caption.
+        if self._lengths is not None:  # Without lengths, there is one caption.
             ids = ids[: next(iter(values.get(self._lengths, ())), 0)]
         return [*self._start, *ids[: self._room], *self._end]

@@ -1,6 +1,6 @@
-"""Encoded images → uint8[height, width, 3], without TensorFlow.
+"""Decodes images to `uint8[height, width, 3]` without TensorFlow.
 
-All decoders are strict: a ValueError is raised of what is damaged or cut off.
+All decoders are strict: they raise a ValueError for damaged or truncated images.
 """
 
 import contextlib
@@ -15,8 +15,8 @@ from reader.contract.host import import_library
 Pixels = NDArray[np.uint8]
 
 
-# (encoded bytes, height, width) → uint8[height, width, 3]; only formats that need the
-# size look at it.
+# (encoded bytes, height, width) → uint8[height, width, 3]. Only raw pixels need the
+# size; other formats ignore it.
 Decode = Callable[[bytes, int, int], Pixels]
 
 
@@ -24,11 +24,11 @@ def decoder(image_format: str | None) -> Decode:
     """Returns a function that decodes images of a stored format.
 
     Args:
-        image_format: One of `reader.contract.schema.STORED_FORMATS`, or None if each
-            image has its own.
+        image_format: One of `reader.contract.schema.STORED_FORMATS`, or None if the
+            format varies by image.
 
     Raises:
-        UsageError: The library that decodes it is not installed.
+        UsageError: The library that decodes the format is not installed.
     """
     module, package = _LIBRARIES.get(image_format, (None, ""))
     if module is not None:
@@ -49,9 +49,9 @@ def _decode_jpeg(data: bytes, height: int = 0, width: int = 0) -> Pixels:
 
 
 def _decode_any(data: bytes, height: int, width: int) -> Pixels:
-    """Decodes what others stored: JPEG, or whatever Pillow knows."""
+    """Decodes a JPEG, or any other format that Pillow supports."""
     if data.startswith(b"\xff\xd8\xff"):
-        # Pillow passes over stray bytes; it too refuses a part of an image.
+        # Pillow skips stray bytes that simplejpeg rejects. Both reject truncated images.
         with contextlib.suppress(ValueError):
             return _decode_jpeg(data)
     return _decode_by_pillow(data, height, width)
@@ -62,11 +62,11 @@ def _decode_by_pillow(data: bytes, height: int, width: int) -> Pixels:
         from PIL import Image
     except ModuleNotFoundError:
         raise ValueError(
-            "no plain JPEG, which needs Pillow: pip install pillow"
+            "only plain JPEG decodes without Pillow: pip install pillow"
         ) from None
     try:
         with Image.open(io.BytesIO(data)) as image:
-            if image.mode.startswith("I;16"):  # Gray; Pillow would cut it off at 255.
+            if image.mode.startswith("I;16"):  # Gray; Pillow would clip it at 255.
                 gray = (np.asarray(image) >> 8).astype(np.uint8)
                 return np.stack([gray] * 3, axis=-1)
             return np.array(image.convert("RGB"))
@@ -74,14 +74,14 @@ def _decode_by_pillow(data: bytes, height: int, width: int) -> Pixels:
         raise ValueError(f"its image does not decode: {error}") from error
 
 
-# A decoder for each stored format, and one for images of several.
+# Decoders by stored format; None if the format varies by image.
 _DECODERS: dict[str | None, Decode] = {
     "jpeg": _decode_jpeg,
     "png": _decode_by_pillow,
     "raw": _decode_raw,
     None: _decode_any,
 }
-# What decodes them, and the package that brings it.
+# The module that decodes each format, and the package that provides it.
 _LIBRARIES: dict[str | None, tuple[str, str]] = {
     "jpeg": ("simplejpeg", "simplejpeg"),
     "png": ("PIL", "pillow"),

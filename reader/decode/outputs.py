@@ -1,9 +1,10 @@
-"""A configuration, held against what the records hold: before anything is read."""
+"""Validates a ReadConfig against the record schema before reading."""
 
 import dataclasses
 import logging
 
-from reader.config.read_config import DEFAULT_MAX_TOKENS, ReadConfig, is_extra
+from reader.config import defaults
+from reader.config.read_config import ReadConfig, is_extra
 from reader.contract.errors import DatasetError, UsageError
 from reader.contract.manifest import TokenizerSpec
 from reader.contract.schema import STORED_FORMATS
@@ -11,10 +12,10 @@ from reader.datasets.record_schema import RecordSchema
 
 _LOG = logging.getLogger("reader")
 
-# As `reader.decode.images` decodes them.
+# The image formats that `reader.decode.images` decodes; None if the format varies.
 _FORMATS = (None, *STORED_FORMATS)
 
-# Which roles each output is made of: those it needs, and those it can do without.
+# For each output: the roles that it requires, and the roles that it uses if present.
 _TOKENS = (("token_ids",), ("token_lengths",))
 _NEEDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "image": (("image",), ("height", "width")),
@@ -31,18 +32,22 @@ _NEEDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 
 def roles_of(record_schema: RecordSchema, config: ReadConfig) -> list[str]:
-    """Returns what to parse of each record for what is asked for."""
+    """Returns the feature roles to parse for the configured outputs."""
     needs = [_needs(name, record_schema) for name in config.names]
     wanted = [role for roles in needs for part in roles for role in part]
     return [role for role in dict.fromkeys(wanted) if role in record_schema.features]
 
 
 def fit(config: ReadConfig, record_schema: RecordSchema) -> ReadConfig:
-    """Returns the configuration with what the records decide.
+    """Returns the configuration, completed with values from the record schema.
+
+    Fills in the image size if it is not given, the number of captions for
+    `caption="all"`, and the default outputs that the records do not provide.
 
     Raises:
-        UsageError: Something is asked for that they do not hold.
-        DatasetError: Images are stored in a format that this version does not know.
+        UsageError: The records do not provide a requested output, or a required
+            argument such as `image_size` is missing.
+        DatasetError: This version does not support the stored image format.
     """
     if config.outputs is None:
         absent = [name for name in config.names if missing(name, record_schema)]
@@ -52,7 +57,7 @@ def fit(config: ReadConfig, record_schema: RecordSchema) -> ReadConfig:
         if missing(name, record_schema):
             raise UsageError(not_held(name, record_schema))
     if config.bucket_by_length and "token_ids" not in record_schema.features:
-        raise UsageError("bucket_by_length needs token ids, and the records hold none")
+        raise UsageError("bucket_by_length needs token ids, but the records have none")
     if config.caption == "all":
         num = _max_captions(record_schema, config)
         config = dataclasses.replace(config, max_captions=num)
@@ -71,7 +76,7 @@ def _fit_images(config: ReadConfig, record_schema: RecordSchema) -> ReadConfig:
     )
     if width is None or height is None:
         raise UsageError(
-            "image_size must be given: how large the stored images are is not known"
+            "image_size must be given: the sizes of the stored images are unknown"
         )
     if size is None:
         raise UsageError(
@@ -84,26 +89,26 @@ def _fit_images(config: ReadConfig, record_schema: RecordSchema) -> ReadConfig:
 
 
 def check_image_format(record_schema: RecordSchema) -> None:
-    """Refuses images in a format that this version does not know."""
+    """Raises a DatasetError if this version does not support the image format."""
     if record_schema.image_format not in _FORMATS:
         raise DatasetError(
-            f'images are stored as "{record_schema.image_format}", which this reader '
-            "does not know: upgrade diptych"
+            f'images are stored as "{record_schema.image_format}", which this version '
+            "does not support: upgrade diptych"
         )
 
 
 def _max_captions(record_schema: RecordSchema, config: ReadConfig) -> int:
-    """Returns how many captions of each example `caption="all"` has room for.
+    """Returns the number of captions per example for `caption="all"`.
 
     Raises:
-        UsageError: It was not said, and is not known.
+        UsageError: `max_captions` is None and the records do not state the number.
     """
     if config.max_captions is not None:
         return config.max_captions
     if record_schema.captions is None:
         raise UsageError(
-            'caption="all" needs max_captions: how many captions an example has is not '
-            "known of these records"
+            'caption="all" needs max_captions: the number of captions per example is '
+            "unknown for these records"
         )
     return max(1, record_schema.captions.max)
 
@@ -111,9 +116,10 @@ def _max_captions(record_schema: RecordSchema, config: ReadConfig) -> int:
 def special_tokens(
     spec: TokenizerSpec | None, config: ReadConfig
 ) -> tuple[list[int], list[int]]:
-    """Returns what is put before a caption and after it: a token each, or none.
+    """Returns the token ids to put before and after a caption.
 
-    An unknown tokenizer has none.
+    Each list holds one id, or is empty if the tokenizer is unknown or does not define
+    that token, or if `add_special_tokens` is False.
     """
     ids: tuple[int | None, int | None] = (None, None)
     if spec is not None and config.add_special_tokens:
@@ -123,29 +129,36 @@ def special_tokens(
 
 
 def check_tokens(config: ReadConfig, record_schema: RecordSchema) -> None:
-    """Refuses a `max_tokens` without room for start and end; warns of a large one."""
+    """Checks that `max_tokens` has room for the start and end tokens.
+
+    Logs a warning if `max_tokens` exceeds the longest caption, unless it has its
+    default value.
+
+    Raises:
+        UsageError: `max_tokens` is less than the number of start and end tokens.
+    """
     start, end = special_tokens(record_schema.tokenizer, config)
     at_least = len(start) + len(end)
     if config.max_tokens < at_least:
         raise UsageError(
-            f"max_tokens must be at least {at_least}, for the start and the end of a "
-            f"caption, got {config.max_tokens}"
+            f"max_tokens must be at least {at_least}, to hold the start and end "
+            f"tokens, got {config.max_tokens}"
         )
     stored = record_schema.caption_tokens
     if stored is None or "tokens" not in config.names:
         return
     longest = stored.max + at_least
-    if config.max_tokens != DEFAULT_MAX_TOKENS and config.max_tokens > longest:
+    if config.max_tokens != defaults.MAX_TOKENS and config.max_tokens > longest:
         _LOG.warning(
-            "max_tokens is %d, but the longest caption has %d tokens, start and end "
-            "among them: the rest is padding",
+            "max_tokens is %d, but the longest caption has %d tokens, including start "
+            "and end tokens: lower max_tokens, the rest of each row is padding",
             config.max_tokens,
             longest,
         )
 
 
 def missing(name: str, record_schema: RecordSchema) -> list[str]:
-    """Returns what an output would need and records do not hold."""
+    """Returns the feature roles that an output requires and the records lack."""
     needed, _ = _needs(name, record_schema)
     return [role for role in needed if role not in record_schema.features]
 
@@ -153,20 +166,20 @@ def missing(name: str, record_schema: RecordSchema) -> list[str]:
 def _needs(
     name: str, record_schema: RecordSchema
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Returns the roles that an output needs, and those it can do without."""
+    """Returns the roles that an output requires, and its optional roles."""
     if name == "image" and record_schema.image_format is None:
-        return ("image",), ()  # Each says its own size, and others may not.
+        return ("image",), ()  # Sizes are read from the images themselves.
     if name == "caption_valid" and "captions" not in record_schema.features:
         return _TOKENS
     return _NEEDS.get(name, ((name,), ()))
 
 
 def not_held(name: str, record_schema: RecordSchema) -> str:
-    """Returns what to say of an output that is missing."""
+    """Returns the error message for an output that the records do not provide."""
     if is_extra(name):
-        held = ", ".join(record_schema.extras) or "no columns"
+        columns = ", ".join(record_schema.extras) or "no columns"
         return (
-            f"outputs names {name}, but the dataset holds {held}: build it with "
+            f"outputs names {name}, but the dataset has {columns}: build it with "
             "--columns"
         )
     keys = (
@@ -174,7 +187,6 @@ def not_held(name: str, record_schema: RecordSchema) -> str:
         or "nothing"
     )
     return (
-        f"outputs names {name}, but of what is known of the records ({keys}) nothing "
-        'is that: say which feature is, with features={"image": …, "caption": …, '
-        '"ids": …}'
+        f"outputs names {name}, but no known feature of the records ({keys}) provides "
+        'it: pass its name, as in features={"image": …, "caption": …, "ids": …}'
     )

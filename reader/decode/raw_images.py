@@ -1,4 +1,4 @@
-"""Raw pixels in a window's bytes → pixels of the size asked for, with one copy."""
+"""Crops and resizes raw pixels from the bytes of a window, with a single copy."""
 
 import math
 import weakref
@@ -16,17 +16,22 @@ from reader.records.memory import Arrays, take
 from reader.records.window_reads import Fetched, TakeImages
 from reader.storage.files import is_remote
 
-# Rows of pixels that are copied by one call.
+# Number of pixel rows that one call copies.
 _ROWS = 8192
 
 
 def can_be_held(
     index: RecordIndex, record_schema: RecordSchema, config: ReadConfig
 ) -> bool:
-    """Tells whether pixels can be taken out of records as these are read.
+    """Returns whether pixels can be extracted from records while they are read.
 
-    That is done for a window at a time, so its images must take no more memory than its
-    records do.
+    Pixels are extracted one window at a time, so the images of a window must not take
+    more memory than its records.
+
+    Args:
+        index: Index of the records.
+        record_schema: Schema of the records.
+        config: Read configuration.
     """
     return (
         record_schema.image_format == "raw"
@@ -47,12 +52,12 @@ def _is_no_larger(target: tuple[int, int], record_schema: RecordSchema) -> bool:
 def image_taker(
     record_schema: RecordSchema, config: ReadConfig, arrays: weakref.ref[Arrays]
 ) -> TakeImages:
-    """Returns a function from a window's bytes to images.
+    """Returns a function that makes images from the bytes of a window.
 
     Args:
-        record_schema: What records hold.
-        config: What to make of it.
-        arrays: Where images are put.
+        record_schema: Schema of the records.
+        config: Read configuration, with crop, flip and target size.
+        arrays: Reusable memory for the images.
     """
     height, width = (record_schema.features[role].key for role in ("height", "width"))
     features = {key: tf.io.FixedLenFeature((), tf.int64) for key in (height, width)}
@@ -62,22 +67,22 @@ def image_taker(
         fetched: Fetched, order: tf.Tensor, records: tf.Tensor, draws: tf.Tensor
     ) -> tf.Tensor:
         parsed = tf.io.parse_example(records, features)
-        told = tf.stack([parsed[height], parsed[width]], axis=1)
-        begins, sizes = (tf.gather(x, order) for x in (fetched.begins, fetched.sizes))
-        as_told = tf.reduce_all(3 * tf.reduce_prod(told, axis=1) == sizes)
-        what = "pixels are not height × width × 3 bytes"
-        check = tf.raw_ops.Assert(condition=as_told, data=[what, told, sizes])
+        sizes = tf.stack([parsed[height], parsed[width]], axis=1)
+        begins, lengths = (tf.gather(x, order) for x in (fetched.begins, fetched.sizes))
+        matches = tf.reduce_all(3 * tf.reduce_prod(sizes, axis=1) == lengths)
+        message = "pixels are not height × width × 3 bytes"
+        check = tf.raw_ops.Assert(condition=matches, data=[message, sizes, lengths])
         with tf.control_dependencies([check]):
-            told = tf.cast(told, tf.int32)
+            sizes = tf.cast(sizes, tf.int32)
         columns = config.draws.columns
-        chances = {use: draws[:, places] for use, places in columns.items()}
-        return _take(fetched.held, begins, told, chances, config, cut)
+        draws_by_use = {use: draws[:, places] for use, places in columns.items()}
+        return _take(fetched.held, begins, sizes, draws_by_use, config, cut)
 
     return take_images
 
 
 def _take(
-    held: tf.Tensor,
+    buffer: tf.Tensor,
     begins: tf.Tensor,
     sizes: tf.Tensor,
     draws: dict[str, tf.Tensor],
@@ -91,25 +96,25 @@ def _take(
         mirror = draws["flip"][:, 0] < 0.5
 
     def copy() -> tf.Tensor:
-        inputs = [held, begins, sizes, regions, mirror]
+        inputs = [buffer, begins, sizes, regions, mirror]
         return tf.numpy_function(cut, inputs, tf.uint8, stateful=False)
 
     def resize() -> tf.Tensor:
-        return _resize(held, begins, sizes, regions, mirror, config)
+        return _resize(buffer, begins, sizes, regions, mirror, config)
 
     images = tf.cond(tf.reduce_all(regions[:, 2:] == target), copy, resize)
     return tf.ensure_shape(images, (None, *target, 3))
 
 
 class _Cut:
-    """Copies regions that have the right size already."""
+    """Copies regions that already have the target size."""
 
     def __init__(self, arrays: weakref.ref[Arrays]) -> None:
         self._arrays = arrays
 
     def __call__(
         self,
-        held: NDArray[np.uint8],
+        buffer: NDArray[np.uint8],
         begins: NDArray[np.int64],
         sizes: NDArray[np.int32],
         regions: NDArray[np.int32],
@@ -117,30 +122,30 @@ class _Cut:
     ) -> NDArray[np.uint8]:
         height, width = regions[0, 2:].tolist()
         top, left = (regions[:, side, np.newaxis].astype(np.int64) for side in (0, 1))
-        across = sizes[:, 1:].astype(np.int64)
-        places = begins[:, np.newaxis] + 3 * ((top + np.arange(height)) * across + left)
+        widths = sizes[:, 1:].astype(np.int64)
+        places = begins[:, np.newaxis] + 3 * ((top + np.arange(height)) * widths + left)
         row = 3 * width
         shape = (len(begins), height, width, 3)
-        made = take(self._arrays, math.prod(shape)).reshape(shape)
-        to, rows = made.reshape(-1, row).view(f"V{row}")[:, 0], _rows(held, row)
-        # Not picture by picture: each call gives up the GIL, and a consumer that is
-        # busy may keep it for milliseconds.
+        images = take(self._arrays, math.prod(shape)).reshape(shape)
+        to, rows = images.reshape(-1, row).view(f"V{row}")[:, 0], _rows(buffer, row)
+        # One call copies rows of several images: each call releases the GIL, and a busy
+        # consumer may hold it for milliseconds.
         places = places.ravel()
         for first in range(0, len(places), _ROWS):
             to[first : first + _ROWS] = rows[places[first : first + _ROWS]]
         if mirror.any():
-            made[mirror] = made[mirror][:, :, ::-1]
-        return made
+            images[mirror] = images[mirror][:, :, ::-1]
+        return images
 
 
-def _rows(held: NDArray[np.uint8], length: int) -> NDArray[np.void]:
-    """Returns void[k]: `length` bytes from each place on, for all that there are."""
-    count = len(held) - length + 1
-    return np.ndarray((count,), f"V{length}", held.data, strides=(1,))
+def _rows(buffer: NDArray[np.uint8], length: int) -> NDArray[np.void]:
+    """Returns void[k]: a view of `length` bytes at every byte offset of `buffer`."""
+    count = len(buffer) - length + 1
+    return np.ndarray((count,), f"V{length}", buffer.data, strides=(1,))
 
 
 def _resize(
-    held: tf.Tensor,
+    buffer: tf.Tensor,
     begins: tf.Tensor,
     sizes: tf.Tensor,
     regions: tf.Tensor,
@@ -150,13 +155,13 @@ def _resize(
     target = config.images.target
 
     def make(row: tuple[Any, ...]) -> tf.Tensor:
-        begin, size, region, turned = row
+        begin, size, region, flipped = row
         length = tf.cast(3 * size[0] * size[1], tf.int64)
-        pixels = tf.reshape(held[begin : begin + length], [size[0], size[1], 3])
-        top, left, down, across = tf.unstack(region)
-        cut = pixels[top : top + down, left : left + across]
-        made = resample(cut, target)
-        return tf.cond(turned, lambda: tf.reverse(made, [1]), lambda: made)
+        pixels = tf.reshape(buffer[begin : begin + length], [size[0], size[1], 3])
+        top, left, height, width = tf.unstack(region)
+        cut = pixels[top : top + height, left : left + width]
+        image = resample(cut, target)
+        return tf.cond(flipped, lambda: tf.reverse(image, [1]), lambda: image)
 
     return tf.map_fn(
         make,

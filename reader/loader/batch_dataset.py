@@ -33,7 +33,12 @@ class RunPosition(Protocol):
 
 
 # Attributes that the constructor of TensorFlow's Dataset sets.
-_TENSORFLOW_ATTRIBUTES = ("_dataset", "_variant_tensor_attr", "_graph_attr", "_options_attr")
+_TENSORFLOW_ATTRIBUTES = (
+    "_dataset",
+    "_variant_tensor_attr",
+    "_graph_attr",
+    "_options_attr",
+)
 
 
 class Batches(tf.data.Dataset):

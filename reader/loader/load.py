@@ -1,4 +1,4 @@
-"""START HERE: patterns → run → records → examples → batches."""
+"""Implements `reader.load`, the entry point: patterns → run → records → batches."""
 
 import os
 import warnings
@@ -81,101 +81,143 @@ def load(
     prefetch: int = defaults.PREFETCH,
     cache: str | os.PathLike[str] | None = None,
 ) -> tf.data.Dataset:
-    """Streams datasets as batches, ready for the accelerator.
+    """Loads a dataset as a `tf.data.Dataset` of shuffled, decoded batches.
 
-    Each new iterator is the next epoch; with `shuffle` it has an order of its own. The
-    order depends on the records, `seed` and `shuffle_bytes` alone: a batch can be
-    found by its number, on any number of hosts. docs/reading.md tells how.
+        batches = reader.load("out/train-*", batch_size=256, image_size=224)
+        for batch in batches:
+            train_step(batch["image"], batch["tokens"], batch["mask"])
+
+    Each new iterator over the Dataset is the next epoch. With `shuffle=True`, each epoch
+    has a different order. The order depends only on the records, `seed`,
+    `shuffle_bytes` and `bucket_by_length`. It does not depend on the number of hosts or
+    threads, so reading can start at any step without replaying the steps before it.
+    docs/reading.md explains every argument in detail.
 
     Args:
-        pattern: A shard glob such as `"out/train-*.tfrecord"`, the folder of a
-            dataset, a list of these, read as one larger dataset, or
-            `{pattern: weight}`, a mixture without end (pass `epochs=None`).
-        batch_size: Examples per step, over all hosts.
-        image_size: Side, or (height, width), in pixels; None for images as stored,
-            which must then have one size.
-        split: Which split, where `pattern` is a folder that holds several.
-        crop: Which region of an image is resampled (bilinear, antialiased) to
-            `image_size`: `"center"`, one of its aspect ratio in the middle; `"random"`,
-            the same anywhere; `"random_resized"`, one of random area and shape
-            (Inception's: Szegedy et al., 2015, section 6); `"none"`, all of it,
-            stretched.
-        crop_fraction: How much of the largest region of that aspect ratio to take,
-            along each side. The default, 0.875, cuts 224 pixels of 256 with no
-            resampling.
-        crop_scale: Smallest and largest share of the area, for `"random_resized"`.
-        crop_ratio: Smallest and largest width by height, likewise.
-        flip: Whether to mirror every second image, by chance, left to right. Captions
-            may say "left".
-        dtype: Of images: `"float32"` or `"bfloat16"` in [0, 1], or `"uint8"`.
-        normalize: (mean, standard deviation) of images in [0, 1], a number or one of
-            each channel: subtracted, and divided by. `"imagenet"` has those of
-            torchvision's models, `"clip"` those of OpenAI's CLIP.
-        data_format: `"channels_last"` or `"channels_first"`.
-        max_tokens: Captions are padded or cut to this, 64 by default; start and end
-            count.
-        add_special_tokens: Whether captions begin with the tokenizer's start token
-            and close with its end token, where it has these; kept when cutting.
-        caption: `"first"` of an example's captions; `"random"`, a new one each epoch;
-            or `"all"`, which adds a dimension, and `caption_valid`.
-        max_captions: Of an example, with `"all"`; None for as many as any has.
-        bucket_by_length: Whether to sort windows by the length of captions. Batches
-            are then as wide as their longest caption (in steps of 8), not `max_tokens`.
-        shuffle: Whether to shuffle; False reads in the order written.
-        seed: Equal seeds give equal orders.
-        shuffle_bytes: How much to shuffle at a time, in encoded bytes, over all hosts.
-            Up to twice as much is held.
-        epochs: How many an iterator has; None for endless ones. Endless iterators all
-            begin at the same step; others go on where the one before them ended.
-        start_step: Begin before this step, whatever came before it.
-        start_example: Begin at this example instead, on the line of all epochs, where
-            each has all its examples, dropped or not.
-        resume: Begin where `reader.state` was taken; it is refused if the order is
-            another one. Hosts and batch size may change.
-        host_index: Of this host.
-        host_count: How many hosts share each step. Each gets `batch_size //
-            host_count` examples of it, and reads no others.
-        remainder: Of an epoch's examples, what makes no whole batch: `"drop"`, at most
-            `batch_size - 1`, others each epoch; or `"pad"`, which fills up the batch
-            and adds `valid`.
-        on_corrupt: `"raise"` names a damaged record's file, offset and key; `"skip"`
-            puts its neighbour in its place, where `valid` is False, and logs it.
-        outputs: Names, in order, to get tuples instead of a dictionary: `image`,
+        pattern: Records to read: a shard glob such as `"out/train-*.tfrecord"`, the
+            folder of a dataset, or a list of these, which is read as one dataset. A
+            dictionary `{pattern: weight}` is a mixture, which samples each pattern in
+            proportion to its weight. Mixtures are endless and need `epochs=None`.
+        batch_size: Number of examples per step, over all hosts. It must be divisible by
+            `host_count`.
+        image_size: Size of the returned images in pixels, as one side or as (height,
+            width). The default None returns images in their stored size, which must be
+            the same for all images.
+        split: Name of the split to read, such as `"train"`. It is required if `pattern`
+            is a folder with several splits.
+        crop: Region of each image that is resized to `image_size`, with an antialiased
+            bilinear filter. `"center"` (default) is a centered region with the aspect
+            ratio of `image_size`. `"random"` is such a region at a random position.
+            `"random_resized"` is a region of random position, area and aspect ratio
+            (Szegedy et al., 2015, section 6). `"none"` is the whole image, stretched.
+        crop_fraction: Side length of the `"center"` and `"random"` region, as a fraction
+            of the largest region that fits in the image. The default 0.875 crops 224
+            pixels from 256 without resampling.
+        crop_scale: Minimum and maximum area of a `"random_resized"` region, as fractions
+            of the image's area. The default is (0.08, 1.0).
+        crop_ratio: Minimum and maximum aspect ratio, width ÷ height, of a
+            `"random_resized"` region. The default is (3/4, 4/3).
+        flip: Whether to flip each image left to right with probability 0.5. The default
+            is False, since captions may mention left and right.
+        dtype: Data type of images. `"float32"` (default) and `"bfloat16"` have values
+            in [0, 1], `"uint8"` has values from 0 to 255.
+        normalize: Mean and standard deviation for images in [0, 1], as a pair (mean,
+            std) of numbers or of one number per channel. Images become (image - mean) ÷
+            std. `"imagenet"` selects the values of torchvision's models, `"clip"` those
+            of OpenAI's CLIP. The default None does not normalize.
+        data_format: Axis order of images: `"channels_last"` (default) for
+            [batch, height, width, 3], or `"channels_first"` for
+            [batch, 3, height, width].
+        max_tokens: Length of token rows, 64 tokens by default. Shorter captions are
+            padded and longer ones truncated. Start and end tokens count.
+        add_special_tokens: Whether to add the tokenizer's start and end tokens to each
+            caption, if the tokenizer defines them. Truncated captions keep both. The
+            default is True.
+        caption: Captions to return of each example. `"first"` (default) returns the
+            first caption. `"random"` returns a caption drawn at random in each epoch.
+            `"all"` returns all captions, which adds a dimension, and adds the output
+            `caption_valid`.
+        max_captions: Number of captions per example for `caption="all"`. The default
+            None is the largest number of captions that an example of the dataset has.
+        bucket_by_length: Whether to group captions of similar length in a batch, to
+            reduce padding. Token rows are then only as wide as the longest caption of
+            the batch, rounded up to a multiple of 8. The default is False.
+        shuffle: Whether to shuffle, anew in each epoch. False reads records in the
+            order in which they were written. The default is True.
+        seed: Seed of the shuffled order and of random crops, flips and captions, a whole
+            number of at least 0. The default is 0. Equal seeds give equal batches.
+        shuffle_bytes: Size of the shuffle window in bytes of encoded records, over all
+            hosts. The default is 64 MiB. Each host holds at most two windows of
+            `shuffle_bytes // host_count` bytes in memory.
+        epochs: Number of epochs of an iterator, 1 by default. The next iterator
+            continues with the epochs that follow. With None, iterators are endless, and
+            each one starts at the same step.
+        start_step: Index of the first step to return, counted from 0 over all epochs.
+            The default 0 starts at the beginning.
+        start_example: Index of the first example to return, counted from 0 over all
+            epochs. It replaces `start_step` if the batch size changes between runs.
+            Every epoch counts all of its examples, including dropped ones.
+        resume: State from `reader.state` to resume from, as a dictionary or as JSON
+            text. A state of other records, or of another seed or order, raises a
+            UsageError. `batch_size` and `host_count` may differ.
+        host_index: Index of this host, from 0 (default) to `host_count - 1`.
+        host_count: Number of hosts that share each step, 1 by default. Each host reads
+            and returns its own `batch_size // host_count` examples of a step.
+            `host_count` must divide 192.
+        remainder: Handling of the last examples of an epoch, which do not fill a batch.
+            `"drop"` (default) drops them, at most `batch_size - 1` and different ones
+            in each epoch if shuffled. `"pad"` returns them in a padded batch and adds
+            the output `valid`.
+        on_corrupt: Handling of damaged records. `"raise"` (default) raises a
+            DatasetError with file, byte offset and key. `"skip"` replaces the record
+            with a nearby one, sets `valid` to False there, and logs a warning.
+        outputs: Names of the outputs to return, as tuples in this order: `image`,
             `tokens`, `mask`, `length`, `key`, `caption`, `caption_valid`, `height`,
-            `width`, `valid`, and columns that were carried through, such as
-            `extra/score`.
-        features: For TFRecords that others wrote, which keys hold what, such as
-            `{"image": "image/encoded", "caption": "text"}`; also `ids`,
-            `lengths` (how many ids each caption has, where there are several), `key`,
-            `height` and `width`. What has a usual name is found without.
-        num_threads: To parse and decode with; None for one per core.
-        ram_budget: Bytes that reading may take, beside TensorFlow itself; None for
-            what keeps all threads busy.
-        prefetch: Batches made ahead.
-        cache: A local folder to copy shards to, checked, before reading them there; for
-            data that is far away.
+            `width`, `valid`, and extra columns such as `extra/score`. The default None
+            returns dictionaries. Other outputs are neither parsed nor decoded.
+        features: Feature names of TFRecords from other tools, by role, such as
+            `{"image": "image/encoded", "caption": "text"}`. The roles are `image`,
+            `caption`, `ids` (token ids), `lengths` (number of ids per caption), `key`,
+            `height` and `width`. Common names are detected without this argument.
+        num_threads: Number of threads that parse and decode. The default None uses one
+            thread per core.
+        ram_budget: Limit for the memory of reading, in bytes, in addition to what an
+            imported TensorFlow uses (about 700 MB). The default None sets no limit and
+            keeps all threads busy.
+        prefetch: Number of batches to prepare in advance, 2 by default.
+        cache: Local folder for copies of the shards. Shards are copied and their
+            checksums verified before reading starts. Use it for remote storage; `s3://`
+            requires it. The default None reads shards in place.
 
     Returns:
-        A `tf.data.Dataset` whose `len` is exact.
+        A `tf.data.Dataset` of batches, whose `len` is the exact number of batches of
+        the first iterator. Endless iterators have no `len`.
 
-        A batch is a dictionary:
+        By default, a batch is a dictionary, in which `batch` is
+        `batch_size // host_count`:
 
             image   float32[batch, height, width, 3] in [0, 1]
             tokens  int32[batch, max_tokens]
             mask    bool[batch, max_tokens], True where tokens are not padding
-            valid   bool[batch], with `remainder="pad"`: False where nothing is
+            valid   bool[batch], only with `remainder="pad"`: False for padding
 
         With `caption="all"`, `tokens` and `mask` are [batch, captions, max_tokens], and
-        there is `caption_valid` bool[batch, captions]. On request it holds
+        `caption_valid` is bool[batch, captions]: False where an example has no such
+        caption.
 
-        `length` int32[batch], `key` and `caption` string[batch],
-        `height` and `width` (as stored) int32[batch], columns float32, int64 or
-        string[batch], or of *n* values [batch, n]; `batch` is `batch_size //
-        host_count`.
+        Further `outputs` are:
+
+            length         int32[batch], number of tokens that are not padding
+            key            string[batch], unique key of the example
+            caption        string[batch], text of the returned caption
+            height, width  int32[batch], size of the stored image in pixels
+            extra/<name>   float32, int64 or string, [batch] or [batch, n]
 
     Raises:
-        UsageError: An argument is wrong (a `ValueError`).
-        DatasetError: A dataset is unfinished or not whole.
+        UsageError: An argument is invalid, or the records do not provide a requested
+            output. A `UsageError` is a `ValueError`.
+        DatasetError: A dataset is unfinished, a shard is missing or has the wrong size,
+            or an index is damaged.
     """
     config = ReadConfig(
         batch_size=batch_size,
@@ -220,7 +262,7 @@ def load(
         {source.name: source.record_schema for source in record_sources}
     )
     config = fit(config, record_schema)
-    calls_at_a_time(config)  # Is there memory enough?
+    calls_at_a_time(config)  # Raises if `ram_budget` is too small.
     if any(source.compression for source in record_sources):
         return load_unplanned(record_sources, record_schema, config, resume)
     if weights is None:
@@ -239,7 +281,7 @@ def _stream(run: Run, record_schema: RecordSchema, config: ReadConfig) -> Batche
     key = record_schema.features["key"].key if "key" in record_schema.features else None
     damaged = DamagedRecords(run.index, config.on_corrupt, key)
     windows = run.windows(config, at_end=damaged.report)
-    arrays = Arrays()  # Kept by `build`, and that by Batches.
+    arrays = Arrays()  # `build` keeps it alive, and Batches keeps `build` alive.
 
     def build() -> tf.data.Dataset:
         arrange = by_length(record_schema, config) if config.bucket_by_length else None
@@ -261,27 +303,27 @@ def _check_readable(shards: Sequence[ShardFile]) -> None:
     for shard in shards:
         if is_s3(shard.path):
             raise UsageError(
-                f"TensorFlow does not read {shard.path}: pass cache=FOLDER, a local "
-                "folder that shards are copied to, and checked"
+                f"TensorFlow cannot read {shard.path}: pass cache=FOLDER, a local "
+                "folder to copy shards to"
             )
 
 
 def _check_read_ahead(shards: Sequence[ShardFile]) -> None:
-    """Warns where TensorFlow will fetch many times what is read of a bucket."""
+    """Warns if TensorFlow will fetch 64 MB from a bucket for each read of 1 MB."""
     remote = any(is_remote(shard.path) for shard in shards)
     if remote and not os.environ.get("GCS_READAHEAD_BUFFER_SIZE_BYTES"):
         warnings.warn(
             "TensorFlow was imported before reader, and will fetch 64 MB of a file "
-            "for each piece of 1 MB: import reader first, or set "
-            "GCS_READAHEAD_BUFFER_SIZE_BYTES=0 before",
+            "for each read of 1 MB: import reader first, or set "
+            "GCS_READAHEAD_BUFFER_SIZE_BYTES=0 before importing TensorFlow",
             stacklevel=3,
         )
 
 
 def _length(steps: Steps | EndlessSteps) -> int | None:
-    """Returns how many batches TensorFlow may count on; None for no such number.
+    """Returns the cardinality of every iterator for TensorFlow; None if it varies.
 
-    Where the first iterator is what is left of an epoch, later ones have more.
+    It varies if the first iterator starts within an epoch: later ones are longer.
     """
     length = steps.length()
     if length is None:
@@ -290,17 +332,21 @@ def _length(steps: Steps | EndlessSteps) -> int | None:
 
 
 def tokenizer(folder: Pattern) -> Tokenizer:
-    """Returns the tokenizer of a dataset, to encode queries and decode ids.
+    """Loads the tokenizer of a dataset, to encode queries and decode token ids.
 
         tokenizer = reader.tokenizer("out")
         tokenizer.encode("a red circle")        # [5, 9, 4]
         tokenizer.decode(batch["tokens"][0])    # "a red circle"
 
     Args:
-        folder: Of the dataset.
+        folder: Folder of the dataset.
+
+    Returns:
+        The tokenizer, with `encode`, `decode` and `vocab_size`.
 
     Raises:
-        UsageError: A library that the tokenizer needs is not installed.
-        DatasetError: There is no finished dataset, or its tokenizer has changed.
+        UsageError: A library that the tokenizer requires is not installed.
+        DatasetError: The folder has no finished dataset, or the tokenizer file has
+            changed since the dataset was built.
     """
     return open_dataset(folder).tokenizer()

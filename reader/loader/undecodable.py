@@ -22,7 +22,9 @@ from reader.shuffle.order import NO_RECORD
 from reader.storage.files import read_bytes
 
 # Part of TensorFlow's parse errors that names the feature.
-_FEATURE_IN_MESSAGE = re.compile(r"(?:Feature|Key): (.+?)(?: \(data type|, Index: |\.  )")
+_FEATURE_IN_MESSAGE = re.compile(
+    r"(?:Feature|Key): (.+?)(?: \(data type|, Index: |\.  )"
+)
 # Maximum number of records per chunk. A chunk may span several batches.
 _MOST_PER_CHUNK = 64
 
