@@ -40,7 +40,9 @@ def describe(scene: Scene, num_captions: int = 1, *, seed: int = 0) -> list[str]
         UsageError: `num_captions` is less than 1.
     """
     check_at_least("num_captions", num_captions, 1)
-    rng = random.Random(f"captions {seed} {scene}")
+    # The field's first spelling: the same arguments draw the same captions forever.
+    text = str(scene).replace("color=", "colour=")
+    rng = random.Random(f"captions {seed} {text}")
     families = [
         list(family(scene))
         for family in (_list_shapes, _relate, _locate, _order, _count)
