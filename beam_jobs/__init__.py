@@ -1,4 +1,4 @@
-"""The writing side of Diptych: folders of images and captions → sharded TFRecords.
+"""Builds datasets: folders of images and captions → sharded TFRecords.
 
     diptych build --images=photos --captions=captions --output=out
 
@@ -9,7 +9,7 @@ is the same as
     config = beam_jobs.JobConfig(images="photos", captions="captions", output="out")
     beam_jobs.run(config)
 
-Names are loaded when they are first used, so that `diptych show` needs no Beam.
+Public names are imported on first use, so `diptych show` does not need Apache Beam.
 """
 
 import importlib
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from reader.contract.errors import UsageError as UsageError
     from reader.contract.version import __version__ as __version__
 
-_HOMES = {
+_MODULES = {
     "BuildError": "reader.contract.errors",
     "JobConfig": "beam_jobs.config.job_config",
     "UsageError": "reader.contract.errors",
@@ -32,17 +32,17 @@ _HOMES = {
     "write_sample": "beam_jobs.sample_data",
 }
 
-__all__ = sorted(_HOMES)
+__all__ = sorted(_MODULES)
 
 
-# A type checker that saw it would take any name for one of ours.
+# Hidden from type checkers, which would otherwise accept any attribute name.
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
         """Loads a public name from its module (PEP 562)."""
-        if name not in _HOMES:
+        if name not in _MODULES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = globals()[name] = getattr(importlib.import_module(_HOMES[name]), name)
+        value = globals()[name] = getattr(importlib.import_module(_MODULES[name]), name)
         return value
 
 

@@ -1,6 +1,6 @@
 """The command line: `diptych build | sample | demo | show | find | report | …`.
 
-Exit status: 0 complete, 1 failed, 2 wrong usage; 130 stopped by Ctrl-C, 141 output
+Exit status: 0 success, 1 failure, 2 wrong usage, 130 stopped by Ctrl-C, 141 output pipe
 closed by its reader.
 """
 
@@ -27,7 +27,11 @@ _EXAMPLES = (
 
 
 def main(args: list[str] | None = None) -> int:
-    """Runs one command; returns its exit status."""
+    """Runs one command and returns its exit status.
+
+    Args:
+        args: Arguments of the command line. By default those of the process.
+    """
     return run_command(_parser(), sys.argv[1:] if args is None else args)
 
 

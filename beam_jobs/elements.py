@@ -1,6 +1,6 @@
-"""The values that flow between the stages of the job.
+"""The values passed between the stages of the job.
 
-Keys and paths are bytes: a file name need not be text.
+Keys and paths are bytes, because a file name is not always valid UTF-8.
 """
 
 import json
@@ -9,21 +9,23 @@ from typing import Any, NamedTuple
 from beam_jobs.config.columns import Value
 from reader.contract.layout import ShardName
 
-# The size of a file that a table names and nobody has looked at yet.
+# Size of a file that a table names but that is not inspected yet.
 UNSEEN = -1
 
 
 class SourceFile(NamedTuple):
-    """A file as it was found, or a member of a tar.
+    """A source file, or a member of a tar.
 
     Attributes:
-        path: Below its root, `/`-separated; of a member, below its tar: `a.tar/1.jpg`.
-        size: In bytes; `UNSEEN` if only its name is known.
-        version: Time of its last change in nanoseconds, or an object's generation: to
-            notice a source that changes under us. Of a member, the tar's.
-        root: Which of the source's roots, see `beam_jobs.sources.roots`.
-        archive: Path of the tar it is a member of; empty for a file of its own.
-        offset: Where it begins in that tar, in bytes.
+        path: Path relative to the root, separated by `/`. The path of a tar member
+            starts with the path of the tar: `a.tar/1.jpg`.
+        size: Size in bytes, or `UNSEEN` if only the name is known.
+        version: Modification time in nanoseconds, or generation of an object. Detects
+            a source that changes during the job. A tar member has the version of its
+            tar.
+        root: Index of the root folder in the source's `roots`.
+        archive: Path of the tar that contains the member. Empty for a plain file.
+        offset: Byte offset of the member's data in the tar.
     """
 
     path: bytes
@@ -35,19 +37,19 @@ class SourceFile(NamedTuple):
 
     @property
     def place(self) -> tuple[int, bytes, int]:
-        """What two names of the same file have in common."""
+        """Identity of the file, equal for two names of the same file."""
         return self.root, self.archive or self.path, self.offset
 
 
 class StoredArray(NamedTuple):
-    """Where a long array of numbers lies, while the job plans.
+    """A reference to a long array of numbers that is stored on disk during planning.
 
     Attributes:
-        sha256: Hex digest of the array, which stands for it in comparisons.
-        file: Name of the file it lies in.
-        offset: Where it begins there, in bytes.
-        size: In bytes.
-        typecode: Of Python's `array`: `f` or `q`.
+        sha256: Hex digest of the array, used in comparisons.
+        file: Name of the file that contains the array.
+        offset: Byte offset of the array in the file.
+        size: Size of the array in bytes.
+        typecode: Type code of Python's `array` module: `f` or `q`.
     """
 
     sha256: str
@@ -58,18 +60,18 @@ class StoredArray(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """What a source says of one key in one place: a file, a row, an annotation.
+    """The data for one key from one file, table row or annotation of a source.
 
     Attributes:
-        key: The key.
-        origin: Where it says so: the file, or the table.
-        rank: Of its captions, among all captions of the key.
-        image: The image, if it names one.
-        caption: A file of captions, if it is one.
-        texts: Captions themselves, if it holds any.
-        values: Of the columns that are carried through, if it has them.
-        split: The split it names, if any.
-        flaw: Why it cannot be used, as reason and detail.
+        key: Key that the entry belongs to.
+        origin: Path of the file or table that contains the entry.
+        rank: Sort order of the entry's captions among all captions of the key.
+        image: Image file, or None if the entry names no image.
+        caption: Caption file, or None if the entry is not a caption file.
+        texts: Captions stored in the entry, or None if the entry stores none.
+        values: Values of the source columns that are copied to the dataset, or None.
+        split: Name of the split, or None if the entry names no split.
+        flaw: Reason and detail of why the entry cannot be used, or None.
     """
 
     key: bytes
@@ -84,12 +86,13 @@ class Entry(NamedTuple):
 
 
 class Aside(NamedTuple):
-    """What a source holds that belongs to no key, for the summary.
+    """A file or folder of a source that belongs to no key, for the summary.
 
     Attributes:
-        kind: `ignored`, or `loop` for a link to a folder that holds it.
-        path: Below the root.
-        counted_as: What ignored files are counted under: a suffix, `hidden` or `none`.
+        kind: `ignored`, or `loop` for a link to one of its parent folders.
+        path: Path relative to the root.
+        counted_as: Category in the counts of ignored files: a suffix, `hidden` or
+            `none`.
     """
 
     kind: str
@@ -101,13 +104,13 @@ class Pair(NamedTuple):
     """An image and its captions.
 
     Attributes:
-        key: The key.
-        split: The split it goes to.
-        image: The image.
-        caption: The file of captions, or the table they were found in.
-        texts: The captions themselves, if they are not in a file of their own.
-        values: Of the columns that are carried through.
-        sha256: Hex digest of the image's bytes, if contents are compared.
+        key: Key of the pair.
+        split: Name of the split that the pair is assigned to.
+        image: Image file.
+        caption: Caption file, or the table or tar that contains the captions.
+        texts: Captions, or None if the captions are in a separate file.
+        values: Values of the source columns that are copied to the dataset.
+        sha256: Hex digest of the image file, or empty without deduplication.
     """
 
     key: bytes
@@ -120,14 +123,14 @@ class Pair(NamedTuple):
 
 
 class Reject(NamedTuple):
-    """A key that is not written, and why.
+    """A key that is not written, with the reason.
 
     Attributes:
-        key: The key.
-        source: Paths of the files concerned, below their roots.
-        stage: `list`, `pair`, `caption` or `image`.
-        reason: One of `reader.contract.rejects.REASONS`.
-        detail: What exactly was found, for a person to read.
+        key: Key that is not written.
+        source: Paths of the affected files, relative to their roots.
+        stage: Stage that rejected the key: `list`, `pair`, `caption` or `image`.
+        reason: Reason code, one of `reader.contract.rejects.REASONS`.
+        detail: Human-readable description of the problem.
     """
 
     key: bytes
@@ -138,26 +141,33 @@ class Reject(NamedTuple):
 
 
 class BadInput(Exception):
-    """Bytes that cannot become part of a record; turned into a `Reject`."""
+    """Input that cannot become part of a record. The job turns it into a `Reject`."""
 
     def __init__(self, reason: str, detail: str) -> None:
-        """Takes one of `reader.contract.rejects.REASONS`, and what was found."""
+        """Initializes the exception.
+
+        Args:
+            reason: Reason code, one of `reader.contract.rejects.REASONS`.
+            detail: Human-readable description of the problem.
+        """
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
 
 
 class ListTask(NamedTuple):
-    """A part of a source to be listed: a folder, a table, a tar.
+    """A part of a source to list: a folder, a table or a tar.
 
     Attributes:
-        source: The source type that lists it: see `beam_jobs.sources.registry`.
-        root: The folder that paths are below.
-        path: Of the part, below the root; empty for the root itself.
-        recursive: Whether what lies deeper in a folder belongs to it too.
-        suffixes: Which files of a folder count: `image`, `caption`, or both.
-        passed_over: Paths to pass over: the job's own output, tables.
-        image_column, caption_column: Where a table has its images and captions.
+        source: Name of the source type that lists the part, a key of
+            `beam_jobs.sources.registry.SOURCES`.
+        root: Path of the folder that paths are relative to.
+        path: Path of the part, relative to the root. Empty for the root itself.
+        recursive: Whether subfolders of a folder are listed too.
+        suffixes: Kinds of files to list in a folder: `image`, `caption` or both.
+        passed_over: Paths to skip: the output of the job and tables.
+        image_column: Name of the table column with image paths.
+        caption_column: Name of the table column with captions.
     """
 
     source: str
@@ -171,17 +181,18 @@ class ListTask(NamedTuple):
 
 
 class KeyRange(NamedTuple):
-    """What was planned for one range of the order hash.
+    """The planning results for one range of the order hash.
 
     Attributes:
-        number: Of the key range; its pairs lie in a file of that number.
-        found: Keys found.
-        ignored: `{suffix: files}` that are neither image nor caption.
-        loops: Links that lead back to a folder that holds them.
-        listing: Sum of hashes of all that was listed, times of change left out.
-        pairs: `{split: pairs}`.
-        rejects: `{reason: keys}`.
-        digest: Digest of its pairs, times of change included.
+        number: Number of the key range, also part of the names of its plan files.
+        found: Number of keys found.
+        ignored: Number of files that are neither image nor caption, as
+            `{suffix: files}`.
+        loops: Paths of links that point to one of their parent folders.
+        listing: Sum of the hashes of all entries, without modification times.
+        pairs: Number of pairs per split, as `{split: pairs}`.
+        rejects: Number of rejected keys, as `{reason: keys}`.
+        digest: Digest of the pairs, with modification times.
     """
 
     number: int
@@ -195,29 +206,34 @@ class KeyRange(NamedTuple):
 
 
 class ShardPlan(NamedTuple):
-    """A shard to be written: the unit of work, and of resuming."""
+    """A shard to write: the unit of work and of resuming.
+
+    Attributes:
+        name: Name of the shard.
+        plan: Fingerprint of the job plan.
+    """
 
     name: ShardName
     plan: str
 
     @property
     def label(self) -> str:
-        """What progress files and commit records of the shard are called."""
+        """Base name of the shard's progress file and commit record."""
         return self.name.stem
 
 
 def text_of(path: bytes) -> str:
-    """Returns a path as text from which `path_of` makes the same path."""
+    """Decodes a path to text. `path_of` restores the same bytes."""
     return path.decode("utf-8", errors="surrogateescape")
 
 
 def path_of(text: str) -> bytes:
-    """Returns the path that `text_of` made text of."""
+    """Encodes text from `text_of` to the original path."""
     return text.encode("utf-8", errors="surrogateescape")
 
 
 def dump_pair(pair: Pair) -> str:
-    """Returns a pair as a line."""
+    """Serializes a pair to a line of JSON."""
     fields: list[Any] = [
         text_of(pair.key),
         pair.split,
@@ -231,7 +247,7 @@ def dump_pair(pair: Pair) -> str:
 
 
 def load_pair(line: str | bytes) -> Pair:
-    """Returns the pair of a line."""
+    """Parses a pair from a line of JSON."""
     key, split, image, caption, texts, values, sha256 = json.loads(line)
     return Pair(
         key=path_of(key),
@@ -265,7 +281,7 @@ def _load_file(fields: list[Any]) -> SourceFile:
 
 
 def dump_reject(reject: Reject) -> str:
-    """Returns a reject as a line."""
+    """Serializes a reject to a line of JSON."""
     fields: dict[str, Any] = reject._asdict()
     fields |= {
         "key": text_of(reject.key),
@@ -275,7 +291,7 @@ def dump_reject(reject: Reject) -> str:
 
 
 def load_reject(line: str | bytes) -> Reject:
-    """Returns the reject of a line."""
+    """Parses a reject from a line of JSON."""
     fields = json.loads(line)
     fields |= {
         "key": path_of(fields["key"]),

@@ -1,10 +1,12 @@
-"""START HERE: the job, as two linear pipelines and what holds them together.
+"""START HERE: the Beam pipelines of a job.
 
-    plan    list → pair → compare contents → count the vocabulary → close the plan
-    write   shards → write each → finalise
+    plan    list → pair → deduplicate → count words → close the plan
+    write   write shards → finalize
+    repair  check shards → rewrite damaged shards
 
-Between the two lies `_build/plan/`; after them, the dataset. Both may run again after
-being cut off anywhere, and end in the same bytes.
+The planning pipeline writes `_build/plan/`, and the writing pipeline reads it and
+writes the dataset. Both can be repeated after an interruption at any point, and they
+produce the same bytes.
 """
 
 import apache_beam as beam
@@ -18,26 +20,23 @@ from beam_jobs.planning.job_plan import JobPlan
 from beam_jobs.planning.list_sources import ListSources
 from beam_jobs.planning.pair_entries import PairEntries
 from beam_jobs.writing.finalize import Finalize
-from beam_jobs.writing.repair import (
-    RepairShards,
-    RepairTask,
-)
+from beam_jobs.writing.repair import RepairShards, RepairTask
 from beam_jobs.writing.write_shards import WriteShards
 
 
 def plan(
     root: beam.Pipeline, config: JobConfig, lease: str, tasks: list[ListTask]
 ) -> beam.PCollection[str]:
-    """Wires the planning pipeline; it leaves the plan in `_build/plan/`."""
+    """Builds the planning pipeline, which writes the plan to `_build/plan/`."""
     return (
         root
-        | "Name parts" >> beam.Create(tasks)
-        | "Spread" >> beam.Reshuffle()
+        | "Create tasks" >> beam.Create(tasks)
+        | "Reshuffle" >> beam.Reshuffle()
         | "List sources" >> ListSources(config)
-        | "Group by bucket" >> beam.GroupByKey()
-        | "Pair files" >> PairEntries(config, lease)
-        | "Compare contents" >> Deduplicate(config, lease)
-        | "Count tokens" >> CountWords(config)
+        | "Group by key range" >> beam.GroupByKey()
+        | "Pair entries" >> PairEntries(config, lease)
+        | "Deduplicate" >> Deduplicate(config, lease)
+        | "Count words" >> CountWords(config)
         | "Close plan" >> ClosePlan(config, lease)
     )
 
@@ -45,13 +44,13 @@ def plan(
 def write(
     root: beam.Pipeline, config: JobConfig, job_plan: JobPlan, lease: str
 ) -> beam.PCollection[str]:
-    """Wires the writing pipeline; it leaves the dataset."""
+    """Builds the writing pipeline, which writes and publishes the dataset."""
     return (
         root
-        | "Name shards" >> beam.Create(job_plan.shards())
-        | "Spread" >> beam.Reshuffle()
+        | "Create shards" >> beam.Create(job_plan.shards())
+        | "Reshuffle" >> beam.Reshuffle()
         | "Write shards" >> WriteShards(config, job_plan, lease)
-        | "Finalise" >> Finalize(config, job_plan, lease)
+        | "Finalize" >> Finalize(config, job_plan, lease)
     )
 
 
@@ -62,10 +61,10 @@ def repair(
     lease: str,
     tasks: list[RepairTask],
 ) -> beam.PCollection[str]:
-    """Wires the mending pipeline; it leaves a dataset whose shards are whole."""
+    """Builds the repair pipeline, which rewrites damaged shards of a dataset."""
     return (
         root
-        | "Name shards" >> beam.Create(tasks)
-        | "Spread" >> beam.Reshuffle()
-        | "Mend shards" >> RepairShards(config, job_plan, lease)
+        | "Create tasks" >> beam.Create(tasks)
+        | "Reshuffle" >> beam.Reshuffle()
+        | "Repair shards" >> RepairShards(config, job_plan, lease)
     )

@@ -1,1 +1,1 @@
-"""`diptych build`, `demo` and `sample`: flags, and what is printed."""
+"""The commands `diptych build`, `demo` and `sample`: flags and printed output."""

@@ -1,4 +1,4 @@
-"""`diptych build`: runs the job and prints plan, accounting and how to read on."""
+"""`diptych build`: runs the job and prints the plan, the counts and a code example."""
 
 import argparse
 import contextlib
@@ -21,7 +21,7 @@ from reader.contract.manifest import parse_manifest
 
 
 def add_parser(commands: Any) -> None:
-    """Adds the command `build`."""
+    """Adds the command `build` to the command line."""
     parser = add_build_parser(commands)
     parser.set_defaults(
         run=_run,
@@ -43,7 +43,7 @@ def _run(namespace: argparse.Namespace) -> int:
 
 
 def _use_beam_options(beam_args: list[str]) -> None:
-    """Tells stores their addresses and accounts: a tokenizer may lie in a bucket."""
+    """Configures access to buckets, which the tokenizer check already needs."""
     from apache_beam.options.pipeline_options import PipelineOptions
 
     from beam_jobs.storage.beam_internals import use_beam_options
@@ -53,7 +53,7 @@ def _use_beam_options(beam_args: list[str]) -> None:
 
 @contextlib.contextmanager
 def _sigterm_as_ctrl_c() -> Iterator[None]:
-    """Gives up what is held when a scheduler wants its machine back."""
+    """Handles SIGTERM like Ctrl-C, so a job stopped by a scheduler cleans up."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -65,8 +65,16 @@ def _sigterm_as_ctrl_c() -> Iterator[None]:
 
 
 def build(config: JobConfig, beam_args: list[str]) -> int:
-    """Runs the job and reports; returns the exit status."""
-    # Beam and the codecs take seconds to import, which `--help` need not wait for.
+    """Runs the job and prints a report.
+
+    Args:
+        config: Configuration of the job.
+        beam_args: Apache Beam's flags.
+
+    Returns:
+        Exit status: 0 if the dataset is complete, 1 if it was not published.
+    """
+    # Beam and the codecs take seconds to import, so `--help` does not import them.
     from beam_jobs.cli.build_page import outcome_page, plan_page, repair_page
     from beam_jobs.engines.options import engine_options, is_dry_run, is_local
     from beam_jobs.job.run import check, run
@@ -74,7 +82,7 @@ def build(config: JobConfig, beam_args: list[str]) -> int:
     began = time.monotonic()
     options = engine_options(config, beam_args)
     if not is_local(options):
-        # Workers may have been started in another folder.
+        # Workers may run in another folder, so relative paths do not work there.
         config = config.absolute()
     if is_dry_run(options):
         print(check(config, options))

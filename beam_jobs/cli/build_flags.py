@@ -1,7 +1,7 @@
-"""The flags of `diptych build`, and how they become a `JobConfig`.
+"""The flags of `diptych build` and their conversion to a `JobConfig`.
 
-Spelled with underscores as Beam's are; dashes are accepted too. Beam's own flags pass
-through; a flag that neither side knows is an error.
+Flags are written with underscores, like Beam's flags. Dashes are accepted too. Beam's
+flags are passed to Beam. A flag that neither Diptych nor Beam knows is an error.
 """
 
 import argparse
@@ -28,7 +28,7 @@ _EXAMPLES = (
 
 
 def add_build_parser(commands: Any) -> argparse.ArgumentParser:
-    """Adds the command `build` with its flags."""
+    """Adds the command `build` with its flags and returns its parser."""
     parser = add_command(
         commands,
         "build",
@@ -36,9 +36,10 @@ def add_build_parser(commands: Any) -> argparse.ArgumentParser:
         "Turns folders of images and captions into sharded TFRecords.",
         group="make a dataset",
         examples=_EXAMPLES,
-        more="Folders and files may be in a bucket: gs://BUCKET/... or s3://BUCKET/... "
-        "Dashes in flags do for underscores. Flags of Apache Beam pass through; "
-        "docs/operations.md has commands for Dataflow, Flink and Spark.",
+        more="Folders and files can be in a bucket: gs://BUCKET/... or s3://BUCKET/... "
+        "Flags can be written with dashes or underscores. Apache Beam's flags are "
+        "passed to Beam; docs/operations.md has commands for Dataflow, Flink and "
+        "Spark.",
     )
     groups = {title: parser.add_argument_group(title) for title in GROUPS}
     defaults = defaults_of(JobConfig)
@@ -48,7 +49,7 @@ def add_build_parser(commands: Any) -> argparse.ArgumentParser:
 
 
 def _add_flag(group: Any, field: str, default: Any, declared: Setting) -> None:
-    """Adds the flag of a field of `JobConfig`."""
+    """Adds the flag for a field of `JobConfig`."""
     options: dict[str, Any] = {"help": declared.help, "default": default}
     if isinstance(default, bool):
         options["action"] = "store_true"
@@ -62,7 +63,7 @@ def _add_flag(group: Any, field: str, default: Any, declared: Setting) -> None:
 
 
 def _typed(parse: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Lets argparse show the message of a `UsageError`."""
+    """Converts a `UsageError` to an error whose message argparse shows."""
 
     def typed(text: str) -> Any:
         try:
@@ -74,12 +75,12 @@ def _typed(parse: Callable[[str], Any]) -> Callable[[str], Any]:
 
 
 def config_from(namespace: argparse.Namespace) -> JobConfig:
-    """Returns the configuration that parsed flags make.
+    """Returns the configuration for parsed flags.
 
     Raises:
-        UsageError: There is no output, or a value is out of range.
+        UsageError: `--output` is missing, or a value is out of range.
     """
-    # The parser does not ask for it: a slip such as --ouput is told first.
+    # The parser does not require --output, so a typo such as --ouput is reported first.
     if namespace.output is None:
         raise UsageError("--output is missing: see diptych build --help")
     fields = settings_of(JobConfig)
@@ -87,10 +88,14 @@ def config_from(namespace: argparse.Namespace) -> JobConfig:
 
 
 def check_beam_args(args: list[str], ours: argparse.ArgumentParser) -> None:
-    """Refuses flags that Beam does not know either; Beam itself would only warn.
+    """Rejects flags that Beam does not know either. Beam itself only warns.
+
+    Args:
+        args: Flags that are not Diptych's.
+        ours: Parser of Diptych's flags, used for suggestions.
 
     Raises:
-        UsageError: Names the flag, and the one that was probably meant.
+        UsageError: A flag is unknown. The message suggests a similar flag.
     """
     from beam_jobs.storage.beam_internals import beam_flags
 
@@ -100,9 +105,7 @@ def check_beam_args(args: list[str], ours: argparse.ArgumentParser) -> None:
         return
     flag = unknown[0].partition("=")[0]
     if not flag.startswith("-"):
-        raise UsageError(
-            f'unexpected argument "{flag}": flags are written --name=value'
-        )
+        raise UsageError(f'unexpected argument "{flag}": write flags as --name=value')
     known = [*flags_of(ours), *flags_of(beam)]
     hint = did_you_mean(flag, known, "see diptych build --help")
     raise UsageError(f"unknown flag {flag}: {hint}")

@@ -1,4 +1,4 @@
-"""What `diptych build` prints of a plan, a repair and an outcome."""
+"""Formats the output of `diptych build`: plan, repair and outcome."""
 
 from collections.abc import Iterator
 
@@ -8,16 +8,16 @@ from reader.console.formatting import accounting_table, size_text
 
 
 def plan_page(plan: JobPlan) -> str:
-    """Returns what `--plan_only` shows."""
+    """Returns the text that `--plan_only` prints."""
     return "\n".join(_plan_lines(plan))
 
 
 def _plan_lines(plan: JobPlan) -> Iterator[str]:
-    yield f"{plan.found:,} keys found, {plan.num_pairs:,} of them image and caption"
+    yield f"{plan.found:,} keys found, {plan.num_pairs:,} with an image and a caption"
     for reason, count in plan.rejects.items():
         yield f"  {count:,} {reason}"
     yield from _ignored_lines(plan)
-    yield f"{'split':<16}{'pairs':>12}{'shards':>8}{'about':>12}"
+    yield f"{'split':<16}{'pairs':>12}{'shards':>8}{'~size':>12}"
     for split in plan.splits:
         size = size_text(split.num_pairs * plan.record_bytes)
         yield f"{split.name:<16}{split.num_pairs:>12,}{split.num_shards:>8,}{size:>12}"
@@ -26,22 +26,22 @@ def _plan_lines(plan: JobPlan) -> Iterator[str]:
 def _ignored_lines(plan: JobPlan) -> Iterator[str]:
     if plan.ignored:
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in plan.ignored.items())
-        yield f"ignored, neither image nor caption: {kinds}"
+        yield f"ignored files, neither image nor caption: {kinds}"
     for loop in plan.loops:
-        yield f"link not followed, it leads back to a folder that holds it: {loop}"
+        yield f"link not followed, it points to a parent folder: {loop}"
 
 
 def repair_page(plan: JobPlan, repaired: tuple[str, ...]) -> str:
-    """Returns what `--repair` found in a complete dataset."""
+    """Returns the text that `--repair` prints for a complete dataset."""
     checked = f"all {plan.num_shards:,} shards checked, byte for byte"
     if not repaired:
-        return f"{checked}: nothing was wrong"
-    lines = [f"{checked}: {len(repaired):,} damaged, and written again as they were"]
-    return "\n".join([*lines, *(f"  {what}" for what in repaired)])
+        return f"{checked}: no damage found"
+    lines = [f"{checked}: {len(repaired):,} damaged and repaired"]
+    return "\n".join([*lines, *(f"  {name}" for name in repaired)])
 
 
 def outcome_page(plan: JobPlan, outcome: Outcome) -> str:
-    """Returns the books: what became of every key, and examples of what failed."""
+    """Returns the counts of keys, with examples of rejects for each reason."""
     lines = [*accounting_table(outcome.accounting), *_ignored_lines(plan)]
     for reason, examples in outcome.examples.items():
         lines += [f"{reason}: {example}" for example in examples]

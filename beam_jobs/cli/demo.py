@@ -1,4 +1,4 @@
-"""`diptych demo`: the whole way in one command, on scenes that it draws itself."""
+"""`diptych demo`: draws, builds, verifies and streams a small dataset."""
 
 import argparse
 import os
@@ -15,7 +15,7 @@ from reader.contract.errors import BuildError, UsageError
 
 
 def add_parser(commands: Any) -> None:
-    """Adds the command `demo`."""
+    """Adds the command `demo` to the command line."""
     text = "Draws a small dataset, builds it, verifies it and streams it."
     parser = add_command(
         commands,
@@ -27,7 +27,11 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("output", metavar="OUT", type=not_empty, help="a new folder")
     parser.add_argument(
-        "--num", type=int, metavar="N", default=200, help="scenes (%(default)s)"
+        "--num",
+        type=int,
+        metavar="N",
+        default=200,
+        help="number of scenes (%(default)s)",
     )
     parser.set_defaults(run=_run)
 
@@ -39,10 +43,18 @@ def _run(namespace: argparse.Namespace) -> int:
 
 
 def demo(output: str, num: int) -> int:
-    """Draws scenes, builds a dataset of them, verifies it and streams it.
+    """Draws scenes, builds a dataset from them, verifies it and streams it.
+
+    Args:
+        output: Path of the dataset to create.
+        num: Number of scenes, at least 10.
+
+    Returns:
+        Exit status of the first failed step, or 0.
 
     Raises:
-        UsageError: Too few scenes to split and to batch.
+        UsageError: `num` is too small to split and to batch.
+        BuildError: Streaming gives no images.
     """
     from beam_jobs.sample_data import write_sample
 
@@ -50,7 +62,7 @@ def demo(output: str, num: int) -> int:
         raise UsageError(f"num must be at least 10, got {num}")
     with tempfile.TemporaryDirectory(prefix="diptych-demo-") as folder:
         write_sample(folder, num, captions_per_image=2)
-        print(f"drew {num} scenes of coloured shapes, two captions each")
+        print(f"drew {num} scenes of colored shapes with two captions each")
         config = JobConfig(
             images=os.path.join(folder, "images"),
             captions=os.path.join(folder, "captions"),
@@ -60,7 +72,7 @@ def demo(output: str, num: int) -> int:
             captions_per_file="lines",
         )
         status = build(config, [])
-    # The command line alone may hand over to the other side: tests/test_boundaries.py.
+    # Only the command line may import `reader`, see tests/test_boundaries.py.
     from reader.__main__ import main as read
 
     return status or read(["verify", output]) or _stream(output, num // 2)
@@ -70,7 +82,7 @@ def _stream(output: str, num: int) -> int:
     import reader
     from reader.console.main import import_tensorflow
 
-    # It greets at length; a demo should show what the demo does.
+    # TensorFlow logs a lot on import, which would hide the output of the demo.
     import_tensorflow("diptych demo")
 
     pattern = os.path.join(output, "train-*.tfrecord")
@@ -82,7 +94,7 @@ def _stream(output: str, num: int) -> int:
     if not num_images:
         raise BuildError(f"nothing was streamed from {output}")
     rate = num_images / (time.monotonic() - began)
-    print(f"streamed {len(batches)} batches, {rate:.0f} images/s; the last one holds")
+    print(f"streamed {len(batches)} batches, {rate:.0f} images/s; the last batch holds")
     for name, tensor in batch.items():
         print(f"  {name:<8}{tensor.dtype.name}{list(tensor.shape)}")
     print(f"  its first caption: {tokenizer.decode(batch['tokens'][0].numpy())}")

@@ -1,4 +1,4 @@
-"""Imports what a command needs, or says what to install."""
+"""Imports the libraries of a command, or reports which package to install."""
 
 import importlib
 import importlib.util
@@ -12,10 +12,10 @@ def require(command: str, **modules: str) -> None:
 
     Args:
         command: Name of the command.
-        modules: `{module: extra of diptych that brings it}`.
+        modules: Required modules, as `{module: extra of diptych that installs it}`.
 
     Raises:
-        UsageError: One is not installed; the message says what to install.
+        UsageError: A module is not installed. The message has the pip command.
     """
     for module, extra in modules.items():
         if importlib.util.find_spec(module) is None:
@@ -26,7 +26,7 @@ def require(command: str, **modules: str) -> None:
 
 
 def import_beam() -> None:
-    """Imports Beam without its remark that BigQuery's client is not installed."""
+    """Imports Beam without its warning that the BigQuery client is not installed."""
     logging.disable(logging.WARNING)
     try:
         importlib.import_module("apache_beam")

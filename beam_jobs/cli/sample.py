@@ -1,4 +1,4 @@
-"""`diptych sample`: draws scenes and captions to try things on."""
+"""`diptych sample`: draws sample data, images of scenes with captions."""
 
 import argparse
 from typing import Any
@@ -13,8 +13,8 @@ _EXAMPLES = (
 
 
 def add_parser(commands: Any) -> None:
-    """Adds the command `sample`."""
-    text = "Draws scenes of coloured shapes, and captions true of them."
+    """Adds the command `sample` to the command line."""
+    text = "Draws scenes of colored shapes and writes matching captions."
     parser = add_command(
         commands,
         "sample",
@@ -25,17 +25,22 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("directory", metavar="DIR", type=not_empty, help="a new folder")
     parser.add_argument(
-        "--num", type=int, metavar="N", default=200, help="scenes (%(default)s)"
+        "--num",
+        type=int,
+        metavar="N",
+        default=200,
+        help="number of scenes (%(default)s)",
     )
     parser.add_argument(
-        "--seed", type=int, metavar="N", default=0, help="(%(default)s)"
+        "--seed", type=int, metavar="N", default=0, help="random seed (%(default)s)"
     )
     parser.add_argument(
         "--captions_per_image",
         type=int,
         default=1,
         metavar="N",
-        help="one a line: build with --captions_per_file=lines (%(default)s)",
+        help="captions per image, one per line; with more than one, build with "
+        "--captions_per_file=lines (%(default)s)",
     )
     parser.set_defaults(run=_run)
 

@@ -1,1 +1,1 @@
-"""JobConfig: one frozen, validated value; how its single values are parsed."""
+"""The frozen, validated JobConfig, and the parsers of its values."""

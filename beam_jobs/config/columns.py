@@ -1,9 +1,9 @@
-"""Columns carried through: cells of a table to the values of `extra/…` features.
+"""Converts table cells to the values of `extra/…` features.
 
-Pure functions; a cell that cannot become its column's type raises `BadCell`. A null
-becomes the column's default: that of `name:type=default`, else NaN for floats and an
-empty string for text. Whole numbers and truth values have no such value: without a
-default, a null is turned down.
+All functions are pure. A cell that cannot be converted to its column's type raises
+`BadCell`. A null becomes the column's default from `name:type=default`. Without one, a
+null becomes NaN in a float column and an empty string in a text column, and is rejected
+in an int or bool column.
 """
 
 import json
@@ -36,17 +36,18 @@ _WHOLE = re.compile(r"([+-]?[0-9]+)(?:\.0*)?")
 
 
 class BadCell(ValueError):
-    """A cell that its column's type has no value for."""
+    """A cell cannot be converted to its column's type."""
 
 
 class Column(NamedTuple):
-    """A column carried through.
+    """A source column that is stored in the records as a feature.
 
     Attributes:
-        name: As the table has it; the feature is `extra/<name>`.
-        type: `int`, `float`, `str` or `bool`.
-        length: How many values a cell holds; None for a single one.
-        default: What a null becomes; None for the type's own, if it has one.
+        name: Name of the column in the source. The feature is `extra/<name>`.
+        type: Type of the values: `int`, `float`, `str` or `bool`.
+        length: Number of values in each cell. None for a single value.
+        default: Value that replaces a null. None for the default of the type: NaN for
+            `float`, an empty string for `str`, none for `int` and `bool`.
     """
 
     name: str
@@ -56,22 +57,23 @@ class Column(NamedTuple):
 
     @property
     def spec(self) -> str:
-        """As it is written in a flag."""
+        """The column as written in the `--columns` flag, such as `emb:float[512]`."""
         length = "" if self.length is None else f"[{self.length}]"
         default = "" if self.default is None else f"={self.default}"
         return f"{self.name}:{self.type}{length}{default}"
 
     @property
     def feature(self) -> Feature:
-        """The feature that its values become."""
+        """Schema of the feature that stores the column."""
         shape = () if self.length is None else (self.length,)
         return Feature(f"{EXTRA}{self.name}", _DTYPES[self.type], shape, "extra")
 
     def value_of(self, cell: Any) -> Value:
-        """Returns the value that a cell becomes.
+        """Returns a cell converted to the column's type.
 
         Raises:
-            BadCell: It is of another type, length or range.
+            BadCell: The cell has the wrong type, length or range, or is a null in a
+                column without a default.
         """
         if cell is None or (cell == "" and not self._is_text):
             return self._null()
@@ -96,7 +98,7 @@ class Column(NamedTuple):
         return null if self.length is None else (null,) * self.length
 
     def _parsed(self, cell: str) -> Any:
-        """Returns the list that a cell of a CSV holds as JSON."""
+        """Returns the list that a CSV cell holds as JSON."""
         try:
             return json.loads(cell)
         except (ValueError, RecursionError):
@@ -104,7 +106,7 @@ class Column(NamedTuple):
 
     def _scalar(self, cell: Any) -> Scalar:
         if isinstance(cell, Decimal):
-            cell = str(cell)  # As it is written in a CSV.
+            cell = str(cell)  # The same text as in a CSV.
         try:
             return _CONVERT[self.type](cell)
         except (TypeError, ValueError, OverflowError):
@@ -126,7 +128,7 @@ def _int(cell: Any) -> int:
 
 
 def _whole(cell: str) -> int:
-    """Returns a whole number; pandas writes 5 as `5.0` where a column has nulls."""
+    """Returns an integer; pandas writes 5 as `5.0` in a column with nulls."""
     match = _WHOLE.fullmatch(cell.strip())
     if match is None:
         raise ValueError
@@ -135,13 +137,13 @@ def _whole(cell: str) -> int:
 
 def _float(cell: Any) -> float:
     number = _decimal(cell) if isinstance(cell, str) else float(_number(cell))
-    # As it will be stored; what is too large for float32 raises.
+    # Rounded to float32, as stored. A value too large for float32 raises.
     stored: float = struct.unpack("<f", struct.pack("<f", number))[0]
     return stored
 
 
 def _decimal(cell: str) -> float:
-    # Python reads 1_000 as a thousand; in a table it is more likely a name.
+    # Python parses 1_000 as a thousand. In a table it is more likely an identifier.
     number = float(cell.replace("_", "?"))
     if math.isinf(number) and "inf" not in cell.lower():
         raise OverflowError
@@ -165,7 +167,7 @@ def _str(cell: Any) -> str:
     if not isinstance(cell, (str, int, float, Decimal, date, time)):
         raise TypeError
     text = cell.isoformat() if isinstance(cell, (date, time)) else str(cell)
-    text.encode()  # A lone surrogate is no text.
+    text.encode()  # Raises for a lone surrogate.
     return text
 
 
@@ -175,20 +177,20 @@ _CONVERT: dict[str, Callable[[Any], Scalar]] = {
     "str": _str,
     "bool": _bool,
 }
-# What a null becomes where nothing else is said.
+# Values that replace nulls in columns without a default.
 _NULLS: dict[str, Scalar] = {"float": math.nan, "str": ""}
 
 
 def parse_columns(text: str) -> tuple[Column, ...]:
-    """Returns the columns of `score:float,url:str,emb:float[512],label:int=-1`.
+    """Parses columns such as `score:float,url:str,emb:float[512],label:int=-1`.
 
     Raises:
-        UsageError: It is not of that form, or a column is named twice.
+        UsageError: The text has another form, or a column is repeated.
     """
     columns = tuple(_parse_column(part.strip()) for part in text.split(","))
     names = [column.name for column in columns]
     if len(set(names)) < len(names):
-        raise UsageError(f'a column is named twice in "{text}"')
+        raise UsageError(f'a column is repeated in "{text}"')
     return columns
 
 
@@ -196,18 +198,20 @@ def _parse_column(text: str) -> Column:
     match = _SPEC.fullmatch(text)
     if match is None:
         raise UsageError(
-            "columns are written score:float,url:str,emb:float[512],label:int=-1 "
+            "write columns like score:float,url:str,emb:float[512],label:int=-1 "
             f'with types int, float, str and bool, got "{text}"'
         )
     kind, default = match["type"], match["default"]
     try:
         match["name"].encode()
         null = None if default is None else _CONVERT[kind](default)
-        # The manifest holds it, and JSON knows no such numbers.
+        # The manifest stores the default, and JSON has no infinity.
         if isinstance(null, float) and math.isinf(null):
             raise OverflowError
     except (TypeError, ValueError, OverflowError):
-        raise UsageError(f'"{default}" is no {kind}, in column "{text}"') from None
+        raise UsageError(
+            f'"{default}" is not a valid {kind}, in column "{text}"'
+        ) from None
     if isinstance(null, float) and math.isnan(null):
         null = None
     length = int(match["length"]) if match["length"] else None
@@ -215,7 +219,7 @@ def _parse_column(text: str) -> Column:
 
 
 def feature_values(column: Column, value: Value) -> Values:
-    """Returns a value as the list that a record's feature holds."""
+    """Returns a cell's value as the list of values of a record's feature."""
     items = value if isinstance(value, tuple) else (value,)
     if column.type == "str":
         return [str(item).encode() for item in items]

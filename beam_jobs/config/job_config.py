@@ -1,4 +1,4 @@
-"""The job's configuration: one frozen value, checked when it is made."""
+"""JobConfig: the frozen configuration of a build, validated when it is made."""
 
 import codecs
 import dataclasses
@@ -34,78 +34,107 @@ from reader.contract.manifest import About, ImageSpec
 
 @dataclass(frozen=True, kw_only=True)
 class JobConfig(JobSettings):
-    """What to build, from what, and how.
+    """Configuration of a build: sources, output and processing options.
+
+    Every value is validated when the configuration is made. Paths are local paths, or
+    addresses in a bucket: `gs://BUCKET/…` or `s3://BUCKET/…`.
 
     Attributes:
-        images: Folder of images.
-        captions: Folder of captions; may be the same.
-        table: CSV, TSV, JSONL or Parquet file that names images, or a glob.
-        coco: JSON file of captions as COCO has it, or a glob.
-        webdataset: Glob of tars.
-        output: The dataset's folder.
-        image_column: Of a table; None to go by the usual names.
-        caption_column: Of a table, or of WebDataset's JSON; likewise.
-        key_column: Column that holds keys; None to go by the images' names.
-        split_column: Column that names splits, in place of `splits`.
-        columns: Columns that are carried through, as `extra/<name>`.
-        allow_roots: Folders that a table may name images in, by absolute path.
-        name: The dataset's name, for its manifest.
-        dataset_version: `major.minor.patch`. This and what follows, up to
-            `date_published`, is said to other tools; None where nobody says.
-        description: What the dataset is; None for how much it holds.
-        license: Its name or address.
-        url: Where its page is.
-        citation: How to cite it, best as BibTeX.
-        date_published: `YYYY-MM-DD`.
-        splits: `{name: share}`; the shares sum to 1, as decimals: 0.7, 0.2 and 0.1 do.
-        split_by: What decides on the split: `key`, `folder` (of the key), or `content`
-            (of the image's file).
-        dedupe: `exact` to keep one key of those whose image files are equal.
-        num_shards: Shards over all splits; None to go by `shard_size`.
-        shard_size: About how large a shard is to be, in bytes.
-        seed: Of the records' order and of the splits.
-        resize: One of `RESIZE_MODES`: see docs/format.md#sizes.
-        image_size: What `resize` refers to, in pixels.
-        upscale: Whether smaller images are enlarged.
-        image_format: How images are stored: `jpeg`, `png` or `raw`.
-        jpeg_quality: 1 to 100.
-        jpeg_subsampling: `420` or `444`.
-        max_pixels: An image with more is rejected before it is decoded.
-        max_image_bytes: A larger image file is rejected before it is read, in bytes.
-        min_image_size: An image with a side of fewer pixels is filtered out, undecoded.
-        max_aspect_ratio: An image whose longer side is more than so many times the
-            shorter one is filtered out, undecoded; None for no limit.
-        captions_per_file: `one`, or `lines` if each line is a caption.
-        caption_encoding: Of captions and tables without a byte order mark.
-        tokenizer: `basic`, `bytes`, or the path of a tokenizer's file, whose content
-            tells of what kind it is.
-        vocab_size: At most so many ids of the `basic` tokenizer, its four special ones
-            included.
-        min_count: A word must occur so often to enter the vocabulary.
-        max_rejects: How many keys may be rejected before the job fails: a count, or
-            a percentage of all keys such as `0.5%`.
-        max_unpaired: How many keys may lack their image or caption, likewise.
-        workers: Processes on this machine; None to go by its cores.
-        threads: Threads a process encodes with; None to go by the cores.
-        plan_only: Whether to stop after planning.
-        overwrite: Whether to replace what the output holds.
-        repair: Whether to check the bytes of what is finished, and to write damaged
-            files again.
-        take_over: Whether to end the lease of another job on an output in a bucket.
+        images: Folder of images, searched at any depth. Required with `captions` and
+            `coco`, optional with `table`.
+        captions: Folder of caption files, `.txt` or `.caption`. May be the same folder
+            as `images`.
+        table: Path or glob of CSV, TSV, JSONL or Parquet files that name images and
+            hold their captions.
+        coco: Path or glob of JSON files of captions in the COCO format.
+        webdataset: Glob of tar files in the WebDataset format.
+        output: Folder of the dataset. New, or the folder of an unfinished job, which
+            is then resumed.
+        image_column: Table column that names the image files. None to detect the
+            column by its usual names: `file_name`, `image` and others.
+        caption_column: Column of captions in the table or in WebDataset's JSON. None
+            to detect the column by its usual names: `caption`, `text` and others.
+        key_column: Column of the record keys. None to derive keys from the names of
+            the images.
+        split_column: Column that names each record's split. Excludes `splits` and
+            `split_by`. None to split by hash.
+        columns: Columns that are stored in the records as `extra/<name>` features.
+        allow_roots: Folders, besides `images`, from which a table may name images by
+            absolute path.
+        name: Name of the dataset in its manifest.
+        dataset_version: Version of the dataset, `major.minor.patch`. Like the other
+            metadata up to `date_published`, stored in the manifest and in the files for
+            other tools.
+        description: Description of the dataset. None for a generated summary of its
+            size.
+        license: Name or URL of the dataset's license. None to leave it out.
+        url: URL of the dataset's web page. None to leave it out.
+        citation: How to cite the dataset, preferably as BibTeX. None to leave it out.
+        date_published: Date of publication, `YYYY-MM-DD`. None to leave it out.
+        splits: Share of each split, `{name: share}`. Shares must sum to exactly 1 as
+            decimals, so 0.7, 0.2 and 0.1 are valid.
+        split_by: Value whose hash assigns the split: `key`, `folder` (the key's folder)
+            or `content` (SHA-256 of the image file).
+        dedupe: Deduplication mode. `exact` keeps one key of those with identical image
+            files. `none` keeps all.
+        num_shards: Total number of shards over all splits. None to derive the number
+            from `shard_size`.
+        shard_size: Target size of a shard in bytes. Unused if `num_shards` is set.
+        seed: Seed of the record order and of the split assignment.
+        resize: Resize mode, one of `RESIZE_MODES`: see docs/format.md#sizes.
+        image_size: Target size in pixels. `resize` determines which side or area it
+            applies to.
+        upscale: Whether images smaller than the target size are enlarged.
+        image_format: Format of the stored images: `jpeg`, `png` or `raw`.
+        jpeg_quality: JPEG quality from 1 to 100.
+        jpeg_subsampling: Chroma subsampling of JPEGs: `420` or `444`.
+        max_pixels: Largest number of pixels per image. A larger image is rejected
+            before decoding.
+        max_image_bytes: Largest size of an image file in bytes. A larger file is
+            rejected before reading.
+        min_image_size: Smallest length of an image's shorter side in pixels. A smaller
+            image is filtered out before decoding.
+        max_aspect_ratio: Largest ratio of an image's longer side to its shorter side.
+            An image with a larger ratio is filtered out before decoding. None for no
+            limit.
+        captions_per_file: Captions in each caption file: `one`, or `lines` for one
+            caption per line.
+        caption_encoding: Text encoding of captions and tables without a byte order
+            mark.
+        tokenizer: `basic`, `bytes`, or the path of a tokenizer file, whose kind is
+            detected from its content.
+        vocab_size: Largest size of the `basic` tokenizer's vocabulary, including its
+            four special tokens.
+        min_count: Smallest number of occurrences for a word to enter the vocabulary of
+            the `basic` tokenizer.
+        max_rejects: Limit on rejected keys. The job fails above it. A count, or a
+            percentage of all keys such as `0.5%`.
+        max_unpaired: Limit on keys without an image or a caption. The job fails above
+            it. A count or a percentage, like `max_rejects`.
+        workers: Number of worker processes on this machine. None to derive it from the
+            number of cores.
+        threads: Number of encoding threads in each worker process. None to derive it
+            from the number of cores.
+        plan_only: Whether the job stops after planning and writes nothing.
+        overwrite: Whether the job replaces an existing dataset in `output`.
+        repair: Whether the job checks the bytes of all finished files and rewrites
+            damaged ones.
+        take_over: Whether the job ends another job's lease on an output in a bucket.
 
     Raises:
-        UsageError: A value is out of range; it is named and shown.
+        UsageError: A value is invalid, or two values exclude each other. The message
+            names the field and, where it can, shows the value.
     """
 
     def __post_init__(self) -> None:
-        """Checks every value; reads no file."""
+        """Checks every value without reading a file."""
         self._check_declared()
         self._check_texts()
         self._check_together()
         self._check_source()
 
     def _check_declared(self) -> None:
-        """Checks each value against what its field declares."""
+        """Checks each value against the declaration of its field."""
         for field, declared in settings_of(type(self)).items():
             value = getattr(self, field)
             if declared.choices:
@@ -128,10 +157,10 @@ class JobConfig(JobSettings):
         check_date("date_published", self.date_published)
 
     def _check_together(self) -> None:
-        """Checks values that depend on others, or on this machine."""
+        """Checks values that depend on each other or on this machine."""
         splits = len(self.splits)
         check_range("num_shards", self.num_shards, splits, why=" (one for each split)")
-        # Each takes 200 MB before it has read a single image.
+        # A process takes 200 MB before it reads the first image.
         check_range("workers", self.workers, at_most=4 * num_cores())
         for other in ("plan_only", "overwrite"):
             if self.repair and getattr(self, other):
@@ -140,19 +169,19 @@ class JobConfig(JobSettings):
             self.split_by != "key" or list(self.splits) != ["train"]
         ):
             raise UsageError(
-                "split_column names the splits itself: leave out splits and split_by"
+                "split_column assigns the splits: leave out splits and split_by"
             )
         defaults = defaults_of(type(self))
         for field in ("vocab_size", "min_count") if self.tokenizer != "basic" else ():
             value = getattr(self, field)
             if value != defaults[field]:
                 raise UsageError(
-                    f"{field} is of the basic tokenizer, whose words are counted: with "
-                    f"--tokenizer={self.tokenizer} leave it out, got {value}"
+                    f"{field} applies only to the basic tokenizer: leave it out with "
+                    f"--tokenizer={self.tokenizer}, got {value}"
                 )
 
     def _check_source(self) -> None:
-        """Checks that the fields name one source, and nothing that it has not."""
+        """Checks that the fields name one source and only options that it supports."""
         kinds = {
             field: declared
             for field, declared in settings_of(type(self)).items()
@@ -160,52 +189,55 @@ class JobConfig(JobSettings):
         }
         if len(kinds) > 1:
             one, other, *_ = kinds
-            raise UsageError(f"{one} and {other} exclude each other: name one")
+            raise UsageError(f"{one} and {other} exclude each other: pass only one")
         (field, declared) = next(iter(kinds.items()), (None, None))
         needs_images = declared is None or declared.images == "required"
         if self.images is None and needs_images:
-            raise UsageError("images must be given: the folder of images")
+            raise UsageError("images is required: pass the folder of images")
         if declared is None:
             return
         if self.images is not None and declared.images == "excluded":
-            raise UsageError(f"images and {field} exclude each other: name one")
+            raise UsageError(f"images and {field} exclude each other: pass only one")
         if self.reads_columns and not declared.has_columns:
             raise UsageError(
-                "columns need a table: folders of captions have none, use table, coco "
-                "or webdataset"
+                "columns need a table: a folder of captions has no columns, use table, "
+                "coco or webdataset"
             )
         if self.coco is not None and self.caption_column is not None:
-            raise UsageError("caption_column is of a table: COCO calls it caption")
+            raise UsageError(
+                "caption_column needs a table: COCO captions are always in caption"
+            )
 
     @functools.cached_property
     def tokenizer_file(self) -> TokenizerIdentity:
-        """Kind and checksum of what `tokenizer` names: its content shapes the output.
+        """Kind and checksum of the tokenizer, both part of the fingerprint.
 
-        Reads the file once. A job asks before its work begins; workers are sent the
-        answer and never look for the file.
+        The file is read once, on first access. A job reads it before its work begins.
+        Workers receive the cached value with the configuration and do not need the
+        file.
 
         Raises:
-            UsageError: There is no such file, or it is of no known kind.
+            UsageError: The file cannot be read or is not a supported tokenizer.
         """
         return read_tokenizer_file(self.tokenizer).identity
 
     @property
     def tokenizer_kind(self) -> str:
-        """Kind of the tokenizer, as the manifest names it."""
+        """Kind of the tokenizer, as named in the manifest."""
         return self.tokenizer_file.kind
 
     @property
     def tokenizer_sha256(self) -> str:
-        """Hex digest of the tokenizer's file; empty for `basic`, which has none yet."""
+        """SHA-256 of the tokenizer's file, in hex. Empty for `basic`."""
         return self.tokenizer_file.sha256
 
     @property
     def counts_words(self) -> bool:
-        """Whether the job makes the vocabulary, from the captions."""
+        """Whether the job counts words to make the vocabulary."""
         return self.tokenizer_kind == "basic"
 
     def absolute(self) -> "JobConfig":
-        """Returns the same, with paths that mean the same in any folder."""
+        """Returns a copy with absolute paths."""
         paths = {
             field: absolute(path)
             for field, declared in settings_of(type(self)).items()
@@ -216,7 +248,7 @@ class JobConfig(JobSettings):
 
     @property
     def sources(self) -> list[str]:
-        """The files and folders that are read."""
+        """Paths of all source files and folders."""
         paths = (
             getattr(self, field)
             for field, declared in settings_of(type(self)).items()
@@ -226,22 +258,22 @@ class JobConfig(JobSettings):
 
     @property
     def reads_columns(self) -> bool:
-        """Whether anything but images and captions is taken from the source."""
+        """Whether the job reads columns other than images and captions."""
         return bool(self.columns or self.key_column or self.split_column)
 
     @property
     def reads_contents(self) -> bool:
-        """Whether planning reads the images."""
+        """Whether planning reads the image files."""
         return self.dedupe != "none" or self.split_by == "content"
 
     @functools.cached_property
     def shares(self) -> dict[str, Fraction]:
-        """The splits with exact shares: 0.1 is a tenth."""
+        """Exact share of each split: 0.1 is one tenth."""
         return {name: Fraction(str(share)) for name, share in self.splits.items()}
 
     @property
     def image_spec(self) -> ImageSpec:
-        """How images are stored."""
+        """Format and size of the stored images."""
         return ImageSpec(
             format=self.image_format,
             quality=self.jpeg_quality,
@@ -253,7 +285,7 @@ class JobConfig(JobSettings):
 
     @property
     def about(self) -> About:
-        """What is said of the dataset."""
+        """Metadata of the dataset for other tools."""
         declared = settings_of(type(self)).items()
         return About(
             **{
@@ -265,24 +297,27 @@ class JobConfig(JobSettings):
 
     @property
     def num_workers(self) -> int:
-        """Processes on this machine: see docs/performance.md#workers-and-threads."""
+        """Number of worker processes on this machine.
+
+        The default is from docs/performance.md#workers-and-threads.
+        """
         return self.workers or max(1, num_cores() // 8)
 
     @property
     def num_threads(self) -> int:
-        """Threads that each process encodes with."""
+        """Number of encoding threads in each worker process."""
         own = max(1, math.ceil(num_cores() / self.num_workers))
-        # A thread that waits for a bucket needs no core.
+        # A thread that waits for a response from a bucket needs no core.
         own = max(own, REQUESTS) if any(map(is_remote, self.sources)) else own
         return self.threads or own
 
     @property
     def fingerprint(self) -> str:
-        """Digest of all that changes the output."""
+        """SHA-256, in hex, of every value that changes the output."""
         return hashlib.sha256(dump_json(self.fingerprint_fields())).hexdigest()
 
     def fingerprint_fields(self) -> dict[str, Any]:
-        """Returns all that changes the output, as plain JSON values."""
+        """Returns every value that changes the output, as plain JSON values."""
         declared = settings_of(type(self))
         fields = {
             field: getattr(self, field)
@@ -291,7 +326,7 @@ class JobConfig(JobSettings):
         }
         fields["columns"] = [column.spec for column in self.columns]
         fields["caption_encoding"] = codecs.lookup(self.caption_encoding).name
-        # In order: the order of splits is the order of shards in the index.
+        # A list keeps the order of splits, which is the order of shards in the index.
         fields["splits"] = [[name, str(share)] for name, share in self.shares.items()]
         fields["tokenizer"] = self.tokenizer_kind
         if self.counts_words:
@@ -299,7 +334,8 @@ class JobConfig(JobSettings):
         else:
             fields["tokenizer_sha256"] = self.tokenizer_sha256
             unused = ["vocab_size", "min_count"]
-        # Datasets of before these fields existed have the same fingerprint.
+        # Metadata fields at their defaults are left out, so datasets from before these
+        # fields existed keep their fingerprint.
         defaults = defaults_of(type(self))
         unused += [
             field

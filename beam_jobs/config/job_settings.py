@@ -1,7 +1,7 @@
-"""START HERE for a new setting: each field of JobConfig, declared once.
+"""Declares each field of JobConfig once. START HERE for a new setting.
 
-A field's declaration holds its default, its flag, its bounds and whether it changes the
-output. What it means is said in `beam_jobs.config.job_config.JobConfig`.
+A declaration holds the field's default, its flag, its bounds and whether it changes the
+output. The meaning is documented in `beam_jobs.config.job_config.JobConfig`.
 """
 
 from collections.abc import Mapping
@@ -41,7 +41,7 @@ CAPTIONS_PER_FILE = ("one", "lines")
 SPLIT_BY = ("key", "folder", "content")
 DEDUPE = ("none", "exact")
 
-# Shard names have five digits for it.
+# Shard file names have five digits for the number.
 _MOST_SHARDS = 99_999
 _MOST_THREADS = 256
 
@@ -56,7 +56,7 @@ def _parse_limit(text: str) -> str:
 
 
 def _source(help: str, metavar: str, **declared: Any) -> Any:
-    """A source's files; where they are does not change the output."""
+    """Declares the path of a source, which does not change the output."""
     return setting(
         SOURCES,
         help,
@@ -73,12 +73,12 @@ def _column(help: str) -> Any:
 
 
 def _action(help: str) -> Any:
-    """What the job is asked to do; the dataset it makes is the same."""
+    """Declares an action of the job, which does not change the output."""
     return setting(OUTPUT, help, False, changes_output=False)
 
 
 def _whole(group: str, help: str, default: int | None, **declared: Any) -> Any:
-    """A whole number, 1 at least unless it says otherwise."""
+    """Declares an integer that is at least 1 by default."""
     return setting(group, help, default, parse=int, **{"at_least": 1, **declared})
 
 
@@ -94,138 +94,150 @@ def _about(name: str, help: str, metavar: str, default: str | None = None) -> An
 
 @dataclass(frozen=True, kw_only=True)
 class JobSettings:
-    """The fields of `JobConfig`, in the order of `diptych build --help`."""
+    """Fields of `JobConfig`, in the order of `diptych build --help`."""
 
     images: str | None = _source("folder of images, at any depth", "DIR")
     captions: str | None = _source(
-        "folder of captions (.txt, .caption); may be the same",
+        "folder of captions (.txt, .caption); may be the same folder",
         "DIR",
         images="required",
         has_columns=False,
     )
     table: str | None = _source(
-        "CSV, TSV, JSONL or Parquet that names images; or a glob",
+        "CSV, TSV, JSONL or Parquet file that names images; or a glob",
         "FILE",
         images="optional",
     )
     coco: str | None = _source(
-        "captions as COCO has them, images in --images", "FILE", images="required"
+        "captions in COCO's JSON format, with images in --images",
+        "FILE",
+        images="required",
     )
-    webdataset: str | None = _source("tars; quote the glob", "GLOB", images="excluded")
+    webdataset: str | None = _source(
+        "tar files; quote the glob", "GLOB", images="excluded"
+    )
 
     image_column: str | None = _column(
-        "names images (by usual names: file_name, image, …)"
+        "column that names images (detected: file_name, image, …)"
     )
-    caption_column: str | None = _column("captions (by usual names: caption, text, …)")
-    key_column: str | None = _column("keys (by the images' names)")
-    split_column: str | None = _column("names splits, in place of --splits")
+    caption_column: str | None = _column(
+        "column of captions (detected: caption, text, …)"
+    )
+    key_column: str | None = _column("column of keys (derived from the image names)")
+    split_column: str | None = _column("column that names splits; replaces --splits")
     columns: tuple[Column, ...] = setting(
         COLUMNS,
-        "carried through as extra/…: score:float,url:str,emb:float[512],label:int=-1",
+        "store as extra/…, such as score:float,url:str,emb:float[512],label:int=-1",
         (),
         metavar="NAME:TYPE,…",
         parse=parse_columns,
     )
     allow_roots: tuple[str, ...] = setting(
         COLUMNS,
-        "folders that a table may name images in, besides --images",
+        "folders, besides --images, from which a table may name images",
         (),
         metavar="DIR,…",
         parse=_parse_folders,
         changes_output=False,
     )
 
-    # By `field` itself: type checkers then know that it must be given.
+    # Declared with `field` itself, so type checkers know that it is required.
     output: str = field(
         metadata=metadata_of(
             OUTPUT,
-            "the dataset's folder; new, or that of an unfinished job",
+            "folder of the dataset; new, or the folder of an unfinished job",
             metavar="DIR",
             is_path=True,
             changes_output=False,
         )
     )
-    name: str = setting(OUTPUT, "the dataset's name (%(default)s)", "diptych")
+    name: str = setting(OUTPUT, "name of the dataset (%(default)s)", "diptych")
     overwrite: bool = _action("replace the dataset that --output holds")
     repair: bool = _action(
-        "check every byte of what is finished, and write again what is damaged"
+        "check every byte of finished files and rewrite damaged ones"
     )
     take_over: bool = _action(
-        "resume a job on an output in a bucket that died without releasing it"
+        "resume a job that died without releasing its output in a bucket"
     )
-    plan_only: bool = _action("pair the files and show the plan; write nothing")
+    plan_only: bool = _action("pair the files and show the plan, but write nothing")
 
     splits: Mapping[str, Fraction | float] = setting(
         SPLITS,
-        "such as train=0.9,validation=0.1 (train=1)",
+        "share of each split, such as train=0.9,validation=0.1 (train=1)",
         default_factory=lambda: {"train": Fraction(1)},
         metavar="NAME=SHARE,…",
         parse=parse_splits,
     )
     split_by: str = setting(
         SPLITS,
-        "what decides on the split; content is the image's file (%(default)s)",
+        "value that decides the split; content is the image file (%(default)s)",
         "key",
         choices=SPLIT_BY,
     )
     dedupe: str = setting(
         SPLITS,
-        "exact: of keys with equal image files, keep one (%(default)s)",
+        "exact: keep one key of those with equal image files (%(default)s)",
         "none",
         choices=DEDUPE,
     )
     num_shards: int | None = _whole(
         SPLITS,
-        "shards over all splits (by --shard_size)",
+        "number of shards over all splits (from --shard_size)",
         None,
-        at_least=None,  # One for each split.
+        at_least=None,  # JobConfig requires one for each split.
         at_most=_MOST_SHARDS,
     )
     shard_size: int = setting(
         SPLITS,
-        "about how large a shard is (128MiB)",
+        "approximate size of a shard (128MiB)",
         128 << 20,
         metavar="SIZE",
         parse=parse_size,
         at_least=1 << 10,
     )
-    seed: int = _whole(SPLITS, "of order and splits (%(default)s)", 0, at_least=None)
+    seed: int = _whole(
+        SPLITS, "seed of the order and the splits (%(default)s)", 0, at_least=None
+    )
 
     resize: str = setting(
         IMAGES,
-        "what --image_size refers to (%(default)s)",
+        "how images are resized to --image_size (%(default)s)",
         "shorter_side",
         choices=RESIZE_MODES,
     )
     image_size: int = _whole(
-        IMAGES, "pixels; smaller images stay as they are (%(default)s)", 256
+        IMAGES, "size in pixels; smaller images keep their size (%(default)s)", 256
     )
     upscale: bool = setting(IMAGES, "enlarge smaller images too", False)
     image_format: str = setting(
         IMAGES,
-        "how images are stored (%(default)s)",
+        "format of stored images (%(default)s)",
         "jpeg",
         choices=tuple(STORED_FORMATS),
     )
-    jpeg_quality: int = _whole(IMAGES, "1 to 100 (%(default)s)", 90, at_most=100)
+    jpeg_quality: int = _whole(
+        IMAGES, "JPEG quality, 1 to 100 (%(default)s)", 90, at_most=100
+    )
     jpeg_subsampling: str = setting(
-        IMAGES, "of chroma (%(default)s)", "420", choices=JPEG_SUBSAMPLING
+        IMAGES, "chroma subsampling (%(default)s)", "420", choices=JPEG_SUBSAMPLING
     )
     max_pixels: int = _whole(
-        IMAGES, "reject larger images undecoded (%(default)s)", 100_000_000
+        IMAGES, "reject larger images before decoding (%(default)s)", 100_000_000
     )
     max_image_bytes: int = setting(
         IMAGES,
-        "reject larger image files unread (256MiB)",
+        "reject larger image files before reading (256MiB)",
         256 << 20,
         metavar="SIZE",
         parse=parse_size,
         at_least=1,
     )
-    min_image_size: int = _whole(IMAGES, "leave out if a side is shorter", 1)
+    min_image_size: int = _whole(
+        IMAGES, "leave out images with a side of fewer pixels (%(default)s)", 1
+    )
     max_aspect_ratio: float | None = setting(
         IMAGES,
-        "leave out if one side is more than so many times the other",
+        "leave out images with a larger ratio of longer to shorter side (no limit)",
         None,
         parse=float,
         at_least=1,
@@ -233,13 +245,13 @@ class JobSettings:
 
     captions_per_file: str = setting(
         CAPTIONS,
-        "a file is one caption, or each of its lines is (%(default)s)",
+        "one caption per file, or one per line (%(default)s)",
         "one",
         choices=CAPTIONS_PER_FILE,
     )
     caption_encoding: str = setting(
         CAPTIONS,
-        "of captions and tables without a byte order mark (%(default)s)",
+        "encoding of captions and tables without a byte order mark (%(default)s)",
         "utf-8",
         metavar="NAME",
     )
@@ -252,29 +264,35 @@ class JobSettings:
     )
     vocab_size: int = _whole(
         CAPTIONS,
-        "words and four special tokens of basic (%(default)s)",
+        "largest vocabulary of basic, with four special tokens (%(default)s)",
         10_000,
         at_least=5,
     )
-    min_count: int = _whole(CAPTIONS, "a word must occur so often (%(default)s)", 1)
+    min_count: int = _whole(
+        CAPTIONS, "fewest occurrences of a word in the vocabulary (%(default)s)", 1
+    )
 
-    max_rejects: str | int = _limit("fail if more are rejected (1%%)", "1%")
-    max_unpaired: str | int = _limit("fail if more lack image or caption (10%%)", "10%")
+    max_rejects: str | int = _limit("fail if more keys are rejected (1%%)", "1%")
+    max_unpaired: str | int = _limit(
+        "fail if more keys lack an image or a caption (10%%)", "10%"
+    )
 
-    workers: int | None = _machine("processes (by the number of cores)")
+    workers: int | None = _machine("worker processes (from the number of cores)")
     threads: int | None = _machine(
-        "threads of each process (by the cores)", at_most=_MOST_THREADS
+        "threads in each process (from the number of cores)", at_most=_MOST_THREADS
     )
 
     dataset_version: str = _about(
-        "version", "its version (%(default)s)", "X.Y.Z", "1.0.0"
+        "version", "version of the dataset (%(default)s)", "X.Y.Z", "1.0.0"
     )
     description: str | None = _about(
-        "description", "what it is (how much it holds)", "TEXT"
+        "description", "description of the dataset (a summary of its size)", "TEXT"
     )
-    license: str | None = _about("license", "its license", "NAME|URL")
-    url: str | None = _about("url", "its page", "URL")
-    citation: str | None = _about("citation", "how to cite it, best as BibTeX", "TEXT")
+    license: str | None = _about("license", "license of the dataset", "NAME|URL")
+    url: str | None = _about("url", "web page of the dataset", "URL")
+    citation: str | None = _about(
+        "citation", "citation of the dataset, preferably BibTeX", "TEXT"
+    )
     date_published: str | None = _about(
-        "date_published", "when it was published", "YYYY-MM-DD"
+        "date_published", "date of publication", "YYYY-MM-DD"
     )

@@ -1,14 +1,14 @@
-"""What each field of JobConfig declares once: its flag, its bounds, its part in builds.
+"""The declaration of a JobConfig field: its flag, its bounds and its role in builds.
 
-`JobConfig` checks values by it, the command line makes flags of it, and the fingerprint
-leaves out what does not change the output.
+`JobConfig` checks values against the declarations, and the command line makes flags
+from them. The fingerprint leaves out fields that do not change the output.
 """
 
 import dataclasses
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
-# Headings of `diptych build --help`, in this order.
+# Headings of `diptych build --help`, in order.
 SOURCES = "sources: one of these"
 COLUMNS = "columns of a table, or of WebDataset's JSON"
 OUTPUT = "output"
@@ -17,7 +17,7 @@ IMAGES = "images"
 CAPTIONS = "captions"
 LIMITS = "limits: a count, or a percentage of all keys"
 MACHINE = "this machine"
-ABOUT = "what is said of the dataset to other tools"
+ABOUT = "metadata for other tools"
 GROUPS = (
     SOURCES,
     COLUMNS,
@@ -32,22 +32,24 @@ GROUPS = (
 
 
 class Setting(NamedTuple):
-    """What a field declares besides its type and default.
+    """The declaration of a field, besides its type and default.
 
     Attributes:
-        group: Heading of its flag in `--help`.
-        help: Help text of its flag; `%(default)s` is the default.
-        metavar: Placeholder of its value in `--help`.
-        parse: Makes a value of the flag's text; raises `UsageError` on bad text.
-        choices: Values allowed; empty for any.
-        at_least: Smallest value allowed.
-        at_most: Largest value allowed.
-        is_path: Whether it is the path, glob or address of files.
-        changes_output: Whether it is part of the configuration's fingerprint.
-        images: For a field that names a source by itself: whether the source also
-            takes `images`. None for every other field.
-        has_columns: For such a field: whether the source has columns to carry through.
-        about: The field of `reader.contract.manifest.About` that it becomes.
+        group: Heading of the flag in `--help`.
+        help: Help text of the flag. `%(default)s` stands for the default.
+        metavar: Placeholder of the value in `--help`.
+        parse: Function that converts the flag's text to a value. Raises `UsageError`
+            for invalid text.
+        choices: Values allowed. Empty if every value is allowed.
+        at_least: Smallest value allowed. None for no lower bound.
+        at_most: Largest value allowed. None for no upper bound.
+        is_path: Whether the value is a local path, a glob or an address in a bucket.
+        changes_output: Whether the field is part of the configuration's fingerprint.
+        images: Whether the source that the field names needs, accepts or excludes the
+            `images` folder. None if the field is not a source on its own.
+        has_columns: Whether the source that the field names has columns.
+        about: Name of the field in `reader.contract.manifest.About` that gets the
+            value. None if the field is not metadata.
     """
 
     group: str
@@ -72,7 +74,7 @@ def setting(
     default_factory: Callable[[], Any] | None = None,
     **declared: Any,
 ) -> Any:
-    """Returns a dataclass field with a default that carries a `Setting`."""
+    """Returns a dataclass field with a default and a `Setting` as its metadata."""
     metadata = metadata_of(group, help, **declared)
     if default_factory is not None:
         return dataclasses.field(default_factory=default_factory, metadata=metadata)
@@ -80,17 +82,17 @@ def setting(
 
 
 def metadata_of(group: str, help: str, **declared: Any) -> dict[Any, Any]:
-    """Returns the metadata of a field that carries a `Setting` of the arguments."""
+    """Returns dataclass metadata that holds a `Setting` with the arguments."""
     return {Setting: Setting(group, help, **declared)}
 
 
 def settings_of(cls: type) -> dict[str, Setting]:
-    """Returns `{field: setting}` of a dataclass whose fields were made by `setting`."""
+    """Returns `{field: setting}` for a dataclass with fields made by `setting`."""
     return {field.name: field.metadata[Setting] for field in dataclasses.fields(cls)}
 
 
 def defaults_of(cls: type) -> dict[str, Any]:
-    """Returns `{field: default}` of a dataclass; None for a field without one."""
+    """Returns `{field: default}` for a dataclass; None stands for no default."""
     return {field.name: _default(field) for field in dataclasses.fields(cls)}
 
 

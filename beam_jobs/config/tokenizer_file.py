@@ -1,4 +1,4 @@
-"""What `--tokenizer` names: the kind of tokenizer, and the bytes of its file."""
+"""Reads the tokenizer file that `--tokenizer` names and detects its kind."""
 
 from typing import NamedTuple
 
@@ -10,19 +10,20 @@ from reader.contract.tokenizers.protocol import sha256_hex
 from reader.contract.tokenizers.registry import kind_of, make_spec
 
 _ACCEPTED = (
-    "accepted are basic, bytes, and the path of a tokenizer.json of Hugging Face, a "
-    "SentencePiece model, or CLIP's merges (bpe_simple_vocab_16e6.txt.gz, merges.txt)"
+    "use basic, bytes, or the path of a Hugging Face tokenizer.json, a SentencePiece "
+    "model, or CLIP's merges (bpe_simple_vocab_16e6.txt.gz, merges.txt)"
 )
-# The largest vocabularies in use take a tenth of it.
+# Ten times the size of the largest vocabularies in use.
 _MAX_BYTES = 256 << 20
 
 
 class TokenizerIdentity(NamedTuple):
-    """What distinguishes a tokenizer from others.
+    """The kind and checksum that identify a tokenizer.
 
     Attributes:
-        kind: As the manifest names it.
-        sha256: Hex digest of its file; empty for `basic`, which has none yet.
+        kind: Kind of the tokenizer, as named in the manifest.
+        sha256: SHA-256 of the tokenizer's file, in hex. Empty for `basic`, whose
+            vocabulary does not exist before the job runs.
     """
 
     kind: str
@@ -30,11 +31,11 @@ class TokenizerIdentity(NamedTuple):
 
 
 class TokenizerFile(NamedTuple):
-    """A tokenizer, before work begins.
+    """The kind and bytes of a tokenizer's file.
 
     Attributes:
-        kind: As the manifest has it.
-        data: Of its file; None for `basic`, whose vocabulary the job counts.
+        kind: Kind of the tokenizer, as named in the manifest.
+        data: Bytes of the file. None for `basic`, whose vocabulary the job counts.
     """
 
     kind: str
@@ -42,16 +43,19 @@ class TokenizerFile(NamedTuple):
 
     @property
     def identity(self) -> TokenizerIdentity:
-        """Kind and checksum of the file."""
+        """Kind and checksum of the tokenizer."""
         sha256 = "" if self.data is None else sha256_hex(self.data)
         return TokenizerIdentity(self.kind, sha256)
 
 
 def read_tokenizer_file(tokenizer: str) -> TokenizerFile:
-    """Returns what `basic`, `bytes` or a path stands for; its content tells the kind.
+    """Reads the tokenizer for `basic`, `bytes` or a path.
+
+    The kind of a file is detected from its content, not from its name.
 
     Raises:
-        UsageError: There is no such file, or it is of no kind that is known.
+        UsageError: The file cannot be read, is too large or is not a supported
+            tokenizer.
     """
     if tokenizer == "basic":
         return TokenizerFile("basic", None)
@@ -68,28 +72,31 @@ def read_tokenizer_file(tokenizer: str) -> TokenizerFile:
     kind = kind_of(data)
     if kind is None:
         raise UsageError(
-            f'--tokenizer="{tokenizer}": no tokenizer that is known, {len(data)} bytes '
+            f'--tokenizer="{tokenizer}": not a supported tokenizer, {len(data)} bytes '
             f"that begin with {data[:16]!r}; {_ACCEPTED}"
         )
     return TokenizerFile(kind, data)
 
 
 def given_tokenizer(tokenizer: str, sha256: str) -> bytes | None:
-    """Returns the bytes of the tokenizer's file, once a tokenizer was made of them.
+    """Returns the bytes of the tokenizer's file after loading a tokenizer from them.
 
-    None for `basic`. Nothing is left to fail when the work has begun.
+    Loading it before the work begins reports a damaged file early.
 
     Args:
         tokenizer: `basic`, `bytes` or a path.
-        sha256: Of the file, as it was when the job was configured.
+        sha256: SHA-256 of the file when the job was configured, in hex.
+
+    Returns:
+        The bytes of the file, or None for `basic`.
 
     Raises:
-        UsageError: It is not what its first bytes promise, has changed since, or a
-            library that it needs is not installed.
+        UsageError: The file is damaged, has changed since the job was configured, or
+            needs a library that is not installed.
     """
     file = read_tokenizer_file(tokenizer)
     if file.identity.sha256 != sha256:
-        raise UsageError(f'--tokenizer="{tokenizer}": the file has just changed')
+        raise UsageError(f'--tokenizer="{tokenizer}": the file has changed: run again')
     if file.data is not None:
         try:
             make_spec(file.kind, file.data)

@@ -1,4 +1,4 @@
-"""Values of flags: text to exact numbers."""
+"""Parses flag values to exact numbers and checks the values of a JobConfig."""
 
 import contextlib
 import math
@@ -15,10 +15,14 @@ _UNITS |= {"KB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
 def allowed(limit: str | int, found: int) -> int:
-    """Returns how many of `found` keys a limit allows: `20`, or `0.5%` of them.
+    """Returns the number of keys that a limit such as `20` or `0.5%` allows.
+
+    Args:
+        limit: A count, or a percentage of all keys.
+        found: Number of all keys.
 
     Raises:
-        UsageError: It is neither a count nor a percentage up to 100.
+        UsageError: The limit is neither a count nor a percentage up to 100.
     """
     text = str(limit)
     if re.fullmatch(r"[0-9]+", text):
@@ -26,41 +30,41 @@ def allowed(limit: str | int, found: int) -> int:
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)%", text)
     if match is None or Fraction(match[1]) > 100:
         raise UsageError(
-            f'a limit is a count or a percentage up to 100, got "{text}": '
+            f'a limit must be a count or a percentage up to 100, got "{text}": '
             "write 20 or 0.5%"
         )
     return int(Fraction(match[1]) * found / 100)
 
 
 def parse_splits(text: str) -> dict[str, Fraction]:
-    """Returns `{name: share}` of `train=0.9,validation=0.1`.
+    """Parses splits such as `train=0.9,validation=0.1` to `{name: share}`.
 
     Raises:
-        UsageError: It is not of that form.
+        UsageError: The text has another form, or a split is repeated.
     """
     splits: dict[str, Fraction] = {}
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\w+)\s*=\s*(\d*\.?\d+|\d+/0*[1-9]\d*)\s*", part)
         if match is None:
             raise UsageError(
-                f'splits are written train=0.9,validation=0.1, got "{text}"'
+                f'write splits like train=0.9,validation=0.1, got "{text}"'
             )
         if match[1] in splits:
-            raise UsageError(f'split {match[1]} is named twice in "{text}"')
+            raise UsageError(f'split {match[1]} is repeated in "{text}"')
         splits[match[1]] = Fraction(match[2])
     return splits
 
 
 def parse_size(text: str) -> int:
-    """Returns bytes of a size such as `128MiB`, `1GB` or `4096`.
+    """Parses a size such as `128MiB`, `1GB` or `4096` to bytes.
 
     Raises:
-        UsageError: It is not of that form.
+        UsageError: The text has another form.
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
     unit = _UNITS.get(match[2].upper()) if match else None
     if match is None or unit is None:
-        raise UsageError(f'a size is written 128MiB, 1GB or 4096, got "{text}"')
+        raise UsageError(f'write a size like 128MiB, 1GB or 4096, got "{text}"')
     return int(Fraction(match[1]) * unit)
 
 
@@ -71,10 +75,17 @@ def check_range(
     at_most: float | None = None,
     why: str = "",
 ) -> None:
-    """Checks a number that may be left out.
+    """Checks that an optional number is finite and in range.
+
+    Args:
+        field: Name of the field, for the message.
+        value: Number to check. None is accepted.
+        at_least: Smallest value allowed. None for no lower bound.
+        at_most: Largest value allowed. None for no upper bound.
+        why: Reason for the lower bound, appended to it in the message.
 
     Raises:
-        UsageError: It is out of range, or not finite.
+        UsageError: The number is out of range or not finite.
     """
     if value is None:
         return
@@ -92,15 +103,15 @@ def check_range(
 
 
 def check_path(field: str, path: str | None) -> None:
-    """Checks that a path is one of this machine, or an address in a bucket.
+    """Checks that an optional path is local, `gs://BUCKET/…` or `s3://BUCKET/…`.
 
     Raises:
-        UsageError: It is in a store that is not known, or names no bucket.
+        UsageError: The scheme is not supported, or the bucket or folder is missing.
     """
     if path is None:
         return
     if re.match(r"(gs|s3):/?[^/]", path):
-        raise UsageError(f"{field} wants two slashes: gs://BUCKET/…, got {path}")
+        raise UsageError(f"{field} needs two slashes: gs://BUCKET/…, got {path}")
     scheme = scheme_of(path)
     if scheme is None:
         return
@@ -113,20 +124,20 @@ def check_path(field: str, path: str | None) -> None:
 
 
 def check_not_empty(field: str, value: str) -> None:
-    """Checks that there is something in a text.
+    """Checks that a text is not blank.
 
     Raises:
-        UsageError: There is not.
+        UsageError: The text is empty or only white space.
     """
     if not value.strip():
         raise UsageError(f"{field} must not be empty")
 
 
 def check_text(field: str, value: str | None) -> None:
-    """Checks that a text that may be left out is one that JSON can hold.
+    """Checks that an optional text is not blank and can be stored as JSON.
 
     Raises:
-        UsageError: It is empty, or holds bytes that are not UTF-8.
+        UsageError: The text is blank or cannot be encoded as UTF-8.
     """
     if value is None:
         return
@@ -138,83 +149,83 @@ def check_text(field: str, value: str | None) -> None:
 
 
 def check_version(field: str, value: str) -> None:
-    """Checks a version of three numbers.
+    """Checks that a version has the form `major.minor.patch`.
 
     Raises:
-        UsageError: It is none.
+        UsageError: The version has another form.
     """
     if not re.fullmatch(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*)){2}", value, re.ASCII):
         raise UsageError(f'{field} must be three numbers such as 1.0.0, got "{value}"')
 
 
 def check_date(field: str, value: str | None) -> None:
-    """Checks a date that may be left out.
+    """Checks that an optional date exists and has the form `YYYY-MM-DD`.
 
     Raises:
-        UsageError: It is no day, or written in another way.
+        UsageError: The date does not exist or has another form.
     """
     if value is None:
         return
     day = None
     with contextlib.suppress(ValueError):
         day = date.fromisoformat(value)
-    # Python reads 20251231 as well, and weeks.
+    # Python also accepts 20251231 and week dates.
     if day is None or day.isoformat() != value:
-        raise UsageError(f'{field} must be a day such as 2025-12-31, got "{value}"')
+        raise UsageError(f'{field} must be a date such as 2025-12-31, got "{value}"')
 
 
 def check_url(field: str, value: str | None) -> None:
-    """Checks an address of the web that may be left out.
+    """Checks that an optional URL begins with `http://` or `https://`.
 
     Raises:
-        UsageError: It is none.
+        UsageError: The value is not such a URL.
     """
     if value is not None and not re.fullmatch(r"https?://[^\s/]\S*", value):
         raise UsageError(f'{field} must be http://… or https://…, got "{value}"')
 
 
 def check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
-    """Checks that a value is one of a few.
+    """Checks that a value is one of the choices.
 
     Raises:
-        UsageError: It is not.
+        UsageError: The value is not one of the choices.
     """
     if value not in choices:
         raise UsageError(f'{field} must be one of {", ".join(choices)}, got "{value}"')
 
 
 def check_encoding(encoding: str) -> None:
-    """Checks that Python knows an encoding of text of this name.
+    """Checks that Python has a text encoding of this name.
 
     Raises:
-        UsageError: It does not.
+        UsageError: Python has no such text encoding.
     """
     try:
         with contextlib.suppress(UnicodeDecodeError):
             b"?".decode(encoding, errors="surrogateescape")
     except (LookupError, UnicodeError) as error:
         raise UsageError(
-            "caption_encoding must be an encoding of text such as cp1252, "
-            f'got "{encoding}"'
+            f'caption_encoding must be a text encoding such as cp1252, got "{encoding}"'
         ) from error
 
 
 def check_splits(splits: dict[str, Fraction]) -> None:
-    """Checks names and shares of splits.
+    """Checks the names and shares of splits.
 
     Raises:
-        UsageError: A name cannot be part of a file's, or the shares are not one.
+        UsageError: A name cannot be part of a file name, a share is not positive, or
+            the shares do not sum to 1.
     """
     for name, share in splits.items():
         if name == ALL_SPLITS:
             raise UsageError(
-                f'a split cannot be called "{name}", which to TensorFlow Datasets is '
-                "all splits together: call it train, for example"
+                f'a split cannot be called "{name}", which means all splits together '
+                "in TensorFlow Datasets: use another name, such as train"
             )
         if not is_split_name(name):
             raise UsageError(
-                "a split's name is made of up to 100 lower-case letters, digits and _ "
-                f'and begins with a letter, got "{name}"'
+                "a split's name must have up to 100 lower-case letters, digits and _, "
+                f'and begin with a letter, got "{name}"'
             )
         if share <= 0:
             raise UsageError(f"the share of {name} must be positive, got {share}")
@@ -222,5 +233,5 @@ def check_splits(splits: dict[str, Fraction]) -> None:
     if total != 1:
         raise UsageError(
             f"shares of splits must sum to 1, got {float(total)!r}: "
-            "write for example train=0.9,validation=0.1"
+            "write, for example, train=0.9,validation=0.1"
         )

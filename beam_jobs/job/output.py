@@ -1,4 +1,4 @@
-"""The output folder: what it may hold when a job begins, and what it is left with."""
+"""Checks, prepares and cleans the output folder of a job."""
 
 import contextlib
 import json
@@ -33,23 +33,30 @@ _FOLDERS = (layout.INDEX_DIR, layout.SAMPLES_DIR, layout.TOKENIZER_DIR)
 
 @contextlib.contextmanager
 def prepared_output(workspace: Workspace, config: JobConfig) -> Iterator[str | None]:
-    """Makes the output ready and holds it; gives the lease, or None if it is complete.
+    """Prepares the output and holds its lease while the block runs.
+
+    Yields the token of the lease, or None if the dataset is already complete.
+
+    Args:
+        workspace: Workspace of the output.
+        config: Configuration of the job.
 
     Raises:
-        UsageError: The output is no folder.
-        BuildError: It cannot be written, is in use, or holds something else.
+        UsageError: The output is not a folder, or a flag does not apply to it.
+        BuildError: The output is not writable, is in use, or holds other files or
+            another dataset.
     """
     output = config.output
     if not is_remote(output) and os.path.exists(output) and not os.path.isdir(output):
         raise UsageError(f"--output={output}: not a folder")
     if config.take_over and not is_remote(output):
         raise UsageError(
-            "--take_over is for outputs in a bucket: on this machine a job that was "
-            f"killed holds nothing, and {output} is free if no job is at work"
+            "--take_over is for outputs in a bucket: a killed job on this machine "
+            f"holds no lock, so {output} is free if no job is running"
         )
     _check_ours(workspace)
     if config.repair and manifest_of(workspace) is None and not workspace.begun():
-        raise UsageError(f"--repair: there is neither dataset nor job in {output}")
+        raise UsageError(f"--repair: no dataset and no unfinished job in {output}")
     if not workspace.begun() and _need_not_run(workspace, config):
         yield None
         return
@@ -58,7 +65,7 @@ def prepared_output(workspace: Workspace, config: JobConfig) -> Iterator[str | N
     except OSError as error:
         raise BuildError(f"cannot write to {output}: {error.strerror}") from error
     with leased(workspace, take_over=config.take_over) as lease:
-        # Under the lease: another job may have finished just now.
+        # Checked again under the lease, because another job may have just finished.
         if _need_not_run(workspace, config):
             remove_workspace(workspace)
             yield None
@@ -71,7 +78,7 @@ def prepared_output(workspace: Workspace, config: JobConfig) -> Iterator[str | N
 
 
 def _check_ours(workspace: Workspace) -> None:
-    """Refuses a folder of other things: we would bury them, or they us."""
+    """Refuses a folder with other files, to avoid mixing them with a dataset."""
     held = {listed.name for listed in scan(workspace.output)}
     held = {name for name in held if name[0] != "."}
     if held and manifest_of(workspace) is None and not workspace.is_ours():
@@ -87,10 +94,11 @@ def _some(names: set[str]) -> str:
 
 
 def _need_not_run(workspace: Workspace, config: JobConfig) -> bool:
-    """Tells whether the output is just what this job would make of these sources.
+    """Returns whether the output already holds the dataset of this job.
 
     Raises:
-        BuildError: It is complete, but something else.
+        BuildError: The output holds a dataset with other settings or sources, or a
+            repair needs other library versions.
     """
     manifest = manifest_of(workspace)
     if manifest is None or config.overwrite:
@@ -102,22 +110,22 @@ def _need_not_run(workspace: Workspace, config: JobConfig) -> bool:
 
 
 def _check_made_of(config: JobConfig, manifest: Manifest) -> None:
-    """Checks that a dataset was made with these settings, of these sources.
+    """Checks that a dataset was built with the same settings from the same sources.
 
     Raises:
-        BuildError: It was not.
+        BuildError: The settings or the sources differ.
     """
     _refuse_other(config, manifest.config, "holds a dataset built")
     if digest_of_sources(config) != manifest.fingerprints["listing"]:
         raise BuildError(
-            f"{config.output} holds a dataset built from other files: some were added, "
-            "removed or changed in size since. Choose another --output or pass "
+            f"{config.output} holds a dataset built from other files: files were added "
+            "or removed, or their sizes changed. Choose another --output or pass "
             "--overwrite"
         )
 
 
 def _check_versions(config: JobConfig, manifest: Manifest) -> None:
-    """Refuses to repair what other libraries wrote: they give other bytes."""
+    """Refuses a repair with other library versions, which write other bytes."""
     now = shaping_versions(config.tokenizer_kind)
     differing = [
         f"{name} {manifest.versions.get(name)}, not {now.get(name)}"
@@ -126,17 +134,18 @@ def _check_versions(config: JobConfig, manifest: Manifest) -> None:
     ]
     if differing:
         raise BuildError(
-            f"{config.output} was written with other versions ({'; '.join(differing)}) "
-            "and cannot be repaired with these: install those, or pass --overwrite"
+            f"{config.output} was written with other library versions "
+            f"({'; '.join(differing)}) and cannot be repaired with the installed ones: "
+            "install the original versions, or pass --overwrite"
         )
 
 
 def manifest_of(workspace: Workspace) -> Manifest | None:
-    """Returns the manifest of the output, or None where there is none.
+    """Returns the manifest of the output, or None if it does not exist.
 
     Raises:
-        BuildError: It is damaged, or of something else.
-        DatasetError: It is of a newer version.
+        BuildError: The manifest is damaged or was not written by Diptych.
+        DatasetError: The format version of the manifest is newer than supported.
     """
     data = read_if_exists(workspace.published(layout.MANIFEST))
     if data is None:
@@ -147,13 +156,13 @@ def manifest_of(workspace: Workspace) -> Manifest | None:
         if "newer" in str(error):
             raise
         raise BuildError(
-            f"{workspace.output} holds a {layout.MANIFEST} that is damaged or of "
-            "something else: choose another --output, or empty it"
+            f"{workspace.output} holds a {layout.MANIFEST} that is damaged or not from "
+            "Diptych: choose another --output, or empty it"
         ) from error
 
 
-def _refuse_other(config: JobConfig, held: Mapping[str, Any], what: str) -> None:
-    """Refuses an output that was made with other settings, and says which."""
+def _refuse_other(config: JobConfig, held: Mapping[str, Any], state: str) -> None:
+    """Refuses an output with other settings, and lists the differing settings."""
     asked = json.loads(dump_json(config.fingerprint_fields()))
     differing = [
         f"{field} {held.get(field, 'unset')}, not {asked.get(field, 'unset')}"
@@ -162,15 +171,15 @@ def _refuse_other(config: JobConfig, held: Mapping[str, Any], what: str) -> None
     ]
     if differing:
         raise BuildError(
-            f"{config.output} {what} with other settings ({'; '.join(differing)}): "
+            f"{config.output} {state} with other settings ({'; '.join(differing)}): "
             "choose another --output or pass --overwrite"
         )
 
 
 def _check_same_job(workspace: Workspace, config: JobConfig) -> None:
-    """Notes the job's configuration, or holds an earlier attempt's against it."""
+    """Checks the configuration against an earlier attempt's, then writes it."""
     data = read_if_exists(workspace.config)
-    # A damaged one says nothing; the plan's fingerprint has the configuration too.
+    # A damaged file is ignored, since the plan's fingerprint covers the configuration.
     with contextlib.suppress(json.JSONDecodeError, UnicodeDecodeError):
         held = json.loads(data or b"null")
         if isinstance(held, dict) and committed_names(workspace):
@@ -179,19 +188,19 @@ def _check_same_job(workspace: Workspace, config: JobConfig) -> None:
 
 
 def remove_strays(workspace: Workspace, plan: JobPlan) -> None:
-    """Removes files that a cut-off attempt left under a plan that never came true."""
+    """Removes files that an interrupted attempt wrote for another plan."""
     planned = {file for shard in plan.shards() for file in shard.name.files}
     planned.add(f"{layout.TOKENIZER_DIR}/{plan.tokenizer.file}")
     tokenizers = names_in(workspace.published(layout.TOKENIZER_DIR))
-    of_tokenizers = [f"{layout.TOKENIZER_DIR}/{name}" for name in tokenizers]
-    for file in (*_shard_files(workspace), *of_tokenizers):
+    tokenizer_files = [f"{layout.TOKENIZER_DIR}/{name}" for name in tokenizers]
+    for file in (*_shard_files(workspace), *tokenizer_files):
         if file not in planned:
             delete_file(workspace.published(file))
 
 
 def remove_dataset(workspace: Workspace) -> None:
-    """Removes an earlier dataset, its manifest first, and nothing that is not ours."""
-    # The report too: it is of a dataset that will be gone.
+    """Removes an earlier dataset, its manifest first, and keeps all other files."""
+    # The report is removed too, because it describes the removed dataset.
     others = (layout.REJECTS, *INTEROP_FILES, layout.REPORT)
     files = (*_shard_files(workspace), *others)
     for file in (layout.MANIFEST, *files):
@@ -201,7 +210,7 @@ def remove_dataset(workspace: Workspace) -> None:
 
 
 def _shard_files(workspace: Workspace) -> list[str]:
-    """Returns the files that are called after shards."""
+    """Returns the files with the names of shards, relative to the output."""
     return [
         os.path.join(folder, name)
         for folder in ("", layout.INDEX_DIR, layout.SAMPLES_DIR)
@@ -211,11 +220,8 @@ def _shard_files(workspace: Workspace) -> list[str]:
 
 
 def remove_workspace(workspace: Workspace) -> None:
-    """Removes `_build/`: the dataset is complete, or there is nothing to keep.
-
-    An output that nothing was written to goes with it.
-    """
-    # Lock and lease last: another job should not begin while this one deletes.
+    """Removes `_build/`, and the output itself if it is then empty."""
+    # Lock and lease are removed last, so no other job starts during the removal.
     for listed in scan(workspace.build):
         path = os.path.join(workspace.build, listed.name)
         if path not in (workspace.lock, workspace.lease):

@@ -1,4 +1,4 @@
-"""What differs between the plan that shards were written for and the plan of today."""
+"""Compares the plan of finished shards with the current plan."""
 
 from collections.abc import Iterator
 
@@ -16,7 +16,7 @@ _SHOWN = 3
 
 
 def keep_plan_of_commits(workspace: Workspace) -> None:
-    """Puts the plan that shards were written for aside, and removes any other."""
+    """Moves the plan of finished shards aside, and removes any other plan."""
     names = committed_names(workspace)
     commit = read_commit(workspace, names[0]) if names else None
     data = read_if_exists(workspace.plan)
@@ -27,18 +27,20 @@ def keep_plan_of_commits(workspace: Workspace) -> None:
 
 
 def check_commits(workspace: Workspace, plan: JobPlan) -> None:
-    """Refuses to go on with shards that were written for another plan.
+    """Checks that all finished shards were written for this plan.
 
     Raises:
-        BuildError: Sources or libraries changed since an earlier attempt wrote shards.
+        BuildError: Sources or libraries have changed since an earlier attempt wrote
+            shards.
     """
     commits = read_commits(workspace, committed_names(workspace))
     stale = [c for c in commits if c is not None and c.plan != plan.fingerprint]
     if stale:
-        what = "; ".join(_differences(workspace, plan)) or "the sources have changed"
+        changes = "; ".join(_differences(workspace, plan)) or "the sources have changed"
         raise BuildError(
             f"{workspace.output} holds {len(stale)} shards that an earlier attempt "
-            f"wrote, and since then {what}: choose another --output or pass --overwrite"
+            f"wrote, and since then {changes}: choose another --output or pass "
+            "--overwrite"
         )
 
 
@@ -49,7 +51,7 @@ def _differences(workspace: Workspace, plan: JobPlan) -> Iterator[str]:
         return
     old = parse_plan(data)
     for name in sorted({*old.versions, *plan.versions}):
-        was, now = (p.versions.get(name, "not there") for p in (old, plan))
+        was, now = (p.versions.get(name, "none") for p in (old, plan))
         if was != now:
             yield f"{name} has changed from {was} to {now}"
     yield from _differing_keys(before, workspace)
@@ -66,16 +68,16 @@ def _differing_keys(before: Workspace, now: Workspace) -> Iterator[str]:
             added += sorted(new.keys() - old.keys())
             removed += sorted(old.keys() - new.keys())
             changed += sorted(k for k in old.keys() & new.keys() if old[k] != new[k])
-    for keys, what in (
-        (added, "came"),
-        (removed, "went"),
-        (changed, "had a file changed or touched"),
+    for keys, change in (
+        (added, "added"),
+        (removed, "removed"),
+        (changed, "changed or touched"),
     ):
         if keys:
             shown = ", ".join(map(display_path, keys[:_SHOWN]))
             more = ", …" if len(keys) > _SHOWN else ""
-            pairs = "1 pair" if len(keys) == 1 else f"{len(keys)} pairs"
-            yield f"{pairs} {what} ({shown}{more})"
+            pairs = "1 pair was" if len(keys) == 1 else f"{len(keys)} pairs were"
+            yield f"{pairs} {change} ({shown}{more})"
 
 
 def _by_key(pairs: Iterator[Pair]) -> dict[bytes, Pair]:

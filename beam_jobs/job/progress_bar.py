@@ -1,7 +1,7 @@
-"""The launcher's progress bars, from commit records and workers' progress notes.
+"""Progress bars of the launcher, from commit records and workers' progress files.
 
-They need nothing from an engine, so they work on every one of them: FnApiRunner shows
-no metrics while it runs.
+The bars use no metrics of an engine, so they work on every engine. FnApiRunner, for
+example, shows no metrics while it runs.
 """
 
 import contextlib
@@ -26,11 +26,11 @@ _LINE_EVERY_SECONDS = 10.0
 
 
 class State(NamedTuple):
-    """How far a job is.
+    """Progress of a job.
 
     Attributes:
-        done: Of the bar's units.
-        notes: What else is counted, by name.
+        done: Number of finished units.
+        notes: Other counts, as `{name: count}`.
     """
 
     done: int
@@ -38,18 +38,18 @@ class State(NamedTuple):
 
 
 class ProgressBar:
-    """The launcher's side: a bar on a terminal, a line now and then elsewhere."""
+    """Shows a progress bar on a terminal, or prints a line every 10 s elsewhere."""
 
     def __init__(
         self, look: Callable[[], State], *, unit: str, total: int | None, every: float
     ) -> None:
-        """Takes where to look, and how often.
+        """Initializes the bar.
 
         Args:
-            look: Returns how far the job is.
-            unit: What is counted.
-            total: How many there are; None if nobody knows yet.
-            every: Seconds between two looks.
+            look: Function that returns the progress of the job.
+            unit: Name of the counted unit, in the plural.
+            total: Total number of units. None if it is unknown.
+            every: Seconds between two calls of `look`.
         """
         self._look = look
         self._unit = unit
@@ -59,7 +59,7 @@ class ProgressBar:
         self._thread = threading.Thread(target=self._show, daemon=True)
 
     def __enter__(self) -> Self:
-        """Begins to show progress."""
+        """Starts the thread that shows progress."""
         self._thread.start()
         return self
 
@@ -69,13 +69,13 @@ class ProgressBar:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Shows the last state and ends."""
+        """Shows the final state and stops the thread."""
         self._stop.set()
         self._thread.join()
 
     def _show(self) -> None:
-        began = said_at = time.monotonic()
-        said = False
+        began = printed_at = time.monotonic()
+        printed = False
         state = State(0, {})
         on_terminal = sys.stderr.isatty()
         with tqdm(
@@ -87,15 +87,15 @@ class ProgressBar:
             stopping = False
             while not stopping:
                 stopping = self._stop.wait(self._every)
-                # A look that fails is made again; what fails for good ends the job.
+                # Errors are ignored here: a permanent error also ends the job itself.
                 with contextlib.suppress(OSError):
                     state = self._look()
                 bar.set_postfix(state.notes, refresh=False)
                 bar.update(state.done - bar.n)
                 now = time.monotonic()
-                due = now - said_at >= _LINE_EVERY_SECONDS or (said and stopping)
+                due = now - printed_at >= _LINE_EVERY_SECONDS or (printed and stopping)
                 if not on_terminal and due:
-                    said_at, said = now, True
+                    printed_at, printed = now, True
                     line = f"{self._line(state)}, {now - began:.0f} s"
                     print(line, file=sys.stderr, flush=True)
 
@@ -106,7 +106,7 @@ class ProgressBar:
 
 
 def planning_bar(workspace: Workspace) -> ProgressBar:
-    """Returns a bar of the lists of pairs that planning leaves."""
+    """Returns a progress bar that counts the lists of pairs written by planning."""
 
     def look() -> State:
         lists = [n for n in names_in(workspace.plan_dir) if n.startswith("pairs-")]
@@ -117,10 +117,13 @@ def planning_bar(workspace: Workspace) -> ProgressBar:
 
 
 def writing_bar(workspace: Workspace, plan: JobPlan) -> ProgressBar:
-    """Returns a bar of examples; says what an earlier attempt has finished."""
+    """Returns a progress bar that counts examples.
+
+    If an earlier attempt has finished shards, also prints their number.
+    """
     finished = len(committed_names(workspace))
     if finished:
-        line = f"going on: {finished:,} of {plan.num_shards:,} shards are finished"
+        line = f"resuming: {finished:,} of {plan.num_shards:,} shards are finished"
         print(line, file=sys.stderr, flush=True)
     every = polling_seconds(workspace, _LOOK_EVERY_SECONDS)
     look = _Commits(workspace).look
@@ -128,7 +131,7 @@ def writing_bar(workspace: Workspace, plan: JobPlan) -> ProgressBar:
 
 
 class _Commits:
-    """What commit records and notes in progress say, each record read once."""
+    """Progress from commit records and progress files. Reads each record once."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace

@@ -1,4 +1,4 @@
-"""START HERE for a build: prepare the output, run both pipelines, explain errors."""
+"""START HERE for a build: prepares the output and runs both pipelines."""
 
 import contextlib
 import dataclasses
@@ -45,20 +45,21 @@ from reader.contract import layout
 from reader.contract.errors import BuildError
 from reader.contract.manifest import Manifest
 
-# What Beam's local engine says of it.
+# Part of the error message of Beam's local engine when a worker process dies.
 _WORKER_DIED = "Channel closed prematurely"
-_OF_A_FILE = re.compile(r"\[Errno \d+\] ([^\n]+?)(?: \[while running [^\n]*)?\s*\Z")
+_OS_ERROR = re.compile(r"\[Errno \d+\] ([^\n]+?)(?: \[while running [^\n]*)?\s*\Z")
 _NO_SPACE = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
 
 
 class BuildResult(NamedTuple):
-    """What a job did.
+    """Result of a job.
 
     Attributes:
-        plan: What was planned.
-        outcome: What became of it; None after planning only, or mending.
-        repaired: Labels of shards and names of files that were damaged and are whole
-            again; None unless `repair` was asked for.
+        plan: Plan of the job.
+        outcome: Outcome of the job. None after a repair, or after planning only if
+            the plan exceeds no limit.
+        repaired: Labels of repaired shards and names of other repaired files. None
+            unless the job repaired a complete dataset.
     """
 
     plan: JobPlan
@@ -67,12 +68,20 @@ class BuildResult(NamedTuple):
 
     @property
     def mended(self) -> tuple[str, ...] | None:
-        """Former name of `repaired`."""
+        """Deprecated name of `repaired`."""
         return self.repaired
 
 
 def check(config: JobConfig, options: PipelineOptions) -> str:
-    """Checks the first job as Beam does; tells what would be submitted."""
+    """Checks the planning pipeline without running it (`--dry_run`).
+
+    Args:
+        config: Configuration of the job.
+        options: Beam's pipeline options.
+
+    Returns:
+        Description of the pipeline that would be submitted.
+    """
     tasks = list_tasks(config)
     given_tokenizer(config.tokenizer, config.tokenizer_sha256)
     return dry_run(options, lambda root: plan(root, config, "no lease", tasks))
@@ -82,22 +91,22 @@ def check(config: JobConfig, options: PipelineOptions) -> str:
 def run(
     config: JobConfig, options: PipelineOptions | None = None
 ) -> BuildResult | None:
-    """Plans and writes; returns None if the dataset was complete already.
+    """Builds a dataset: plans it, writes it and publishes it.
 
-    A dataset is published only if the result's `outcome.failures` is empty.
+    The dataset is published only if `outcome.failures` of the result is empty.
 
     Args:
-        config: What to build.
-        options: Beam's, for another engine than the local one.
+        config: Configuration of the job.
+        options: Beam's pipeline options. By default the local engine is used.
 
     Returns:
-        A `BuildResult`. Its `outcome` is None after planning only, or mending, and
-        `outcome.failures` says, a line each, why a job has not published.
+        Result of the job, or None if the dataset is already complete. The reasons why
+        a dataset was not published are in `outcome.failures`.
 
     Raises:
-        UsageError: The folders or the tokenizer are not as the configuration says.
-        BuildError: The output holds something else, or a file could not be read or
-            written. What is done is kept.
+        UsageError: A folder or the tokenizer does not match the configuration.
+        BuildError: The output holds other files, or a file could not be read or
+            written. Finished shards are kept.
     """
     options = options or engine_options(config, [])
     tasks = list_tasks(config)
@@ -105,7 +114,7 @@ def run(
         return _plan_only(config, options, tasks)
     tokenizer = given_tokenizer(config.tokenizer, config.tokenizer_sha256)
     workspace = Workspace(config.output)
-    with _room_wanted(workspace), prepared_output(workspace, config) as lease:
+    with _full_disk_explained(workspace), prepared_output(workspace, config) as lease:
         if lease is None:
             return None
         job_plan = _run_plan(workspace, config, options, lease, tasks, tokenizer)
@@ -118,7 +127,7 @@ def run(
         outcome = rejected_plan(config, job_plan)
         if outcome is None:
             if config.overwrite:
-                # Not before: a mistyped folder should not cost the old dataset.
+                # Removed only now, so a mistyped source does not delete the dataset.
                 check_lease(workspace, lease)
                 remove_dataset(workspace)
             outcome = _run_write(workspace, config, options, job_plan, lease)
@@ -131,15 +140,15 @@ def run(
 def _plan_only(
     config: JobConfig, options: PipelineOptions, tasks: list[ListTask]
 ) -> BuildResult:
-    """Plans in a folder of its own: the output stays as it is."""
+    """Plans in a temporary folder. The output does not change."""
     with tempfile.TemporaryDirectory(prefix="diptych-") as folder:
-        elsewhere = dataclasses.replace(config, output=folder)
-        tokenizer = given_tokenizer(elsewhere.tokenizer, elsewhere.tokenizer_sha256)
+        temporary = dataclasses.replace(config, output=folder)
+        tokenizer = given_tokenizer(temporary.tokenizer, temporary.tokenizer_sha256)
         workspace = Workspace(folder)
         make_folder(workspace.build)
         with leased(workspace, take_over=False) as lease:
-            job_plan = _run_plan(workspace, elsewhere, options, lease, tasks, tokenizer)
-        return BuildResult(job_plan, rejected_plan(elsewhere, job_plan))
+            job_plan = _run_plan(workspace, temporary, options, lease, tasks, tokenizer)
+        return BuildResult(job_plan, rejected_plan(temporary, job_plan))
 
 
 def _run_plan(
@@ -159,10 +168,10 @@ def _run_plan(
     if not job_plan.found:
         if not committed_names(workspace):
             remove_workspace(workspace)
-        others = ", ".join(f"{n} {kind}" for kind, n in job_plan.ignored.items())
+        ignored = ", ".join(f"{n} {kind}" for kind, n in job_plan.ignored.items())
         raise BuildError(
             f"no images and no captions in {' and '.join(config.sources)}"
-            + (f" (only {others})" if others else "")
+            + (f" (only {ignored})" if ignored else "")
         )
     return job_plan
 
@@ -199,7 +208,7 @@ def _run_repair(
     repaired = [*repaired_shards(workspace, job_plan)]
     repaired += repair_others(workspace, job_plan, manifest)
     if repaired:
-        # It may show the damage.
+        # The report may show the damage.
         delete_file(workspace.published(layout.REPORT))
     remove_workspace(workspace)
     return tuple(repaired)
@@ -207,17 +216,18 @@ def _run_repair(
 
 @contextlib.contextmanager
 def _explained(workspace: Workspace, lease: str) -> Iterator[None]:
-    """Puts what a worker noted in the place of what the engine made of it."""
+    """Replaces an engine's error with the error that a worker reported."""
     try:
         yield
     except (OSError, RuntimeError) as error:
         if str(error).startswith("KeyboardInterrupt"):
-            # Ctrl-C, which the local engine wraps as it does a DoFn's exception.
+            # The local engine wraps Ctrl-C like an exception of a DoFn.
             raise KeyboardInterrupt from error
-        # A worker leaves no note of it: that would be the other job's.
+        # A worker that lost the lease leaves no note, because the note would belong to
+        # the other job.
         with contextlib.suppress(OSError):
             check_lease(workspace, lease)
-        # Before notes: on a full disk there is no room for them.
+        # Checked before the notes, which cannot be written to a full disk.
         if any(words in str(error) for words in _NO_SPACE):
             raise _no_space(workspace) from error
         notes = read_notes(workspace)
@@ -226,23 +236,23 @@ def _explained(workspace: Workspace, lease: str) -> Iterator[None]:
             raise BuildError(f"{notes[0]}{more}") from error
         if _WORKER_DIED in str(error):
             raise BuildError(
-                "a worker process died, perhaps for lack of memory: lower --workers or "
-                "--threads and run the command again, finished shards are kept"
+                "a worker process died, possibly out of memory: lower --workers or "
+                "--threads and run the command again; finished shards are kept"
             ) from error
         if isinstance(error, BuildError):
             raise
-        if told := _OF_A_FILE.search(str(error)):
-            # Where the folder of notes is what cannot be written to.
+        if match := _OS_ERROR.search(str(error)):
+            # The worker could not write a note either.
             raise BuildError(
-                f"{told[1]}: mend it and run the command again, finished shards are "
+                f"{match[1]}: fix it and run the command again; finished shards are "
                 "kept"
             ) from error
         raise
 
 
 @contextlib.contextmanager
-def _room_wanted(workspace: Workspace) -> Iterator[None]:
-    """Says what a full disk asks for, where the launcher itself meets it."""
+def _full_disk_explained(workspace: Workspace) -> Iterator[None]:
+    """Explains the launcher's own errors on a full disk."""
     try:
         yield
     except OSError as error:
@@ -254,8 +264,8 @@ def _room_wanted(workspace: Workspace) -> Iterator[None]:
 def _no_space(workspace: Workspace) -> BuildError:
     where = workspace.output
     if is_remote(where):
-        where += f", in a worker's {tempfile.gettempdir()} (TMPDIR names another)"
+        where += f", in {tempfile.gettempdir()} of a worker (set TMPDIR to change it)"
     return BuildError(
-        f"no space left for {where}: make room and run the command again, finished "
+        f"no space left for {where}: make room and run the command again; finished "
         "shards are kept"
     )

@@ -1,1 +1,1 @@
-"""First pipeline: list -> pair -> deduplicate -> count words -> close the plan."""
+"""Planning pipeline: list → pair → deduplicate → count words → close the plan."""

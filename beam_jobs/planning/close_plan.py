@@ -1,4 +1,4 @@
-"""ClosePlan: a draft → the tokenizer, the number of shards, and `plan.json`."""
+"""ClosePlan: draft → tokenizer, number of shards, and `plan.json`."""
 
 import hashlib
 import itertools
@@ -30,27 +30,33 @@ from reader.contract.tokenizers.basic import dump_vocabulary, make_vocabulary
 from reader.contract.tokenizers.protocol import Tokenizer
 from reader.contract.tokenizers.registry import load_tokenizer, make_spec
 
-# Records that are made to learn how large a record is. Photographs differ by half of
-# their mean, so that 32 give shards within a fifth of the size asked for.
+# Number of records encoded to estimate the mean record size. The standard deviation of
+# photograph sizes is about half the mean, so 32 records give shards within a fifth of
+# the requested size.
 SAMPLE_RECORDS = 32
-# Pairs that are tried for it: there may be many rejects among them.
+# Maximum number of pairs tried to get these records, because many may be rejected.
 MAX_SAMPLED_PAIRS = 32 * SAMPLE_RECORDS
 
-# A column with more names for splits than these holds something else.
-_MOST_NAMED_SPLITS = 100
+# A split column with more distinct values than this is probably the wrong column.
+_MAX_NAMED_SPLITS = 100
 
 
 class ClosePlan(beam.PTransform):
-    """Closes the plan: one `Draft` → the plan's fingerprint, with the plan on disk."""
+    """Writes the plan to disk: one `Draft` → fingerprint of the plan."""
 
     def __init__(self, config: JobConfig, lease: str) -> None:
-        """Takes the configuration, and the lease of the job at work."""
+        """Initializes the transform.
+
+        Args:
+            config: Configuration of the job.
+            lease: Token of the output's lease, held by the running job.
+        """
         super().__init__()
         self._config = config
         self._lease = lease
 
     def expand(self, draft: beam.PCollection[Draft]) -> beam.PCollection[str]:
-        """Writes a counted vocabulary and, last, `plan.json`."""
+        """Writes the vocabulary, if it was counted, and then `plan.json`."""
         return draft | "Close" >> beam.ParDo(_ClosePlanFn(self._config, self._lease))
 
 
@@ -86,9 +92,15 @@ class _ClosePlanFn(beam.DoFn):
 def make_plan(
     key_ranges: Iterable[KeyRange], tokenizer: bytes, config: JobConfig
 ) -> JobPlan:
-    """Returns the plan: how many shards each split gets, and all that was counted.
+    """Returns the plan, with the number of shards of each split and all counts.
 
-    `tokenizer` is the content of its file.
+    Args:
+        key_ranges: All key ranges, in any order.
+        tokenizer: Content of the tokenizer's file.
+        config: Configuration of the job.
+
+    Raises:
+        BuildError: There are fewer shards than splits, or too many splits.
     """
     key_ranges = sorted(key_ranges)
     spec = make_spec(config.tokenizer_kind, tokenizer)
@@ -140,15 +152,16 @@ def make_plan(
 
 
 def _split_names(key_ranges: list[KeyRange], config: JobConfig) -> list[str]:
-    """Returns the splits: those asked for, or those that the column names."""
+    """Returns the configured splits, or the splits named in the split column."""
     if config.split_column is None:
         return list(config.splits)
     named = {name for key_range in key_ranges for name in key_range.pairs}
     names = sorted(named, key=lambda name: (name != "train", name))
-    if len(names) > _MOST_NAMED_SPLITS:
+    if len(names) > _MAX_NAMED_SPLITS:
         raise BuildError(
             f"column {config.split_column} names {len(names)} splits ({names[0]}, "
-            f"{names[1]}, …): more than {_MOST_NAMED_SPLITS} are hardly meant"
+            f"{names[1]}, …), more than the limit of {_MAX_NAMED_SPLITS}: choose "
+            "another --split_column"
         )
     return names
 
@@ -159,7 +172,7 @@ def _mean_record_bytes(
     tokenizer: Tokenizer,
     config: JobConfig,
 ) -> int:
-    """Makes the first records in order, and returns their mean size with framing."""
+    """Encodes the first records and returns their mean size in bytes, with framing."""
     files, budget = SourceFiles(config), Budget()
     sizes = []
     for pair in itertools.islice(_pairs(key_ranges, config), MAX_SAMPLED_PAIRS):

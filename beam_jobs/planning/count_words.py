@@ -1,4 +1,4 @@
-"""CountWords: key ranges → all of them, and how often each word occurs in training."""
+"""CountWords: key ranges → one draft with all key ranges and word counts."""
 
 import itertools
 from collections import Counter
@@ -18,18 +18,18 @@ from beam_jobs.workspace.worker_errors import noted
 from beam_jobs.workspace.workspace import Workspace
 from reader.contract.tokenizers.basic import split_words
 
-# Files of captions read at a time, and how many one thread takes: handing one over
-# takes as long as reading it.
+# Number of caption files read concurrently, and number of files in one thread's task.
+# Submitting a task takes about as long as reading one file, so tasks read many files.
 _READING_THREADS = 4
 _CHUNK_FILES = 64
 
 
 class Draft(NamedTuple):
-    """What is known once every key range is paired and counted.
+    """A draft of the plan, after every key range is paired and counted.
 
     Attributes:
-        key_ranges: In order.
-        counts: `{split: {word: count}}` of splits that may be learnt from.
+        key_ranges: Key ranges, in order.
+        counts: Word counts of possible training splits, as `{split: {word: count}}`.
     """
 
     key_ranges: tuple[KeyRange, ...]
@@ -37,18 +37,22 @@ class Draft(NamedTuple):
 
 
 class CountWords(beam.PTransform):
-    """Counts words over captions of the training split: `KeyRange` → one `Draft`.
+    """Counts words in captions of the training split: `KeyRange` → one `Draft`.
 
-    Only the `basic` tokenizer wants them.
+    Only the `basic` tokenizer needs the counts. For other tokenizers they are empty.
     """
 
     def __init__(self, config: JobConfig) -> None:
-        """Takes the job's configuration."""
+        """Initializes the transform.
+
+        Args:
+            config: Configuration of the job.
+        """
         super().__init__()
         self._config = config
 
     def expand(self, key_ranges: beam.PCollection[KeyRange]) -> beam.PCollection[Draft]:
-        """Reads the captions of each key range, then merges the counts."""
+        """Counts the words of each key range, then merges the counts."""
         return (
             key_ranges
             | "Count" >> beam.ParDo(_CountWordsFn(self._config))
@@ -59,8 +63,8 @@ class CountWords(beam.PTransform):
 class _CountWordsFn(beam.DoFn):
     def __init__(self, config: JobConfig) -> None:
         self._config = config
-        # Where a column names the splits, which there are is known at the end alone.
-        self._learnt_from = (
+        # With a split column the splits are known only after all key ranges are read.
+        self._training_split = (
             None if config.split_column else training_split(config.splits)
         )
 
@@ -73,25 +77,27 @@ class _CountWordsFn(beam.DoFn):
 
     def process(self, key_range: KeyRange) -> Iterator[Draft]:
         with noted(Workspace(self._config.output), f"counting-{key_range.number:03d}"):
-            # A tokenizer that was given has its vocabulary: captions are left unread.
+            # Other tokenizers come with a vocabulary, so captions are not read.
             counts = self._count(key_range) if self._config.counts_words else {}
             yield Draft((key_range,), counts)
 
     def _count(self, key_range: KeyRange) -> dict[str, dict[str, int]]:
         pairs = pairs_of_key_range(Workspace(self._config.output), key_range)
-        wanted = (pair for pair in pairs if self._learnt_from in (None, pair.split))
+        training_pairs = (
+            pair for pair in pairs if self._training_split in (None, pair.split)
+        )
         counts: dict[str, Counter[str]] = {}
-        for split, texts in self._read(wanted):
-            of_split = counts.setdefault(split, Counter())
+        for split, texts in self._read(training_pairs):
+            split_counts = counts.setdefault(split, Counter())
             for text in texts:
-                of_split.update(split_words(text))
+                split_counts.update(split_words(text))
         return {split: dict(words) for split, words in counts.items()}
 
     def _read(self, pairs: Iterable[Pair]) -> Iterable[tuple[str, tuple[str, ...]]]:
         """Yields the split and the captions of each pair."""
         if not source_of(self._config).CAPTIONS_IN_FILES:
             return map(self._captions, pairs)
-        # Files of a few words each: most of the time goes to waiting for the disk.
+        # Caption files are tiny, so most of the time is spent waiting for the disk.
         chunks = map_in_order(
             self._captions_of, _chunks(pairs), self._threads, 2 * _READING_THREADS
         )
@@ -104,7 +110,7 @@ class _CountWordsFn(beam.DoFn):
         try:
             return pair.split, self._files.captions(pair).texts
         except BadInput:
-            return pair.split, ()  # Rejected when its shard is written.
+            return pair.split, ()  # Rejected later, when its shard is written.
 
 
 def _chunks(pairs: Iterable[Pair]) -> Iterator[list[Pair]]:
@@ -114,7 +120,7 @@ def _chunks(pairs: Iterable[Pair]) -> Iterator[list[Pair]]:
 
 
 def training_split(splits: Iterable[str]) -> str:
-    """Returns the split to learn from: `train`, or the first if there is none."""
+    """Returns the training split: `train`, or else the first split."""
     splits = list(splits)
     return "train" if "train" in splits else splits[0]
 
@@ -123,7 +129,7 @@ _Merged = tuple[list[KeyRange], dict[str, Counter[str]]]
 
 
 class _MergeDrafts(beam.CombineFn):
-    """Adds counts in place: a vocabulary of millions is not copied each time."""
+    """Merges counts in place, to avoid copying a vocabulary of millions of words."""
 
     def create_accumulator(self) -> _Merged:
         return [], {}

@@ -1,7 +1,7 @@
-"""CompareContents: key ranges → key ranges whose pairs know their images' contents.
+"""Deduplicate: key ranges → key ranges with image hashes and without duplicates.
 
-Hashes travel to where equal ones meet, in packs as entries do; of the keys with equal
-contents all but one are turned down, back in their own key ranges.
+Hashes are packed like entries and grouped by hash value. Of the keys with equal image
+bytes, the first in record order is kept. The others are rejected in their key ranges.
 """
 
 import pickle
@@ -22,12 +22,12 @@ from beam_jobs.workspace.worker_errors import noted
 from beam_jobs.workspace.workspace import Workspace
 from reader.contract.schema import display_path
 
-# Files read ahead by each thread: reading waits for the disk, hashing for a core.
+# Files read ahead per thread. Reading waits for the disk, hashing for a core.
 _AHEAD_PER_THREAD = 4
 
 
-class _Seen(NamedTuple):
-    """One key, on its way to others of the same content."""
+class _HashedKey(NamedTuple):
+    """A key with the hash of its image. Its fields are in sort order."""
 
     sha256: str
     order: int
@@ -35,18 +35,26 @@ class _Seen(NamedTuple):
     key_range: int
 
 
-class _Twin(NamedTuple):
-    """A key whose content another key has too, which stays in its place."""
+class _Duplicate(NamedTuple):
+    """A key whose image equals the image of another key, which is kept."""
 
     key: bytes
-    stays: bytes
+    kept_key: bytes
 
 
 class Deduplicate(beam.PTransform):
-    """Hashes images and drops duplicates, if configured: `KeyRange` → `KeyRange`."""
+    """Hashes images and rejects duplicates: `KeyRange` → `KeyRange`.
+
+    Does nothing unless the configuration requires image contents.
+    """
 
     def __init__(self, config: JobConfig, lease: str) -> None:
-        """Takes the configuration, and the lease of the job at work."""
+        """Initializes the transform.
+
+        Args:
+            config: Configuration of the job.
+            lease: Token of the output's lease, held by the running job.
+        """
         super().__init__()
         self._config = config
         self._lease = lease
@@ -54,22 +62,23 @@ class Deduplicate(beam.PTransform):
     def expand(
         self, key_ranges: beam.PCollection[KeyRange]
     ) -> beam.PCollection[KeyRange]:
-        """Writes the lists of each key range again; passes all by if nobody asked."""
+        """Rewrites the lists of each key range, if contents are compared."""
         if not self._config.reads_contents:
             return key_ranges
         return (
             key_ranges
-            | "Spread" >> beam.Reshuffle()
-            | "Hash" >> beam.ParDo(_HashFn(self._config, self._lease))
-            | "Meet" >> beam.GroupByKey()
-            | "Choose" >> beam.ParDo(_ChooseFn())
-            | "Return" >> beam.GroupByKey()
-            | "Drop" >> beam.ParDo(_DropFn(self._config, self._lease))
+            | "Reshuffle" >> beam.Reshuffle()
+            | "Hash images" >> beam.ParDo(_HashFn(self._config, self._lease))
+            | "Group by hash" >> beam.GroupByKey()
+            | "Find duplicates" >> beam.ParDo(_FindDuplicatesFn())
+            | "Group by key range" >> beam.GroupByKey()
+            | "Reject duplicates"
+            >> beam.ParDo(_RejectDuplicatesFn(self._config, self._lease))
         )
 
 
 class _HashFn(beam.DoFn):
-    """Key range → (part of the hashes' range, pack), and the key range itself."""
+    """Key range → (hash range, pack of hashes), and the key range itself."""
 
     def __init__(self, config: JobConfig, lease: str) -> None:
         self._config = config
@@ -85,18 +94,18 @@ class _HashFn(beam.DoFn):
     def process(self, key_range: KeyRange) -> Iterator[tuple[int, bytes]]:
         with noted(Workspace(self._config.output), f"hashing-{key_range.number:03d}"):
             pairs = self._hashed(key_range)
-        parts: dict[int, list[_Seen]] = {}
+        hash_ranges: dict[int, list[_HashedKey]] = {}
         for pair in pairs:
             if pair.sha256 and self._config.dedupe == "exact":
                 order = order_of(pair.key, self._config.seed)
-                seen = _Seen(pair.sha256, order, pair.key, key_range.number)
-                parts.setdefault(int(pair.sha256[:2], 16), []).append(seen)
-        for part, some in parts.items():
-            yield part, pickle.dumps(some)
+                hashed = _HashedKey(pair.sha256, order, pair.key, key_range.number)
+                hash_ranges.setdefault(int(pair.sha256[:2], 16), []).append(hashed)
+        for hash_range, some in hash_ranges.items():
+            yield hash_range, pickle.dumps(some)
         yield key_range.number, pickle.dumps(key_range)
 
     def _hashed(self, key_range: KeyRange) -> list[Pair]:
-        """Returns the pairs of a key range with hashes, and puts these in its list."""
+        """Returns the pairs of a key range with hashes, and rewrites its lists."""
         workspace = Workspace(self._config.output)
         ahead = _AHEAD_PER_THREAD * self._config.num_threads
         pairs = pairs_of_key_range(workspace, key_range)
@@ -107,14 +116,17 @@ class _HashFn(beam.DoFn):
 
     def _with_hash(self, pair: Pair) -> Pair:
         if pair.image.size > self._config.max_image_bytes:
-            return pair  # Turned down when its shard is written.
+            return pair  # Rejected later, when its shard is written.
         digest = sha256(self._files.image(pair)).hexdigest()
         if self._config.split_by == "content":
             pair = pair._replace(split=place_split(pair.key, self._config, digest))
         return pair._replace(sha256=digest if self._is_usable(pair) else "")
 
     def _is_usable(self, pair: Pair) -> bool:
-        """Tells whether a pair has a caption: one that has none must not stand in."""
+        """Returns whether a pair has valid captions.
+
+        A pair without valid captions is rejected later, so it must not be the one kept.
+        """
         try:
             self._files.captions(pair)
         except BadInput:
@@ -122,32 +134,33 @@ class _HashFn(beam.DoFn):
         return True
 
 
-class _ChooseFn(beam.DoFn):
-    """(part, packs) → (key range, pack): twins, and the key ranges that rode along."""
+class _FindDuplicatesFn(beam.DoFn):
+    """(hash range, packs) → (key range, pack of duplicates or the key range)."""
 
     def process(
         self, packed: tuple[int, Iterable[bytes]]
     ) -> Iterator[tuple[int, bytes]]:
-        seen: list[_Seen] = []
+        hashed: list[_HashedKey] = []
         for data in packed[1]:
             pack = pickle.loads(data)
             if isinstance(pack, KeyRange):
                 yield pack.number, data
             else:
-                seen += pack
-        twins: dict[int, list[_Twin]] = {}
-        stays = _Seen("", 0, b"", 0)
-        for one in sorted(seen):
-            if one.sha256 == stays.sha256:
-                twins.setdefault(one.key_range, []).append(_Twin(one.key, stays.key))
+                hashed += pack
+        duplicates: dict[int, list[_Duplicate]] = {}
+        first = _HashedKey("", 0, b"", 0)
+        for one in sorted(hashed):
+            if one.sha256 == first.sha256:
+                duplicate = _Duplicate(one.key, first.key)
+                duplicates.setdefault(one.key_range, []).append(duplicate)
             else:
-                stays = one
-        for key_range, some in twins.items():
+                first = one
+        for key_range, some in duplicates.items():
             yield key_range, pickle.dumps(some)
 
 
-class _DropFn(beam.DoFn):
-    """(key range, packs) → `KeyRange`, with twins among its rejects."""
+class _RejectDuplicatesFn(beam.DoFn):
+    """(key range, packs) → `KeyRange`, with its duplicates rejected."""
 
     def __init__(self, config: JobConfig, lease: str) -> None:
         self._config = config
@@ -157,28 +170,28 @@ class _DropFn(beam.DoFn):
         number, workspace = packed[0], Workspace(self._config.output)
         packs = [pickle.loads(data) for data in packed[1]]
         (key_range,) = (pack for pack in packs if isinstance(pack, KeyRange))
-        stays = {
-            twin.key: twin.stays
+        kept_keys = {
+            duplicate.key: duplicate.kept_key
             for pack in packs
             if not isinstance(pack, KeyRange)
-            for twin in pack
+            for duplicate in pack
         }
         with noted(workspace, f"dropping-{number:03d}"):
             pairs = list(pairs_of_key_range(workspace, key_range))
             rejects = {reject.key: reject for reject in read_rejects(workspace, number)}
-            # Run again, it finds what it turned down before among the rejects.
+            # Idempotent: a retry finds the duplicates of the first try in the rejects.
             rejects |= {
-                pair.key: _twin(pair, stays[pair.key])
+                pair.key: _duplicate_reject(pair, kept_keys[pair.key])
                 for pair in pairs
-                if pair.key in stays
+                if pair.key in kept_keys
             }
-            kept = [pair for pair in pairs if pair.key not in stays]
+            kept = [pair for pair in pairs if pair.key not in kept_keys]
             lists = write_lists(
                 self._config, self._lease, number, kept, rejects.values()
             )
         yield key_range._replace(**lists._asdict())
 
 
-def _twin(pair: Pair, stays: bytes) -> Reject:
-    detail = f"the image is that of {display_path(stays)}, which stays"
+def _duplicate_reject(pair: Pair, kept_key: bytes) -> Reject:
+    detail = f"the image is that of {display_path(kept_key)}, which stays"
     return Reject(pair.key, (pair.image.path,), "pair", "duplicate_of", detail)

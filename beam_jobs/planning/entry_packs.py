@@ -1,6 +1,6 @@
-"""Packs: entries on their way to their key range, many to one element.
+"""Packs of entries, which group many entries into one element of the pipeline.
 
-An engine spends as long on an element as we do on ten entries.
+An engine spends as much time on one element as this code spends on ten entries.
 """
 
 import pickle
@@ -14,21 +14,21 @@ from beam_jobs.elements import Aside, Entry, SourceFile
 from beam_jobs.planning.key_order import key_range_of, order_of
 from beam_jobs.workspace.array_file import ArrayWriter
 
-# Large enough to spread the cost of an element, small enough to bound memory.
+# Large enough to amortize the cost of an element, small enough to bound memory.
 _PACK_ENTRIES = 100_000
 
-# Counts of what belongs to no key ride along with this key range.
-_BUCKET_OF_COUNTS = 0
+# Number of the key range that carries the counts of files without a key.
+_COUNTS_KEY_RANGE = 0
 
 
 @dataclass
 class Pack:
-    """What was found for one key range.
+    """Entries of one key range, and counts of files without a key.
 
     Attributes:
-        entries: Of its keys.
-        ignored: `{kind: files}` that are neither image nor caption.
-        loops: Links that lead back to a folder that holds them.
+        entries: Entries of the keys in the key range.
+        ignored: Number of files that are neither image nor caption, as `{kind: files}`.
+        loops: Paths of links that point to one of their parent folders.
     """
 
     entries: list[Entry] = field(default_factory=list)
@@ -36,7 +36,7 @@ class Pack:
     loops: list[bytes] = field(default_factory=list)
 
     def add(self, aside: Aside) -> None:
-        """Counts what belongs to no key."""
+        """Counts a file or a link that belongs to no key."""
         if aside.kind == "loop":
             self.loops.append(aside.path)
         else:
@@ -46,7 +46,13 @@ class Pack:
 def pack(
     found: Iterable[Entry | Aside], seed: int, spill: ArrayWriter
 ) -> Iterator[tuple[int, bytes]]:
-    """Yields (key range, packed bytes) of a source's entries; stores long arrays."""
+    """Yields (key range, packed bytes) of a source's entries.
+
+    Args:
+        found: Entries, and files without a key.
+        seed: Seed of the order of records.
+        spill: Writer that long arrays are moved to.
+    """
     packs: dict[int, Pack] = {}
     counts = Pack()
     num_entries = 0
@@ -64,7 +70,7 @@ def pack(
             packs = {}
     yield from _packed(packs)
     if counts.ignored or counts.loops:
-        yield from _packed({_BUCKET_OF_COUNTS: counts})
+        yield from _packed({_COUNTS_KEY_RANGE: counts})
 
 
 def _packed(packs: dict[int, Pack]) -> Iterator[tuple[int, bytes]]:
@@ -72,14 +78,14 @@ def _packed(packs: dict[int, Pack]) -> Iterator[tuple[int, bytes]]:
 
 
 def _dump(pack: Pack) -> bytes:
-    # Pickle takes bytes that are no text, and lives no longer than the pipeline. It is
-    # three times as fast with plain tuples as with named ones.
+    # Pickle accepts bytes that are not valid text, and the data does not outlive the
+    # pipeline. Plain tuples pickle three times as fast as named tuples.
     entries = [
         (key, origin, rank, image and tuple(image), caption and tuple(caption), *rest)
         for key, origin, rank, image, caption, *rest in pack.entries
     ]
     data = pickle.dumps((entries, pack.ignored, pack.loops))
-    # The local engine holds all packs in memory, and paths are much alike.
+    # The local engine holds all packs in memory, and similar paths compress well.
     return zlib.compress(data, 1)
 
 
@@ -107,7 +113,7 @@ def _entry_of(
 
 
 def unpack(packed: Iterable[bytes]) -> Pack:
-    """Returns all packs of a key range as one."""
+    """Merges all packs of a key range into one."""
     whole = Pack()
     for data in packed:
         part = _load(data)

@@ -1,4 +1,4 @@
-"""The plan of a job, as a value and as `_build/plan/plan.json`."""
+"""The plan of a job, as a dataclass and as `_build/plan/plan.json`."""
 
 import dataclasses
 import hashlib
@@ -13,7 +13,13 @@ from reader.contract.manifest import TokenizerSpec
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedSplit:
-    """A split: how many pairs it has, and how many shards they go to."""
+    """The plan of one split.
+
+    Attributes:
+        name: Name of the split.
+        num_pairs: Number of pairs in the split.
+        num_shards: Number of shards that the pairs are written to.
+    """
 
     name: str
     num_pairs: int
@@ -22,20 +28,22 @@ class PlannedSplit:
 
 @dataclass(frozen=True, kw_only=True)
 class JobPlan:
-    """What is to be written.
+    """The plan of a job: the splits and shards to write, and the counts of planning.
 
     Attributes:
-        splits: In the order they were asked for.
-        found: Keys among the sources.
-        rejects: `{reason: keys}` that pairing turned down.
-        ignored: `{suffix: files}` that are neither image nor caption.
-        loops: Links that lead back to a folder that holds them, and were not followed.
-        record_bytes: Mean size of the first records in order.
-        tokenizer: How captions are tokenized.
-        listing: Digest of names and sizes of the sources' files.
-        sources: Digest of the pairs, times of change included, of the configuration
-            and of the libraries' versions.
-        versions: Of the libraries that shape a record.
+        splits: Planned splits, in the configured order.
+        found: Number of keys found in the sources.
+        rejects: Number of keys rejected during planning, as `{reason: keys}`.
+        ignored: Number of files that are neither image nor caption, as
+            `{suffix: files}`.
+        loops: Paths of links that point to one of their parent folders. These links
+            are not followed.
+        record_bytes: Estimated mean record size in bytes, framing included.
+        tokenizer: Specification of the tokenizer.
+        listing: Digest of the names and sizes of the source files.
+        sources: Digest of the pairs with their modification times, the configuration
+            and the library versions.
+        versions: Versions of the libraries that affect the bytes of a record.
         key_ranges: Numbers of the key ranges that have pairs.
     """
 
@@ -53,23 +61,23 @@ class JobPlan:
 
     @property
     def num_pairs(self) -> int:
-        """Pairs in all splits."""
+        """Number of pairs in all splits."""
         return sum(split.num_pairs for split in self.splits)
 
     @property
     def num_shards(self) -> int:
-        """Shards of all splits."""
+        """Number of shards in all splits."""
         return sum(split.num_shards for split in self.splits)
 
     @property
     def fingerprint(self) -> str:
-        """Digest of all that shapes a shard; a commit record has it too."""
+        """Digest of everything that affects a shard. Commit records store it."""
         shards = [(split.name, split.num_shards) for split in self.splits]
         shaping = [shards, self.tokenizer.sha256, self.sources]
         return hashlib.sha256(dump_json(shaping)).hexdigest()
 
     def shards(self) -> list[ShardPlan]:
-        """Returns every shard to be written, in the manifest's order."""
+        """Returns the plans of all shards, in the order of the manifest."""
         fingerprint = self.fingerprint
         return [
             ShardPlan(ShardName(split.name, index, split.num_shards), fingerprint)
@@ -79,14 +87,14 @@ class JobPlan:
 
 
 def dump_plan(plan: JobPlan) -> bytes:
-    """Returns the bytes of `plan.json`."""
+    """Serializes a plan to the bytes of `plan.json`."""
     fields = dataclasses.asdict(plan)
-    # The key of earlier versions: a job that they began can be resumed.
+    # "buckets" is the JSON key of earlier versions, whose jobs can still be resumed.
     return dump_json(fields | {"buckets": fields.pop("key_ranges")})
 
 
 def parse_plan(data: bytes) -> JobPlan:
-    """Returns the plan that `plan.json` holds."""
+    """Parses the bytes of `plan.json`."""
     fields = json.loads(data)
     splits = tuple(PlannedSplit(**split) for split in fields.pop("splits"))
     tokenizer = TokenizerSpec(**fields.pop("tokenizer"))

@@ -1,9 +1,10 @@
-"""Which split, place and shard a key belongs to: pure functions of hashes.
+"""Assigns keys to splits, shards and positions with pure functions of hashes.
 
-A key's order is a 64-bit hash of it, and records lie in that order: shuffled, the same
-everywhere, with no sorting of images. A shard is an equal range of the order hash. The
-split comes from a second, independent hash. The plan is kept by key range, a range
-of the order hash too, so that no stage ever holds all keys.
+The order hash is a 64-bit hash of the key, and records are sorted by it. This shuffles
+the records, gives the same order on every machine, and needs no sorting of images. Each
+shard is an equal range of the order hash. The split comes from a second, independent
+hash. The plan is stored by key range, which is also a range of the order hash, so no
+stage holds all keys in memory.
 """
 
 import functools
@@ -16,33 +17,39 @@ from hashlib import blake2b
 
 from beam_jobs.config.job_config import JobConfig
 
-# Pairs are planned in this many ranges of the order hash: at 10^6 pairs one holds
-# 4,000, a file of half a megabyte; at 10^8, 60 MB.
+# Number of key ranges. With 10^6 pairs a key range has 4,000 pairs, a file of half a
+# megabyte. With 10^8 pairs the file has 60 MB.
 NUM_KEY_RANGES = 256
 
 _HASH_RANGE = 1 << 64
 
 
 def order_of(key: bytes, seed: int) -> int:
-    """Returns a key's place in the order of records, in [0, 2^64)."""
+    """Returns the order hash of a key, in [0, 2^64). Records are sorted by it."""
     return _hash(b"order", key, seed)
 
 
 def split_of(key: bytes, seed: int, splits: Mapping[str, Fraction]) -> str:
-    """Returns the split of a key (or of what stands for it), given splits' shares.
+    """Returns the split of a key.
 
-    The shares sum to 1.
+    Args:
+        key: The key, or other bytes to split by, such as its folder.
+        seed: Seed of the hash.
+        splits: Share of each split, as `{split: share}`. The shares sum to 1.
+
+    Raises:
+        ValueError: The shares sum to less than 1.
     """
-    place = _hash(b"split", key, seed)
+    split_hash = _hash(b"split", key, seed)
     for name, bound in _bounds(tuple(splits.items())):
-        if place < bound:
+        if split_hash < bound:
             return name
     raise ValueError(f"shares of splits must sum to 1, got {sum(splits.values())}")
 
 
 @functools.cache
 def _bounds(splits: tuple[tuple[str, Fraction], ...]) -> list[tuple[str, int]]:
-    """Returns where each split ends, in the range of the hash."""
+    """Returns the upper bound of each split in the range of the hash."""
     upper = itertools.accumulate(share for _, share in splits)
     names = (name for name, _ in splits)
     return [
@@ -52,13 +59,13 @@ def _bounds(splits: tuple[tuple[str, Fraction], ...]) -> list[tuple[str, int]]:
 
 
 def place_split(key: bytes, config: JobConfig, sha256: str = "") -> str:
-    """Returns the split of a key, by what the configuration splits by.
+    """Returns the split of a key, according to `split_by` of the configuration.
 
     Args:
         key: The key.
-        config: The splits and what decides: the key, its folder, or the image's
-            content.
-        sha256: Hex digest of the content; without it, the key stands in.
+        config: Configuration with the splits and `split_by`: the key, its folder, or
+            the content of the image.
+        sha256: Hex digest of the image's bytes. If empty, the key is used instead.
     """
     by = key
     if config.split_by == "folder":
@@ -74,27 +81,31 @@ def _hash(use: bytes, key: bytes, seed: int) -> int:
 
 
 def key_range_of(order: int) -> int:
-    """Returns the key range that an order hash falls into."""
+    """Returns the number of the key range that contains an order hash."""
     return order * NUM_KEY_RANGES // _HASH_RANGE
 
 
 def shard_of(order: int, num_shards: int) -> int:
-    """Returns the shard that an order hash falls into."""
+    """Returns the index of the shard that contains an order hash."""
     return order * num_shards // _HASH_RANGE
 
 
 def key_ranges_of_shard(index: int, num_shards: int) -> range:
-    """Returns the key ranges that hold a shard's keys."""
+    """Returns the numbers of the key ranges that overlap a shard."""
     first = index * NUM_KEY_RANGES // num_shards
     last = -(-(index + 1) * NUM_KEY_RANGES // num_shards)
     return range(first, last)
 
 
 def share_out(total: int, sizes: Sequence[int]) -> list[int]:
-    """Shares `total` shards out to splits by their sizes; each gets one at least.
+    """Distributes `total` shards to splits in proportion to their sizes.
 
-    By largest remainder, ties to the earlier:
-    `share_out(10, [90, 9, 1])` -> `[7, 2, 1]`.
+    Each split gets at least one shard. The remaining shards are distributed with the
+    largest remainder method, and ties go to the earlier split. Example:
+    `share_out(10, [90, 9, 1])` returns `[7, 2, 1]`.
+
+    Raises:
+        ValueError: There are fewer shards than splits.
     """
     if total < len(sizes):
         raise ValueError(f"{total} shards are fewer than {len(sizes)} splits")
@@ -102,15 +113,15 @@ def share_out(total: int, sizes: Sequence[int]) -> list[int]:
     exact = [Fraction(spare * size, whole) if whole else Fraction(0) for size in sizes]
     shares = [1 + int(share) for share in exact]
     by_remainder = sorted(
-        range(len(sizes)), key=lambda place: int(exact[place]) - exact[place]
+        range(len(sizes)), key=lambda index: int(exact[index]) - exact[index]
     )
-    for place in by_remainder[: total - sum(shares)]:
-        shares[place] += 1
-    if sum(shares) < total:  # Nothing to go by: all sizes are 0.
+    for index in by_remainder[: total - sum(shares)]:
+        shares[index] += 1
+    if sum(shares) < total:  # All sizes are 0.
         shares[0] += total - sum(shares)
     return shares
 
 
 def shards_by_size(num_bytes: int, shard_size: int) -> int:
-    """Returns how many shards of about `shard_size` bytes hold `num_bytes`."""
+    """Returns the number of shards of about `shard_size` bytes for `num_bytes`."""
     return max(1, (num_bytes + shard_size // 2) // shard_size)

@@ -1,4 +1,4 @@
-"""Versions of the libraries that shape the bytes that are written."""
+"""Versions of the libraries that affect the bytes of a dataset."""
 
 import importlib.metadata
 
@@ -14,9 +14,16 @@ from reader.contract.version import __version__
 
 
 def shaping_versions(tokenizer: str) -> dict[str, str]:
-    """Returns `{library: version}`, ours and those of a kind of tokenizer among them.
+    """Returns the versions of the libraries that affect a record.
 
-    Asked of the modules: OpenCV comes under several names of distributions.
+    The versions are read from the modules, because OpenCV is distributed under several
+    package names.
+
+    Args:
+        tokenizer: Kind of the tokenizer, whose libraries are included.
+
+    Returns:
+        Versions as `{library: version}`, including Diptych itself.
     """
     ours = {
         "diptych": __version__,

@@ -1,4 +1,4 @@
-"""ListSources: parts of a source → what they say of each key, packed by key range."""
+"""ListSources: parts of a source → entries, packed by key range."""
 
 import contextlib
 import hashlib
@@ -19,17 +19,21 @@ from beam_jobs.workspace.workspace import Workspace
 
 
 class ListSources(beam.PTransform):
-    """Lists a source: `ListTask` → (key range, pack)."""
+    """Lists the entries of a source: `ListTask` → (key range, pack)."""
 
     def __init__(self, config: JobConfig) -> None:
-        """Takes the job's configuration."""
+        """Initializes the transform.
+
+        Args:
+            config: Configuration of the job.
+        """
         super().__init__()
         self._config = config
 
     def expand(
         self, tasks: beam.PCollection[ListTask]
     ) -> beam.PCollection[tuple[int, bytes]]:
-        """Lists each task in one go."""
+        """Lists the entries of each task."""
         return tasks | "List" >> beam.ParDo(_ListSourcesFn(self._config))
 
 
@@ -39,7 +43,7 @@ class _ListSourcesFn(beam.DoFn):
 
     def process(self, task: ListTask) -> Iterator[tuple[int, bytes]]:
         workspace = Workspace(self._config.output)
-        # The same name when the task is tried again.
+        # The name depends only on the task, so a retry overwrites the same file.
         name = f"{hashlib.sha256(repr(task).encode()).hexdigest()[:16]}.bin"
         with noted(workspace, "listing"), self._spill(workspace, name) as spill:
             entries = list_entries(task, self._config)

@@ -1,6 +1,6 @@
-"""PairEntries: packed entries of a key range → its pairs, in order, on disk.
+"""PairEntries: packed entries of a key range → its pairs, sorted, on disk.
 
-Every key ends as a pair or as a reject; we never guess which of two files is meant.
+Every key becomes a pair or a reject. If a key is ambiguous, it is rejected.
 """
 
 import functools
@@ -37,7 +37,12 @@ class PairEntries(beam.PTransform):
     """Pairs the entries of each key range: (key range, packs) → `KeyRange`."""
 
     def __init__(self, config: JobConfig, lease: str) -> None:
-        """Takes the configuration, and the lease of the job at work."""
+        """Initializes the transform.
+
+        Args:
+            config: Configuration of the job.
+            lease: Token of the output's lease, held by the running job.
+        """
         super().__init__()
         self._config = config
         self._lease = lease
@@ -45,7 +50,7 @@ class PairEntries(beam.PTransform):
     def expand(
         self, packs: beam.PCollection[tuple[int, Iterable[bytes]]]
     ) -> beam.PCollection[KeyRange]:
-        """Writes the pairs and rejects of each key range below `_build/plan/`."""
+        """Writes the pairs and rejects of each key range to `_build/plan/`."""
         return packs | "Pair" >> beam.ParDo(_PairEntriesFn(self._config, self._lease))
 
 
@@ -83,22 +88,22 @@ class _PairEntriesFn(beam.DoFn):
 def pair_entries(
     entries: Iterable[Entry], config: JobConfig
 ) -> tuple[list[Pair], list[Reject]]:
-    """Returns the pairs, and a reject for each key that makes none."""
+    """Returns the pairs, and a reject for each key that has no valid pair."""
     by_key: dict[bytes, list[Entry]] = {}
     for entry in entries:
         by_key.setdefault(entry.key, []).append(entry)
     pairs: list[Pair] = []
     rejects: list[Reject] = []
-    for key, of_key in by_key.items():
-        of_key.sort(key=_place_of)
+    for key, key_entries in by_key.items():
+        key_entries.sort(key=_sort_key)
         try:
-            pairs.append(_pair_one(key, of_key, config))
+            pairs.append(_pair_one(key, key_entries, config))
         except BadInput as error:
-            flawed = [entry for entry in of_key if entry.flaw is not None]
+            flawed = [entry for entry in key_entries if entry.flaw is not None]
             rejects.append(
                 Reject(
                     key=key,
-                    source=_sources_of(flawed or of_key),
+                    source=_sources_of(flawed or key_entries),
                     stage="list" if flawed else "pair",
                     reason=error.reason,
                     detail=error.detail,
@@ -107,8 +112,8 @@ def pair_entries(
     return pairs, rejects
 
 
-def _place_of(entry: Entry) -> tuple[Any, ...]:
-    """Returns where an entry stands among those of its key, whichever came first."""
+def _sort_key(entry: Entry) -> tuple[Any, ...]:
+    """Returns a sort key that makes the order of entries deterministic."""
     return entry.origin, entry.rank, entry.texts or (), entry.flaw or ()
 
 
@@ -123,10 +128,11 @@ def _sources_of(entries: Iterable[Entry]) -> tuple[bytes, ...]:
 
 
 def _pair_one(key: bytes, entries: Sequence[Entry], config: JobConfig) -> Pair:
-    """Returns the pair that the entries of a key make.
+    """Returns the pair made from the entries of a key.
 
     Raises:
-        BadInput: They make none.
+        BadInput: The entries have a flaw, are ambiguous, contradict each other, or
+            lack an image or a caption.
     """
     for entry in entries:
         if entry.flaw is not None:
@@ -160,27 +166,27 @@ def _pair_one(key: bytes, entries: Sequence[Entry], config: JobConfig) -> Pair:
 
 
 def _values(entries: Sequence[Entry]) -> tuple[Value | StoredArray, ...]:
-    said = {
+    by_digest = {
         json.dumps(list(map(digest_of, entry.values))): entry.values
         for entry in entries
         if entry.values
     }
-    agreed = _agreed("values of columns", said)
-    return said[agreed] or () if agreed is not None else ()
+    digest = _agreed("values of columns", by_digest)
+    return by_digest[digest] or () if digest is not None else ()
 
 
-def _agreed(what: str, said: Collection[str]) -> str | None:
-    """Returns the one thing that all rows of a key say, or None if none says any.
+def _agreed(name: str, values: Collection[str]) -> str | None:
+    """Returns the value that all rows of a key agree on, or None without values.
 
     Raises:
-        BadInput: `conflicting_rows`.
+        BadInput: The values differ, with reason `conflicting_rows`.
     """
-    if not said:
+    if not values:
         return None
-    different = sorted(str(one) for one in said)
+    different = sorted(str(value) for value in values)
     if len(different) > 1:
-        shown = " and ".join(one[:60] for one in different[:2])
+        shown = " and ".join(value[:60] for value in different[:2])
         raise BadInput(
-            "conflicting_rows", f"rows of this key differ in {what}: {shown}"
+            "conflicting_rows", f"rows of this key differ in {name}: {shown}"
         )
     return different[0]

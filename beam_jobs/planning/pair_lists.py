@@ -1,4 +1,4 @@
-"""The lists of pairs and of rejects that planning leaves on disk."""
+"""Reads and writes the lists of pairs and rejects of the plan."""
 
 import hashlib
 import os
@@ -30,12 +30,12 @@ from reader.contract.layout import ShardName
 
 
 class Lists(NamedTuple):
-    """What the lists of a key range hold.
+    """Counts and digest of the lists of a key range.
 
     Attributes:
-        pairs: `{split: pairs}`.
-        rejects: `{reason: keys}`.
-        digest: Digest of the pairs, times of change included.
+        pairs: Number of pairs, as `{split: pairs}`.
+        rejects: Number of rejected keys, as `{reason: keys}`.
+        digest: Digest of the pairs, including modification times.
     """
 
     pairs: dict[str, int]
@@ -50,19 +50,33 @@ def write_lists(
     pairs: Iterable[Pair],
     rejects: Iterable[Reject],
 ) -> Lists:
-    """Writes the lists of a key range, the pairs in order; returns what is in them."""
+    """Writes the lists of a key range, with the pairs in record order.
+
+    Args:
+        config: Configuration of the job.
+        lease: Token of the output's lease, held by the running job.
+        key_range: Number of the key range.
+        pairs: Pairs of the key range, in any order.
+        rejects: Rejects of the key range, in any order.
+
+    Returns:
+        Counts and digest of the lists.
+
+    Raises:
+        BuildError: Another job holds the lease.
+    """
     workspace, seed = Workspace(config.output), config.seed
     check_lease(workspace, lease)
     pairs = sorted(pairs, key=lambda pair: (order_of(pair.key, seed), pair.key))
     rejects = sorted(rejects, key=lambda reject: reject.key)
     pairs_data = "".join(map(dump_pair, pairs)).encode()
     rejects_data = "".join(map(dump_reject, rejects)).encode()
-    # Rejects first: killed in between, a key is told of twice, which who writes the
-    # lists again finds, and not in neither.
+    # Rejects are written first. If the job is killed in between, a key is in both lists
+    # and is resolved when the lists are written again. It is never in neither list.
     lists = {workspace.rejects(key_range): rejects_data}
     lists[workspace.pairs(key_range)] = pairs_data
     for path, data in lists.items():
-        # In a bucket each is a request, and most key ranges turn nothing down.
+        # Each file in a bucket costs a request, and most key ranges have no rejects.
         if data:
             workspace.publish(path, data, durable=False)
     return Lists(
@@ -73,17 +87,17 @@ def write_lists(
 
 
 def list_bytes(path: str) -> bytes:
-    """Returns the bytes of a list; none if it does not exist, as of an empty range."""
+    """Returns the bytes of a list, which are empty if the list does not exist."""
     return read_if_exists(path) or b""
 
 
 def parse_pairs(data: bytes) -> Iterator[Pair]:
-    """Yields the pairs of a list, in order."""
+    """Parses the bytes of a list of pairs and yields the pairs, in order."""
     yield from map(load_pair, data.splitlines())
 
 
 def pairs_of_key_range(workspace: Workspace, key_range: KeyRange) -> Iterator[Pair]:
-    """Yields the pairs of a key range that was planned, in order."""
+    """Yields the pairs of a planned key range, in order."""
     if key_range.pairs:
         yield from read_pairs(workspace, key_range.number)
 
@@ -92,22 +106,24 @@ def read_pairs(workspace: Workspace, key_range: int) -> Iterator[Pair]:
     """Yields the pairs of a key range, in order.
 
     Raises:
-        FileNotFoundError: There is no list. Who asks knows that there was one: that
-            nothing is in it must not be concluded.
+        FileNotFoundError: The list does not exist. The plan says that it has pairs, so
+            a missing list must not count as an empty one.
     """
     yield from parse_pairs(read_file(workspace.pairs(key_range)))
 
 
 def read_rejects(workspace: Workspace, key_range: int) -> Iterator[Reject]:
-    """Yields the keys of a key range that pairing turned down."""
+    """Yields the rejects of a key range."""
     yield from map(load_reject, list_bytes(workspace.rejects(key_range)).splitlines())
 
 
 def read_all_rejects(workspace: Workspace) -> Iterator[Reject]:
-    """Yields all keys that pairing turned down."""
-    there = {*names_in(workspace.plan_dir)}
+    """Yields the rejects of all key ranges."""
+    existing = {*names_in(workspace.plan_dir)}
     paths = map(workspace.rejects, range(NUM_KEY_RANGES))
-    for data in read_files(path for path in paths if os.path.basename(path) in there):
+    for data in read_files(
+        path for path in paths if os.path.basename(path) in existing
+    ):
         yield from map(load_reject, (data or b"").splitlines())
 
 
@@ -119,6 +135,6 @@ def pairs_of_shard(
     for key_range in sorted({*key_ranges} & {*plan.key_ranges}):
         for pair in read_pairs(workspace, key_range):
             order = order_of(pair.key, config.seed)
-            here = shard_of(order, shard.num_shards) == shard.number
-            if here and pair.split == shard.split:
+            in_shard = shard_of(order, shard.num_shards) == shard.number
+            if in_shard and pair.split == shard.split:
                 yield pair

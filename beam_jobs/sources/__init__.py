@@ -1,1 +1,1 @@
-"""Kinds of input, a module each; each lists what there is to be paired."""
+"""Source types, one module each. A source type lists the entries to pair."""

@@ -1,7 +1,7 @@
-"""Captions: bytes of a file, or text of a table, to clean text.
+"""Decodes and cleans captions: bytes of a file or text of a table → clean text.
 
-Pure functions; what cannot be used raises `BadInput`. One bad caption among several is
-dropped, and counted.
+All functions are pure. They raise `BadInput` if a key has no usable caption. An
+unusable caption among usable ones is dropped and counted.
 """
 
 import codecs
@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 from beam_jobs.elements import BadInput
 
-# A caption is a sentence or a page, never a book: more is another kind of file.
+# A caption has at most a few pages. A larger file is not a caption file.
 MAX_CAPTION_BYTES = 1 << 20
 
-# UTF-32's comes first: in little-endian it begins like UTF-16's.
+# UTF-32 comes before UTF-16, whose little-endian mark is a prefix of UTF-32's.
 BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -29,22 +29,23 @@ BYTE_ORDER_MARKS = (
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _LINE_END_BYTES = re.compile(rb"\r\n|\r|\n")
 
-# In these a line's end is not the byte that it is in ASCII.
+# Encodings whose line ends are not the single bytes of ASCII.
 _WIDE = re.compile(r"utf_?(16|32|7)|ebcdic|cp(037|273|424|500|875|1026|1140)")
 
 # Control characters, zero-width spaces, soft hyphens, byte order marks and direction
-# marks: invisible, and apt to make two equal captions differ. Joiners (U+200C, U+200D)
-# stay: they change letters in Persian and the Indic scripts, and hold emoji together.
+# marks. These characters are invisible and make equal captions differ. The joiners
+# U+200C and U+200D are kept, because they change letters in Persian and the Indic
+# scripts and combine emoji.
 _INVISIBLE = re.compile(
     "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u00ad\u061c\u200b\u200e\u200f"
     "\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
 )
 
-
-# How ISO-2022, the encoding of Japanese and Korean mail, changes its character sets.
+# Escape sequences that switch character sets in ISO-2022, an encoding of Japanese and
+# Korean mail.
 _ISO_2022 = re.compile("\x1b[$(]")
-# What UTF-16 of Thai and its neighbours is when read as UTF-8: every second character
-# is a control character.
+# Thai and similar scripts in UTF-16, decoded as UTF-8: every second character is a
+# control character.
 _EVERY_SECOND = re.compile("(?:[^\x00-\x1f\x7f][\x01-\x08\x0e-\x1f]){4}")
 
 
@@ -52,9 +53,9 @@ class Captions(NamedTuple):
     """The captions of a key.
 
     Attributes:
-        texts: Cleaned, in order; one at least.
-        dropped: How many others were of no use.
-        sha256: Hex digest of what they were made of.
+        texts: Cleaned captions in their original order, at least one.
+        dropped: Number of unusable captions that were dropped.
+        sha256: Hex digest of the original bytes or texts.
     """
 
     texts: tuple[str, ...]
@@ -63,17 +64,17 @@ class Captions(NamedTuple):
 
 
 def read_captions(data: bytes, *, per_file: str, encoding: str = "utf-8") -> Captions:
-    """Returns the captions that a file's bytes hold, cleaned.
+    """Returns the cleaned captions of a file.
 
     Args:
-        data: The file's bytes: in `encoding`, or in UTF-8, UTF-16 or UTF-32 with a byte
-            order mark.
-        per_file: `one` if the file is one caption, `lines` if each line that is not
-            blank is one.
-        encoding: Of a file without a mark.
+        data: Bytes of the file, in `encoding`, or in UTF-8, UTF-16 or UTF-32 with a
+            byte order mark.
+        per_file: `one` if the file is one caption, or `lines` if each line that is not
+            blank is one caption.
+        encoding: Encoding of a file without a byte order mark.
 
     Raises:
-        BadInput: It is no text in these encodings, or there is nothing in it.
+        BadInput: The file is too large, cannot be decoded, or contains no text.
     """
     sha256 = hashlib.sha256(data).hexdigest()
     parts = caption_parts(data, per_file=per_file, encoding=encoding)
@@ -81,7 +82,7 @@ def read_captions(data: bytes, *, per_file: str, encoding: str = "utf-8") -> Cap
 
 
 def caption_parts(data: bytes, *, per_file: str, encoding: str) -> list[str | BadInput]:
-    """Returns the captions of a file as they are, or why one is none.
+    """Returns the captions of a file without cleaning, or an error for a bad caption.
 
     Raises:
         BadInput: The file is too large.
@@ -101,12 +102,13 @@ def caption_parts(data: bytes, *, per_file: str, encoding: str) -> list[str | Ba
 
 
 def clean_captions(texts: Iterable[str]) -> Captions:
-    """Returns captions that a table holds, cleaned.
+    """Returns the cleaned captions of a table.
 
-    Bytes of the table that were not in its encoding come as lone surrogates.
+    Args:
+        texts: Captions of one key. Bytes that could not be decoded are lone surrogates.
 
     Raises:
-        BadInput: None of them is of use.
+        BadInput: No caption is usable.
     """
     texts = list(texts)
     sha256 = hashlib.sha256(json.dumps(texts).encode()).hexdigest()
@@ -114,7 +116,7 @@ def clean_captions(texts: Iterable[str]) -> Captions:
 
 
 def _collect(parts: Iterable[str | BadInput], sha256: str, where: str) -> Captions:
-    """Cleans each part; one that fails, or has nothing in it, is dropped."""
+    """Cleans each part, and drops parts that are bad or empty."""
     captions: list[str] = []
     bad: list[BadInput] = []
     for part in parts:
@@ -142,7 +144,7 @@ def _checked(text: str) -> str | BadInput:
 
 
 def _lines(data: bytes, encoding: str, offset: int) -> list[str | BadInput]:
-    """Decodes line by line where that is possible: a bad one leaves the others be."""
+    """Decodes each line separately if possible, so that good lines are kept."""
     if _WIDE.match(codecs.lookup(encoding).name.replace("-", "_")):
         text = _decode(data, encoding, offset)
         lines = [text] if isinstance(text, BadInput) else _LINE_END.split(text)
@@ -153,7 +155,7 @@ def _lines(data: bytes, encoding: str, offset: int) -> list[str | BadInput]:
 
 
 def clean_text(text: str) -> str:
-    r"""Returns text in NFC, without invisible characters, white space folded.
+    r"""Returns text in NFC, with single spaces and without invisible characters.
 
     >>> clean_text("\ufeffA  red\tcircle \n")
     'A red circle'
@@ -172,15 +174,18 @@ def _decode(data: bytes, encoding: str, offset: int) -> str | BadInput:
     return _credible(text, encoding.upper())
 
 
-def _credible(text: str, what: str) -> str | BadInput:
-    """Finds text that decoded without an error, and is in another encoding still."""
+def _credible(text: str, source: str) -> str | BadInput:
+    """Returns decoded text, or an error if the encoding was evidently wrong.
+
+    Some wrong encodings decode without a `UnicodeDecodeError`.
+    """
     if "\0" in text:
-        # UTF-16 or UTF-32 without a mark is often sound UTF-8 with zeros in it.
-        detail = f"zero bytes in {what}: if it is UTF-16, begin it with a mark"
+        # UTF-16 or UTF-32 without a mark is often valid UTF-8 with zero bytes.
+        detail = f"zero bytes in {source}: if it is UTF-16, begin it with a mark"
     elif _ISO_2022.search(text):
-        detail = f"escape sequences in {what}: is it ISO-2022? say --caption_encoding"
+        detail = f"escape sequences in {source}: is it ISO-2022? say --caption_encoding"
     elif _EVERY_SECOND.search(text):
-        detail = f"control characters between all others in {what}: is it UTF-16?"
+        detail = f"control characters between all others in {source}: is it UTF-16?"
     else:
         return text
     return BadInput("undecodable_caption", detail)

@@ -1,9 +1,9 @@
-"""Source `coco`: captions in the JSON of COCO, images in a folder.
+"""Source `coco`: captions in COCO's JSON format, images in a folder.
 
     {"images": [{"id": 9, "file_name": "000000000009.jpg"}],
      "annotations": [{"id": 1, "image_id": 9, "caption": "A man."}]}
 
-Captions of an image are in the order of their ids. The file is read as a stream.
+Captions of an image are sorted by annotation id. The file is parsed as a stream.
 """
 
 import codecs
@@ -29,15 +29,18 @@ CAPTIONS_IN_FILES = False
 # The folder of images.
 roots = table.roots
 
-# Images whose fields are looked at before work: none need have them all.
-_TELLING_IMAGES = 1000
+# Number of images whose fields are inspected before the job starts. A single image may
+# lack some fields.
+_NUM_INSPECTED_IMAGES = 1000
 
 
 def check(config: JobConfig) -> None:
-    """Checks file and folder, before any work.
+    """Checks the COCO files and the image folder before the job starts.
 
     Raises:
-        UsageError: One is missing or not to be read.
+        UsageError: A file or folder is missing or not readable, or a requested column
+            is not among the image fields.
+        BuildError: A file is not valid JSON.
     """
     table.check(config)
     for path in files_named("coco", str(config.coco)):
@@ -45,19 +48,19 @@ def check(config: JobConfig) -> None:
 
 
 def _check_fields(path: bytes, config: JobConfig) -> None:
-    """Looks for the columns that are asked for among the fields of the first images."""
-    asked = [column.name for column in config.columns]
-    asked += [name for name in (config.key_column, config.split_column) if name]
-    if not asked:
+    """Checks that the first images have the requested columns among their fields."""
+    requested = [column.name for column in config.columns]
+    requested += [name for name in (config.key_column, config.split_column) if name]
+    if not requested:
         return
     with _explained(path):
-        some = list(itertools.islice(_items(path, "images"), _TELLING_IMAGES))
-    held = {name for image in some if isinstance(image, dict) for name in image}
-    for name in asked:
-        if name not in held:
+        images = list(itertools.islice(_items(path, "images"), _NUM_INSPECTED_IMAGES))
+    fields = {name for image in images if isinstance(image, dict) for name in image}
+    for name in requested:
+        if name not in fields:
             raise UsageError(
                 f'{os.fsdecode(path)}: no image has a field "{name}", only '
-                f"{', '.join(sorted(held))}"
+                f"{', '.join(sorted(fields))}"
             )
 
 
@@ -66,12 +69,12 @@ def _explained(path: bytes) -> Iterator[None]:
     try:
         yield
     except (ijson.JSONError, UnicodeDecodeError) as error:
-        what = str(error).splitlines()[0]  # The rest draws an arrow below the place.
-        raise BuildError(f"{os.fsdecode(path)} is no sound JSON: {what}") from error
+        message = str(error).splitlines()[0]  # Later lines draw an arrow to the error.
+        raise BuildError(f"{os.fsdecode(path)} is not valid JSON: {message}") from error
 
 
 def list_tasks(config: JobConfig) -> list[ListTask]:
-    """Returns a task for each file."""
+    """Returns one task per COCO file."""
     paths = files_named("coco", str(config.coco))
     root = common_folder(paths)
     return [
@@ -80,10 +83,10 @@ def list_tasks(config: JobConfig) -> list[ListTask]:
 
 
 def list_entries(task: ListTask, config: JobConfig) -> Iterator[Entry | Aside]:
-    """Lists one file: its images, then its annotations.
+    """Yields the entries of one COCO file: images first, then annotations.
 
     Raises:
-        BuildError: It is no JSON.
+        BuildError: The file is not valid JSON.
     """
     path = os.path.join(task.root, task.path)
     keys: dict[Any, bytes] = {}

@@ -1,7 +1,7 @@
-"""Source `folders`: images in one folder, captions in another or the same.
+"""Source `folders`: images in one folder, captions in another or the same folder.
 
-Files are found at any depth; symbolic links are followed. An image and a caption belong
-together if their paths below their roots are equal but for the last suffix.
+Subfolders are listed at any depth, and symbolic links are followed. An image and a
+caption form a pair if their relative paths are equal except for the last suffix.
 """
 
 import errno
@@ -26,30 +26,31 @@ SUFFIXES = {
 ONE_CAPTION_PER_KEY = True
 CAPTIONS_IN_FILES = True
 
-# `SourceFile.root` of each kind of file: see `roots`.
+# `SourceFile.root` of each kind of file, an index into the result of `roots`.
 _ROOTS = {"image": 0, "caption": 1}
 
-# A link to what is not there, to itself, to below a file, to a name that cannot be.
+# Errors of a link to a missing file, to itself, to a path below a file, or to a name
+# that is too long.
 LEADS_NOWHERE = (errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 
 def check(config: JobConfig) -> None:
-    """Checks that the folders are there, before any work.
+    """Checks the image and caption folders before the job starts.
 
     Raises:
-        UsageError: One is missing, no folder, not to be read, or is the output.
+        UsageError: A path is missing, not a folder, not readable, or the output.
     """
     check_folder("images", str(config.images), config.output)
     check_folder("captions", str(config.captions), config.output)
 
 
 def roots(config: JobConfig) -> tuple[bytes, ...]:
-    """Returns the folders of images and of captions."""
+    """Returns the image folder and the caption folder."""
     return os.fsencode(str(config.images)), os.fsencode(str(config.captions))
 
 
 def list_tasks(config: JobConfig) -> list[ListTask]:
-    """Returns the listing as tasks that can run side by side: a folder each."""
+    """Returns one task per top-level folder, and one for the files in the root."""
     images, captions = roots(config)
     if real_path(images) == real_path(captions):
         return tasks_below(images, ("image", "caption"), config)
@@ -65,7 +66,14 @@ def tasks_below(
     config: JobConfig,
     passed_over: tuple[bytes, ...] = (),
 ) -> list[ListTask]:
-    """Returns a task for each folder in a root, and one for the files in the root."""
+    """Returns one task per folder in a root, and one for the files in the root.
+
+    Args:
+        root: Path of the root folder.
+        suffixes: Kinds of files to list: `image`, `caption` or both.
+        config: Configuration of the job. Its output is skipped.
+        passed_over: Other paths to skip.
+    """
     passed_over += (os.fsencode(real_path(config.output)),)
     folders = folders_in(root)
     whole = ListTask("captions", root, b"", False, suffixes, passed_over)
@@ -76,7 +84,7 @@ def tasks_below(
 
 
 def folders_in(root: bytes) -> list[bytes]:
-    """Returns the names of the folders in a folder, and of links to some, sorted."""
+    """Returns the sorted names of the subfolders, links to folders included."""
     if is_remote(root):
         return _folders_in_bucket(root)
     with os.scandir(root) as entries:
@@ -84,9 +92,9 @@ def folders_in(root: bytes) -> list[bytes]:
 
 
 def list_entries(task: ListTask, config: JobConfig) -> Iterator[Entry | Aside]:
-    """Lists one part of a source folder.
+    """Yields the entries of one part of a source folder.
 
-    Hidden files and folders (their names begin with a dot) are ignored, and counted so.
+    Hidden files and folders, whose names begin with a dot, are ignored and counted.
     """
     if is_remote(task.root):
         yield from _objects_of(task)
@@ -152,7 +160,7 @@ def _entries_of(
             raise
         yield _no_file(path)
         return
-    # Opening a pipe would wait for ever.
+    # Opening a pipe would block forever.
     if not stat.S_ISREG(status.st_mode):
         yield _no_file(path)
         return
@@ -160,7 +168,7 @@ def _entries_of(
 
 
 def kind_of(path: bytes) -> str | None:
-    """Returns `image` or `caption`, as a file's suffix tells, or None."""
+    """Returns `image` or `caption` depending on the suffix, or None."""
     return SUFFIXES.get(os.path.splitext(path)[1].lower())
 
 
@@ -177,7 +185,7 @@ def _no_file(path: bytes) -> Entry:
 
 
 def is_folder(entry: os.DirEntry[bytes]) -> bool:
-    """Tells whether an entry is a folder, or a link to one."""
+    """Returns whether a directory entry is a folder or a link to a folder."""
     try:
         return entry.is_dir()
     except OSError as error:
@@ -187,7 +195,7 @@ def is_folder(entry: os.DirEntry[bytes]) -> bool:
 
 
 def ignored_as(path: bytes) -> str:
-    """Returns what an ignored file is counted under: its suffix, `hidden` or `none`."""
+    """Returns the category of an ignored file: its suffix, `hidden` or `none`."""
     name = os.path.basename(path)
     if name.startswith(b"."):
         return "hidden"
@@ -195,19 +203,28 @@ def ignored_as(path: bytes) -> str:
     return suffix.decode("utf-8", errors="replace") or "none"
 
 
-# In a bucket there are no links, no loops and nothing that is no regular file.
+# Buckets contain only regular files: no links, loops, pipes or devices.
 
 
 def _folders_in_bucket(root: bytes) -> list[bytes]:
-    """Returns the names of the folders in a folder, sorted."""
-    found = scan(root)
-    return sorted(os.fsencode(one.name) for one in found if one.status is None)
+    return sorted(
+        os.fsencode(listed.name) for listed in scan(root) if listed.status is None
+    )
 
 
 def _files_in_bucket(
     root: bytes, path: bytes, *, deep: bool, passed_over: tuple[bytes, ...]
 ) -> Iterator[SourceFile | Aside]:
-    """Yields the files in a folder, or below it; hidden ones and folders as ignored."""
+    """Yields the files in a folder.
+
+    A hidden file or folder is yielded once, as ignored.
+
+    Args:
+        root: Address of the root folder.
+        path: Path of the folder, relative to the root.
+        deep: Whether to list subfolders too.
+        passed_over: Addresses of folders to skip.
+    """
     hidden: set[bytes] = set()
     for listed in scan(os.path.join(root, path), deep=deep):
         if listed.status is None:
@@ -228,7 +245,7 @@ def _is_within(path: bytes, folders: tuple[bytes, ...]) -> bool:
 
 
 def _hidden_part(path: bytes) -> bytes | None:
-    """Returns a path up to its first part that begins with a dot, if there is one."""
+    """Returns a path up to its first hidden part, or None without hidden parts."""
     parts = path.split(b"/")
     for depth, part in enumerate(parts, 1):
         if part.startswith(b"."):

@@ -1,7 +1,8 @@
-"""Source `imagefolder` of Hugging Face: a folder of images with tables in it.
+"""Source `imagefolder` of Hugging Face: an image folder that contains tables.
 
-The tables are called `metadata.csv`, `.jsonl` or `.parquet` and lie in the folder or in
-a folder in it; names in a table are below the table's own folder.
+The tables are named `metadata.csv`, `metadata.jsonl` or `metadata.parquet`. A table is
+in the folder itself or in one of its direct subfolders. Image paths in a table are
+relative to the folder of the table.
 """
 
 import os
@@ -17,19 +18,20 @@ from reader.contract.errors import UsageError
 
 ONE_CAPTION_PER_KEY = table.ONE_CAPTION_PER_KEY
 CAPTIONS_IN_FILES = table.CAPTIONS_IN_FILES
-# The folder of images.
+# The image folder.
 roots = table.roots
-# Its parts are folders of images and tables, which those types list.
+# The tasks are image folders and tables. The source types of both list the tasks.
 list_entries = table.list_entries
 
 _NAMES = (b"metadata.csv", b"metadata.jsonl", b"metadata.parquet")
 
 
 def check(config: JobConfig) -> None:
-    """Checks the folder, before any work.
+    """Checks the image folder before the job starts.
 
     Raises:
-        UsageError: It is missing, or has no table.
+        UsageError: The image folder is missing, not readable, the output, or without a
+            table. Or a folder has several tables, or `key_column` is set.
     """
     table.check(config)
     folder = str(config.images)
@@ -37,22 +39,26 @@ def check(config: JobConfig) -> None:
     tables = list(_tables_in(folder))
     if not tables:
         raise UsageError(
-            f"--images={folder}: no captions: say --captions=DIR (it may be the same "
-            "folder), --table=FILE or --coco=FILE; there is no metadata.csv, .jsonl or "
-            ".parquet in it either"
+            f"--images={folder}: no captions: pass --captions=DIR (can be the same "
+            "folder), --table=FILE or --coco=FILE; the folder has no metadata.csv, "
+            "metadata.jsonl or metadata.parquet either"
         )
-    beside = [os.path.dirname(path) for path in tables]
-    if len(set(beside)) < len(beside):
+    folders = [os.path.dirname(path) for path in tables]
+    if len(set(folders)) < len(folders):
         names = ", ".join(sorted(map(os.fsdecode, tables)))
-        raise UsageError(f"--images={folder}: say which with --table=FILE: {names}")
+        raise UsageError(
+            f"--images={folder}: several tables in one folder: pass one of these with "
+            f"--table=FILE: {names}"
+        )
     if config.key_column is not None:
-        # An image that no row names has no key but its name, and so would all others.
-        table_named = f"--table={os.fsdecode(tables[0])}"
-        raise UsageError(f"key_column needs a named table: say {table_named}")
+        # Listing the folder yields every image with a key made from its path. These
+        # keys would not match the keys from the table's column.
+        flag = f"--table={os.fsdecode(tables[0])}"
+        raise UsageError(f"--key_column needs --table: pass {flag}")
 
 
 def list_tasks(config: JobConfig) -> list[ListTask]:
-    """Returns a task for each folder of images, and one for each table."""
+    """Returns one task per image folder and one per table."""
     root = absolute(os.fsencode(str(config.images)))
     tables = sorted(_tables_in(str(config.images)))
     tasks = table.tasks_of(tables, root, config)

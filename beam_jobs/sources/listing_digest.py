@@ -1,7 +1,8 @@
-"""A digest of all that a source lists, so that a later run notices what changed.
+"""Computes a digest of all entries of a source, to detect changes in a later run.
 
-The hashes of entries are added, modulo 2^256: the sum depends on no order, and takes no
-memory (AdHash: Bellare and Micciancio, EUROCRYPT 1997).
+The digest is the sum of the entries' hashes, modulo 2^256. The sum does not depend on
+the order of entries and needs constant memory (AdHash: Bellare and Micciancio,
+EUROCRYPT 1997).
 """
 
 import functools
@@ -17,7 +18,7 @@ from beam_jobs.workspace.array_file import digest_of
 
 
 def inspected(entry: Entry, files: SourceFiles) -> Entry:
-    """Returns an entry whose image was looked at; with a flaw if it is not there."""
+    """Returns an entry with its image inspected, or with a flaw if it is missing."""
     if entry.image is None or entry.flaw is not None:
         return entry
     try:
@@ -27,17 +28,17 @@ def inspected(entry: Entry, files: SourceFiles) -> Entry:
 
 
 def hash_of_entry(entry: Entry) -> int:
-    """Returns a hash of all that an entry says, times of change left out.
+    """Returns a hash of an entry, without modification times.
 
-    Where in a table it says so is left out too: sorted anew, a table is the same.
+    The rank is left out too, so the hash does not depend on the row order of a table.
     """
     files = [
         file and (file.path, file.size, *file.place)
         for file in (entry.image, entry.caption)
     ]
     values = [digest_of(value) for value in entry.values or ()]
-    said = (entry.key, entry.origin, *files, entry.texts, values, entry.split)
-    digest = hashlib.sha256(repr((*said, entry.flaw)).encode()).digest()
+    fields = (entry.key, entry.origin, *files, entry.texts, values, entry.split)
+    digest = hashlib.sha256(repr((*fields, entry.flaw)).encode()).digest()
     return int.from_bytes(digest, "big")
 
 
@@ -47,7 +48,7 @@ def sum_hashes(hashes: Iterable[int]) -> str:
 
 
 def digest_of_sources(config: JobConfig) -> str:
-    """Returns the digest that planning these sources would give."""
+    """Returns the listing digest of the sources, equal to the digest of planning."""
     look = functools.partial(inspected, files=SourceFiles(config))
     entries = (
         entry

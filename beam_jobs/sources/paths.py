@@ -1,4 +1,4 @@
-"""Keys: what an image and its captions have in common."""
+"""Derives keys from paths, and resolves names in tables and tars below the roots."""
 
 import os
 import posixpath
@@ -11,7 +11,7 @@ from beam_jobs.storage.object_store import SCHEMES, scheme_of
 
 
 def key_of(path: bytes) -> bytes:
-    """Returns the key of a path below its root: without its last suffix, in NFC.
+    """Returns the key of a relative path: the path in NFC without its last suffix.
 
     >>> key_of(b"park/a.b.jpg")
     b'park/a.b'
@@ -20,7 +20,7 @@ def key_of(path: bytes) -> bytes:
 
 
 def composed(key: bytes) -> bytes:
-    """Returns a key in Unicode's form NFC, where it is UTF-8."""
+    """Returns a key in Unicode normalization form NFC, unchanged if it is not UTF-8."""
     if key.isascii():
         return key
     try:
@@ -33,22 +33,24 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def place_of(name: str, folder: bytes, roots: Sequence[bytes]) -> SourceFile:
-    """Returns the file that a table's cell names, not looked at yet.
+    """Returns the file that a table cell names, without inspecting the file.
 
     Args:
-        name: The cell: a path from `folder`, or an absolute one; it ends below a root.
-        folder: Below the first root, where relative names begin; empty for the root.
-        roots: Folders that may be named, absolute.
+        name: Table cell with an absolute path, or a path relative to `folder`.
+        folder: Path of the base folder for relative names, relative to the first root.
+            Empty for the root itself.
+        roots: Absolute paths of the folders that the file may be in.
 
     Raises:
-        BadInput: `outside_root` or `missing_image`.
+        BadInput: `outside_root` if the path is not below a root, or `missing_image` if
+            the name is not a valid path.
     """
     if _URL.match(name) and scheme_of(name) not in SCHEMES:
         raise BadInput("missing_image", f"{name}: an address, not a file: download it")
-    # A path that is absolute stands alone when it is joined to others.
+    # Joining an absolute path drops the folders before it.
     named = _as_path(_bytes_of(name))
     path = posixpath.normpath(posixpath.join(_as_path(roots[0]), folder, named))
-    path = b"/" + path.lstrip(b"/")  # Two slashes before a path are left by `normpath`.
+    path = b"/" + path.lstrip(b"/")  # `normpath` keeps two leading slashes.
     for number, root in enumerate(map(_as_path, roots)):
         inside = path.removeprefix(root.rstrip(b"/") + b"/")
         if not inside.startswith(b"/"):
@@ -59,7 +61,7 @@ def place_of(name: str, folder: bytes, roots: Sequence[bytes]) -> SourceFile:
 
 
 def _as_path(path: bytes) -> bytes:
-    """Returns a path; for an address, one that no other file of this machine has.
+    """Returns a path unchanged, or a URL as a path that matches no local root.
 
     >>> _as_path(b"gs://bucket/a")
     b'/gs:/bucket/a'
@@ -69,10 +71,10 @@ def _as_path(path: bytes) -> bytes:
 
 
 def below_root(name: bytes) -> bytes:
-    """Returns a relative name as a plain path below its root, which is not named.
+    """Returns a relative name as a normalized path below its root.
 
     Raises:
-        BadInput: `outside_root`: it leads out of the root.
+        BadInput: `outside_root` if the path is absolute or leaves the root.
     """
     path = posixpath.normpath(name)
     if path.startswith((b"../", b"/")) or path in (b"..", b"."):

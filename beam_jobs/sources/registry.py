@@ -1,7 +1,7 @@
-"""START HERE: the source types, and what each of them answers.
+"""START HERE: registers the source types and defines their protocol.
 
-A new source type is one module that fulfills `Source`, one line in `SOURCES`, and one
-field of `beam_jobs.config.job_settings.JobSettings` that names its files.
+To add a source type, write a module that implements `Source`, add a line to `SOURCES`,
+and add a field for its files to `beam_jobs.config.job_settings.JobSettings`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,39 +13,40 @@ from beam_jobs.sources import coco, folders, imagefolder, table, webdataset
 
 
 class Source(Protocol):
-    """A source type; the modules of this room fulfill it.
+    """Protocol of a source type, implemented by modules of this package.
 
     Attributes:
-        ONE_CAPTION_PER_KEY: Whether one entry holds all captions of a key, so that two
-            entries with captions make the key ambiguous.
-        CAPTIONS_IN_FILES: Whether captions are files of their own, which take time to
-            open; otherwise entries hold them.
+        ONE_CAPTION_PER_KEY: Whether a single entry contains all captions of a key. If
+            true, two entries with captions make the key ambiguous.
+        CAPTIONS_IN_FILES: Whether captions are in separate files, which take time to
+            open. If false, entries contain the captions.
     """
 
     ONE_CAPTION_PER_KEY: bool
     CAPTIONS_IN_FILES: bool
 
     def check(self, config: JobConfig) -> None:
-        """Checks that the source is as the configuration says, before any work.
+        """Checks the source against the configuration before the job starts.
 
         Raises:
-            UsageError: It is not; the message names the flag and the path.
+            UsageError: The source does not match the configuration. The message names
+                the flag and the path.
         """
 
     def roots(self, config: JobConfig) -> tuple[bytes, ...]:
-        """Returns the folders that paths are below; `SourceFile.root` counts them."""
+        """Returns the root folders. `SourceFile.root` is an index into the result."""
 
     def list_tasks(self, config: JobConfig) -> list[ListTask]:
-        """Returns the listing as tasks that can run side by side."""
+        """Returns the parts of the source as tasks that can run concurrently."""
 
     def list_entries(
         self, task: ListTask, config: JobConfig
     ) -> Iterator[Entry | Aside]:
-        """Yields what one part of the source says of its keys."""
+        """Yields the entries of one part of the source."""
 
 
-# By the field of JobConfig that names the source. The first field that is set decides,
-# so that `images`, which most others take too, comes last.
+# Maps a field of JobConfig to its source type. The first field that is set selects the
+# source type. `images` is last, because most other source types use that field too.
 SOURCES: Mapping[str, Source] = {
     "webdataset": webdataset,
     "coco": coco,
@@ -56,7 +57,7 @@ SOURCES: Mapping[str, Source] = {
 
 
 def source_of(config: JobConfig) -> Source:
-    """Returns the source type that a configuration names."""
+    """Returns the source type selected by a configuration."""
     return next(
         source
         for field, source in SOURCES.items()
@@ -65,10 +66,12 @@ def source_of(config: JobConfig) -> Source:
 
 
 def list_tasks(config: JobConfig) -> list[ListTask]:
-    """Returns the listing of the job's source as tasks that can run side by side.
+    """Checks the job's source and returns its parts as tasks.
+
+    The tasks can run concurrently.
 
     Raises:
-        UsageError: The source is not as the configuration says.
+        UsageError: The source does not match the configuration.
     """
     source = source_of(config)
     source.check(config)
@@ -76,5 +79,9 @@ def list_tasks(config: JobConfig) -> list[ListTask]:
 
 
 def list_entries(task: ListTask, config: JobConfig) -> Iterator[Entry | Aside]:
-    """Lists one part of a source; a part of one type may be of another type."""
+    """Yields the entries of one part of a source.
+
+    The source type of the task lists the part. The source type of the job can differ:
+    `imagefolder` creates tasks for `folders` and `table`.
+    """
     return SOURCES[task.source].list_entries(task, config)

@@ -1,4 +1,4 @@
-"""Folders, globs and braces that name a source's files, local or in a bucket."""
+"""Finds the files and folders of a source by path, glob or braces."""
 
 import glob
 import os
@@ -15,23 +15,27 @@ from reader.contract.errors import UsageError
 
 
 def with_allowed(first: bytes, config: JobConfig) -> tuple[bytes, ...]:
-    """Returns the root that relative names are below, and those allowed besides."""
+    """Returns the root of relative names, followed by the roots of `allow_roots`."""
     more = (os.fsencode(absolute(root)) for root in config.allow_roots)
     return absolute(first), *more
 
 
 def real_path(path: AnyStr) -> AnyStr:
-    """Returns an absolute path with links followed; in a bucket there are none."""
+    """Returns an absolute path with symbolic links resolved. Buckets have no links."""
     return absolute(path) if is_remote(path) else os.path.realpath(path)
 
 
 def files_named(flag: str, pattern: str) -> list[bytes]:
-    """Returns the files that a path or a glob names, sorted.
+    """Returns the sorted paths that match a path, a glob or a pattern with braces.
 
-    Braces do too, as WebDataset's users write them: `{00000..00099}.tar`.
+    Braces are expanded as in WebDataset: `{00000..00099}.tar`.
+
+    Args:
+        flag: Name of the flag, for error messages.
+        pattern: Path, glob or pattern with braces.
 
     Raises:
-        UsageError: There is none, or one is no file.
+        UsageError: No file matches, or a match is not a readable file.
     """
     paths: set[str] = set()
     for part in _parts_of(flag, pattern):
@@ -45,7 +49,6 @@ def files_named(flag: str, pattern: str) -> list[bytes]:
 
 
 def _matching(pattern: str) -> list[str]:
-    """Returns the objects that a name or a glob stands for."""
     if is_file(pattern):
         return [pattern]
     folder, expression = fixed_folder(pattern), glob_expression(pattern)
@@ -60,7 +63,7 @@ def _glob(pattern: str) -> list[str]:
 
 def _check_file(flag: str, path: str) -> None:
     if is_remote(path):
-        return  # It was listed as one; reading it tells the rest.
+        return  # The listing has already found the object.
     if not os.path.isfile(path):
         raise UsageError(f"--{flag}={path}: not a file")
     if not os.access(path, os.R_OK, effective_ids=True):
@@ -68,25 +71,29 @@ def _check_file(flag: str, path: str) -> None:
 
 
 def _parts_of(flag: str, pattern: str) -> list[str]:
-    """Returns the paths or globs that a pattern with braces stands for."""
+    """Returns the paths or globs of a pattern with its braces expanded."""
     if is_file(pattern) or os.path.exists(pattern):
         return [pattern]
     try:
         return list(braceexpand(pattern))
-    except ValueError as error:  # Braces that do not close.
+    except ValueError as error:  # The braces are unbalanced.
         raise UsageError(f"--{flag}={pattern}: {error}") from error
 
 
 def common_folder(paths: Sequence[bytes]) -> bytes:
-    """Returns the absolute path of the deepest folder that holds all files."""
+    """Returns the absolute path of the deepest folder that contains all files.
+
+    Raises:
+        UsageError: The files have no folder in common, such as files in two buckets.
+    """
     folders = [os.path.dirname(absolute(path)) for path in paths]
     schemes = {scheme_of(os.fsdecode(folder)) for folder in folders}
     if schemes == {None}:
         return os.path.commonpath(folders)
     if len(schemes) > 1:
-        raise UsageError("tables or tars must all be here, or all in one bucket")
+        raise UsageError("tables or tars must all be local, or all be in one bucket")
     (scheme,) = schemes
-    # As paths, `gs://bucket/a` and `gs://bucket/b` have `gs:/bucket` in common.
+    # `commonpath` of `gs://bucket/a` and `gs://bucket/b` returns `gs:/bucket`.
     common = os.path.commonpath(folders).partition(b"/")[2]
     if not common:
         raise UsageError("tables or tars must all be in one bucket")
@@ -94,19 +101,24 @@ def common_folder(paths: Sequence[bytes]) -> bytes:
 
 
 def check_folder(flag: str, root: str, output: str) -> None:
-    """Checks that a source folder is there, before any work.
+    """Checks a source folder before the job starts.
+
+    Args:
+        flag: Name of the flag, for error messages.
+        root: Path of the source folder.
+        output: Path of the output folder.
 
     Raises:
-        UsageError: It is missing, no folder, not to be read, or is the output.
+        UsageError: The path is missing, not a folder, not readable, or the output.
     """
     if real_path(root) == real_path(output):
         raise UsageError(
-            f"--output={output} is the folder of {flag} itself: choose "
-            "another, such as a new folder in it"
+            f"--output={output} is the same folder as --{flag}: choose another folder, "
+            "such as a new folder inside it"
         )
     if is_remote(root):
         if not is_folder(root):
-            raise UsageError(f"--{flag}={root}: nothing has a name that begins so")
+            raise UsageError(f"--{flag}={root}: no object has this prefix")
         return
     if not os.path.exists(root):
         raise UsageError(f"--{flag}={root}: no such folder")
@@ -121,7 +133,7 @@ _PARTS = re.compile(r"\*\*/|\*\*|\*|\?|\[!?\]?[^]]*\]|.", re.DOTALL)
 
 
 def fixed_folder(pattern: str) -> str:
-    """Returns the folder that all files of a glob lie below.
+    """Returns the deepest folder that contains all matches of a glob.
 
     >>> fixed_folder("gs://bucket/a/b*/c.tar")
     'gs://bucket/a'
@@ -131,7 +143,10 @@ def fixed_folder(pattern: str) -> str:
 
 
 def glob_expression(pattern: str) -> re.Pattern[str]:
-    """Returns what a name must match: `*` and `?` stay in a folder, `**` does not."""
+    """Compiles a glob to a regular expression for full matches.
+
+    `*` and `?` do not match `/`, `**` does.
+    """
     return re.compile("".join(map(_expression_of, _PARTS.findall(pattern))), re.DOTALL)
 
 

@@ -1,4 +1,4 @@
-"""A row of any source → what it says of a key."""
+"""Converts rows of tables and JSON objects to entries."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,16 +14,17 @@ from reader.contract.layout import ALL_SPLITS, is_split_name
 def entry_of_row(
     row: Row, task: ListTask, folder: bytes, roots: Sequence[bytes], config: JobConfig
 ) -> Entry:
-    """Returns what a row of a table says.
+    """Returns the entry of a table row.
 
     Args:
-        row: The row.
-        task: The table, and which of its columns hold images and captions.
-        folder: Where its relative names begin, below the first root.
-        roots: Folders that names may lead to.
-        config: Which columns are carried through.
+        row: Row of the table.
+        task: Task of the table, with the names of the image and caption columns.
+        folder: Path of the base folder for relative image paths, relative to the first
+            root.
+        roots: Absolute paths of the folders that images may be in.
+        config: Configuration of the job, with the columns to read.
     """
-    # A row that names no image is a key of its own, so that the books have it.
+    # A row without an image gets its own key, so that the accounting counts the row.
     unnamed = Entry(b"%b:%d" % (task.path, row.number), task.path, row.number)
     if row.wrong is not None:
         return unnamed._replace(flaw=("bad_row", row.wrong))
@@ -39,7 +40,7 @@ def entry_of_row(
 def filled(
     entry: Entry, cells: Mapping[str, Any], captions: Any, config: JobConfig
 ) -> Entry:
-    """Returns an entry with the captions, values, split and key that its row gives."""
+    """Returns an entry with the captions, values, split and key of its row."""
     try:
         return _keyed(
             entry._replace(
@@ -60,9 +61,9 @@ def _keyed(
     config: JobConfig,
     flaw: tuple[str, str] | None = None,
 ) -> Entry:
-    """Returns an entry under the key that its row gives, if there is a column of keys.
+    """Returns an entry with the key from the key column of its row.
 
-    Without one, or where the cell is no key, it stays under the one that it has.
+    The entry keeps its key if there is no key column or the cell is not a valid key.
     """
     entry = entry._replace(flaw=flaw)
     if config.key_column is None:
@@ -73,8 +74,8 @@ def _keyed(
             raise ValueError
         encoded = str(key).encode("utf-8", errors="surrogateescape")
     except ValueError:
-        wrong = ("bad_value", f"column {config.key_column}: {key!r} is no key")
-        return entry._replace(flaw=flaw or wrong)
+        bad_key = ("bad_value", f"column {config.key_column}: {key!r} is no key")
+        return entry._replace(flaw=flaw or bad_key)
     return entry._replace(key=composed(encoded))
 
 
@@ -89,23 +90,23 @@ def _image_of(cell: Any, folder: bytes, roots: Sequence[bytes]) -> SourceFile:
 
 
 def texts_of(cell: Any) -> tuple[str, ...]:
-    """Returns the captions of a cell: a text, a list of texts, or null for none.
+    """Returns the captions of a cell: a text, a list of texts, or null for no caption.
 
     Raises:
-        BadInput: `bad_value`: it is something else.
+        BadInput: `bad_value` if the cell has another type.
     """
-    cells = cell if isinstance(cell, list) else [cell]
-    for one in cells:
-        if one is not None and not isinstance(one, str):
-            raise BadInput("bad_value", f"{one!r:.60} in place of a caption")
-    return tuple(one for one in cells if one is not None)
+    texts = cell if isinstance(cell, list) else [cell]
+    for text in texts:
+        if text is not None and not isinstance(text, str):
+            raise BadInput("bad_value", f"{text!r:.60} in place of a caption")
+    return tuple(text for text in texts if text is not None)
 
 
 def values_of(cells: Mapping[str, Any], config: JobConfig) -> tuple[Value, ...]:
-    """Returns the values of the columns that are carried through.
+    """Returns the values of the source columns that are copied to the dataset.
 
     Raises:
-        BadInput: `bad_value`: a cell is not of its column's type.
+        BadInput: `bad_value` if a cell does not match the type of its column.
     """
     values = []
     for column in config.columns:

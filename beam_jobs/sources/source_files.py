@@ -1,4 +1,4 @@
-"""The files of a pair: looked at, and read, wherever the source has them."""
+"""Inspects and reads the image and captions of a pair."""
 
 import os
 import stat
@@ -22,21 +22,26 @@ from beam_jobs.workspace.workspace import Workspace
 
 
 class SourceFiles:
-    """Looks at and reads the files of a source; notices when one has changed."""
+    """Inspects and reads the files of a source, and detects changed files."""
 
     def __init__(self, config: JobConfig) -> None:
-        """Takes the source from the job's configuration."""
+        """Initializes the reader.
+
+        Args:
+            config: Configuration of the job, which selects the source.
+        """
         self._config = config
         self._roots = source_of(config).roots(config)
         self._arrays = Workspace(config.output).arrays
 
     def look(self, file: SourceFile) -> SourceFile:
-        """Returns a file with its size and time, if only its name is known.
+        """Returns a file with its size and version, inspecting the file if needed.
 
-        A name that is there in another Unicode form only is taken for that one.
+        If the name does not exist, its Unicode forms NFC and NFD are tried.
 
         Raises:
-            BadInput: `missing_image` or `not_a_file`.
+            BadInput: `missing_image` if the file does not exist, or `not_a_file` if the
+                path is not a regular file.
         """
         if file.size != UNSEEN:
             return file
@@ -54,18 +59,18 @@ class SourceFiles:
         raise BadInput("missing_image", "no such file")
 
     def image(self, pair: Pair) -> bytes:
-        """Returns the bytes of the image."""
+        """Returns the bytes of the pair's image file."""
         return self._read(pair.image, at_most=pair.image.size)
 
     def captions(self, pair: Pair) -> Captions:
-        """Returns the captions, cleaned.
+        """Returns the cleaned captions of a pair.
 
         Raises:
-            BadInput: None of them is of use.
+            BadInput: No caption is usable.
         """
         if pair.texts is not None:
             return clean_captions(pair.texts)
-        # One byte too many, if the file is too large.
+        # The extra byte shows whether the file is too large.
         data = self._read(pair.caption, at_most=MAX_CAPTION_BYTES + 1)
         return read_captions(
             data,
@@ -74,7 +79,7 @@ class SourceFiles:
         )
 
     def values(self, pair: Pair) -> tuple[Value, ...]:
-        """Returns the values of columns, with long arrays fetched."""
+        """Returns the values of the pair's columns, with long arrays read from disk."""
         return tuple(fetch(value, self._arrays) for value in pair.values)
 
     def _read(self, file: SourceFile, at_most: int) -> bytes:

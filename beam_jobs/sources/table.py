@@ -1,6 +1,6 @@
-"""Source `table`: rows that name an image and hold its captions.
+"""Source `table`: each row has an image path and its captions.
 
-Several rows of one key, or a list in one row, are several captions.
+A key has several captions if it has several rows, or if a row has a list of captions.
 """
 
 import os
@@ -22,16 +22,16 @@ from reader.contract.errors import UsageError
 ONE_CAPTION_PER_KEY = False
 CAPTIONS_IN_FILES = False
 
-# Names that others use, for which no flag is needed.
+# Common column names, which are found without a flag.
 IMAGE_COLUMNS = ("file_name", "image", "image_path", "filename", "filepath", "path")
 CAPTION_COLUMNS = ("caption", "captions", "text", "title")
 
 
 def check(config: JobConfig) -> None:
-    """Checks tables and folders, before any work.
+    """Checks the image folder and the allowed roots before the job starts.
 
     Raises:
-        UsageError: One is missing, or not as the configuration says.
+        UsageError: A path is missing, not a folder, not readable, or the output.
     """
     if config.images is not None:
         check_folder("images", config.images, config.output)
@@ -40,24 +40,33 @@ def check(config: JobConfig) -> None:
 
 
 def roots(config: JobConfig) -> tuple[bytes, ...]:
-    """Returns the folder of images or of the tables, and those allowed besides."""
+    """Returns the folder of images or tables, followed by the allowed roots."""
     if config.images is not None:
         return with_allowed(os.fsencode(config.images), config)
     return with_allowed(common_folder(files_named("table", str(config.table))), config)
 
 
 def list_tasks(config: JobConfig) -> list[ListTask]:
-    """Returns a task for each table.
+    """Returns one task per table.
 
     Raises:
-        UsageError: A table has no column of that name.
+        UsageError: A table is missing, or lacks a required column.
     """
     paths = files_named("table", str(config.table))
     return tasks_of(paths, common_folder(paths), config)
 
 
 def tasks_of(paths: Sequence[bytes], root: bytes, config: JobConfig) -> list[ListTask]:
-    """Returns a task for each table, its columns found."""
+    """Returns one task per table, with the names of the image and caption columns.
+
+    Args:
+        paths: Paths of the tables.
+        root: Absolute path of a folder that contains all tables.
+        config: Configuration of the job.
+
+    Raises:
+        UsageError: A table lacks a required column.
+    """
     return [_task_of(absolute(path), root, config) for path in paths]
 
 
@@ -85,20 +94,21 @@ def _task_of(path: bytes, root: bytes, config: JobConfig) -> ListTask:
 
 
 def _column(
-    flag: str, asked: str | None, usual: Sequence[str], names: list[str], path: bytes
+    flag: str, chosen: str | None, common: Sequence[str], names: list[str], path: bytes
 ) -> str:
-    """Returns the one column that is meant."""
-    if asked is not None:
-        if asked not in names:
-            raise UsageError(_no_column(path, asked, names))
-        return asked
-    found = [name for name in usual if name in names]
+    """Returns the chosen column, or the only column with a common name."""
+    if chosen is not None:
+        if chosen not in names:
+            raise UsageError(_no_column(path, chosen, names))
+        return chosen
+    found = [name for name in common if name in names]
     if len(found) != 1:
-        several = f"several may be meant ({', '.join(found)})" if found else "none of "
+        several = f"several columns match ({', '.join(found)})"
+        missing = f"no column is named {', '.join(common[:-1])} or {common[-1]}"
         raise UsageError(
             f"{os.fsdecode(path)}: "
-            + (several if found else f"{several}{', '.join(usual)} is a column")
-            + f": say --{flag}=NAME, one of {', '.join(names)}"
+            + (several if found else missing)
+            + f": pass --{flag}=NAME, one of {', '.join(names)}"
         )
     return found[0]
 
@@ -108,16 +118,17 @@ def _no_column(path: bytes, name: str, names: list[str]) -> str:
 
 
 def list_entries(task: ListTask, config: JobConfig) -> Iterator[Entry | Aside]:
-    """Lists one table, row by row."""
-    # The task knows its root: no need to look for all tables again for each of them.
+    """Yields the entries of one table, one per row."""
+    # The root of the task saves finding all tables again for each table.
     first = task.root if config.images is None else os.fsencode(config.images)
     roots = with_allowed(first, config)
     columns = {task.image_column, task.caption_column}
     columns |= {column.name for column in config.columns}
     columns |= {name for name in (config.key_column, config.split_column) if name}
-    # Names are below --images if it is given with a table, else beside the table.
-    beside = config.images is None or config.table is None
-    folder = os.path.dirname(task.path) if beside else b""
+    # With both --images and --table, image paths are relative to --images. Otherwise
+    # they are relative to the folder of the table.
+    by_table = config.images is None or config.table is None
+    folder = os.path.dirname(task.path) if by_table else b""
     path = os.path.join(task.root, task.path)
     for row in read_rows(path, sorted(columns), config.caption_encoding):
         yield entry_of_row(row, task, folder, roots, config)

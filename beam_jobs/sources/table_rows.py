@@ -1,6 +1,7 @@
-"""Rows of tables: CSV, TSV, JSONL (each also gzipped) and Parquet, one at a time.
+"""Reads the rows of tables: CSV, TSV and JSONL, also gzipped, and Parquet.
 
-A row that is none (too many cells, no JSON object) is given with what is wrong with it.
+Rows are streamed. An invalid row (wrong number of cells, not a JSON object) is yielded
+with a description of the problem.
 """
 
 import contextlib
@@ -26,20 +27,21 @@ _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _TEXT = (*_DELIMITERS, ".jsonl", ".ndjson")
 FORMATS = (*_TEXT, ".parquet")
 
-# A process-wide setting of Python's; its default is too small for an embedding.
+# This setting is process-wide. Python's default is too small for an embedding.
 csv.field_size_limit(16 * MAX_CAPTION_BYTES)
 
-# Rows of JSONL that tell its columns: none need have them all.
-_TELLING_ROWS = 1000
+# Number of JSONL rows whose fields make up the columns. A single row may lack some
+# fields.
+_NUM_INSPECTED_ROWS = 1000
 
 
 class Row(NamedTuple):
     """A row of a table.
 
     Attributes:
-        number: The first is 1; a heading does not count.
-        cells: `{column: cell}`.
-        wrong: What is wrong with it, if it is no row.
+        number: Number of the row. The first row is 1, and the header is not counted.
+        cells: Cells of the row, as `{column: cell}`.
+        wrong: Description of the problem if the row is invalid, or None.
     """
 
     number: int
@@ -48,27 +50,33 @@ class Row(NamedTuple):
 
 
 def format_of(path: bytes) -> str:
-    """Returns the format of a table by its name: `.csv`.
+    """Returns the format of a table by its file name, such as `.csv`.
 
     Raises:
-        UsageError: It is none that we read.
+        UsageError: The format is not supported.
     """
     name = os.fsdecode(path).lower()
     formats = _TEXT if name.endswith(".gz") else FORMATS
     suffix = os.path.splitext(name.removesuffix(".gz"))[1]
     if suffix not in formats:
         raise UsageError(
-            f"{os.fsdecode(path)}: a table is called {', '.join(FORMATS)}, "
-            "or .gz behind one of these that are text"
+            f"{os.fsdecode(path)}: unknown table format: use one of "
+            f"{', '.join(FORMATS)}, or a text format with .gz appended"
         )
     return suffix
 
 
 def column_names(path: bytes, encoding: str) -> list[str]:
-    """Returns the names of a table's columns; of JSONL, those of its first objects.
+    """Returns the column names of a table.
+
+    The columns of JSONL are the fields of its first 1,000 rows.
+
+    Args:
+        path: Path of the table.
+        encoding: Encoding of a text table without a byte order mark.
 
     Raises:
-        UsageError: There are none, or two of one name.
+        UsageError: The table has no columns, or two columns with the same name.
         BuildError: The file is damaged.
     """
     kind = format_of(path)
@@ -80,36 +88,43 @@ def column_names(path: bytes, encoding: str) -> list[str]:
             if kind in _DELIMITERS:
                 names = next(_cells(text, kind), [])
             else:
-                some = itertools.islice(_json_lines(text), _TELLING_ROWS)
-                names = list(dict.fromkeys(name for row in some for name in row.cells))
+                rows = itertools.islice(_json_lines(text), _NUM_INSPECTED_ROWS)
+                names = list(dict.fromkeys(name for row in rows for name in row.cells))
     if not names:
-        raise UsageError(f"{os.fsdecode(path)}: no columns in it")
+        raise UsageError(f"{os.fsdecode(path)}: the table has no columns")
     if len(set(names)) < len(names):
-        raise UsageError(f"{os.fsdecode(path)}: two columns of one name")
+        raise UsageError(f"{os.fsdecode(path)}: two columns have the same name")
     return names
 
 
 def check_names_files(path: bytes, column: str) -> None:
-    """Checks that a column of Parquet can hold names of files.
+    """Checks that a Parquet column has a text type, for image paths.
+
+    Other table formats pass.
 
     Raises:
-        UsageError: It holds something else, such as pictures themselves.
+        UsageError: The column has another type, such as encoded images.
     """
     if format_of(path) != ".parquet":
         return
     with _open_parquet(path) as parquet:
-        held = parquet.schema_arrow.field(column).type
-    if pa.types.is_dictionary(held):
-        held = held.value_type
-    if not (pa.types.is_string(held) or pa.types.is_large_string(held)):
+        type_ = parquet.schema_arrow.field(column).type
+    if pa.types.is_dictionary(type_):
+        type_ = type_.value_type
+    if not (pa.types.is_string(type_) or pa.types.is_large_string(type_)):
         raise UsageError(
-            f"{os.fsdecode(path)}: column {column} holds {held}, not names of files: "
-            "pictures inside a Parquet are not read, write them out as files first"
+            f"{os.fsdecode(path)}: column {column} has type {type_}, not image paths: "
+            "images stored inside Parquet are not supported, write them to files first"
         )
 
 
 def read_rows(path: bytes, columns: Sequence[str], encoding: str) -> Iterator[Row]:
-    """Yields the rows of a table, with these of its columns at least.
+    """Yields the rows of a table.
+
+    Args:
+        path: Path of the table.
+        columns: Names of the columns to read. Text formats yield all columns.
+        encoding: Encoding of a text table without a byte order mark.
 
     Raises:
         BuildError: The file is damaged.
@@ -131,7 +146,7 @@ def _open_text(path: bytes, encoding: str) -> Iterator[IO[str]]:
         stack.enter_context(_explained(path))
         mark, encoding = _encoding_of(file.read(4), encoding)
         file.seek(len(mark))
-        # Bytes that do not decode become lone surrogates, a matter of their cell alone.
+        # Undecodable bytes become lone surrogates and affect only their own cell.
         yield io.TextIOWrapper(file, encoding, errors="surrogateescape", newline="")
 
 
@@ -144,7 +159,7 @@ def _encoding_of(begin: bytes, encoding: str) -> tuple[bytes, str]:
 
 @contextlib.contextmanager
 def _explained(path: bytes) -> Iterator[None]:
-    """Says which table it is that cannot be read at all."""
+    """Converts errors of damaged tables to a `BuildError` that names the table."""
     try:
         yield
     except (
@@ -155,35 +170,33 @@ def _explained(path: bytes) -> Iterator[None]:
         pa.ArrowException,
         OSError,
     ) as error:
-        # An error of the system has a number; those of gzip and Parquet have none.
+        # Operating system errors have an errno, errors of gzip and Parquet do not.
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise BuildError(f"{os.fsdecode(path)} is damaged: {error}") from error
 
 
 class _Lines:
-    """The lines of a text, of which those of the last row can be had again."""
+    """Iterator over lines that can rewind to the second line of the current row."""
 
     def __init__(self, text: IO[str]) -> None:
         self._text = text
-        self._again: deque[str] = deque()
-        self._of_row: list[str] = []
+        self._pending: deque[str] = deque()
+        self._row_lines: list[str] = []
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
-        line = self._again.popleft() if self._again else next(self._text)
-        self._of_row.append(line)
+        line = self._pending.popleft() if self._pending else next(self._text)
+        self._row_lines.append(line)
         return line
 
     def begin_row(self) -> None:
-        """Begins a row with the next line."""
-        self._of_row = []
+        self._row_lines = []
 
-    def back_to_second(self) -> None:
-        """Goes back to the second line of the row."""
-        self._again.extendleft(reversed(self._of_row[1:]))
+    def rewind_to_second_line(self) -> None:
+        self._pending.extendleft(reversed(self._row_lines[1:]))
 
 
 def _cells(lines: Iterable[str], kind: str) -> Iterator[list[str]]:
@@ -203,15 +216,15 @@ def _delimited(text: IO[str], kind: str) -> Iterator[Row]:
         except StopIteration:
             return
         except csv.Error as error:
-            # A quote that is never closed would take all rows below it along.
-            lines.back_to_second()
+            # An unclosed quote spans the lines of later rows, which are parsed again.
+            lines.rewind_to_second_line()
             yield Row(number, {}, f"not quoted as in CSV: {error}")
             continue
         if len(cells) == len(names):
             yield Row(number, dict(zip(names, cells, strict=True)))
         elif cells:
-            wrong = f"{len(cells)} cells, but {len(names)} columns"
-            yield Row(number, dict(zip(names, cells, strict=False)), wrong)
+            problem = f"{len(cells)} cells, but {len(names)} columns"
+            yield Row(number, dict(zip(names, cells, strict=False)), problem)
 
 
 def _json_lines(text: IO[str]) -> Iterator[Row]:
@@ -231,7 +244,7 @@ def _json_lines(text: IO[str]) -> Iterator[Row]:
 
 @contextlib.contextmanager
 def _open_parquet(path: bytes) -> Iterator[pq.ParquetFile]:
-    # Opened here, since pyarrow takes no name that is not UTF-8.
+    # The file is opened here, because pyarrow accepts only UTF-8 names.
     with open_file(path) as file, _explained(path):
         yield pq.ParquetFile(file)
 

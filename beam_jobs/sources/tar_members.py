@@ -1,4 +1,4 @@
-"""Members of a tar, where they lie in it, one at a time; and what is wrong with it."""
+"""Finds the members of a tar with their byte offsets, and detects damaged tars."""
 
 import os
 import tarfile
@@ -15,11 +15,11 @@ class Member(NamedTuple):
     """A member of a tar.
 
     Attributes:
-        name: As the tar has it; bytes need not be text.
-        offset: Where its data begin, in bytes.
-        size: Of its data, in bytes.
-        wrong: Why its data cannot be read in place: `not_a_file` or `damaged_archive`,
-            and detail.
+        name: Name stored in the tar, not necessarily valid UTF-8.
+        offset: Byte offset of the member's data in the tar.
+        size: Size of the member's data in bytes.
+        wrong: Reason (`not_a_file` or `damaged_archive`) and detail of why the data
+            cannot be read in place, or None.
     """
 
     name: bytes
@@ -29,25 +29,26 @@ class Member(NamedTuple):
 
 
 def members_of(file: IO[bytes]) -> Iterator[Member]:
-    """Yields the members of a tar that are no folders.
+    """Yields the members of a tar, except for folders.
 
     Raises:
-        BadInput: `damaged_archive`, after all members that could be found.
+        BadInput: `damaged_archive` if the tar is damaged. The readable members are
+            yielded first.
     """
     bounded = _Bounded(file)
-    # One past the last header, so that a hostile tar cannot send us back.
-    behind = 0
+    # Header offsets must increase. This check prevents endless loops in a hostile tar.
+    min_offset = 0
     try:
         tar = tarfile.TarFile(
-            fileobj=bounded,  # type: ignore[arg-type]  # All that it asks of a file.
+            fileobj=bounded,  # type: ignore[arg-type]  # Has all methods in use.
             encoding="utf-8",
             errors="surrogateescape",
         )
         while (info := tar.next()) is not None:
-            if info.offset < behind or info.size < 0:
+            if info.offset < min_offset or info.size < 0:
                 raise BadInput("damaged_archive", f"bad header at byte {info.offset}")
-            behind = info.offset + 1
-            tar.members = []  # type: ignore[attr-defined]  # It would keep all.
+            min_offset = info.offset + 1
+            tar.members = []  # type: ignore[attr-defined]  # TarFile keeps all members.
             if not info.isdir():
                 yield _member(info, bounded.size)
     except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
@@ -56,9 +57,9 @@ def members_of(file: IO[bytes]) -> Iterator[Member]:
 
 
 class _Bounded:
-    """A file that is not read or searched beyond its end, whatever a header says.
+    """File wrapper that never reads or seeks beyond the end of the file.
 
-    A header may call for more bytes than there is memory, or than files can have.
+    A damaged header may request more bytes than fit in memory or in a file.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -91,7 +92,7 @@ def _member(info: tarfile.TarInfo, end: int) -> Member:
 
 
 def _check_end(file: IO[bytes], offset: int) -> None:
-    """Checks that a tar ends as tars do, in zeros: what is behind an end is lost."""
+    """Checks that a tar ends with zeros, because data after the end is not read."""
     file.seek(offset)
     block = file.read(_BLOCK)
     if len(block) < _BLOCK or any(block):

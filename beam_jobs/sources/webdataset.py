@@ -1,8 +1,9 @@
-"""Source `webdataset`: tars whose members belong together by their names.
+"""Source `webdataset`: tars whose members are grouped into samples by name.
 
-Members are read in place, by their offset. Within a tar, a key is what WebDataset makes
-it: the path up to the first dot of the name; all behind that dot is the extension. The
-tar's own path goes before it, since many number their samples anew in each tar.
+Members are read in place by byte offset. As in WebDataset, the key of a member is its
+path up to the first dot of the file name, and the rest is the extension. The path of
+the tar is prepended to the key, because many datasets restart their numbering in each
+tar.
 """
 
 import json
@@ -21,46 +22,46 @@ from beam_jobs.sources.tar_members import Member, members_of
 from beam_jobs.storage.files import absolute, open_file, read_file, status_of
 from reader.contract.errors import UsageError
 
-# A sample of a tar has one member that holds its captions.
+# All captions of a sample are in one member.
 ONE_CAPTION_PER_KEY = True
 CAPTIONS_IN_FILES = False
 
 _CAPTION_FIELD = "caption"
-# Extensions of captions; the first that a sample has is taken.
-_TELLING: tuple[str, ...] = ("txt", "json")
+# Extensions of caption members. The first one found in a sample is used.
+_CAPTION_EXTENSIONS: tuple[str, ...] = ("txt", "json")
 _MAX_JSON_BYTES = 16 * MAX_CAPTION_BYTES
 
-# How files that are compressed begin: gzip, bzip2, xz, Zstandard.
+# First bytes of compressed files: gzip, bzip2, xz and Zstandard.
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 _MOST_MAGIC = max(map(len, _COMPRESSED))
 
-# A caption among several that cannot be decoded: it stays to be counted.
+# Replaces an undecodable caption among several, so that it is counted as dropped.
 _UNDECODABLE = "\udcff"
 
 _Sample = dict[str, Member]
 
 
 def check(config: JobConfig) -> None:
-    """Checks that there are tars that can be read in place, before any work.
+    """Checks that the tars exist and are not compressed, before the job starts.
 
     Raises:
-        UsageError: There is none, or one is compressed.
+        UsageError: No tar exists, or a tar is compressed or not readable.
     """
     for path in files_named("webdataset", str(config.webdataset)):
         if read_file(path, at_most=_MOST_MAGIC).startswith(_COMPRESSED):
             raise UsageError(
-                f"--webdataset={os.fsdecode(path)}: compressed, so that its "
-                "members cannot be read in place: uncompress it first"
+                f"--webdataset={os.fsdecode(path)}: the tar is compressed, so "
+                "its members cannot be read in place: decompress it first"
             )
 
 
 def roots(config: JobConfig) -> tuple[bytes, ...]:
-    """Returns the deepest folder that holds all tars."""
+    """Returns the deepest folder that contains all tars."""
     return (common_folder(files_named("webdataset", str(config.webdataset))),)
 
 
 def list_tasks(config: JobConfig) -> list[ListTask]:
-    """Returns a task for each tar."""
+    """Returns one task per tar."""
     (root,) = roots(config)
     paths = files_named("webdataset", str(config.webdataset))
     return [
@@ -70,18 +71,18 @@ def list_tasks(config: JobConfig) -> list[ListTask]:
 
 
 def list_entries(task: ListTask, config: JobConfig) -> Iterator[Entry | Aside]:
-    """Lists one tar, sample by sample."""
+    """Yields the entries of one tar, grouped by sample."""
     path = os.path.join(task.root, task.path)
     version = status_of(path).version
     with open_file(path) as file:
         tar = _Tar(task.path, file, version, config)
-        # Of the whole tar: members of one key need not lie side by side.
+        # Samples of the whole tar, because members of a key need not be adjacent.
         samples: dict[bytes, _Sample] = {}
         try:
             for member in members_of(file):
                 yield from tar.collect(member, samples)
         except BadInput as error:
-            yield tar.flawed(b"", error)
+            yield tar.flawed_entry(b"", error)
         for key, sample in samples.items():
             yield from tar.entries(key, sample)
 
@@ -89,10 +90,11 @@ def list_entries(task: ListTask, config: JobConfig) -> Iterator[Entry | Aside]:
 def _split_name(name: bytes) -> tuple[bytes, str]:
     """Returns a member's key and extension: `b"a/1.seg.png"` -> `b"a/1"`, `seg.png`.
 
-    A name that begins with a dot, or has none, is of no sample: its key is empty.
+    The key is empty if the name begins with a dot or has no dot. Such a member belongs
+    to no sample.
 
     Raises:
-        BadInput: `outside_root`: its name leads out of the tar.
+        BadInput: `outside_root` if the name leaves the root of the tar.
     """
     path = below_root(name)
     folder, base = os.path.split(path)
@@ -102,7 +104,7 @@ def _split_name(name: bytes) -> tuple[bytes, str]:
 
 
 class _Tar:
-    """One tar, while it is listed."""
+    """Creates the entries of one tar."""
 
     def __init__(
         self, path: bytes, file: IO[bytes], version: int, config: JobConfig
@@ -113,98 +115,97 @@ class _Tar:
         self._version = version
         self._stem = os.path.splitext(path)[0]
 
-    def flawed(self, name: bytes, error: BadInput) -> Entry:
-        """Returns an entry for what cannot be told from a key: it is one of its own."""
+    def flawed_entry(self, name: bytes, error: BadInput) -> Entry:
+        """Returns an entry with its own key for a bad member, or for a damaged tar."""
         path = os.path.join(self._path, name.lstrip(b"/")) if name else self._path
         return Entry(composed(path), path, flaw=(error.reason, error.detail))
 
     def collect(
         self, member: Member, samples: dict[bytes, _Sample]
     ) -> Iterator[Entry | Aside]:
-        """Adds a member to its sample; yields what cannot be added to any."""
+        """Adds a member to its sample, or yields an entry if that is not possible."""
         try:
             key, extension = _split_name(member.name)
         except BadInput as error:
-            yield self.flawed(member.name, error)
+            yield self.flawed_entry(member.name, error)
             return
         if not key:
-            yield self.of_no_sample(member)
+            yield self._ignored_without_key(member)
         elif extension in samples.setdefault(key, {}):
-            # A second one of that name: pairing says that the key is ambiguous.
+            # The sample has this extension twice. Pairing rejects the key as ambiguous.
             yield from self.entries(key, {extension: member})
         else:
             samples[key][extension] = member
 
-    def of_no_sample(self, member: Member) -> Aside:
-        """Returns what a member is counted as whose name gives no key."""
+    def _ignored_without_key(self, member: Member) -> Aside:
         hidden = os.path.basename(member.name).startswith(b".")
         return self._ignored(member, "hidden" if hidden else "none")
 
     def entries(self, key: bytes, sample: _Sample) -> Iterator[Entry | Aside]:
-        """Yields what one sample says."""
+        """Yields the entries of one sample and its ignored members."""
         images = {e: m for e, m in sample.items() if _kind_of(e) == "image"}
-        told: _Sample = {e: sample[e] for e in _TELLING if e in sample}
-        others = [e for e in sample if e not in images and e not in told]
-        if not images and not told:
-            # Perhaps its names are such that WebDataset takes them for others.
-            yield from self._without_use(key, sample)
+        captions: _Sample = {e: sample[e] for e in _CAPTION_EXTENSIONS if e in sample}
+        others = [e for e in sample if e not in images and e not in captions]
+        if not images and not captions:
+            # Extra dots in the names may have made the extensions unknown.
+            yield from self._unused_sample(key, sample)
             return
         for extension in others:
             yield self._ignored(sample[extension], f".{extension}")
-        entry = self._entry(key, images, told)
+        entry = self._entry(key, images, captions)
         yield entry
         for member in list(images.values())[1:]:
             yield Entry(entry.key, entry.origin, image=self._file_of(member))
 
-    def _without_use(self, key: bytes, sample: _Sample) -> Iterator[Entry | Aside]:
-        lost = [e for e in sample if _kind_of(e.rpartition(".")[2])]
-        if lost:
-            detail = f"all behind the first dot is the extension: {', '.join(lost)}"
+    def _unused_sample(self, key: bytes, sample: _Sample) -> Iterator[Entry | Aside]:
+        misread = [e for e in sample if _kind_of(e.rpartition(".")[2])]
+        if misread:
+            detail = f"all behind the first dot is the extension: {', '.join(misread)}"
             yield Entry(
                 self._key(key),
-                self._name_of(sample[lost[0]]),
+                self._name_of(sample[misread[0]]),
                 flaw=("unknown_extension", detail),
             )
         for extension in sample:
-            if extension not in lost:
+            if extension not in misread:
                 yield self._ignored(sample[extension], f".{extension}")
 
     def _ignored(self, member: Member, counted_as: str) -> Aside:
         return Aside("ignored", self._name_of(member), counted_as)
 
-    def _entry(self, key: bytes, images: _Sample, told: _Sample) -> Entry:
-        members = [*images.values(), *told.values()]
-        teller = next(iter(told.values()), members[0])
-        entry = Entry(self._key(key), self._name_of(teller))
+    def _entry(self, key: bytes, images: _Sample, caption_members: _Sample) -> Entry:
+        members = [*images.values(), *caption_members.values()]
+        origin = next(iter(caption_members.values()), members[0])
+        entry = Entry(self._key(key), self._name_of(origin))
         for member in members:
             if member.wrong is not None:
                 return entry._replace(flaw=member.wrong)
         if images:
             entry = entry._replace(image=self._file_of(next(iter(images.values()))))
         try:
-            row = self._row(told)
-            captions = self._captions(told, row)
+            row = self._row(caption_members)
+            captions = self._captions(caption_members, row)
         except BadInput as error:
             return entry._replace(flaw=(error.reason, error.detail))
         return filled(entry, row, captions, self._config)
 
-    def _row(self, told: _Sample) -> dict[str, Any]:
-        """Returns the JSON of a sample, if it is wanted."""
-        wanted = self._config.reads_columns or "txt" not in told
-        if "json" not in told or not wanted:
+    def _row(self, members: _Sample) -> dict[str, Any]:
+        """Returns the JSON object of a sample, or an empty dict if it is not needed."""
+        needed = self._config.reads_columns or "txt" not in members
+        if "json" not in members or not needed:
             return {}
         try:
-            row = json.loads(self._read(told["json"], _MAX_JSON_BYTES, "bad_row"))
+            row = json.loads(self._read(members["json"], _MAX_JSON_BYTES, "bad_row"))
         except (ValueError, RecursionError) as error:
             raise BadInput("bad_row", f"no JSON: {error}") from error
         if not isinstance(row, dict):
             raise BadInput("bad_row", "no JSON object")
         return row
 
-    def _captions(self, told: _Sample, row: dict[str, Any]) -> Any:
-        if "txt" not in told:
+    def _captions(self, members: _Sample, row: dict[str, Any]) -> Any:
+        if "txt" not in members:
             return row.get(self._config.caption_column or _CAPTION_FIELD)
-        data = self._read(told["txt"], MAX_CAPTION_BYTES, "caption_too_large")
+        data = self._read(members["txt"], MAX_CAPTION_BYTES, "caption_too_large")
         parts = caption_parts(
             data,
             per_file=self._config.captions_per_file,
@@ -218,10 +219,10 @@ class _Tar:
     def _read(self, member: Member, limit: int, reason: str) -> bytes:
         if member.size > limit:
             raise BadInput(reason, f"{member.size} bytes, more than {limit}")
-        here = self._file.tell()
+        position = self._file.tell()
         self._file.seek(member.offset)
         data = self._file.read(member.size)
-        self._file.seek(here)
+        self._file.seek(position)
         return data
 
     def _key(self, key: bytes) -> bytes:

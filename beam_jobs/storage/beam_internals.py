@@ -1,7 +1,8 @@
-"""Every private name of Apache Beam that the job uses, written for `BEAM_VERSION`.
+"""Wraps every private name of Apache Beam that the job uses, as of `BEAM_VERSION`.
 
-It is in this room because stores, the lowest users, need Beam's options. After an
-upgrade of Beam, tests/beam_jobs/storage/test_beam_internals.py shows what has moved.
+The module is in `storage` because the stores, its lowest-level users, need Beam's
+options. After an upgrade of Beam, tests/beam_jobs/storage/test_beam_internals.py shows
+which private names have changed.
 """
 
 import argparse
@@ -13,20 +14,26 @@ BEAM_VERSION = "2.77"
 
 
 def use_beam_options(options: PipelineOptions) -> None:
-    """Makes options known before there is a pipeline, which would do so itself."""
+    """Sets the options of Beam's file systems before a pipeline exists.
+
+    A pipeline would set them itself, but only when it runs.
+    """
     FileSystems.set_options(options)
 
 
 def beam_options() -> PipelineOptions:
-    """Returns the options of the pipeline that this process works for.
+    """Returns the options of the pipeline that this process runs.
 
-    Beam hands them to its file systems in each worker process, and to nobody else.
+    In a worker process, Beam passes the options only to its own file systems.
     """
     return FileSystems._pipeline_options or PipelineOptions([])
 
 
 def beam_flags() -> argparse.ArgumentParser:
-    """Returns a parser of all flags of Beam, whose own parser only warns of others."""
+    """Returns a parser of all of Beam's flags.
+
+    Beam's own parser only warns about unknown flags.
+    """
     parser = argparse.ArgumentParser(allow_abbrev=False, conflict_handler="resolve")
     for options in PipelineOptions.__subclasses__():
         options._add_argparse_args(parser)
@@ -34,12 +41,12 @@ def beam_flags() -> argparse.ArgumentParser:
 
 
 def release_late_workers() -> None:
-    """Lets a worker go that connects only after the job was interrupted.
+    """Stops workers that connect only after the job was interrupted.
 
-    Beam's local engine tells those alone that are connected to end, and then waits for
-    all of them: forever.
+    Beam's local engine stops only the connected workers but waits for all of them, so
+    it would wait forever.
     """
-    # Imported here: stores must not wait for the engine's modules.
+    # Imported here so that the stores do not load the engine's modules.
     from apache_beam.runners.portability.fn_api_runner import worker_handlers
 
     class Connection(worker_handlers.ControlConnection):
@@ -53,15 +60,16 @@ def release_late_workers() -> None:
 
 
 def run_local_worker(args: list[str]) -> None:
-    """Runs Beam's worker process without the page of traceback that it prints.
+    """Runs Beam's worker process without printing a traceback.
 
-    What stops a worker reaches the launcher as an exception, which shows one message.
+    The error that stops a worker also reaches the launcher as an exception, and the
+    launcher shows a single message.
 
     Args:
-        args: The process's `sys.argv`.
+        args: `sys.argv` of the process.
     """
     from apache_beam.runners.worker import sdk_worker, sdk_worker_main
 
-    # It prints nothing else; what it logs goes to the launcher.
+    # The module prints nothing else, and its logs go to the launcher.
     sdk_worker.print = lambda *_, **__: None
     sdk_worker_main.main(args)

@@ -1,8 +1,8 @@
-"""Files, here or in a bucket: read with patience, published whole or not at all.
+"""Reads files with retries and publishes them atomically, locally or in a bucket.
 
-A path is one of this machine, or an address such as `gs://bucket/name`. Everything that
-the job reads or writes goes through here, so that a dataset in a bucket is made by the
-same steps as one on a disk.
+A path is a local path or an address such as `gs://bucket/name`. The job reads and
+writes all files through this module, so building a dataset in a bucket takes the same
+steps as building one on a disk.
 """
 
 import contextlib
@@ -28,23 +28,23 @@ _In = TypeVar("_In")
 _T = TypeVar("_T")
 _Path = str | bytes
 
-# A network file system may hiccup; a disk that is gone stays gone.
+# A network file system can fail briefly. These errors do not pass.
 _RETRY_AFTER_SECONDS = (0.1, 0.5)
 _NOT_WORTH_RETRYING = (errno.ESTALE, errno.ENOSPC, errno.EDQUOT)
 
 _CHUNK_BYTES = 8 << 20
 
-# Requests under way at once, where many small objects are read or deleted.
+# Number of concurrent requests when many small objects are read or deleted.
 REQUESTS = 16
 
 
 def is_remote(path: _Path) -> bool:
-    """Tells whether a path is an address in a bucket."""
+    """Returns whether a path is an address in a bucket."""
     return scheme_of(os.fsdecode(path)) is not None
 
 
 def absolute(path: AnyStr) -> AnyStr:
-    """Returns a path that means the same in any folder."""
+    """Returns an absolute path. An address in a bucket loses its trailing slashes."""
     if not is_remote(path):
         return os.path.abspath(path)
     text = os.fsdecode(path).rstrip("/")
@@ -52,7 +52,7 @@ def absolute(path: AnyStr) -> AnyStr:
 
 
 def _store(path: _Path) -> tuple[Store | None, str]:
-    """Returns the store of a path as text; None for this machine's files."""
+    """Returns the store of a path, or None if it is local, and the path as text."""
     text = os.fsdecode(path)
     scheme = scheme_of(text)
     return (None if scheme is None else store_of(scheme)), text
@@ -66,20 +66,22 @@ def read_file(
     size: int | None = None,
     version: int | None = None,
 ) -> bytes:
-    """Returns a file's bytes; tries again where trying again may help.
+    """Returns the bytes of a file, retrying after transient errors.
 
-    So do the clients of stores, by themselves.
+    The clients of object stores retry on their own.
 
     Args:
-        path: Of the file.
-        offset: Where to begin, in bytes.
-        at_most: Reads no more bytes than these.
-        size: Of the whole file, if it must still have that one.
-        version: Likewise, as `status_of` gives it.
+        path: Path of the file.
+        offset: Byte offset of the first byte to read.
+        at_most: Largest number of bytes to read. A negative number reads to the end.
+        size: Expected size of the whole file in bytes, or None to skip the check.
+            Checked for local files only.
+        version: Expected version, as returned by `status_of`, or None to skip the
+            check.
 
     Raises:
-        OSError: It cannot be read, or has changed (`ESTALE`). This never becomes a
-            `Reject`: it says nothing of the bytes.
+        OSError: The file cannot be read or has changed (`ESTALE`). Callers must not
+            turn the error into a `Reject`, because it is not caused by the bytes.
     """
     store, text = _store(path)
     if store is not None:
@@ -88,7 +90,7 @@ def read_file(
 
 
 def read_if_exists(path: _Path) -> bytes | None:
-    """Returns a file's bytes, or None where there is none."""
+    """Returns the bytes of a file, or None if it does not exist."""
     try:
         return read_file(path)
     except FileNotFoundError:
@@ -96,7 +98,7 @@ def read_if_exists(path: _Path) -> bytes | None:
 
 
 def read_files(paths: Iterable[str]) -> Iterator[bytes | None]:
-    """Yields the bytes of many small files, in order; None where there is none."""
+    """Yields the bytes of many small files, in order. None for a missing file."""
     paths = list(paths)
     if not paths or not is_remote(paths[0]):
         yield from map(read_if_exists, paths)
@@ -106,7 +108,7 @@ def read_files(paths: Iterable[str]) -> Iterator[bytes | None]:
 
 @functools.cache
 def _requests() -> ThreadPoolExecutor:
-    """Returns the threads that wait for answers; each keeps its connection."""
+    """Returns the thread pool for requests; each thread keeps its connection."""
     return ThreadPoolExecutor(REQUESTS, thread_name_prefix="requests")
 
 
@@ -124,7 +126,7 @@ def _patiently(action: Callable[[], _T]) -> _T:
 
 
 def open_file(path: _Path) -> IO[bytes]:
-    """Opens a file to be read and searched."""
+    """Opens a file for reading and seeking."""
     store, text = _store(path)
     if store is None:
         return open(path, "rb")
@@ -137,9 +139,11 @@ def open_file(path: _Path) -> IO[bytes]:
 
 
 def crc32c_of(path: str) -> str | None:
-    """Returns the CRC-32C of a file as the manifest has it; None if it has none.
+    """Returns the CRC-32C of a file in hex, as stored in the manifest.
 
-    So it is where there is no such file, and where the disk cannot read it any more.
+    Returns:
+        Eight hex digits. None if the file does not exist or its disk can no longer read
+        it (`EIO`).
     """
     checksum = 0
     try:
@@ -156,10 +160,10 @@ def crc32c_of(path: str) -> str | None:
 
 
 def status_of(path: _Path) -> Status:
-    """Returns what is known of a file without reading it.
+    """Returns the size and version of a file without reading it.
 
     Raises:
-        FileNotFoundError: There is none.
+        FileNotFoundError: The file does not exist.
     """
     store, text = _store(path)
     if store is not None:
@@ -169,7 +173,7 @@ def status_of(path: _Path) -> Status:
 
 
 def is_file(path: _Path) -> bool:
-    """Tells whether there is a regular file."""
+    """Returns whether a regular file exists at a path."""
     if not is_remote(path):
         return os.path.isfile(path)
     try:
@@ -180,16 +184,23 @@ def is_file(path: _Path) -> bool:
 
 
 def is_folder(path: _Path) -> bool:
-    """Tells whether there is a folder; in a bucket, whether anything lies below it."""
+    """Returns whether a folder exists.
+
+    In a bucket, a folder exists if it contains an object.
+    """
     if not is_remote(path):
         return os.path.isdir(path)
     return any(True for _ in scan(path, deep=True))
 
 
 def scan(folder: _Path, *, deep: bool = False) -> Iterator[Listed]:
-    """Yields what lies in a folder; of one that is not there, nothing.
+    """Yields the entries of a folder, or nothing if it does not exist.
 
-    With `deep` come the files below it too, named by their paths, and no folders.
+    Args:
+        folder: Path of the folder.
+        deep: Whether to list files at any depth, named by their paths relative to
+            `folder`, and no folders. By default, lists the direct entries of the
+            folder, including folders.
     """
     store, text = _store(folder)
     if store is None:
@@ -209,7 +220,7 @@ def names_in(folder: _Path) -> list[str]:
 def inspect_each(
     look: Callable[[_In], _T], items: Iterable[_In], *, remote: bool
 ) -> Iterator[_T]:
-    """Yields `look(item)` for each item, in order; many at once if they are remote."""
+    """Yields `look(item)` for each item, in order; concurrently if they are remote."""
     if not remote:
         yield from map(look, items)
     else:
@@ -220,12 +231,16 @@ def inspect_each(
 def publish(
     path: str, temporary_dir: str, *, durable: bool = True
 ) -> Iterator[IO[bytes]]:
-    """Opens a file that appears at `path` once it is complete.
+    """Opens a file that appears at `path` only when the block ends.
 
-    Until then it lies in `temporary_dir`, which must be on the same file system; what
-    is to go into a bucket lies in this machine's folder for such files. If the block
-    raises, nothing is left behind. A durable file survives a power cut from then on;
-    one that the next attempt makes again need not.
+    If the block raises, the unfinished file is deleted.
+
+    Args:
+        path: Path of the finished file.
+        temporary_dir: Folder of the unfinished file, on the same file system as `path`.
+            A file for a bucket is written to the system's temporary folder instead.
+        durable: Whether a local file must survive a power failure once published. Files
+            that the next attempt can write again do not need it.
     """
     store, _ = _store(path)
     if store is None:
@@ -241,7 +256,7 @@ def publish(
 def publish_bytes(
     path: str, data: bytes, temporary_dir: str, *, durable: bool = True
 ) -> None:
-    """Writes a file that appears at `path` only when it is complete."""
+    """Writes a file that appears at `path` only when complete: see `publish`."""
     store, _ = _store(path)
     if store is not None:
         store.put(path, io.BytesIO(data))
@@ -251,18 +266,18 @@ def publish_bytes(
 
 
 def publish_new(address: str, data: bytes) -> bool:
-    """Makes an object of a bucket if there is none; returns whether it did."""
+    """Creates an object in a bucket unless it exists. Returns whether it was created."""
     return store_of(scheme_of(address) or "").put_new(address, data)
 
 
 def make_folder(path: str) -> None:
-    """Makes a folder, where folders are made."""
+    """Creates a local folder. Does nothing in a bucket, which has no folders."""
     if not is_remote(path):
         os.makedirs(path, exist_ok=True)
 
 
 def move_folder(source: str, target: str) -> None:
-    """Moves a folder, in place of what is there."""
+    """Moves a folder, replacing an existing one."""
     delete_folder(target)
     store, _ = _store(source)
     if store is None:
@@ -278,7 +293,7 @@ def move_folder(source: str, target: str) -> None:
 
 
 def move_file(source: str, target: str) -> None:
-    """Moves a file, in place of what is there; one that was moved survives a crash."""
+    """Moves a file, replacing an existing one. The moved file survives a crash."""
     store, _ = _store(source)
     if store is None:
         local.move(source, target)
@@ -289,7 +304,7 @@ def move_file(source: str, target: str) -> None:
 
 
 def delete_file(path: str) -> None:
-    """Deletes a file; one that is not there is no error."""
+    """Deletes a file. A missing file is not an error."""
     store, _ = _store(path)
     if store is not None:
         store.delete(path)
@@ -299,7 +314,7 @@ def delete_file(path: str) -> None:
 
 
 def delete_folder(path: str) -> None:
-    """Deletes a folder and all in it; one that is not there is no error."""
+    """Deletes a folder and its contents. A missing folder is not an error."""
     store, _ = _store(path)
     if store is None:
         shutil.rmtree(path, ignore_errors=True)
@@ -313,10 +328,10 @@ _EXTRAS = {"gs": "gcp", "s3": "aws"}
 
 @functools.cache
 def store_of(scheme: str) -> Store:
-    """Returns the store that a scheme names.
+    """Returns the store for a scheme: `gs` or `s3`.
 
     Raises:
-        UsageError: There is none of that name, or its library is not installed.
+        UsageError: The scheme is not supported, or its library is not installed.
     """
     try:
         if scheme == "gs":
@@ -332,4 +347,4 @@ def store_of(scheme: str) -> Store:
             f"{scheme}:// needs {error.name}, which is not installed: "
             f"pip install 'diptych[{_EXTRAS[scheme]}]'"
         ) from error
-    raise UsageError(f"{scheme}:// is not read here: only gs:// and s3:// are")
+    raise UsageError(f"{scheme}:// is not supported: use gs:// or s3://")

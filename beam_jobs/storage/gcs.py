@@ -1,4 +1,4 @@
-"""`gs://`: Google Cloud Storage, through Google's own client, as Beam sets it up."""
+"""`gs://`: Google Cloud Storage, through Google's client as configured by Beam."""
 
 import contextlib
 import errno
@@ -24,30 +24,30 @@ from beam_jobs.storage.object_store import (
     split_path,
 )
 
-# All that is asked of each object in a list.
+# The only fields requested in lists of objects.
 _FIELDS = "items(name,size,generation),prefixes,nextPageToken"
 
 
-# Whoever mistyped an address, or has no network, should not wait for two minutes.
+# The default, two minutes, is too long to report a mistyped address or no network.
 _RETRY = DEFAULT_RETRY.with_timeout(60)
 
 
 class GcsStore:
-    """Objects in Google Cloud Storage. An object's version is its generation."""
+    """Object store on Google Cloud Storage. The generation is an object's version."""
 
     def __init__(self) -> None:
-        """Connects when it is first asked for something, once in each thread."""
+        """Defers connecting to the first request of each thread."""
         self._of_thread = threading.local()
 
     def stat(self, path: str) -> Status:
-        """Returns size and generation."""
+        """Returns the size and generation of an object."""
         with _explained(path):
             blob = self._blob(path)
             blob.reload(retry=_RETRY)
             return Status(blob.size, blob.generation)
 
     def read(self, path: str, offset: int, size: int, version: int | None) -> bytes:
-        """Reads a range, in one request."""
+        """Reads a byte range in one request."""
         if size == 0:
             return b""
         with _explained(path):
@@ -56,7 +56,7 @@ class GcsStore:
                 data: bytes = blob.download_as_bytes(
                     start=offset or None,
                     end=offset + size - 1 if size > 0 else None,
-                    # As it is stored, even if it is marked as compressed.
+                    # The stored bytes, even if the object is marked as compressed.
                     raw_download=True,
                     if_generation_match=version,
                     retry=_RETRY,
@@ -68,7 +68,7 @@ class GcsStore:
             return data
 
     def scan(self, folder: str, *, deep: bool) -> Iterator[Listed]:
-        """Lists by prefix, a thousand names to a request."""
+        """Lists objects by prefix, 1,000 names per request."""
         bucket, prefix = split_path(folder.rstrip("/") + "/")
         with _explained(folder):
             found = self._client().list_blobs(
@@ -80,7 +80,7 @@ class GcsStore:
             )
             for blob in found:
                 name = blob.name.removeprefix(prefix)
-                # Some tools leave an empty object where they mean a folder.
+                # Some tools create an empty object to represent a folder.
                 if name and not name.endswith("/"):
                     status = Status(blob.size or 0, blob.generation or 0)
                     yield Listed(plain_name(name, folder), status)
@@ -89,17 +89,17 @@ class GcsStore:
                 yield Listed(plain_name(name, folder), None)
 
     def put(self, path: str, file: IO[bytes]) -> None:
-        """Uploads a file, checked by its CRC."""
+        """Uploads a file and checks its CRC."""
         with _explained(path):
-            # Uploaded twice it is the same, so that a retry is always right.
-            # Of a known size, a small one takes one request.
+            # Uploading is idempotent, so a retry is always safe.
+            # With a known size, a small file takes one request.
             size = file.seek(0, os.SEEK_END)
             self._blob(path).upload_from_file(
                 file, rewind=True, size=size, checksum="crc32c", retry=_RETRY
             )
 
     def put_new(self, path: str, data: bytes) -> bool:
-        """Uploads on condition that there is no object of that name."""
+        """Uploads an object unless one of that name exists."""
         with _explained(path):
             try:
                 self._blob(path).upload_from_string(data, if_generation_match=0)
@@ -108,7 +108,7 @@ class GcsStore:
             return True
 
     def delete(self, path: str) -> None:
-        """Deletes an object."""
+        """Deletes an object if it exists."""
         with _explained(path), contextlib.suppress(exceptions.NotFound):
             self._blob(path).delete(retry=_RETRY)
 
@@ -117,14 +117,15 @@ class GcsStore:
         return self._client().bucket(bucket).blob(name)
 
     def _client(self) -> Any:
-        # Google does not say that a client may be shared by threads.
+        # Google does not document its client as thread-safe.
         if not hasattr(self._of_thread, "client"):
             self._of_thread.client = _new_client()
         return self._of_thread.client
 
 
 def _new_client() -> Any:
-    # It would ask about the bucket first, which an account may not be allowed to.
+    # Without this, the client requests metadata of the bucket first, which the
+    # account may have no permission for.
     os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
     if "STORAGE_EMULATOR_HOST" in os.environ and not _has_key_file():
         # Looking for credentials on a machine that has none takes half a minute.
@@ -138,7 +139,7 @@ def _has_key_file() -> bool:
 
 @contextlib.contextmanager
 def _explained(path: str) -> Iterator[None]:
-    """Turns what the client raises into the error of a file."""
+    """Converts exceptions of the client to `OSError`."""
     try:
         yield
     except exceptions.NotFound as error:

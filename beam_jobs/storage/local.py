@@ -1,4 +1,4 @@
-"""Files of this machine: read in one go, published by renaming."""
+"""Reads local files in one call and publishes them with an atomic rename."""
 
 import contextlib
 import errno
@@ -14,8 +14,8 @@ from beam_jobs.storage.object_store import CHANGED, Listed, Status
 def read(
     path: str | bytes, offset: int, at_most: int, size: int | None, version: int | None
 ) -> bytes:
-    """Returns a file's bytes: see `beam_jobs.storage.read_file`."""
-    # Unbuffered: captions are small, and a buffer costs as much as reading one.
+    """Returns the bytes of a file: see `beam_jobs.storage.files.read_file`."""
+    # Unbuffered: captions are small, and a buffer costs as much as the read itself.
     with open(path, "rb", buffering=0) as file:
         if size is not None or version is not None:
             _check_unchanged(file, path, size, version)
@@ -27,14 +27,17 @@ def read(
 def _check_unchanged(
     file: io.FileIO, path: str | bytes, size: int | None, version: int | None
 ) -> None:
-    """Notices what no longer holds: a vocabulary, a fingerprint, a size was made of."""
+    """Raises `ESTALE` if a file has changed.
+
+    A vocabulary, fingerprint or size computed from the earlier file would be wrong.
+    """
     status = os.fstat(file.fileno())
     if size not in (None, status.st_size) or version not in (None, status.st_mtime_ns):
         raise OSError(errno.ESTALE, CHANGED, path)
 
 
 def _read_up_to(file: io.FileIO, size: int) -> bytes:
-    """Returns `size` bytes, or fewer at the file's end: one read may give fewer too."""
+    """Returns `size` bytes, or fewer at the end. A single read may return fewer."""
     parts = []
     while size > 0 and (part := file.read(size)):
         parts.append(part)
@@ -43,7 +46,7 @@ def _read_up_to(file: io.FileIO, size: int) -> bytes:
 
 
 def scan(folder: str, *, deep: bool) -> Iterator[Listed]:
-    """Yields what lies in a folder: see `beam_jobs.storage.scan`."""
+    """Yields the entries of a folder: see `beam_jobs.storage.files.scan`."""
     with contextlib.ExitStack() as stack:
         try:
             entries = stack.enter_context(os.scandir(folder))
@@ -62,13 +65,13 @@ def scan(folder: str, *, deep: bool) -> Iterator[Listed]:
 def _status_of(entry: os.DirEntry[str]) -> Status:
     try:
         status = entry.stat()
-    except FileNotFoundError:  # A link to nowhere, or just gone: its name is there.
+    except FileNotFoundError:  # A broken link, or deleted since: it is still listed.
         return Status(0, 0)
     return Status(status.st_size, status.st_mtime_ns)
 
 
 def names_in(folder: str | bytes) -> list[str]:
-    """Returns the names of the files in a folder, sorted; none of one that is not."""
+    """Returns sorted names of files in a folder. A missing folder has no names."""
     try:
         with os.scandir(os.fsdecode(folder)) as entries:
             return sorted(entry.name for entry in entries if not entry.is_dir())
@@ -78,10 +81,10 @@ def names_in(folder: str | bytes) -> list[str]:
 
 @contextlib.contextmanager
 def publish(path: str, temporary_dir: str, *, durable: bool) -> Iterator[IO[bytes]]:
-    """Opens a file that is renamed when complete: see `beam_jobs.storage.publish`."""
+    """Opens a file that is renamed when complete: see `files.publish`."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     os.makedirs(temporary_dir, exist_ok=True)
-    # A name of its own keeps two attempts at the same file apart.
+    # A unique name keeps concurrent attempts at the same file apart.
     temporary = os.path.join(temporary_dir, uuid.uuid4().hex)
     try:
         with open(temporary, "wb") as file:
@@ -99,7 +102,7 @@ def publish(path: str, temporary_dir: str, *, durable: bool) -> Iterator[IO[byte
 
 
 def move(source: str, target: str) -> None:
-    """Renames a file, in place of what is there: see `beam_jobs.storage.move_file`."""
+    """Renames a file, replacing an existing one: see `files.move_file`."""
     os.makedirs(os.path.dirname(target), exist_ok=True)
     os.replace(source, target)
     _sync_folder(os.path.dirname(target))

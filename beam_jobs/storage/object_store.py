@@ -1,4 +1,4 @@
-"""What a store of objects is, and how objects are addressed."""
+"""The protocol of object stores and the addresses of objects."""
 
 import errno
 import io
@@ -7,17 +7,17 @@ from typing import IO, NamedTuple, Protocol
 
 SCHEMES = ("gs", "s3")
 
-# What `ESTALE` says.
+# Message of `OSError` with `ESTALE`.
 CHANGED = "Changed while the job was running"
 
 
 class Status(NamedTuple):
-    """What is known of a file without reading it.
+    """The size and version of a file.
 
     Attributes:
-        size: In bytes.
-        version: Differs when the file has changed: the time of its last change in
-            nanoseconds, or an object's generation.
+        size: Size of the file in bytes.
+        version: Number that differs if the file has changed: the time of the last
+            change in nanoseconds, or the generation of an object.
     """
 
     size: int
@@ -25,11 +25,11 @@ class Status(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """A name in a folder.
+    """An entry of a folder.
 
     Attributes:
-        name: Below the folder that was listed.
-        status: Of a file; None for a folder in it.
+        name: Path of the entry relative to the listed folder.
+        status: Size and version of a file. None for a folder.
     """
 
     name: str
@@ -37,58 +37,65 @@ class Listed(NamedTuple):
 
 
 class Store(Protocol):
-    """A store; every path is `scheme://bucket/name`.
+    """An object store whose paths are `scheme://bucket/name`.
 
-    Every method raises `OSError`: `FileNotFoundError` and `PermissionError` where that
-    is what it is.
+    Every method raises `OSError` on failure, including its subclasses
+    `FileNotFoundError` and `PermissionError`.
     """
 
     def stat(self, path: str) -> Status:
-        """Returns what is known of an object."""
+        """Returns the size and version of an object."""
 
     def read(self, path: str, offset: int, size: int, version: int | None) -> bytes:
-        """Returns the bytes from `offset` on, at most `size` of them if not negative.
+        """Returns the bytes of an object.
+
+        Args:
+            path: Address of the object.
+            offset: Byte offset of the first byte to read.
+            size: Largest number of bytes to read. A negative number reads to the end.
+            version: Expected version, or None to skip the check.
 
         Raises:
-            OSError: `ESTALE`: the object is no longer of that version.
+            OSError: The object has another version (`ESTALE`).
         """
 
     def scan(self, folder: str, *, deep: bool) -> Iterator[Listed]:
-        """Yields what lies in a folder; with `deep`, files below it and no folders."""
+        """Yields the entries of a folder; with `deep`, all files below and no folders."""
 
     def put(self, path: str, file: IO[bytes]) -> None:
-        """Makes an object of a file, which is read from its beginning."""
+        """Uploads a file, read from its beginning, and replaces an existing object."""
 
     def put_new(self, path: str, data: bytes) -> bool:
-        """Makes an object if there is none; returns whether it did."""
+        """Creates an object unless it exists. Returns whether it was created."""
 
     def delete(self, path: str) -> None:
-        """Deletes an object; one that is not there is no error."""
+        """Deletes an object. A missing object is not an error."""
 
 
 def scheme_of(path: str) -> str | None:
-    """Returns `gs` of `gs://bucket/name`; None for a path of this machine."""
+    """Returns the scheme of an address, such as `gs`; None for a local path."""
     scheme, found, _ = path.partition("://")
     return scheme if found else None
 
 
 def plain_name(name: str, folder: str) -> str:
-    """Returns a name below a folder, if it can be joined to the folder again.
+    """Returns the name of an object in a folder unchanged after checking it.
 
     Raises:
-        OSError: It cannot: there are two slashes in a row, or one at its beginning.
+        OSError: The name is empty, begins with a slash or has two slashes in a row.
+            Such a name cannot be joined to its folder.
     """
     if name.startswith("/") or "//" in name or not name:
         raise OSError(
             errno.EINVAL,
-            "Two slashes in a row in a name are not read: rename it or delete it",
+            "Two slashes in a row in a name are not supported: rename or delete the object",
             f"{folder.rstrip('/')}/{name}",
         )
     return name
 
 
 def split_path(path: str) -> tuple[str, str]:
-    """Returns the bucket and the name of an object.
+    """Splits an address into the bucket and the name of the object.
 
     >>> split_path("gs://bucket/a/b.jpg")
     ('bucket', 'a/b.jpg')
@@ -97,20 +104,20 @@ def split_path(path: str) -> tuple[str, str]:
     return bucket, name
 
 
-# One request brings so many bytes: a tar's headers are among its members, and a table
-# is read from end to end.
+# Bytes in each request. Large, because tars and tables are read from end to end: the
+# headers of a tar are between its members.
 _BUFFER_BYTES = 8 << 20
 
 
 class RangeFile(io.RawIOBase):
-    """A file whose ranges are fetched as they are asked for."""
+    """A read-only file that fetches byte ranges on demand."""
 
     def __init__(self, fetch: Callable[[int, int], bytes], size: int) -> None:
-        """Takes `fetch(offset, size)`, and how many bytes there are."""
+        """Makes a file of `size` bytes from a function `fetch(offset, size)`."""
         super().__init__()
         self._fetch = fetch
         self._size = size
-        self._place = 0
+        self._position = 0
 
     def readable(self) -> bool:
         """Returns True."""
@@ -121,27 +128,27 @@ class RangeFile(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        """Returns the place that is read next."""
-        return self._place
+        """Returns the current byte offset."""
+        return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Goes to a place."""
-        begin = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}
-        place = begin[whence] + offset
-        if place < 0:
-            raise ValueError(f"byte {place} is before the file")
-        self._place = place
-        return place
+        """Sets the current byte offset."""
+        begin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}
+        position = begin[whence] + offset
+        if position < 0:
+            raise ValueError(f"byte offset {position} is before the start of the file")
+        self._position = position
+        return position
 
     def readinto(self, buffer: "bytearray | memoryview") -> int:  # type: ignore[override]
-        """Fetches as much as there is room for."""
-        size = min(len(buffer), max(0, self._size - self._place))
-        data = self._fetch(self._place, size) if size else b""
+        """Fetches bytes into a buffer and returns their number."""
+        size = min(len(buffer), max(0, self._size - self._position))
+        data = self._fetch(self._position, size) if size else b""
         buffer[: len(data)] = data
-        self._place += len(data)
+        self._position += len(data)
         return len(data)
 
 
 def buffered(fetch: Callable[[int, int], bytes], size: int) -> io.BufferedReader:
-    """Returns such a file with a buffer."""
+    """Returns a `RangeFile` with a read buffer of 8 MiB."""
     return io.BufferedReader(RangeFile(fetch, size), _BUFFER_BYTES)

@@ -1,4 +1,4 @@
-"""Work on a pool of threads, with the results in order."""
+"""Maps a function over items on a thread pool, with ordered results."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
@@ -17,18 +17,18 @@ def map_in_order(
     ahead: int,
     together: int = 1,
 ) -> Generator[_Out]:
-    """Yields `function(item)` for each item, in order, up to `ahead` begun before.
+    """Yields `function(item)` for each item, in order, with bounded prefetch.
 
-    Unlike `Executor.map` it takes items as it goes. Closed early, it drops what has not
-    begun and waits for what has.
+    Unlike `Executor.map`, it consumes the items lazily. Closing the generator cancels
+    calls that have not begun and waits for running ones.
 
     Args:
-        function: What to do.
-        items: With what.
-        pool: Where.
-        ahead: How many items may be begun and not taken.
-        together: Of these, how many one thread takes at a time: handing over takes as
-            long as a small picture.
+        function: Function to call on the pool.
+        items: Arguments of the calls.
+        pool: Executor that runs the calls.
+        ahead: Largest number of items submitted whose results are not yet consumed.
+        together: Number of items in each task. Submitting a task takes as long as
+            processing a small image, so larger tasks save time.
     """
     begun: deque[Future[list[_Out]]] = deque()
 

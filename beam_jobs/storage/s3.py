@@ -1,4 +1,4 @@
-"""`s3://`: Amazon S3 and what speaks its language, through boto3, by Beam's options."""
+"""`s3://`: Amazon S3 and compatible stores, through boto3 with Beam's options."""
 
 import contextlib
 import errno
@@ -30,7 +30,7 @@ from beam_jobs.storage.object_store import (
 
 _NOT_FOUND = ("404", "NoSuchKey", "NoSuchBucket", "NotFound")
 _FORBIDDEN = ("401", "403", "AccessDenied", "InvalidAccessKeyId")
-_THERE_IS_ONE = ("412", "PreconditionFailed")
+_ALREADY_EXISTS = ("412", "PreconditionFailed")
 _CUT_OFF = (
     ConnectionClosedError,
     IncompleteReadError,
@@ -43,28 +43,28 @@ _OUT_OF_RANGE = ("416", "InvalidRange")
 
 
 class S3Store:
-    """Objects in S3. An object's version is the time of its last change."""
+    """Object store on S3. The time of the last change is an object's version."""
 
     def __init__(self) -> None:
-        """Connects when it is first asked for something."""
+        """Defers connecting to the first request."""
         self._lock = threading.Lock()
         self._connected: Any = None
 
     def stat(self, path: str) -> Status:
-        """Returns size and time of change."""
+        """Returns the size of an object and the time of its last change."""
         with _explained(path):
             head = self._client().head_object(**_address(path))
             return Status(head["ContentLength"], _version_of(head["LastModified"]))
 
     def read(self, path: str, offset: int, size: int, version: int | None) -> bytes:
-        """Reads a range, in one request."""
+        """Reads a byte range in one request."""
         if size == 0:
             return b""
         end = offset + size - 1 if size > 0 else ""
         wanted = {"Range": f"bytes={offset}-{end}"} if offset or size > 0 else {}
         with _explained(path):
             for _ in range(_MORE_ATTEMPTS):
-                # boto3 tries again to ask, but not to hear the answer out.
+                # boto3 retries a failed request, but not an interrupted response.
                 with contextlib.suppress(*_CUT_OFF):
                     return self._read(path, wanted, version)
             return self._read(path, wanted, version)
@@ -82,18 +82,18 @@ class S3Store:
         return data
 
     def scan(self, folder: str, *, deep: bool) -> Iterator[Listed]:
-        """Lists by prefix, a thousand names to a request."""
+        """Lists objects by prefix, 1,000 names per request."""
         bucket, prefix = split_path(folder.rstrip("/") + "/")
-        asked = {"Bucket": bucket, "Prefix": prefix} | (
+        request = {"Bucket": bucket, "Prefix": prefix} | (
             {} if deep else {"Delimiter": "/"}
         )
         with _explained(folder):
-            pages = self._client().get_paginator("list_objects_v2").paginate(**asked)
+            pages = self._client().get_paginator("list_objects_v2").paginate(**request)
             for page in pages:
                 for item in page.get("Contents", ()):
                     name = item["Key"].removeprefix(prefix)
                     status = Status(item["Size"], _version_of(item["LastModified"]))
-                    # Some tools leave an empty object where they mean a folder.
+                    # Some tools create an empty object to represent a folder.
                     if name and not name.endswith("/"):
                         yield Listed(plain_name(name, folder), status)
                 for below in page.get("CommonPrefixes", ()):
@@ -101,30 +101,30 @@ class S3Store:
                     yield Listed(plain_name(name, folder), None)
 
     def put(self, path: str, file: IO[bytes]) -> None:
-        """Uploads a file, a large one in parts."""
+        """Uploads a file; a large file is uploaded in parts."""
         file.seek(0)
         bucket, name = split_path(path)
         with _explained(path):
             self._client().upload_fileobj(file, bucket, name)
 
     def put_new(self, path: str, data: bytes) -> bool:
-        """Uploads on condition that there is no object of that name."""
+        """Uploads an object unless one of that name exists."""
         with _explained(path):
             try:
                 self._client().put_object(**_address(path), Body=data, IfNoneMatch="*")
             except ClientError as error:
-                if _code_of(error) in _THERE_IS_ONE:
+                if _code_of(error) in _ALREADY_EXISTS:
                     return False
                 raise
             return True
 
     def delete(self, path: str) -> None:
-        """Deletes an object."""
+        """Deletes an object if it exists."""
         with _explained(path):
             self._client().delete_object(**_address(path))
 
     def _client(self) -> Any:
-        # One for all threads, as boto3 allows: it takes a tenth of a second to make.
+        # All threads share a client: boto3's client is thread-safe and takes 0.1 s to make.
         with self._lock:
             if self._connected is None:
                 self._connected = _new_client()
@@ -132,7 +132,7 @@ class S3Store:
 
 
 def _new_client() -> Any:
-    """Returns a client as Beam sets it up, with a connection for each thread."""
+    """Returns a client configured by Beam's options, with enough connections."""
     options = beam_options().view_as(S3Options)
     return boto3.session.Session().client(
         "s3",
@@ -154,7 +154,7 @@ def _address(path: str) -> dict[str, str]:
 
 
 def _version_of(changed: datetime) -> int:
-    # Some stores list fractions of a second, which no object's header has.
+    # Whole seconds: some stores return fractions in lists but not in object headers.
     return int(changed.timestamp()) * 10**9
 
 
@@ -164,7 +164,7 @@ def _code_of(error: ClientError) -> str:
 
 @contextlib.contextmanager
 def _explained(path: str) -> Iterator[None]:
-    """Turns what boto3 raises into the error of a file."""
+    """Converts exceptions of boto3 to `OSError`."""
     try:
         yield
     except ClientError as error:

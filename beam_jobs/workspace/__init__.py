@@ -1,1 +1,1 @@
-"""Everything a running job keeps under `_build/`."""
+"""Manages the files that a running job keeps in `_build/`."""

@@ -1,8 +1,7 @@
-"""Long arrays of columns, on disk between planning and writing.
+"""Stores long arrays of columns on disk between planning and writing.
 
-An embedding weighs more than all else that is known of a key. Rows are sorted and
-grouped while planning; their arrays stay where the listing put them, and a reference
-travels.
+An embedding is larger than all other data of a key. Planning sorts and groups rows, so
+listing writes the arrays to files, and the rows carry only references.
 """
 
 import hashlib
@@ -14,27 +13,32 @@ from beam_jobs.config.columns import Value
 from beam_jobs.elements import StoredArray
 from beam_jobs.storage.files import read_file
 
-# A shorter array is lighter than a reference to it.
+# A reference takes more space than a shorter array.
 _MIN_LENGTH = 16
 
 
 class ArrayWriter:
-    """Puts long arrays of numbers into a file, one after the other."""
+    """Appends long arrays of numbers to a file."""
 
     def __init__(self, file: IO[bytes], name: str) -> None:
-        """Takes where bytes go, and what the file will be called."""
+        """Initializes the writer.
+
+        Args:
+            file: File object that the arrays are written to.
+            name: Name of the file, stored in the references.
+        """
         self._file = file
         self._name = name
         self._offset = 0
 
     def put(self, value: Value) -> Value | StoredArray:
-        """Returns a reference to a long array, and any other value as it is."""
+        """Writes a long array and returns its reference. Returns other values as is."""
         packed = _packed(value)
         if packed is None:
             return value
         data = packed.tobytes()
         self._file.write(data)
-        spilled = StoredArray(
+        stored = StoredArray(
             hashlib.sha256(data).hexdigest(),
             self._name,
             self._offset,
@@ -42,11 +46,14 @@ class ArrayWriter:
             packed.typecode,
         )
         self._offset += len(data)
-        return spilled
+        return stored
 
 
 def digest_of(value: Value | StoredArray) -> object:
-    """Returns what stands for a value, the same before and after it was put away."""
+    """Returns the digest of a long array, and other values as is.
+
+    The result is the same for an array and its reference.
+    """
     if isinstance(value, StoredArray):
         return value.sha256
     packed = _packed(value)
@@ -54,7 +61,12 @@ def digest_of(value: Value | StoredArray) -> object:
 
 
 def fetch(value: Value | StoredArray, folder: str) -> Value:
-    """Returns the array that a reference stands for, and any other value as it is."""
+    """Reads the array of a reference. Returns other values as is.
+
+    Args:
+        value: Value or reference.
+        folder: Path of the folder with the array files.
+    """
     if not isinstance(value, StoredArray):
         return value
     path = os.path.join(folder, value.file)

@@ -1,6 +1,8 @@
-"""A shard's commit record: written last, so that its presence means the shard is whole.
+"""Reads and writes commit records of shards.
 
-It holds all that finalising needs, so that nobody reads a shard again.
+A commit record is written after all files of its shard, so its existence means that
+the shard is complete. It contains everything that finalizing needs, so no shard is
+read again.
 """
 
 import dataclasses
@@ -25,17 +27,17 @@ from reader.contract.statistics import Statistics
 
 @dataclass(frozen=True, kw_only=True)
 class Commit:
-    """What one finished shard is.
+    """The commit record of a finished shard.
 
     Attributes:
-        plan: Fingerprint of the plan it was written for.
-        shard: Its file, and what that contains.
-        files: `{file: crc32c}` of the files beside the shard.
-        blocks: Where every 64th record begins.
-        statistics: Of its records.
+        plan: Fingerprint of the job plan that the shard was written for.
+        shard: File name, counts and checksum of the shard.
+        files: Checksums of the other files of the shard, as `{file: crc32c}`.
+        blocks: Byte offset of every 64th record.
+        statistics: Statistics of the records.
         rejects: Keys of the shard that were not written.
-        dropped_captions: Captions of no use, beside others of their key.
-        input: Sum modulo 2^256 of the SHA-256 of each record's key and sources.
+        dropped_captions: Number of unusable captions dropped from written records.
+        input: Sum, modulo 2^256, of the SHA-256 of each record's key and sources.
     """
 
     plan: str
@@ -49,7 +51,7 @@ class Commit:
 
     @property
     def checksums(self) -> dict[str, str]:
-        """`{file: crc32c}` of the shard and of the files beside it."""
+        """Checksums of the shard and its other files, as `{file: crc32c}`."""
         return {self.shard.file: self.shard.crc32c, **self.files}
 
 
@@ -69,7 +71,7 @@ def write_commit(workspace: Workspace, name: str, commit: Commit) -> None:
 
 
 def parse_commit(data: bytes) -> Commit:
-    """Returns the commit record of its bytes."""
+    """Parses the bytes of a commit record."""
     fields = json.loads(data)
     return Commit(
         plan=fields["plan"],
@@ -84,13 +86,13 @@ def parse_commit(data: bytes) -> Commit:
 
 
 def read_commit(workspace: Workspace, name: str) -> Commit | None:
-    """Returns a shard's commit record, or None where there is none."""
+    """Returns a shard's commit record, or None if it is missing or damaged."""
     data = read_if_exists(workspace.commit(name))
     return _parsed(data)
 
 
 def _parsed(data: bytes | None) -> Commit | None:
-    """Returns a commit record; a damaged one is none, and its shard is redone."""
+    """Parses a commit record. Returns None if it is damaged, to redo the shard."""
     try:
         return None if data is None else parse_commit(data)
     except (ValueError, KeyError, TypeError):
@@ -98,7 +100,7 @@ def _parsed(data: bytes | None) -> Commit | None:
 
 
 def read_commits(workspace: Workspace, names: Iterable[str]) -> Iterator[Commit | None]:
-    """Yields the commit records of shards, None where there is none."""
+    """Yields the commit records of shards, or None if one is missing or damaged."""
     for data in read_files(workspace.commit(name) for name in names):
         yield _parsed(data)
 
@@ -106,10 +108,14 @@ def read_commits(workspace: Workspace, names: Iterable[str]) -> Iterator[Commit 
 def finished(
     workspace: Workspace, shard: ShardPlan, *, check_bytes: bool
 ) -> Commit | None:
-    """Returns the commit record of a shard that need not be written again.
+    """Returns the commit record of a finished shard, or None if it must be written.
 
-    Its files must be there, the shard with the size it was committed with, and with
-    `check_bytes` all with the checksums they were committed with.
+    All files of the shard must exist, and the shard must have its committed size.
+
+    Args:
+        workspace: Workspace of the job.
+        shard: Plan of the shard.
+        check_bytes: Whether to compare the checksums of all files instead.
     """
     commit = read_commit(workspace, shard.label)
     if commit is None or commit.plan != shard.plan:
@@ -126,7 +132,7 @@ def finished(
 
 
 def damaged_files(workspace: Workspace, checksums: Mapping[str, str]) -> list[str]:
-    """Returns the files, of those given with checksums, that are not as they were."""
+    """Returns the names of files that do not match their checksums."""
     return [
         file
         for file, crc32c in checksums.items()
@@ -135,5 +141,5 @@ def damaged_files(workspace: Workspace, checksums: Mapping[str, str]) -> list[st
 
 
 def committed_names(workspace: Workspace) -> list[str]:
-    """Returns the names of all shards that were committed, under whatever plan."""
+    """Returns the names of all shards with a commit record, under any plan."""
     return [name.removesuffix(".json") for name in names_in(workspace.commits)]

@@ -1,11 +1,11 @@
-"""The lease: one job at a time writes to an output, and its workers know which.
+"""Implements the lease, which allows only one job at a time to write to an output.
 
-On this machine the output is locked as well, and a job that was killed holds no lock.
-A bucket has no locks: there the lease alone tells that a job is at work, and whoever
-knows that the job is dead takes it over.
+A local output is also locked with `flock`, and the lock of a killed job is released.
+Buckets have no locks, so the lease is the only sign of a running job. A user who knows
+that the job is dead can take the lease over.
 
-Workers on other machines may outlive the job that sent them. They look at the lease
-before they write, so that they do not meddle with the job that came after.
+Workers on other machines may outlive their job. Workers check the lease before they
+write, so that they do not interfere with the next job.
 """
 
 import contextlib
@@ -23,19 +23,22 @@ from reader.contract.errors import BuildError
 
 
 class LeaseError(BuildError):
-    """The output is another job's now: what fails here is none of that job's matter."""
+    """The job has lost its lease, so it must leave no error note for the next job."""
 
 
 @contextlib.contextmanager
 def leased(workspace: Workspace, *, take_over: bool) -> Iterator[str]:
-    """Holds the output while the block runs; gives the lease's name.
+    """Holds the lease of an output during the `with` block.
 
     Args:
-        workspace: Of the output.
-        take_over: Whether to end the lease of another job, in a bucket.
+        workspace: Workspace of the output.
+        take_over: Whether to replace the lease of another job in a bucket.
+
+    Yields:
+        Token of the lease.
 
     Raises:
-        BuildError: Another job is at work on it.
+        BuildError: Another job is writing to the output.
     """
     lease = uuid.uuid4().hex
     host, began = socket.gethostname(), time.strftime("%Y-%m-%d %H:%M:%S %Z")
@@ -46,7 +49,7 @@ def leased(workspace: Workspace, *, take_over: bool) -> Iterator[str]:
         else:
             workspace.publish(workspace.lease, data)
         try:
-            # Some stores know no conditions: two jobs may both have written.
+            # Some stores lack conditional writes, so two jobs may both have written.
             check_lease(workspace, lease)
             yield lease
         finally:
@@ -57,33 +60,37 @@ def leased(workspace: Workspace, *, take_over: bool) -> Iterator[str]:
 def _take(workspace: Workspace, lease: str, data: bytes) -> None:
     if _holder(workspace) is None and publish_new(workspace.lease, data):
         return
-    # What was refused may be the second try of a request whose answer was lost.
+    # The refused write may be a retry of a successful write whose response was lost.
     held = json.loads(read_if_exists(workspace.lease) or b"{}")
     if held.get("lease") != lease:
         raise BuildError(
-            f"another job is writing to {workspace.output}: begun on "
-            f"{held.get('host', 'a machine')} at {held.get('began', 'a time')}. Wait "
-            "for it or, if you know that it is dead, pass --take_over; finished shards "
-            "are kept"
+            f"another job is writing to {workspace.output}: started on "
+            f"{held.get('host', 'an unknown host')} at "
+            f"{held.get('began', 'an unknown time')}. Wait for it or, if you know that "
+            "it is dead, pass --take_over; finished shards are kept"
         )
 
 
 def check_lease(workspace: Workspace, lease: str) -> None:
-    """Checks that a lease is that of the job at work.
+    """Checks that a lease still holds the output.
+
+    Args:
+        workspace: Workspace of the output.
+        lease: Token of the lease.
 
     Raises:
-        LeaseError: It has ended, or another job has taken over.
+        LeaseError: The lease was removed, or another job has taken it over.
     """
     holder = _holder(workspace)
     if holder is None:
         raise LeaseError(
-            f"no lease in {workspace.build}: it was removed while the job ran, another "
-            "job took over and has ended, or this worker sees another folder of that "
-            "name. Run the command again"
+            f"no lease in {workspace.build}: it was removed while the job was running, "
+            "another job took over and has ended, or this worker sees a different "
+            "folder under that path. Run the command again"
         )
     if holder != lease:
         raise LeaseError(
-            f"another job has begun to write to {workspace.output}: this one stops"
+            f"another job started writing to {workspace.output}: this job stops"
         )
 
 
@@ -94,7 +101,7 @@ def _holder(workspace: Workspace) -> str | None:
 
 @contextlib.contextmanager
 def _locked(workspace: Workspace) -> Iterator[None]:
-    """Locks an output of this machine; a killed job holds nothing."""
+    """Locks a local output. The lock of a killed job is released."""
     if is_remote(workspace.output):
         yield
         return
@@ -109,14 +116,14 @@ def _locked(workspace: Workspace) -> Iterator[None]:
 
 
 def _lock(path: str) -> IO[str] | None:
-    """Returns a file that is locked until it is closed; None if another one is."""
-    import fcntl  # Windows has none, and reads datasets too.
+    """Returns a file that is locked until closed, or None if it is already locked."""
+    import fcntl  # Windows has no fcntl, but can read datasets.
 
     with contextlib.ExitStack() as stack:
         try:
             lock = stack.enter_context(open(path, "w"))
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # A job that has just finished takes the lock's file away with it.
+            # A job that has just finished may have deleted the lock file.
             if os.path.samestat(os.fstat(lock.fileno()), os.stat(path)):
                 stack.pop_all()
                 return lock

@@ -1,4 +1,4 @@
-"""A worker's progress notes: how many pairs of a shard are done, in a small file."""
+"""Publishes a worker's progress: the number of finished pairs of a shard."""
 
 import os
 import time
@@ -12,21 +12,32 @@ from beam_jobs.workspace.workspace import Workspace
 _T = TypeVar("_T")
 
 _NOTE_EVERY_SECONDS = 0.5
-# A bucket takes a request for each, and refuses one object's changes within a second.
-_TIMES_LONGER_IN_BUCKETS = 20
+# In a bucket every update is a request, and stores limit updates of one object to one
+# per second.
+_BUCKET_INTERVAL_FACTOR = 20
 
 
 def polling_seconds(workspace: Workspace, seconds: float) -> float:
-    """Returns how long to wait between two looks at an output, or notes in it."""
+    """Returns the interval in seconds between reads or updates of progress files.
+
+    Args:
+        workspace: Workspace of the output.
+        seconds: Interval for a local output. Buckets use a longer one.
+    """
     remote = is_remote(workspace.output)
-    return seconds * _TIMES_LONGER_IN_BUCKETS if remote else seconds
+    return seconds * _BUCKET_INTERVAL_FACTOR if remote else seconds
 
 
 class ShardProgress:
-    """The worker's side: how many pairs of a shard are done, in a file."""
+    """Publishes the number of finished pairs of a shard in its progress file."""
 
     def __init__(self, workspace: Workspace, label: str) -> None:
-        """Takes the shard's label."""
+        """Initializes the progress of a shard.
+
+        Args:
+            workspace: Workspace of the job.
+            label: Label of the shard, used as the file name.
+        """
         self._workspace = workspace
         self._path = os.path.join(workspace.progress, label)
         self._every = polling_seconds(workspace, _NOTE_EVERY_SECONDS)
@@ -34,7 +45,7 @@ class ShardProgress:
         self._noted = False
 
     def __enter__(self) -> Self:
-        """Returns itself."""
+        """Returns the progress object."""
         return self
 
     def __exit__(
@@ -43,12 +54,12 @@ class ShardProgress:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Removes the file: the commit record speaks from here on."""
+        """Deletes the progress file, because the commit record replaces it."""
         if self._noted:
             delete_file(self._path)
 
     def watch(self, items: Iterator[_T]) -> Iterator[_T]:
-        """Yields the items, and notes now and then how many went by."""
+        """Yields the items, and regularly publishes the number of finished items."""
         for done, item in enumerate(items, start=1):
             yield item
             if time.monotonic() - self._noted_at >= self._every:

@@ -1,7 +1,7 @@
-"""Why a worker gave up, in words for the person who started the job.
+"""Passes readable error messages from workers to the launcher.
 
-Engines wrap a worker's exception in their own and add a page of traceback. A note on
-the side reaches the launcher whole, on any engine.
+Engines wrap a worker's exception in their own exceptions and add a long traceback. A
+note in a separate file reaches the launcher unchanged on any engine.
 """
 
 import contextlib
@@ -18,26 +18,31 @@ from reader.contract.errors import BuildError, file_of
 
 @contextlib.contextmanager
 def noted(workspace: Workspace, label: str) -> Iterator[None]:
-    """Leaves a note when reading or writing fails; the error goes on."""
+    """Writes a note if the `with` block fails to read or write, and raises the error.
+
+    Args:
+        workspace: Workspace of the job.
+        label: Label of the worker's task, used as the name of the note.
+    """
     try:
         yield
     except LeaseError:
-        # Only the job that came after would read a note, and take it for its own.
+        # The next job would read the note and report the error as its own.
         raise
     except BuildError as error:
-        _leave(workspace, label, str(error))
+        _write_note(workspace, label, str(error))
         raise
     except OSError as error:
         path = file_of(error)
-        remedy = "mend it and run the command again, finished shards are kept"
+        fix = "fix it and run the command again; finished shards are kept"
         if error.errno == errno.ESTALE:
-            remedy = "pass --overwrite to begin with the sources as they are now"
-        _leave(workspace, label, f"{error.strerror or error}: {path}: {remedy}")
+            fix = "pass --overwrite to build from the current sources"
+        _write_note(workspace, label, f"{error.strerror or error}: {path}: {fix}")
         raise
 
 
-def _leave(workspace: Workspace, label: str, message: str) -> None:
-    # The disk may be what failed; then the error alone has to do.
+def _write_note(workspace: Workspace, label: str, message: str) -> None:
+    # If the disk failed, the note cannot be written either. The error is still raised.
     with contextlib.suppress(OSError):
         workspace.publish(
             os.path.join(workspace.failures, f"{label}.json"),
@@ -46,7 +51,7 @@ def _leave(workspace: Workspace, label: str, message: str) -> None:
 
 
 def read_notes(workspace: Workspace) -> list[str]:
-    """Returns the notes that workers left, in order of their labels."""
+    """Returns the messages of all notes, sorted by label."""
     names = names_in(workspace.failures)
     notes = read_files(os.path.join(workspace.failures, name) for name in names)
     return [json.loads(note)["message"] for note in notes if note]

@@ -1,21 +1,21 @@
-"""Work in progress: what lies where below the output while a job runs.
+"""Defines the layout of `_build/`, the work folder of a running job.
 
-_build/config.json              the configuration the job was begun with
-_build/diptych.lock             held by the job at work, on this machine
-_build/lease.json               which job is at work
-_build/plan/pairs-007.jsonl     pairs of a key range, in order
-_build/plan/rejects-007.jsonl   keys of a key range that pairing turned down
-_build/plan/tokenizer           the tokenizer's file: a vocabulary, a model, merges
+_build/config.json              configuration that the job was started with
+_build/diptych.lock             lock of the running job, local outputs only
+_build/lease.json               lease of the running job
+_build/plan/pairs-007.jsonl     sorted pairs of a key range
+_build/plan/rejects-007.jsonl   keys of a key range that pairing rejected
+_build/plan/tokenizer           tokenizer file: a vocabulary, a model or merges
 _build/plan/arrays/*            long arrays of columns
-_build/plan/plan.json           the plan is complete
-_build/plan_before/             a plan that shards were written for, kept to compare
-_build/commits/*.json           a finished shard each
-_build/progress/*               examples done of a shard at work
-_build/failures/*.json          why a worker gave up
-_build/outcome.json             what finalising found
-_build/rejects.jsonl            keys turned down, where these were too many
-_build/tmp/                     files not yet published
-_build/repaired/                files written again, not yet checked
+_build/plan/plan.json           job plan, exists when planning is complete
+_build/plan_before/             earlier plan of finished shards, kept for comparison
+_build/commits/*.json           commit records, one per finished shard
+_build/progress/*               number of finished examples, one file per open shard
+_build/failures/*.json          error messages of failed workers
+_build/outcome.json             outcome of the job, written when finalizing
+_build/rejects.jsonl            rejected keys, if they exceed the limits
+_build/tmp/                     files that are not published yet
+_build/repaired/                rewritten files that are not checked yet
 """
 
 import os
@@ -33,17 +33,17 @@ from reader.contract.layout import BUILD_DIR, REJECTS
 
 
 class Workspace:
-    """Paths of an output folder and its `_build/`."""
+    """Paths and file operations of an output folder and its `_build/` folder."""
 
     def __init__(
         self, output: str, *, plan: str = "plan", dataset: str | None = None
     ) -> None:
-        """Takes folders; creates nothing.
+        """Initializes the paths. Creates no folders.
 
         Args:
-            output: The output.
-            plan: Name of the plan's.
-            dataset: Where files of the dataset go; None for the output.
+            output: Path of the output folder.
+            plan: Name of the plan folder in `_build/`.
+            dataset: Path of the folder for dataset files. None for the output folder.
         """
         self.output = output
         self.dataset = dataset or output
@@ -64,65 +64,71 @@ class Workspace:
         self.repaired = os.path.join(self.build, "repaired")
 
     def is_ours(self) -> bool:
-        """Tells whether `_build/` is there, with nothing in it that is not ours."""
+        """Returns whether `_build/` exists and contains only files of a job."""
         files = [self.config, self.lock, self.lease, self.outcome]
         files += [self.too_many_rejects]
         folders = [self.plan_dir, self.before().plan_dir, self.commits, self.progress]
         folders += [self.failures, self.tmp, self.repaired]
-        ours = {os.path.basename(path) for path in (*files, *folders)}
-        held = {listed.name for listed in scan(self.build)}
-        return held <= ours and self.begun()
+        known = {os.path.basename(path) for path in (*files, *folders)}
+        names = {listed.name for listed in scan(self.build)}
+        return names <= known and self.begun()
 
     def begun(self) -> bool:
-        """Tells whether a job has begun here, or has just left."""
+        """Returns whether `_build/` exists, which a started job creates."""
         if is_remote(self.build):
             return any(True for _ in scan(self.build))
         return os.path.isdir(self.build)
 
     def pairs(self, key_range: int) -> str:
-        """Path of the pairs of a key range."""
+        """Returns the path of the pairs of a key range."""
         return os.path.join(self.plan_dir, f"pairs-{key_range:03d}.jsonl")
 
     def rejects(self, key_range: int) -> str:
-        """Path of the keys of a key range that pairing turned down."""
+        """Returns the path of the rejected keys of a key range."""
         return os.path.join(self.plan_dir, f"rejects-{key_range:03d}.jsonl")
 
     def commit(self, shard: str) -> str:
-        """Path of a shard's commit record."""
+        """Returns the path of a shard's commit record."""
         return os.path.join(self.commits, f"{shard}.json")
 
     def published(self, file: str) -> str:
-        """Path of a file of the finished dataset."""
+        """Returns the path of a dataset file."""
         return os.path.join(self.dataset, file)
 
     def publish(self, path: str, data: bytes, *, durable: bool = True) -> None:
-        """Writes a file that appears at `path` only when it is complete."""
+        """Writes a file atomically.
+
+        Args:
+            path: Path of the file.
+            data: Contents of the file.
+            durable: Whether the file must survive a crash of the machine.
+        """
         publish_bytes(path, data, self.tmp, durable=durable)
 
     def before(self) -> "Workspace":
-        """Returns the workspace as the plan that was put aside has it."""
+        """Returns the workspace of the plan that was put aside."""
         return Workspace(self.output, plan="plan_before")
 
     def repair_workspace(self) -> "Workspace":
-        """Returns the workspace in which files are made again."""
+        """Returns the workspace for rewriting files during a repair."""
         return Workspace(self.output, dataset=self.repaired)
 
     def put_plan_aside(self) -> None:
-        """Keeps the plan for comparison, in place of one that was kept before."""
-        delete_folder(self.arrays)  # What stands for an array in comparisons is a hash.
+        """Keeps the plan for comparison and replaces the plan kept before."""
+        delete_folder(self.arrays)  # Plans are compared by hashes of arrays.
         move_folder(self.plan_dir, self.before().plan_dir)
 
     def clear_plan(self) -> None:
-        """Removes an earlier plan: a key range that is empty now has no new list."""
+        """Removes the plan, so no stale files of empty key ranges remain."""
         delete_folder(self.plan_dir)
 
     def forget_attempts(self) -> None:
-        """Removes what earlier attempts have finished, but for the lock on it."""
+        """Removes commits and configuration of earlier attempts, but not the lock."""
         delete_folder(self.commits)
         delete_file(self.config)
 
     def begin_attempt(self) -> None:
-        """Clears what an attempt that was cut off left behind."""
+        """Removes the leftovers of an interrupted attempt."""
         delete_folder(self.repaired)
         for folder in (self.tmp, self.progress, self.failures):
             delete_folder(folder)

@@ -1,1 +1,1 @@
-"""Second pipeline: write shards -> finalize; and repair of a finished dataset."""
+"""Writing pipeline: write shards → finalize. Also repairs a complete dataset."""

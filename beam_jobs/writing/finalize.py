@@ -1,6 +1,6 @@
-"""Finalise: all shards committed → books, rejects, index, and the manifest, last.
+"""Finalize: committed shards → accounting, rejects, index and, last, the manifest.
 
-Idempotent: it may run twice, or again after being cut off anywhere.
+Finalizing is idempotent. It can be repeated, also after an interruption at any point.
 """
 
 import dataclasses
@@ -34,19 +34,25 @@ from reader.contract.statistics import Statistics
 
 
 class Finalize(beam.PTransform):
-    """Publishes the dataset: examples in each shard → one outcome, on disk."""
+    """Publishes the dataset: number of examples in each shard → summary of the job."""
 
     def __init__(self, config: JobConfig, plan: JobPlan, lease: str) -> None:
-        """Takes the configuration, the plan, and the lease of the job at work."""
+        """Initializes the transform.
+
+        Args:
+            config: Configuration of the job.
+            plan: Plan of the job.
+            lease: Token of the output's lease, held by the running job.
+        """
         super().__init__()
         self._fn = _FinalizeFn(config, plan, lease)
 
     def expand(self, shards: beam.PCollection[int]) -> beam.PCollection[str]:
-        """Waits for all shards; one DoFn then reads their commit records."""
+        """Waits for all shards, then reads all commit records in one DoFn."""
         return (
             shards
-            | "All shards" >> beam.CombineGlobally(sum)
-            | "Finalise" >> beam.ParDo(self._fn)
+            | "Wait for shards" >> beam.CombineGlobally(sum)
+            | "Finalize" >> beam.ParDo(self._fn)
         )
 
 
@@ -58,14 +64,26 @@ class _FinalizeFn(beam.DoFn):
 
     def process(self, written: int) -> Iterator[str]:
         workspace = Workspace(self._config.output)
-        with noted(workspace, "finalising"):
+        with noted(workspace, "finalizing"):
             check_lease(workspace, self._lease)
             outcome = finalize(self._config, self._plan, self._lease)
         yield "; ".join(outcome.failures) or f"{written} examples"
 
 
 def finalize(config: JobConfig, plan: JobPlan, lease: str) -> Outcome:
-    """Publishes the dataset if its books balance and its limits hold."""
+    """Publishes the dataset if the counts add up and no limit is exceeded.
+
+    Args:
+        config: Configuration of the job.
+        plan: Plan of the job.
+        lease: Token of the output's lease, held by the running job.
+
+    Returns:
+        The outcome, which is also written to `_build/outcome.json`.
+
+    Raises:
+        BuildError: A shard is not finished, or another job holds the lease.
+    """
     workspace = Workspace(config.output)
     commits = list(_commits_of(workspace, plan))
     rejects = sorted(
@@ -77,7 +95,7 @@ def finalize(config: JobConfig, plan: JobPlan, lease: str) -> Outcome:
     written = sum(commit.shard.num_examples for commit in commits)
     dropped = sum(commit.dropped_captions for commit in commits)
     outcome = judge(config, plan.found, written, rejects, dropped)
-    # Again: reading many commit records takes a while.
+    # Check the lease again, because reading many commit records takes a while.
     check_lease(workspace, lease)
     if outcome.failures:
         workspace.publish(workspace.too_many_rejects, reject_lines(rejects))
@@ -91,7 +109,7 @@ def _commits_of(workspace: Workspace, plan: JobPlan) -> Iterator[Commit]:
     labels = [shard.label for shard in plan.shards()]
     for label, commit in zip(labels, read_commits(workspace, labels), strict=True):
         if commit is None or commit.plan != plan.fingerprint:
-            raise BuildError(f"shard {label} was not finished: run the command again")
+            raise BuildError(f"shard {label} is not finished: run the command again")
         yield commit
 
 
@@ -112,7 +130,7 @@ def _publish_dataset(
     for commit in commits:
         checksums |= commit.files
     manifest = _make_manifest(config, plan, commits, accounting, checksums)
-    # They follow from the manifest, which then has their checksums.
+    # These files are derived from the manifest, which then stores their checksums.
     interop = interop_files(manifest)
     checksums |= {file: crc32c_hex(data) for file, data in interop.items()}
     files |= interop
@@ -150,10 +168,10 @@ def _make_manifest(
 def _splits(plan: JobPlan, commits: list[Commit]) -> Iterator[Split]:
     first = 0
     for split in plan.splits:
-        own = commits[first : first + split.num_shards]
+        split_commits = commits[first : first + split.num_shards]
         first += split.num_shards
         statistics = Statistics()
-        for commit in own:
+        for commit in split_commits:
             statistics = statistics.merge(commit.statistics)
-        shards = tuple(commit.shard for commit in own)
+        shards = tuple(commit.shard for commit in split_commits)
         yield Split(name=split.name, shards=shards, statistics=statistics)

@@ -1,4 +1,4 @@
-"""The outcome of a job: its books, and whether they are good enough to publish."""
+"""The outcome of a job: its accounting, and whether the dataset may be published."""
 
 import dataclasses
 import json
@@ -19,12 +19,12 @@ from reader.contract.schema import display_path
 
 
 class Outcome(NamedTuple):
-    """What finalising found.
+    """The outcome of a job.
 
     Attributes:
-        accounting: What became of every key.
-        failures: Why the dataset was not published; empty if it was.
-        examples: A few rejects of each reason, for the summary.
+        accounting: Number of keys found, written and not written.
+        failures: Reasons why the dataset was not published. Empty if it was published.
+        examples: Descriptions of a few rejects, as `{reason: descriptions}`.
     """
 
     accounting: KeyAccounting
@@ -39,7 +39,15 @@ def judge(
     rejects: list[Reject],
     dropped_captions: int,
 ) -> Outcome:
-    """Returns the outcome of a job whose shards are all written."""
+    """Returns the outcome of a job after all shards are written.
+
+    Args:
+        config: Configuration of the job, with the limits on rejects.
+        found: Number of keys found in the sources.
+        written: Number of examples written.
+        rejects: All rejects of the job.
+        dropped_captions: Number of unusable captions dropped from written examples.
+    """
     accounting = KeyAccounting(
         found=found,
         written=written,
@@ -51,10 +59,10 @@ def judge(
 
 
 def rejected_plan(config: JobConfig, plan: JobPlan) -> Outcome | None:
-    """Returns why a plan need not be carried out, or None.
+    """Returns a failed outcome if a plan already exceeds the limits, or else None.
 
-    Files that do not pair are known before any image is read; a wrong folder of
-    captions should not cost a day.
+    Unpaired files are known before any image is read. This check makes a wrong
+    `--captions` folder fail early, not after a day.
     """
     accounting = KeyAccounting(found=plan.found, written=0, not_written=plan.rejects)
     failures = tuple(_exceeded_limits(accounting, config))
@@ -71,26 +79,26 @@ def _imbalances(accounting: KeyAccounting) -> Iterator[str]:
         yield (
             f"the counts do not add up: {accounting.found} keys found, "
             f"{accounting.written} written and "
-            f"{sum(accounting.not_written.values())} not: this is a bug in diptych, "
-            "please report it"
+            f"{sum(accounting.not_written.values())} not written: this is a bug in "
+            "diptych, please report it"
         )
     if not accounting.written:
-        yield "not one example could be written"
+        yield "no example could be written"
 
 
 def _exceeded_limits(accounting: KeyAccounting, config: JobConfig) -> Iterator[str]:
-    lines: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for reason, count in accounting.not_written.items():
-        lines[category_of(reason)] += count
-    for line, limit, flag in (
+        counts[category_of(reason)] += count
+    for category, limit, flag in (
         ("rejected", config.max_rejects, "max_rejects"),
         ("unpaired", config.max_unpaired, "max_unpaired"),
     ):
-        if lines[line] > allowed(limit, accounting.found):
+        if counts[category] > allowed(limit, accounting.found):
             yield (
-                f"{lines[line]} of {accounting.found} keys are {line}, more than "
-                f"--{flag}={limit}: raise the limit and run the command again "
-                "(finished shards are kept), or mend the source and pass --overwrite"
+                f"{counts[category]} of {accounting.found} keys are {category}, more "
+                f"than --{flag}={limit}: raise the limit and run the command again "
+                "(finished shards are kept), or fix the source and pass --overwrite"
             )
 
 
@@ -105,24 +113,24 @@ def _some_of_each(rejects: Iterable[Reject], num: int = 3) -> dict[str, list[str
 
 
 def _printable(text: str) -> str:
-    """Escapes what could move a terminal's cursor: file names are anybody's."""
+    """Escapes control characters, because file names are untrusted."""
     return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
 
 
 def reject_lines(rejects: Iterable[Reject]) -> bytes:
-    """Returns `rejects.jsonl` of rejects."""
+    """Serializes rejects to the bytes of `rejects.jsonl`."""
     return dump_rejects(rejected_key(*reject) for reject in rejects)
 
 
 def dump_outcome(outcome: Outcome) -> bytes:
-    """Returns the bytes of `_build/outcome.json`."""
+    """Serializes an outcome to the bytes of `_build/outcome.json`."""
     return dump_json(
         outcome._asdict() | {"accounting": dataclasses.asdict(outcome.accounting)}
     )
 
 
 def parse_outcome(data: bytes) -> Outcome:
-    """Returns the outcome that `_build/outcome.json` holds."""
+    """Parses the bytes of `_build/outcome.json`."""
     fields = json.loads(data)
     return Outcome(
         KeyAccounting(**fields["accounting"]),

@@ -1,8 +1,7 @@
-"""Mending: the bytes of a complete dataset are checked, and damaged files made again.
+"""Repairs a complete dataset: checks all bytes and rewrites damaged files.
 
-The same sources give the same bytes, so that what is made again must have the checksum
-that the manifest has of it. The manifest itself stays as it is: the dataset can be read
-all the while, but for what is damaged.
+The same sources give the same bytes, so a rewritten file must have the checksum stored
+in the manifest. The manifest does not change. Intact files can be read during a repair.
 """
 
 from collections.abc import Iterator
@@ -29,12 +28,12 @@ from reader.contract.record import crc32c_hex
 
 
 class RepairTask(NamedTuple):
-    """A shard to be looked at.
+    """A shard to check and, if damaged, to repair.
 
     Attributes:
-        shard: The shard.
-        checksums: `{file: crc32c}` of its files, as the manifest has them.
-        anew: Whether it is written again even if nothing is wrong with it.
+        shard: Plan of the shard.
+        checksums: Checksums of the shard's files in the manifest, as `{file: crc32c}`.
+        anew: Whether to rewrite the shard even if it is intact.
     """
 
     shard: ShardPlan
@@ -43,10 +42,10 @@ class RepairTask(NamedTuple):
 
 
 def check_plan(config: JobConfig, plan: JobPlan, manifest: Manifest) -> None:
-    """Checks that a plan has the shards and the tokenizer that the manifest has.
+    """Checks that a plan has the same shards and the same tokenizer as the manifest.
 
     Raises:
-        BuildError: It has not: the sources have changed, with names and sizes the same.
+        BuildError: The plan differs, because the content of the sources has changed.
     """
     planned = [shard.name.file for shard in plan.shards()]
     if planned != [shard.file for shard in manifest.shards] or (
@@ -54,7 +53,7 @@ def check_plan(config: JobConfig, plan: JobPlan, manifest: Manifest) -> None:
     ):
         raise BuildError(
             f"{config.output} cannot be repaired: images or captions have changed, "
-            "with their names and sizes the same. Pass --overwrite"
+            "although their names and sizes are the same. Pass --overwrite"
         )
 
 
@@ -62,7 +61,8 @@ def repair_tasks(
     workspace: Workspace, plan: JobPlan, manifest: Manifest
 ) -> list[RepairTask]:
     """Returns a task for each shard of a dataset."""
-    # The rejects of each shard are known to who writes it, and to nobody else.
+    # If rejects.jsonl is damaged, all shards are rewritten: the rejects of a shard are
+    # only known from writing it.
     anew = bool(damaged_files(workspace, _some(manifest, layout.REJECTS)))
     checksums = {shard.file: shard.crc32c for shard in manifest.shards}
     checksums |= manifest.files
@@ -77,21 +77,27 @@ def _some(manifest: Manifest, *files: str) -> dict[str, str]:
 
 
 class RepairShards(beam.PTransform):
-    """Checks shards and repairs damaged ones: `RepairTask` → label of one repaired."""
+    """Checks shards and repairs damaged ones: `RepairTask` → label if repaired."""
 
     def __init__(self, config: JobConfig, plan: JobPlan, lease: str) -> None:
-        """Takes the configuration, the plan, and the lease of the job at work."""
+        """Initializes the transform.
+
+        Args:
+            config: Configuration of the job.
+            plan: Plan of the job.
+            lease: Token of the output's lease, held by the running job.
+        """
         super().__init__()
         self._fn = _RepairShardFn(config, plan, lease)
 
     def expand(self, tasks: beam.PCollection[RepairTask]) -> beam.PCollection[str]:
-        """Reads every byte of every shard."""
-        return tasks | "Mend" >> beam.ParDo(self._fn)
+        """Reads all bytes of all shards and rewrites damaged shards."""
+        return tasks | "Repair" >> beam.ParDo(self._fn)
 
 
 class _RepairShardFn(ShardFn):
     def workspace(self) -> Workspace:
-        """Returns a place aside: what is whole must not pay for what is not."""
+        """Returns a separate workspace, so intact files are not overwritten."""
         return super().workspace().repair_workspace()
 
     def process(self, task: RepairTask) -> Iterator[str]:
@@ -104,9 +110,9 @@ class _RepairShardFn(ShardFn):
         with noted(workspace, task.shard.label):
             if commit.checksums != task.checksums:
                 raise BuildError(
-                    f"{task.shard.label} was written again and is not what the "
-                    "manifest says it was: its images or captions have changed, with "
-                    "their names and sizes the same. Pass --overwrite"
+                    f"{task.shard.label} was rewritten, but its checksums differ from "
+                    "the manifest: its images or captions have changed, although their "
+                    "names and sizes are the same. Pass --overwrite"
                 )
             for file in damaged:
                 move_file(aside.published(file), workspace.published(file))
@@ -115,22 +121,25 @@ class _RepairShardFn(ShardFn):
 
 
 def repaired_shards(workspace: Workspace, plan: JobPlan) -> Iterator[str]:
-    """Yields the labels of shards of which a file was made again and taken."""
-    aside, again = workspace.repair_workspace(), {*committed_names(workspace)}
+    """Yields the labels of shards with at least one replaced file."""
+    aside, rewritten = workspace.repair_workspace(), {*committed_names(workspace)}
     for shard in plan.shards():
         files = map(aside.published, shard.name.files)
-        if shard.label in again and not all(map(is_file, files)):
+        if shard.label in rewritten and not all(map(is_file, files)):
             yield shard.label
 
 
 def repair_others(workspace: Workspace, plan: JobPlan, manifest: Manifest) -> list[str]:
-    """Makes the other files again where they are damaged; returns which.
+    """Rewrites damaged files that belong to no shard, except the manifest.
+
+    Returns:
+        Names of the rewritten files.
 
     Raises:
-        BuildError: One is not what it was.
+        BuildError: The checksum of a rewritten file differs from the manifest.
     """
     tokenizer = f"{layout.TOKENIZER_DIR}/{plan.tokenizer.file}"
-    # Datasets of earlier versions have none of these.
+    # Datasets of earlier versions have no interop files.
     interop = [file for file in INTEROP_FILES if file in manifest.files]
     files = _some(manifest, layout.BLOCKS, layout.REJECTS, tokenizer, *interop)
     makers = {
@@ -144,15 +153,15 @@ def repair_others(workspace: Workspace, plan: JobPlan, manifest: Manifest) -> li
         data = made[file] if file in made else makers[file]()
         if crc32c_hex(data) != files[file]:
             raise BuildError(
-                f"{workspace.published(file)} is damaged and cannot be made again as "
-                "it was: the sources have changed. Pass --overwrite"
+                f"{workspace.published(file)} is damaged and cannot be repaired: the "
+                "sources have changed. Pass --overwrite"
             )
         workspace.publish(workspace.published(file), data)
     return damaged
 
 
 def _block_offsets(workspace: Workspace, plan: JobPlan) -> list[int]:
-    """Returns where every 64th record of each shard begins, from the text indexes."""
+    """Returns byte offsets of every 64th record of each shard, from text indexes."""
     offsets = []
     for shard in plan.shards():
         data = read_file(workspace.published(shard.name.index_file))

@@ -1,4 +1,4 @@
-"""`samples/`: rows of a shard as a Parquet file, for people and other tools."""
+"""Writes the Parquet file in `samples/` with one row per record of a shard."""
 
 import io
 from collections.abc import Sequence
@@ -24,13 +24,13 @@ _VALUES = {
 def sample_row(
     example: Example, offset: int, length: int, columns: Sequence[Column]
 ) -> dict[str, Any]:
-    """Returns the row of a record.
+    """Returns the row of a record, as `{column: value}`.
 
     Args:
-        example: The record.
+        example: Example stored in the record.
         offset: Byte offset of the record in its shard.
-        length: Bytes of the record, framing included.
-        columns: Columns that are carried through.
+        length: Size of the record in bytes, framing included.
+        columns: Source columns that are copied to the dataset.
     """
     image = example.image
     values = zip(columns, example.pair.values, strict=True)
@@ -53,7 +53,7 @@ def sample_row(
 
 
 def dump_samples(rows: Sequence[dict[str, Any]], columns: Sequence[Column]) -> bytes:
-    """Returns rows as a Parquet file."""
+    """Serializes rows to the bytes of a Parquet file."""
     types = columns_of(column.feature for column in columns)
     schema = pa.schema([(name, _arrow_type(type_)) for name, type_ in types.items()])
     table = pa.Table.from_pylist(list(rows), schema=schema)

@@ -1,6 +1,7 @@
-"""ShardWriter: a shard's name → its files and its commit record.
+"""ShardWriter: plan of a shard → files and commit record of the shard.
 
-It holds what a worker process sets up once: threads, tokenizer, bound on memory.
+A writer is created once per worker process. It holds the threads, the tokenizer and
+the limit on memory.
 """
 
 import contextlib
@@ -32,19 +33,27 @@ from reader.contract.record import crc32c_hex
 from reader.contract.statistics import Statistics, statistics_of
 from reader.contract.tokenizers.registry import load_tokenizer
 
-# Pairs each thread may be ahead of the one to be written next: enough that one large
-# photograph does not make the others wait.
+# Number of pairs that each thread may be ahead of the next pair to write. It is large
+# enough that one large photograph does not block the other threads.
 _AHEAD_PER_THREAD = 8
+# Number of pairs in one thread's task.
 _TOGETHER = 4
 
 
 class ShardWriter:
-    """Writes one shard after the other."""
+    """Writes shards, one at a time, encoding examples in a pool of threads."""
 
     def __init__(
         self, config: JobConfig, plan: JobPlan, lease: str, workspace: Workspace
     ) -> None:
-        """Takes the configuration, the plan, the job's lease, and where to write."""
+        """Starts the threads and loads the tokenizer.
+
+        Args:
+            config: Configuration of the job.
+            plan: Plan of the job.
+            lease: Token of the output's lease, held by the running job.
+            workspace: Workspace that shards are written to.
+        """
         self.workspace = workspace
         self._config = config
         self._plan = plan
@@ -56,20 +65,23 @@ class ShardWriter:
         self._tokenizer = load_tokenizer(plan.tokenizer, data)
 
     def close(self) -> None:
-        """Ends the threads."""
+        """Shuts down the threads."""
         self._threads.shutdown(cancel_futures=True)
 
     def write(
         self, shard: ShardPlan, count: Callable[[Example | Reject], None]
     ) -> Commit:
-        """Writes a shard and, last, its commit record.
+        """Writes a shard and then its commit record.
 
         Args:
-            shard: The shard.
-            count: Is shown each example or reject that was made.
+            shard: Plan of the shard.
+            count: Function called with each example or reject.
+
+        Returns:
+            The commit record.
 
         Raises:
-            BuildError: Another job has taken over.
+            BuildError: Another job holds the lease.
             OSError: A file could not be read or written.
         """
         with noted(self.workspace, shard.label):
@@ -88,7 +100,8 @@ class ShardWriter:
             for one in progress.watch(made):
                 count(one)
                 yield one
-            # Before anything is published: a job that came after may have other plans.
+            # Checked before the files are published, because a later job may have
+            # another plan.
             check_lease(self.workspace, self._lease)
 
         with contextlib.closing(made), progress:
@@ -111,7 +124,7 @@ class ShardWriter:
 
 
 class _Account:
-    """What was written of a shard, and what was not."""
+    """Rows, rejects and statistics of a shard, collected while it is written."""
 
     def __init__(self, columns: Sequence[Column]) -> None:
         self._columns = columns
@@ -122,7 +135,7 @@ class _Account:
         self._num_unknown = 0
 
     def add(self, example: Example, offset: int, length: int) -> None:
-        """Takes a record that lies at `offset` and takes `length` bytes."""
+        """Adds a record with its byte offset and its length in bytes."""
         self.rows.append(sample_row(example, offset, length, self._columns))
         self._image_bytes.append(example.num_image_bytes)
         self._num_unknown += example.num_unknown
@@ -145,7 +158,17 @@ def publish_shard(
     made: Iterable[Example | Reject],
     columns: Sequence[Column],
 ) -> Commit:
-    """Writes and publishes the files of a shard; returns what to commit."""
+    """Writes and publishes the files of a shard.
+
+    Args:
+        workspace: Workspace that the files are written to.
+        shard: Plan of the shard.
+        made: Examples and rejects of the shard, in record order.
+        columns: Source columns that are copied to the dataset.
+
+    Returns:
+        The commit record, not yet written.
+    """
     account = _Account(columns)
     with publish(workspace.published(shard.name.file), workspace.tmp) as file:
         writer = TFRecordWriter(file.write)
@@ -179,10 +202,10 @@ def publish_shard(
 
 
 def _input_hash(example: Example) -> int:
-    """Returns a hash of a record's key and sources.
+    """Returns a hash of the key and the sources of a record.
 
-    The hashes of all records are added, modulo 2^256, so that the sum depends on
-    neither order nor shards (AdHash: Bellare and Micciancio, EUROCRYPT 1997).
+    The hashes of all records are added modulo 2^256. The sum does not depend on the
+    order of records or on shards (AdHash: Bellare and Micciancio, EUROCRYPT 1997).
     """
     digest = hashlib.sha256(b"%d:" % len(example.pair.key) + example.pair.key)
     digest.update(bytes.fromhex(example.image.sha256 + example.captions.sha256))

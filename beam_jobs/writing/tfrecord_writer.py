@@ -1,4 +1,4 @@
-"""TFRecord files: framing, checksums and the index, as the records go by."""
+"""Writes TFRecord files and collects checksums and record offsets."""
 
 from collections.abc import Callable
 
@@ -10,17 +10,21 @@ from reader.contract.record import frame_record
 
 
 class TFRecordWriter:
-    """Writes records one after the other and keeps what an index needs.
+    """Writes records and collects their offsets and lengths for the index.
 
     Attributes:
-        num_records: Written so far.
-        num_bytes: Written so far, framing included.
-        offsets: Where each record begins, in bytes.
-        lengths: Bytes of each record, framing included.
+        num_records: Number of records written so far.
+        num_bytes: Number of bytes written so far, framing included.
+        offsets: Byte offset of each record.
+        lengths: Size of each record in bytes, framing included.
     """
 
     def __init__(self, write: Callable[[bytes], object]) -> None:
-        """Takes where bytes go, such as a file's `write`."""
+        """Initializes the writer.
+
+        Args:
+            write: Function that writes bytes, such as the `write` method of a file.
+        """
         self._write = write
         self._crc = google_crc32c.Checksum()
         self.num_bytes = 0
@@ -29,16 +33,16 @@ class TFRecordWriter:
 
     @property
     def num_records(self) -> int:
-        """Records written so far."""
+        """Number of records written so far."""
         return len(self.offsets)
 
     @property
     def crc32c(self) -> str:
-        """Checksum of the whole file so far, 8 hex digits."""
+        """CRC-32C checksum of all bytes written so far, as 8 hex digits."""
         return str(self._crc.digest().hex())
 
     def write(self, record: bytes) -> None:
-        """Writes one record."""
+        """Writes one record with its TFRecord framing."""
         header, footer = frame_record(record)
         self.offsets.append(self.num_bytes)
         self.lengths.append(len(header) + len(record) + len(footer))
@@ -48,9 +52,9 @@ class TFRecordWriter:
         self.num_bytes += self.lengths[-1]
 
     def block_offsets(self) -> list[int]:
-        """Returns where every 64th record begins: the shard's part of the index."""
+        """Returns byte offsets of every 64th record, for the block index."""
         return self.offsets[::BLOCK_RECORDS]
 
     def text_index(self) -> bytes:
-        """Returns the shard's text index."""
+        """Returns the bytes of the shard's text index."""
         return dump_text_index(self.offsets, self.lengths)

@@ -1,8 +1,9 @@
-"""WriteShards: a shard's name → the shard, its index, its samples, its commit record.
+"""WriteShards: plan of a shard → shard, text index, samples table and commit record.
 
-One element is one shard, and images never leave the DoFn that reads them: what crosses
-a shuffle is names. A shard is published by renaming, and its commit record after it, so
-that a job cut off anywhere goes on with the first shard that has no commit record.
+One element of the pipeline is one shard. Images never leave the DoFn that reads them,
+so only names cross a shuffle. A shard is published with an atomic rename, and then its
+commit record is written. An interrupted job resumes with the shards that have no commit
+record.
 """
 
 from collections.abc import Iterator
@@ -22,23 +23,35 @@ from beam_jobs.writing.shard_writer import ShardWriter
 
 
 class WriteShards(beam.PTransform):
-    """Writes shards: `ShardPlan` → the number of examples in the shard."""
+    """Writes shards: `ShardPlan` → number of examples in the shard."""
 
     def __init__(self, config: JobConfig, plan: JobPlan, lease: str) -> None:
-        """Takes the configuration, the plan, and the lease of the job at work."""
+        """Initializes the transform.
+
+        Args:
+            config: Configuration of the job.
+            plan: Plan of the job.
+            lease: Token of the output's lease, held by the running job.
+        """
         super().__init__()
         self._fn = _WriteShardFn(config, plan, lease)
 
     def expand(self, shards: beam.PCollection[ShardPlan]) -> beam.PCollection[int]:
-        """Writes those that no earlier attempt has finished."""
+        """Writes the shards that no earlier attempt has finished."""
         return shards | "Write" >> beam.ParDo(self._fn)
 
 
 class ShardFn(beam.DoFn):
-    """A DoFn that writes shards, and counts what it does for the engine's own pages."""
+    """Base class of DoFns that write shards, with metrics for the engine."""
 
     def __init__(self, config: JobConfig, plan: JobPlan, lease: str) -> None:
-        """Takes the configuration, the plan, and the lease of the job at work."""
+        """Initializes the DoFn.
+
+        Args:
+            config: Configuration of the job.
+            plan: Plan of the job.
+            lease: Token of the output's lease, held by the running job.
+        """
         self._config = config
         self._plan = plan
         self._lease = lease
@@ -46,22 +59,22 @@ class ShardFn(beam.DoFn):
         self._image_bytes = Metrics.distribution("examples", "image_bytes")
 
     def setup(self) -> None:
-        """Starts threads and loads the tokenizer, once in each worker."""
+        """Creates the shard writer, once per worker."""
         configure_codecs()
         self._writer = ShardWriter(
             self._config, self._plan, self._lease, self.workspace()
         )
 
     def workspace(self) -> Workspace:
-        """Returns where shards are written."""
+        """Returns the workspace that shards are written to."""
         return Workspace(self._config.output)
 
     def teardown(self) -> None:
-        """Ends the threads."""
+        """Shuts down the threads of the shard writer."""
         self._writer.close()
 
     def count(self, made: Example | Reject) -> None:
-        """Counts an example or a reject."""
+        """Updates the metrics with an example or a reject."""
         if isinstance(made, Reject):
             Metrics.counter("rejects", made.reason).inc()
         else:

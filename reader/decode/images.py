@@ -14,10 +14,10 @@ from reader.decode.crops import regions_of, resample, resample_part
 
 # The accurate inverse DCT. TensorFlow's default is faster but less accurate.
 _DCT_METHOD = "INTEGER_ACCURATE"
-# Factors by which libjpeg can reduce an image while decoding it. The reduced region must
-# be at least 1.5 times as large as the target: libjpeg's filter is sharper than the
-# filter that resizes afterward, and the difference is visible if that one has little
-# left to do: docs/performance.md#scaled-decoding.
+# Factors by which libjpeg can reduce an image while decoding it. The reduced region is
+# at least 1.5 times as large as the target: libjpeg's filter is sharper than the filter
+# that resizes afterward, which shows if the latter has little left to do:
+# docs/performance.md#scaled-decoding.
 _RATIOS = (1, 2, 4, 8)
 
 # (encoded string[n], sizes int32[n, 2], draws float64[n, k] by use)

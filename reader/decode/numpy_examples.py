@@ -20,8 +20,8 @@ from reader.decode.outputs import (
     special_tokens,
 )
 
-# The outputs of `load` without those that describe a batch, and `captions`. Columns such
-# as `extra/score` are allowed too.
+# The outputs of `load` without those that describe a batch, and `captions`. Columns
+# such as `extra/score` are allowed too.
 _BATCH_OUTPUTS = ("valid", "caption_valid")
 RECORD_OUTPUTS = (*(name for name in OUTPUTS if name not in _BATCH_OUTPUTS), "captions")
 

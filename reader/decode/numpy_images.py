@@ -51,7 +51,7 @@ def _decode_jpeg(data: bytes, height: int = 0, width: int = 0) -> Pixels:
 def _decode_any(data: bytes, height: int, width: int) -> Pixels:
     """Decodes a JPEG, or any other format that Pillow supports."""
     if data.startswith(b"\xff\xd8\xff"):
-        # Pillow skips stray bytes that simplejpeg rejects. Both reject truncated images.
+        # Pillow skips stray bytes that simplejpeg rejects. Both reject truncation.
         with contextlib.suppress(ValueError):
             return _decode_jpeg(data)
     return _decode_by_pillow(data, height, width)

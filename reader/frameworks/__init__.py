@@ -1,1 +1,1 @@
-"""Batches for NumPy, JAX, PyTorch and Keras; one file per adapter."""
+"""Adapts batches to NumPy, JAX, PyTorch and Keras, one module per framework."""

@@ -1,4 +1,4 @@
-"""Batches for other frameworks: NumPy, JAX, PyTorch. Each is loaded when asked for."""
+"""Converts batches for NumPy, JAX and PyTorch; imports a framework only when needed."""
 
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -15,16 +15,19 @@ if TYPE_CHECKING:
 
 
 def as_numpy(batches: tf.data.Dataset) -> NumpyBatches:
-    """Returns batches as NumPy arrays, in the structure they have.
+    """Converts batches to NumPy arrays and keeps their structure.
 
-    Arrays share TensorFlow's memory and cannot be written to; `array.copy()` can. Texts
-    are arrays of `bytes`.
+    The arrays share memory with TensorFlow and are read-only; `array.copy()` returns a
+    writable array. Strings become object arrays of `bytes`.
 
     Args:
-        batches: What `reader.load` returned, or any `tf.data.Dataset`.
+        batches: Dataset that `reader.load` returned, or any `tf.data.Dataset`.
+
+    Returns:
+        An iterable of batches. Each new iterator is the next epoch.
 
     Raises:
-        UsageError: It is something else.
+        UsageError: `batches` is not a `tf.data.Dataset`.
     """
     _check_dataset("as_numpy", batches)
     return NumpyBatches(batches)
@@ -33,28 +36,33 @@ def as_numpy(batches: tf.data.Dataset) -> NumpyBatches:
 def as_jax(
     batches: tf.data.Dataset, sharding: Any = None, *, prefetch: int = 2
 ) -> "JaxBatches":
-    """Returns batches as JAX arrays, in the structure they have.
+    """Converts batches to JAX arrays and keeps their structure.
 
-    With a sharding over a mesh each array is a global one: batches of
-    `reader.load(…, host_index=jax.process_index(), host_count=jax.process_count())`
-    are this process's part of it. Texts stay NumPy arrays of `bytes`.
+    With a sharding over a mesh, each array is a global array. This process provides its
+    own part, the batches of
+    `reader.load(…, host_index=jax.process_index(), host_count=jax.process_count())`.
+    Strings remain NumPy arrays of `bytes`.
 
         mesh = jax.make_mesh((jax.device_count(),), ("data",))
         sharding = NamedSharding(mesh, PartitionSpec("data"))
         for batch in reader.as_jax(batches, sharding):
             state = train_step(state, batch)
 
-    TensorFlow leaves the GPUs to JAX, if nothing of it but `reader.load` was used.
+    TensorFlow leaves the GPUs to JAX, unless the process has already run TensorFlow
+    operations other than `reader.load`.
 
     Args:
-        batches: What `reader.load` returned, or any `tf.data.Dataset`.
-        sharding: A `jax.sharding.Sharding`, of each array; None for JAX's default
-            device.
-        prefetch: Batches to transfer ahead.
+        batches: Dataset that `reader.load` returned, or any `tf.data.Dataset`.
+        sharding: A `jax.sharding.Sharding` for every array. The default None places
+            arrays on JAX's default device.
+        prefetch: Number of batches to transfer to the devices in advance, 2 by default.
+
+    Returns:
+        An iterable of batches. Each new iterator is the next epoch.
 
     Raises:
-        UsageError: An argument is wrong, the sharding does not divide the batch, or JAX
-            is not installed.
+        UsageError: An argument is invalid, the sharding does not divide the batch, or
+            JAX is not installed.
     """
     _check_dataset("as_jax", batches)
     check_at_least("prefetch", prefetch, 0)
@@ -67,19 +75,24 @@ def as_jax(
 
 
 def as_torch(batches: tf.data.Dataset) -> "TorchBatches":
-    """Returns batches as PyTorch tensors, in the structure they have.
+    """Converts batches to PyTorch tensors and keeps their structure.
 
-    An `IterableDataset` whose items are whole batches: iterate over it, or wrap it as
-    `DataLoader(dataset, batch_size=None, num_workers=0, pin_memory=True)`. Tensors may
-    be written to. Texts are lists of `bytes`.
+    Iterate over the result directly, or wrap it as
+    `DataLoader(dataset, batch_size=None, num_workers=0, pin_memory=True)`. The tensors
+    are writable. Strings become lists of `bytes`.
 
-    TensorFlow leaves the GPUs to PyTorch, if nothing of it but `reader.load` was used.
+    TensorFlow leaves the GPUs to PyTorch, unless the process has already run TensorFlow
+    operations other than `reader.load`.
 
     Args:
-        batches: What `reader.load` returned, or any `tf.data.Dataset`.
+        batches: Dataset that `reader.load` returned, or any `tf.data.Dataset`.
+
+    Returns:
+        A `torch.utils.data.IterableDataset` whose items are whole batches. Each new
+        iterator is the next epoch.
 
     Raises:
-        UsageError: It is something else, or PyTorch is not installed.
+        UsageError: `batches` is not a `tf.data.Dataset`, or PyTorch is not installed.
     """
     _check_dataset("as_torch", batches)
     try:
@@ -95,21 +108,22 @@ def as_torch(batches: tf.data.Dataset) -> "TorchBatches":
 def _check_dataset(name: str, batches: object) -> None:
     if not isinstance(batches, tf.data.Dataset):
         raise UsageError(
-            f"{name} needs batches of reader.load, got {type(batches).__name__}"
+            f"{name} needs batches from reader.load, got {type(batches).__name__}"
         )
 
 
 def leave_accelerators() -> None:
-    """Keeps TensorFlow from GPUs, which it would otherwise fill at its first operation.
+    """Hides the GPUs from TensorFlow, which would otherwise allocate all their memory.
 
-    Warns where that has happened already.
+    Warns if TensorFlow has already initialized the GPUs.
     """
     try:
         tf.config.set_visible_devices([], "GPU")
-    except RuntimeError:  # It has looked at its devices, and they stay as they are.
+    except RuntimeError:  # TensorFlow has already initialized its devices.
         if tf.config.list_logical_devices("GPU"):
             warnings.warn(
-                "TensorFlow has taken the GPUs already, so there may be no memory left "
-                'on them: call tf.config.set_visible_devices([], "GPU") first of all',
+                "TensorFlow has already initialized the GPUs, so they may have no free "
+                'memory: call tf.config.set_visible_devices([], "GPU") before any '
+                "other TensorFlow operation",
                 stacklevel=3,
             )

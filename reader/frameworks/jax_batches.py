@@ -1,4 +1,4 @@
-"""Batches as JAX arrays, on their way to the devices before they are asked for."""
+"""Converts batches to JAX arrays and transfers them to the devices in advance."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -16,13 +16,19 @@ _INT32 = np.iinfo(np.int32)
 
 
 class JaxBatches:
-    """Batches as JAX arrays. Each new iterator is the next epoch."""
+    """Iterable of batches as JAX arrays. Each new iterator is the next epoch."""
 
     def __init__(self, batches: tf.data.Dataset, sharding: Any, ahead: int) -> None:
-        """Takes a `tf.data.Dataset`, where its batches go, and how many ahead.
+        """Checks that the sharding divides the batches.
+
+        Args:
+            batches: Dataset of batches.
+            sharding: A `jax.sharding.Sharding`; None for JAX's default device.
+            ahead: Number of batches to transfer in advance.
 
         Raises:
-            UsageError: The sharding does not divide a batch.
+            UsageError: `sharding` is not a `jax.sharding.Sharding`, or it does not
+                divide a batch.
         """
         self._dataset, self._batches = batches, NumpyBatches(batches)
         self._sharding, self._ahead = sharding, ahead
@@ -36,7 +42,7 @@ class JaxBatches:
                 _check_divides(sharding, spec)
 
     def __iter__(self) -> Iterator[Any]:
-        """Yields batches, of which the next are being transferred already."""
+        """Yields batches while the next ones are being transferred."""
         ready: deque[Any] = deque()
         for batch in self._batches:
             ready.append(self._ahead_of_use(batch))
@@ -46,9 +52,9 @@ class JaxBatches:
             yield self._use(*ready.popleft())
 
     def _ahead_of_use(self, batch: Any) -> tuple[Any, int]:
-        """Returns a batch on its way, and the number of its iterator.
+        """Starts the transfer of a batch; returns it with the index of its iterator.
 
-        It is not counted as taken before it is used, for `reader.state`.
+        For `reader.state`, the batch counts as taken only when it is yielded.
         """
         iterator = 0
         if isinstance(self._dataset, Batches):
@@ -62,7 +68,7 @@ class JaxBatches:
         return batch
 
     def __len__(self) -> int:
-        """Returns how many batches the first iterator has."""
+        """Returns the number of batches of the first iterator."""
         return len(self._batches)
 
     def _put(self, values: Any) -> Any:
@@ -78,7 +84,7 @@ class JaxBatches:
 def _check_divides(sharding: Any, spec: tf.TensorSpec) -> None:
     if spec.dtype == tf.string or spec.shape.rank is None:
         return
-    # What is not known yet is divided by anything.
+    # An unknown dimension counts as 0, which every sharding divides.
     local, *rest = (side or 0 for side in spec.shape)
     shape = (local * jax.process_count(), *rest)
     try:
@@ -86,19 +92,19 @@ def _check_divides(sharding: Any, spec: tf.TensorSpec) -> None:
     except ValueError as error:
         raise UsageError(
             f"sharding does not divide a batch of shape {shape}: choose a batch_size "
-            f"that the mesh divides ({error})"
+            f"that is divisible by the mesh axes ({error})"
         ) from None
 
 
 def _check_width(values: np.ndarray[Any, Any]) -> None:
-    """Refuses whole numbers that JAX would cut to 32 bits without a word."""
+    """Raises a UsageError for integers that JAX would silently truncate to 32 bits."""
     if values.dtype != np.int64 or _has_64_bits():
         return
     wide = values[(values < _INT32.min) | (values > _INT32.max)]
     if wide.size:
         raise UsageError(
-            f"a batch holds {wide.flat[0]}, and JAX cuts whole numbers to 32 bits: "
-            'call jax.config.update("jax_enable_x64", True), or leave that out'
+            f"a batch holds {wide.flat[0]}, but JAX truncates integers to 32 bits: "
+            'call jax.config.update("jax_enable_x64", True), or leave that output out'
         )
 
 

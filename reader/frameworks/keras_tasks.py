@@ -1,4 +1,4 @@
-"""Batches → what `fit` takes: inputs, labels, weights."""
+"""Converts batches to (inputs, labels, sample weights) for Keras' `fit`."""
 
 from typing import Any
 
@@ -9,25 +9,31 @@ from reader.loader.batch_dataset import Batches
 
 
 def for_captioning(batches: tf.data.Dataset) -> tf.data.Dataset:
-    """Returns `((image, tokens_in), tokens_out, weights)`, for teacher forcing.
+    """Converts batches to inputs, labels and weights for captioning.
 
-    A model is shown a caption up to some token, and learns the next one (Williams and
-    Zipser, 1989):
+    The model predicts each token from the image and the tokens before it (teacher
+    forcing: Williams and Zipser, 1989). Each batch becomes
+    `((image, tokens_in), tokens_out, weights)`:
 
-        image       float32[batch, height, width, 3], or as `load` was told
+        image       float32[batch, height, width, 3], or as `load` was configured
         tokens_in   int32[batch, max_tokens - 1]: start a red circle
         tokens_out  int32[batch, max_tokens - 1]: a red circle end
         weights     float32[batch, max_tokens - 1]: 0 where `tokens_out` is padding
 
-    Keras' losses divide by the number of all tokens, padding too, unless they are made
-    with `reduction="mean_with_sample_weight"`.
+    Keras' losses divide by the number of all tokens, including padding, unless they are
+    created with `reduction="mean_with_sample_weight"`.
 
     Args:
-        batches: What `reader.load` returned, as dictionaries with `image`, `tokens` and
-            `mask`; where they hold `valid`, places without an example weigh nothing.
+        batches: Dataset that `reader.load` returned, of dictionaries with `image`,
+            `tokens` and `mask`. If they have `valid`, positions without an example get
+            weight 0.
+
+    Returns:
+        A `tf.data.Dataset` of such tuples.
 
     Raises:
-        UsageError: The batches hold something else, or several captions each.
+        UsageError: `batches` is not a Dataset of such dictionaries, or has several
+            captions per image.
     """
     _check(batches, "for_captioning", ("image", "tokens", "mask"))
 
@@ -41,25 +47,32 @@ def for_captioning(batches: tf.data.Dataset) -> tf.data.Dataset:
 
 
 def for_retrieval(batches: tf.data.Dataset) -> tf.data.Dataset:
-    """Returns `((image, tokens, mask), labels, weights)`, for contrastive learning.
+    """Converts batches to inputs, labels and weights for contrastive learning.
 
-        image    float32[batch, height, width, 3], or as `load` was told
+    Each batch becomes `((image, tokens, mask), labels, weights)`:
+
+        image    float32[batch, height, width, 3], or as `load` was configured
         tokens   int32[batch, max_tokens]
         mask     bool[batch, max_tokens], True where tokens are not padding
-        labels   int32[batch]: 0 … batch - 1: each image belongs to its own caption
-        weights  float32[batch]: 1, or 0 where a place holds no example
+        labels   int32[batch]: 0 … batch - 1, the index of each image's own caption
+        weights  float32[batch]: 1, or 0 at positions without an example
 
-    With logits of every image against every caption, `labels` are what
-    `SparseCategoricalCrossentropy` takes, along either axis (CLIP's loss: Radford et
-    al., 2021, figure 3). Where a strategy splits batches over devices, compare labels
-    (`labels[:, None] == labels`) instead.
+    With logits of every image against every caption, pass `labels` to
+    `SparseCategoricalCrossentropy` along either axis (CLIP's loss: Radford et al.,
+    2021, figure 3). If a `tf.distribute` strategy splits batches over devices, compare
+    labels (`labels[:, None] == labels`) instead.
 
     Args:
-        batches: What `reader.load` returned, as dictionaries with `image`, `tokens` and
-            `mask`.
+        batches: Dataset that `reader.load` returned, of dictionaries with `image`,
+            `tokens` and `mask`. If they have `valid`, positions without an example get
+            weight 0.
+
+    Returns:
+        A `tf.data.Dataset` of such tuples.
 
     Raises:
-        UsageError: The batches hold something else, or several captions each.
+        UsageError: `batches` is not a Dataset of such dictionaries, or has several
+            captions per image.
     """
     _check(batches, "for_retrieval", ("image", "tokens", "mask"))
 
@@ -77,8 +90,8 @@ def for_retrieval(batches: tf.data.Dataset) -> tf.data.Dataset:
 def _check(batches: tf.data.Dataset, name: str, needed: tuple[str, ...]) -> None:
     if not isinstance(batches, tf.data.Dataset):
         raise UsageError(
-            f"{name} needs batches of reader.load, got {type(batches).__name__}: call "
-            "as_numpy, as_jax and as_torch on what it returns"
+            f"{name} needs batches from reader.load, got {type(batches).__name__}: "
+            f"call {name} first, and as_numpy, as_jax or as_torch on its result"
         )
     names = batches.names if isinstance(batches, Batches) else None
     if names is None:
@@ -86,17 +99,17 @@ def _check(batches: tf.data.Dataset, name: str, needed: tuple[str, ...]) -> None
         names = tuple(spec) if isinstance(spec, dict) else None
     if names is None:
         raise UsageError(
-            f"{name} needs batches as dictionaries: load them without outputs"
+            f"{name} needs batches as dictionaries: call load without outputs"
         )
     missing = [part for part in needed if part not in names]
     if missing:
         raise UsageError(
-            f"{name} needs {', '.join(needed)}; the batches hold {', '.join(names)}, "
-            f"and no {missing[0]}"
+            f"{name} needs {', '.join(needed)}; the batches have {', '.join(names)}, "
+            f"but no {missing[0]}"
         )
     if "caption_valid" in names:
         raise UsageError(
-            f'{name} takes one caption of each image: load with caption="first" or '
+            f'{name} needs one caption per image: load with caption="first" or '
             '"random" instead of "all"'
         )
 

@@ -1,4 +1,4 @@
-"""Batches as NumPy arrays."""
+"""Converts batches to NumPy arrays."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,16 +7,16 @@ import tensorflow as tf
 
 
 class NumpyBatches:
-    """Batches as NumPy arrays. Each new iterator is the next epoch."""
+    """Iterable of batches as NumPy arrays. Each new iterator is the next epoch."""
 
     def __init__(self, batches: tf.data.Dataset) -> None:
-        """Takes a `tf.data.Dataset`."""
+        """Wraps a `tf.data.Dataset` of batches."""
         self._batches = batches
 
     def __iter__(self) -> Iterator[Any]:
-        """Yields batches."""
+        """Starts the next iterator over the batches."""
         return iter(self._batches.as_numpy_iterator())
 
     def __len__(self) -> int:
-        """Returns how many batches the first iterator has."""
+        """Returns the number of batches of the first iterator."""
         return len(self._batches)

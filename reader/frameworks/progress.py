@@ -1,4 +1,4 @@
-"""A progress bar that says how fast it goes, and who waits for whom."""
+"""Shows a progress bar with throughput and the share of time spent waiting for data."""
 
 import time
 from collections import deque
@@ -7,12 +7,18 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-# Over how long the rate is taken, so that it shows what is so now.
+# Length of the sliding window over which rates are averaged, in seconds.
 _SECONDS = 10.0
 
 
 class _Mark(NamedTuple):
-    """Where things stood at a batch."""
+    """Totals at the arrival of a batch.
+
+    Attributes:
+        time: Time of arrival, in seconds.
+        waited: Total time spent waiting for batches, in seconds.
+        images: Total number of images.
+    """
 
     time: float
     waited: float
@@ -20,24 +26,24 @@ class _Mark(NamedTuple):
 
 
 class Progress:
-    """Batches with a progress bar.
+    """Iterable of batches with a progress bar.
 
     Attributes:
-        images_per_second: Lately.
-        waiting: Share of the time, lately, that was spent waiting for data: 0 to 1.
+        images_per_second: Throughput over the last ten seconds, in images per second.
+        waiting: Share of the last ten seconds spent waiting for data, from 0 to 1.
     """
 
     def __init__(self, batches: Iterable[Any], **options: Any) -> None:
-        """Takes batches, and options of `tqdm`."""
+        """Wraps batches; `options` are arguments of `tqdm`."""
         self._batches, self._options = batches, options
         self.images_per_second = self.waiting = 0.0
 
     def __len__(self) -> int:
-        """Returns how many batches there are."""
+        """Returns the number of batches."""
         return len(self._batches)  # type: ignore[arg-type]
 
     def __iter__(self) -> Iterator[Any]:
-        """Yields the batches."""
+        """Yields the batches and updates the bar."""
         options = {"unit": "batch", "total": _length(self._batches), **self._options}
         waited, images = 0.0, 0
         marks: deque[_Mark] = deque()
@@ -54,7 +60,7 @@ class Progress:
                 begin = time.perf_counter()
 
     def __str__(self) -> str:
-        """Returns what the bar shows."""
+        """Returns the text that the bar shows."""
         return f"{self.images_per_second:,.0f} images/s, waiting {self.waiting:.0%}"
 
     def _note(self, marks: deque[_Mark], mark: _Mark) -> None:
@@ -68,31 +74,35 @@ class Progress:
 
 
 def progress(batches: Iterable[Any], **options: Any) -> Progress:
-    """Returns the same batches, with a progress bar.
+    """Iterates over batches with a progress bar.
 
         for batch in reader.progress(batches):
             train_step(batch)
 
-    It shows images per second and the share of the time that the loop waits for data,
-    both over the last ten seconds. Near 0 % reading is fast enough; near 100 % the
-    accelerator idles.
+    The bar shows images per second and the share of time that the loop waits for data,
+    both averaged over the last ten seconds. Near 0 % waiting, reading keeps up with
+    training. Near 100 %, the accelerator is idle.
 
     Args:
-        batches: What `reader.load`, `as_numpy`, `as_jax` or `as_torch` returned.
-        **options: Of `tqdm`, such as `desc`, `disable` and `file`.
+        batches: Batches from `reader.load`, `as_numpy`, `as_jax` or `as_torch`.
+        **options: Arguments of `tqdm`, such as `desc`, `disable` and `file`.
+
+    Returns:
+        An iterable of the same batches, with the attributes `images_per_second` and
+        `waiting`.
     """
     return Progress(batches, **options)
 
 
 def num_examples(batch: Any) -> int:
-    """Returns how many examples a batch holds: of the first part that has a length."""
+    """Returns the number of examples of a batch: the length of its first tensor."""
     while isinstance(batch, (dict, tuple, list)) and batch:
         first = next(iter(batch.values())) if isinstance(batch, dict) else batch[0]
         if isinstance(first, (bytes, str)):
-            break  # A list of texts, one of each example.
+            break  # A list of strings, one per example.
         batch = first
     replicas = getattr(batch, "values", None)
-    if isinstance(replicas, tuple):  # As tf.distribute hands them out.
+    if isinstance(replicas, tuple):  # A batch of tf.distribute.
         return sum(map(num_examples, replicas))
     return len(batch) if hasattr(batch, "__len__") else 0
 
@@ -100,5 +110,5 @@ def num_examples(batch: Any) -> int:
 def _length(batches: Iterable[Any]) -> int | None:
     try:
         return len(batches)  # type: ignore[arg-type]
-    except TypeError:  # They have no end.
+    except TypeError:  # Endless batches have no length.
         return None

@@ -1,4 +1,4 @@
-"""Batches as PyTorch tensors."""
+"""Converts batches to PyTorch tensors."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,29 +10,30 @@ from torch.utils.dlpack import from_dlpack
 from reader.contract.errors import UsageError
 from reader.loader.batch_dataset import Batches
 
-# Smaller tensors are copied: TensorFlow may keep one that is the same in every batch,
-# and whoever writes to it would change all of them.
+# Size in bytes from which tensors share memory with TensorFlow. Smaller tensors are
+# copied: TensorFlow may reuse a constant tensor in every batch, and writing to that
+# tensor would change all batches.
 _SHARED_BYTES = 64 << 10
 
 _NO_WORKERS = (
-    "batches of reader.load are made by threads of their own, and of several workers "
-    "each would yield all of them: use DataLoader(…, batch_size=None, num_workers=0), "
-    "or reader.open, which workers can share"
+    "reader.load uses its own threads, and each DataLoader worker would yield all "
+    "batches: use DataLoader(…, batch_size=None, num_workers=0), or reader.open, which "
+    "supports workers"
 )
 
 
 class TorchBatches(IterableDataset[Any]):
-    """Batches as PyTorch tensors. Each new iterator is the next epoch."""
+    """Iterable of batches as PyTorch tensors. Each new iterator is the next epoch."""
 
     def __init__(self, batches: tf.data.Dataset) -> None:
-        """Takes a `tf.data.Dataset`."""
+        """Wraps a `tf.data.Dataset` of batches."""
         self._batches = batches
 
     def __iter__(self) -> Iterator[Any]:
         """Yields batches.
 
         Raises:
-            UsageError: It runs in a worker of a `DataLoader`.
+            UsageError: The iterator runs in a worker of a `DataLoader`.
         """
         if get_worker_info() is not None:
             raise UsageError(_NO_WORKERS)
@@ -40,11 +41,11 @@ class TorchBatches(IterableDataset[Any]):
             yield tf.nest.map_structure(self._convert, batch)
 
     def __len__(self) -> int:
-        """Returns how many batches the first iterator has."""
+        """Returns the number of batches of the first iterator."""
         return len(self._batches)
 
     def __reduce__(self) -> Any:
-        """Refuses to be sent to a worker of a `DataLoader`.
+        """Prevents pickling, by which a `DataLoader` sends datasets to its workers.
 
         Raises:
             UsageError: Always.
@@ -56,6 +57,6 @@ class TorchBatches(IterableDataset[Any]):
             return values.numpy().tolist()
         shared = from_dlpack(tf.experimental.dlpack.to_dlpack(values))
         size = values.dtype.size * values.shape.num_elements()
-        # Others' Datasets may come from a cache, which writing would change.
-        ours = isinstance(self._batches, Batches)
-        return shared if ours and size >= _SHARED_BYTES else shared.clone()
+        # Tensors of any other Dataset may be in a cache, which writing would change.
+        is_private = isinstance(self._batches, Batches)
+        return shared if is_private and size >= _SHARED_BYTES else shared.clone()

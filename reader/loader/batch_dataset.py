@@ -32,6 +32,10 @@ class RunPosition(Protocol):
         """Returns the position of the run before a step, in examples."""
 
 
+# Private names of TensorFlow are used in this file only, as this version has them;
+# tests/reader/loader/test_batch_dataset.py shows what an upgrade has moved.
+TENSORFLOW_VERSION = "2.21"
+
 # Attributes that the constructor of TensorFlow's Dataset sets.
 _TENSORFLOW_ATTRIBUTES = (
     "_dataset",
@@ -115,8 +119,8 @@ class Batches(tf.data.Dataset):
     def __iter__(self) -> Any:
         """Starts and returns the next iterator, a `tf.data.Iterator`."""
         iterator = super().__iter__()
-        # The class is replaced in place, since Keras and tf.function accept TensorFlow's
-        # iterators but no wrapper.
+        # The class is replaced in place, since Keras and tf.function accept iterators
+        # of TensorFlow but no wrapper.
         iterator.__class__ = _explaining(type(iterator))  # type: ignore[arg-type]
         iterator.batches = self
         return iterator

@@ -95,8 +95,8 @@ def _normalized(images: tf.Tensor, config: ImageConfig) -> tf.Tensor:
     height, width = config.target
     mean, std = np.array(config.normalize, np.float64)
     scale, offset = 1 / (255 * std), mean / std
-    # Scales have the shape of whole rows: broadcasting three values takes TensorFlow four
-    # times as long.
+    # Scales have the shape of whole rows: TensorFlow takes four times as long to
+    # broadcast three values.
     if config.data_format == "channels_first":
         scale, offset = (np.repeat(part, height * width) for part in (scale, offset))
         shape = [-1, 3 * height * width]

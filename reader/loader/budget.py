@@ -15,12 +15,12 @@ _BATCHES = 2
 _PIXEL_BYTES = {"uint8": 1, "bfloat16": 2, "float32": 4}
 _TOKEN_BYTES = 5  # An int32 id and a bool of the mask.
 
-# Approximate number of records that are parsed and decoded as one chunk. Processing a
-# chunk takes hardly longer than processing one record. Larger chunks are not faster, and
-# keep fewer cores busy: docs/performance.md#chunks.
+# Approximate number of records per chunk. An operation on a whole chunk takes hardly
+# longer than on one record. Larger chunks are not faster, and keep fewer cores busy:
+# docs/performance.md#chunks.
 _CHUNK = 16
-# Number of decoding threads per thread that batches and casts. Batching and casting take
-# about a fifth of the time of decoding: docs/performance.md#threads.
+# Number of decoding threads per thread that batches and casts. Batching and casting
+# take about a fifth of the time of decoding: docs/performance.md#threads.
 _DECODING_THREADS = 4
 
 

@@ -87,11 +87,11 @@ def load(
         for batch in batches:
             train_step(batch["image"], batch["tokens"], batch["mask"])
 
-    Each new iterator over the Dataset is the next epoch. With `shuffle=True`, each epoch
-    has a different order. The order depends only on the records, `seed`,
-    `shuffle_bytes` and `bucket_by_length`. It does not depend on the number of hosts or
-    threads, so reading can start at any step without replaying the steps before it.
-    docs/reading.md explains every argument in detail.
+    Each new iterator over the Dataset is the next epoch. With `shuffle=True`, each
+    epoch has a different order. The order depends on the records, `seed`,
+    `shuffle_bytes` and `bucket_by_length`, and not on the number of hosts or threads.
+    Reading can start at any step without replaying the steps before it.
+    docs/reading.md explains the arguments in detail.
 
     Args:
         pattern: Records to read: a shard glob such as `"out/train-*.tfrecord"`, the
@@ -110,11 +110,11 @@ def load(
             ratio of `image_size`. `"random"` is such a region at a random position.
             `"random_resized"` is a region of random position, area and aspect ratio
             (Szegedy et al., 2015, section 6). `"none"` is the whole image, stretched.
-        crop_fraction: Side length of the `"center"` and `"random"` region, as a fraction
+        crop_fraction: Side length of the `"center"` or `"random"` region, as a fraction
             of the largest region that fits in the image. The default 0.875 crops 224
             pixels from 256 without resampling.
-        crop_scale: Minimum and maximum area of a `"random_resized"` region, as fractions
-            of the image's area. The default is (0.08, 1.0).
+        crop_scale: Minimum and maximum area of a `"random_resized"` region, as
+            fractions of the image's area. The default is (0.08, 1.0).
         crop_ratio: Minimum and maximum aspect ratio, width ÷ height, of a
             `"random_resized"` region. The default is (3/4, 4/3).
         flip: Whether to flip each image left to right with probability 0.5. The default
@@ -142,10 +142,11 @@ def load(
         bucket_by_length: Whether to group captions of similar length in a batch, to
             reduce padding. Token rows are then only as wide as the longest caption of
             the batch, rounded up to a multiple of 8. The default is False.
-        shuffle: Whether to shuffle, anew in each epoch. False reads records in the
-            order in which they were written. The default is True.
-        seed: Seed of the shuffled order and of random crops, flips and captions, a whole
-            number of at least 0. The default is 0. Equal seeds give equal batches.
+        shuffle: Whether to shuffle the records, differently in each epoch. False reads
+            them in the order in which they were written. The default is True.
+        seed: Seed of the shuffled order and of random crops, flips and captions: an
+            integer of at least 0, by default 0. Runs with the same seed and settings
+            return the same batches.
         shuffle_bytes: Size of the shuffle window in bytes of encoded records, over all
             hosts. The default is 64 MiB. Each host holds at most two windows of
             `shuffle_bytes // host_count` bytes in memory.

@@ -16,7 +16,7 @@ PAGE = (ROOT / "docs/contributing.md").read_text()
 
 def shown(title: str) -> str:
     """Returns the code block of a title."""
-    fence = re.compile(rf'```(?:python|text) title="{re.escape(title)}"\n(.*?)```', re.S)
+    fence = re.compile(rf'```\w+ title="{re.escape(title)}"\n(.*?)```', re.S)
     (code,) = fence.findall(PAGE)
     return str(code)
 

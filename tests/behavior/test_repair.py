@@ -113,7 +113,7 @@ def test_where_nothing_is_wrong_nothing_is_touched(source, output, capfd):
     before = state(output)
     for _ in range(2):
         assert main(args(source, output, "--repair")) == 0
-        assert "all 4 shards checked, byte for byte: nothing was wrong" in (
+        assert "all 4 shards checked, byte for byte: no damage found" in (
             capfd.readouterr().out
         )
     assert state(output) == before
@@ -223,7 +223,7 @@ def test_another_version_of_a_library_is_refused_and_nothing_touched(
 def test_without_a_dataset_there_is_nothing_to_repair(source, tmp_path, capfd):
     for _ in range(2):
         assert main(args(source, tmp_path / "none", "--repair")) == 2
-        assert "there is neither dataset nor job in" in error_of(capfd)
+        assert "no dataset and no unfinished job in" in error_of(capfd)
         (tmp_path / "none").mkdir(exist_ok=True)
     assert not list((tmp_path / "none").iterdir())
 

@@ -95,7 +95,7 @@ def test_a_folder_that_is_not_there_is_told_in_one_line(
     paths = folders(uploaded) | {what: f"{uploaded}/none"}
     assert run_build(*store.flags, **paths, output=output) == 2
     said = capsys.readouterr().err
-    assert f"--{what}={uploaded}/none: nothing has a name that begins so" in said
+    assert f"--{what}={uploaded}/none: no object has this prefix" in said
     assert len(said.splitlines()) == 1
     assert store.download(output) == {}
 
@@ -114,7 +114,7 @@ def test_a_bucket_that_is_not_there_is_told_in_one_line(
 def test_the_output_may_not_be_the_source(store, uploaded, run_build, capsys):
     paths = folders(uploaded) | {"output": f"{uploaded}/images/"}
     assert run_build(*store.flags, **paths) == 2
-    assert "is the folder of images itself" in capsys.readouterr().err
+    assert "is the same folder as --images" in capsys.readouterr().err
 
 
 def test_an_output_within_the_source_is_passed_over(store, uploaded, run_build, local):

@@ -71,7 +71,7 @@ def test_a_killed_job_is_taken_over_and_ends_in_the_same_bytes(
 
     assert run(*store.flags) == 1
     said = capsys.readouterr().err
-    assert f"another job is writing to {output}: begun on " in said
+    assert f"another job is writing to {output}: started on " in said
     assert "--take_over" in said
     assert said.count("diptych: error") == 1
     # Looking changes nothing.
@@ -80,7 +80,7 @@ def test_a_killed_job_is_taken_over_and_ends_in_the_same_bytes(
     assert run(*store.flags, "--take_over") == 0
     said = capsys.readouterr().err
     finished = len([name for name in before if name.startswith("_build/commits/")])
-    assert f"going on: {finished} of 6 shards are finished" in said
+    assert f"resuming: {finished} of 6 shards are finished" in said
     assert store.download(output) == local
 
 
@@ -91,7 +91,7 @@ def test_a_job_that_is_taken_over_stops(store, uploaded, output, run, local):
     store.put(f"{output.split('/', 3)[3]}/_build/lease.json", other)
     _, said = first.communicate(timeout=PATIENCE_SECONDS)
     assert first.returncode == 1
-    assert f"another job has begun to write to {output}: this one stops" in said
+    assert f"another job started writing to {output}: this job stops" in said
     # It leaves the other's lease alone.
     assert store.download(output)["_build/lease.json"] == other
     assert "manifest.json" not in store.download(output)
@@ -119,7 +119,7 @@ def test_what_changed_is_told_by_name(store, uploaded, output, run, capsys):
     store.put(f"{base}/images/new.jpg", picture)
     assert run(*store.flags, "--take_over") == 1
     said = capsys.readouterr().err
-    assert "since then 1 pair came (new); 1 pair had a file changed" in said
+    assert "since then 1 pair was added (new); 1 pair was changed" in said
     assert "(scene-00003)" in said
     assert run(*store.flags) == 1  # It left no lease.
     assert run(*store.flags, "--overwrite") == 0
@@ -135,9 +135,9 @@ def test_damaged_objects_are_made_again(store, output, run, local, capsys):
     store.put(f"{base}/index/blocks.bin", b"")
     assert run(*store.flags, "--repair") == 0
     said = capsys.readouterr().out
-    assert "2 damaged, and written again as they were" in said
+    assert "2 damaged and repaired" in said
     assert shard.removesuffix(".tfrecord") in said
     assert "index/blocks.bin" in said
     assert store.download(output) == local
     assert run(*store.flags, "--repair") == 0
-    assert "nothing was wrong" in capsys.readouterr().out
+    assert "no damage found" in capsys.readouterr().out

@@ -140,7 +140,7 @@ def test_the_second_of_two_is_refused_and_the_first_goes_on(folder):
     workspace = Workspace(f"{folder}/out")
     with leased(workspace, take_over=False):
         with (
-            pytest.raises(BuildError, match=f"begun on {socket.gethostname()} at 20"),
+            pytest.raises(BuildError, match=f"started on {socket.gethostname()} at 20"),
             leased(workspace, take_over=False),
         ):
             pass

@@ -1,4 +1,4 @@
-"""`diptych`, as a person at the keyboard meets it."""
+"""Tests `diptych` from the command line."""
 
 import contextlib
 import json
@@ -27,14 +27,14 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def unprivileged(monkeypatch, capfd):
-    """A folder with pairs that anyone may use, and no rights of root's."""
-    # pytest's own folders are closed to others.
+    """A folder with pairs that all users can access, without root permissions."""
+    # Other users cannot access pytest's own temporary folders.
     with tempfile.TemporaryDirectory(prefix="diptych-test-") as name:
         folder = Path(name)
         folder.chmod(0o777)
         write_sample(str(folder / "s"), 12)
         monkeypatch.chdir(folder)
-        # All is imported by then: an environment may be closed to others as well.
+        # Imports all modules first, since other users may not access the environment.
         assert build("--output=first") == 0
         root = os.geteuid() == 0
         if root:
@@ -49,7 +49,7 @@ def build(*flags: str) -> int:
 
 
 def error_of(capfd) -> str:
-    """Returns the one line that went to stderr."""
+    """Returns the only line on stderr."""
     lines = capfd.readouterr().err.splitlines()
     assert len(lines) == 1, lines
     assert lines[0].startswith("diptych: error: ")
@@ -61,7 +61,7 @@ def test_build_shows_the_books_and_how_to_read_the_dataset(folder, capfd):
     out = capfd.readouterr().out
     assert "12 keys found" in out
     assert "12 written" in out
-    # No more than there are, and cut from what is stored without resampling.
+    # The batch is no larger than the dataset, and images are cropped, not resampled.
     load = 'reader.load("out/train-*.tfrecord", batch_size=12, image_size=224)'
     assert load in out
     assert not (folder / "out/_build").exists()
@@ -76,7 +76,7 @@ def test_a_finished_dataset_is_not_built_again(folder, capfd):
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "message"),
     [
         (["--jpeg_qualty=80"], "did you mean --jpeg_quality?"),
         (["--direct_num_workers=2"], "say --workers=N instead"),
@@ -91,14 +91,14 @@ def test_a_finished_dataset_is_not_built_again(folder, capfd):
         (["stray"], 'unexpected argument "stray"'),
     ],
 )
-def test_wrong_usage_is_told_before_any_work(folder, capfd, flags, said):
+def test_wrong_usage_is_told_before_any_work(folder, capfd, flags, message):
     assert build("--output=out", *flags) == 2
-    assert said in error_of(capfd)
+    assert message in error_of(capfd)
     assert not (folder / "out").exists()
 
 
 @pytest.mark.parametrize(
-    ("flag", "said"),
+    ("flag", "message"),
     [
         ("--splits=train", "splits are written train=0.9"),
         ("--shard_size=big", "a size is written 128MiB"),
@@ -107,9 +107,9 @@ def test_wrong_usage_is_told_before_any_work(folder, capfd, flags, said):
         ("--num_shards=x", "invalid int value"),
     ],
 )
-def test_a_value_that_cannot_be_read_is_told(folder, capfd, flag, said):
+def test_a_value_that_cannot_be_read_is_told(folder, capfd, flag, message):
     assert build("--output=out", flag) == 2
-    assert said in error_of(capfd)
+    assert message in error_of(capfd)
 
 
 def test_a_missing_folder_is_named(folder, capfd):
@@ -153,7 +153,7 @@ def test_a_wrong_folder_of_captions_fails_before_any_image_is_read(folder, capfd
     rejects = (folder / "o/_build/rejects.jsonl").read_text().splitlines()
     assert [json.loads(line)["reason"] for line in rejects] == ["unpaired_image"] * 12
     assert not list((folder / "o").glob("*.tfrecord"))
-    # The right folder then needs no --overwrite: nothing was written yet.
+    # Nothing was written yet, so the right folder needs no --overwrite.
     assert build("--output=o", "--image_size=64") == 0
 
 
@@ -161,9 +161,9 @@ def test_an_output_with_other_settings_is_refused(folder, capfd):
     assert build("--output=out") == 0
     capfd.readouterr()
     assert build("--output=out", "--jpeg_quality=80", "--seed=3") == 1
-    said = error_of(capfd)
-    assert "jpeg_quality 90, not 80; seed 0, not 3" in said
-    assert "--overwrite" in said
+    message = error_of(capfd)
+    assert "jpeg_quality 90, not 80; seed 0, not 3" in message
+    assert "--overwrite" in message
     assert build("--output=out", "--jpeg_quality=80", "--seed=3", "--overwrite") == 0
     config = json.loads((folder / "out/manifest.json").read_text())["config"]
     assert (config["jpeg_quality"], config["seed"]) == (80, 3)
@@ -189,7 +189,7 @@ def test_overwriting_leaves_no_shard_of_the_earlier_dataset(folder):
 @pytest.mark.parametrize("flags", [(), ("--overwrite",)])
 def test_a_folder_of_other_things_is_neither_filled_nor_emptied(folder, capfd, flags):
     (folder / "thesis").mkdir()
-    (folder / "thesis/chapter.tex").write_text("dear to someone")
+    (folder / "thesis/chapter.tex").write_text("important")
     assert build("--output=thesis", *flags) == 1
     assert "holds no dataset (chapter.tex)" in error_of(capfd)
     assert os.listdir(folder / "thesis") == ["chapter.tex"]
@@ -230,14 +230,14 @@ def test_a_folder_that_may_not_be_read_is_told(unprivileged, capfd):
 def test_a_source_file_that_cannot_be_read_fails_the_job_by_name(
     unprivileged, capfd, kind
 ):
-    # Never a reject: it says nothing of the bytes.
+    # Never a reject, because the error says nothing about the bytes.
     file = next((unprivileged / "s" / kind).glob("scene-00003.*"))
     with as_root():
         file.chmod(0)
     assert build("--output=o") == 1
-    said = error_of(capfd)
-    assert f"Permission denied: s/{kind}/{file.name}" in said
-    assert "run the command again" in said
+    message = error_of(capfd)
+    assert f"Permission denied: s/{kind}/{file.name}" in message
+    assert "run the command again" in message
     with as_root():
         file.chmod(0o644)
     assert build("--output=o") == 0
@@ -245,7 +245,7 @@ def test_a_source_file_that_cannot_be_read_fails_the_job_by_name(
 
 @contextlib.contextmanager
 def as_root():
-    """The owner of the sources, if that is root."""
+    """Runs the block as the owner of the sources, if that is root."""
     held = os.geteuid()
     os.seteuid(os.getuid())
     yield
@@ -257,7 +257,7 @@ def test_plan_only_shows_the_plan_and_writes_nothing(folder, capfd):
     (folder / "s/images/notes.md").touch()
     assert build("--output=out", "--plan_only", "--splits=a=0.5,b=0.5") == 0
     out = capfd.readouterr().out
-    assert "13 keys found, 12 of them image and caption" in out
+    assert "13 keys found, 12 with an image and a caption" in out
     assert "1 unpaired_caption" in out
     assert "1 .md" in out
     assert not (folder / "out").exists()
@@ -351,20 +351,20 @@ def test_a_newer_dataset_is_not_called_damaged(folder, capfd):
 
 
 @pytest.mark.parametrize(
-    ("flags", "status", "said"),
+    ("flags", "status", "message"),
     [
         (["--runner=DataflowRunner"], 2, "needs --project"),
         (["--output="], 2, "output must not be empty"),
     ],
 )
-def test_more_wrong_usage(folder, capfd, flags, status, said):
+def test_more_wrong_usage(folder, capfd, flags, status, message):
     assert build("--output=out", *flags) == status
-    assert said in error_of(capfd)
+    assert message in error_of(capfd)
     assert not (folder / "out").exists()
 
 
 @pytest.mark.parametrize(
-    ("flag", "said"),
+    ("flag", "message"),
     [
         ("--num_shards=999999999", "num_shards must be at most 99999"),
         ("--workers=5000", "workers must be at most"),
@@ -378,8 +378,8 @@ def test_more_wrong_usage(folder, capfd, flags, status, said):
     ],
 )
 def test_what_would_exhaust_the_machine_or_go_astray_is_refused(
-    folder, capfd, flag, said
+    folder, capfd, flag, message
 ):
     assert build("--output=out", flag) == 2
-    assert said in error_of(capfd)
+    assert message in error_of(capfd)
     assert os.listdir(folder) == ["s"]

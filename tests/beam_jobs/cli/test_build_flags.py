@@ -1,4 +1,4 @@
-"""The flags of `diptych build`."""
+"""Tests the flags of `diptych build`."""
 
 import argparse
 import dataclasses
@@ -77,7 +77,7 @@ GIVEN = {
     "workers": ("3", 3),
     "threads": ("4", 4),
 }
-# Flags of other sources than folders of images and captions.
+# Flags of sources other than folders of images and captions.
 TABLE = {"images": "i", "table": "t.csv", "output": "o"}
 GIVEN_WITH_A_TABLE = {
     "image_column": ("picture", "picture"),
@@ -132,7 +132,7 @@ def test_a_flag_becomes_its_field(field, dashes, apart):
     flag = "--" + (field.replace("_", "-") if dashes else field)
     made = parse(*([flag, text] if apart else [f"{flag}={text}"]))
     assert getattr(made, field) == value
-    # And no other field.
+    # No other field changes.
     default = JobConfig(images="i", captions="c", output="o")
     assert dataclasses.replace(made, **{field: getattr(default, field)}) == default
 
@@ -159,7 +159,7 @@ def test_dashes_in_values_stay():
 
 
 @pytest.mark.parametrize(
-    ("flag", "said"),
+    ("flag", "message_part"),
     [
         ("--splits=train", '"train"'),
         ("--splits=a=0.5,a=0.5", "named twice"),
@@ -174,9 +174,9 @@ def test_dashes_in_values_stay():
         ("--captions_per_file=all", "'all'"),
     ],
 )
-def test_a_value_that_cannot_be_read_is_shown_with_its_flag(flag, said, capsys):
+def test_a_value_that_cannot_be_read_is_shown_with_its_flag(flag, message_part, capsys):
     message = refused(flag, capsys=capsys)
-    assert said in message
+    assert message_part in message
     assert flag.partition("=")[0] in message
 
 
@@ -191,7 +191,7 @@ def test_images_that_are_not_given_are_named():
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "message_part"),
     [
         (["--table=t.csv"], "captions and table exclude each other"),
         (["--coco=c.json"], "captions and coco exclude each other"),
@@ -204,8 +204,8 @@ def test_images_that_are_not_given_are_named():
         ([f"--splits={'a' * 101}=1"], "up to 100 lower-case letters"),
     ],
 )
-def test_what_goes_ill_together_is_wrong_usage(flags, said):
-    with pytest.raises(UsageError, match=said):
+def test_what_goes_ill_together_is_wrong_usage(flags, message_part):
+    with pytest.raises(UsageError, match=message_part):
         parse(*flags)
 
 
@@ -236,12 +236,12 @@ def test_help_tells_every_flag_and_the_defaults(capsys):
     assert all(flag in page for flag in flags_of(parser))
     for default in ("256", "90", "128MiB", "256MiB", "100000000", "10000", "1%", "10%"):
         assert f"({default})" in page
-    # A percent sign was meant.
+    # Percent signs in help texts are unescaped.
     assert "%%" not in page
     assert "%(" not in page
 
 
-# Flags that are not ours.
+# Apache Beam's flags and unknown flags.
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""An unfinished job whose sources, libraries or settings changed says what differs."""
+"""Tests that an unfinished job reports changed sources, libraries and settings."""
 
 import dataclasses
 import json
@@ -16,7 +16,7 @@ from beam_jobs.__main__ import main
 from beam_jobs.planning.job_plan import dump_plan, parse_plan
 from beam_jobs.sample_data import write_sample
 
-REMEDY = "choose another --output or pass --overwrite"
+ADVICE = "choose another --output or pass --overwrite"
 
 
 class Unfinished(NamedTuple):
@@ -68,13 +68,13 @@ def _commits(step: str) -> bool:
 
 @pytest.fixture
 def job(killed, tmp_path) -> Unfinished:
-    """A copy, with the times of change that it had."""
+    """A copy of the unfinished job with the same modification times."""
     folder = Path(shutil.copytree(killed.source.parent, tmp_path / "copy"))
     return Unfinished(folder / "s", folder / "out")
 
 
 def error_of(capfd) -> str:
-    """Returns the one line that went to stderr, but for what is going on."""
+    """Returns the only line on stderr."""
     (line,) = capfd.readouterr().err.splitlines()
     assert line.startswith("diptych: error: ")
     return line
@@ -103,62 +103,68 @@ def rename(job: Unfinished) -> None:
     job.caption(3).rename(job.source / "captions/other.txt")
 
 
-TOUCHED = "had a file changed or touched"
+TOUCHED = "changed or touched"
 CHANGES = {
-    "one came": (lambda job: add(job, "late"), ["1 pair came (late)"]),
+    "one came": (lambda job: add(job, "late"), ["1 pair was added (late)"]),
     "five came": (
         lambda job: add(job, *"edcba"),
-        # In no order of names, since lists are in order of hashes.
-        ["5 pairs came (", ", …)"],
+        # Lists are sorted by hash, so the names shown are not sorted.
+        ["5 pairs were added (", ", …)"],
     ),
-    "one went": (lambda job: remove(job, 5), ["1 pair went (scene-00005)"]),
-    "four went": (lambda job: remove(job, 1, 2, 3, 4), ["4 pairs went (", ", …)"]),
+    "one went": (lambda job: remove(job, 5), ["1 pair was removed (scene-00005)"]),
+    "four went": (
+        lambda job: remove(job, 1, 2, 3, 4),
+        ["4 pairs were removed (", ", …)"],
+    ),
     "an image was touched": (
         lambda job: touch(job.image(7)),
-        [f"1 pair {TOUCHED} (scene-00007)"],
+        [f"1 pair was {TOUCHED} (scene-00007)"],
     ),
     "a caption was touched": (
         lambda job: touch(job.caption(7)),
-        [f"1 pair {TOUCHED} (scene-00007)"],
+        [f"1 pair was {TOUCHED} (scene-00007)"],
     ),
     "all captions were touched": (
         lambda job: [touch(job.caption(number)) for number in range(24)],
-        [f"24 pairs {TOUCHED} (", ", …)"],
+        [f"24 pairs were {TOUCHED} (", ", …)"],
     ),
     "an image was replaced": (
         lambda job: shutil.copyfile(job.image(1), job.image(2)),
-        [f"1 pair {TOUCHED} (scene-00002)"],
+        [f"1 pair was {TOUCHED} (scene-00002)"],
     ),
     "a caption was written anew": (
         lambda job: job.caption(2).write_text("something else"),
-        [f"1 pair {TOUCHED} (scene-00002)"],
+        [f"1 pair was {TOUCHED} (scene-00002)"],
     ),
-    "one was renamed": (rename, ["1 pair came (other)", "1 pair went (scene-00003)"]),
+    "one was renamed": (
+        rename,
+        ["1 pair was added (other)", "1 pair was removed (scene-00003)"],
+    ),
     "a name is no text": (
         lambda job: add(job, os.fsdecode(b"no\xfftext\n")),
-        ["1 pair came (no%FFtext"],
+        ["1 pair was added (no%FFtext"],
     ),
 }
 
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_changed_in_the_sources_is_told(job, change, capfd):
-    make, told = CHANGES[change]
+    make, expected = CHANGES[change]
     before = contents(job.output)
     make(job)
-    # The second time as the first: the plan that shards were written for is kept.
+    # A second run gives the same error, because the plan of the shards is kept.
     for _ in range(2):
         assert job.run() == 1
-        said = error_of(capfd)
-        assert f"{job.output} holds 2 shards that an earlier attempt wrote" in said
-        for words in (*told, REMEDY):
-            assert words in said, said
+        message = error_of(capfd)
+        assert f"{job.output} holds 2 shards that an earlier attempt wrote" in message
+        for words in (*expected, ADVICE):
+            assert words in message, message
         after = contents(job.output)
         assert {f: after[f] for f in _done(before)} == _done(before)
 
 
 def _done(files: dict[str, bytes]) -> dict[str, bytes]:
-    """Returns shards and their commit records."""
+    """Returns the shards and commit records among files."""
     commits = {file for file in files if file.startswith("_build/commits/")}
     return {f: files[f] for f in files if f in commits or f.startswith("train-")}
 
@@ -179,7 +185,7 @@ def test_sources_that_are_as_they_were_again_are_gone_on_with(killed, job, capfd
 
 
 def pretend_numpy(job: Unfinished, version: str) -> None:
-    """Makes the first attempt one with another version of a library."""
+    """Changes the NumPy version in the plan of the first attempt."""
     path = job.output / "_build/plan/plan.json"
     plan = parse_plan(path.read_bytes())
     versions = {**plan.versions, "numpy": version}
@@ -194,9 +200,9 @@ def test_another_version_of_a_library_is_told(job, capfd):
     pretend_numpy(job, "1.2.3")
     for _ in range(2):
         assert job.run() == 1
-        said = error_of(capfd)
-        assert f"numpy has changed from 1.2.3 to {numpy.__version__}:" in said
-        assert REMEDY in said
+        message = error_of(capfd)
+        assert f"numpy has changed from 1.2.3 to {numpy.__version__}:" in message
+        assert ADVICE in message
 
 
 def test_all_that_differs_is_told_at_once(job, capfd):
@@ -204,14 +210,18 @@ def test_all_that_differs_is_told_at_once(job, capfd):
     add(job, "late")
     remove(job, 1)
     assert job.run() == 1
-    said = error_of(capfd)
-    for words in ("numpy has changed", "1 pair came (late)", "1 pair went ("):
-        assert words in said
+    message = error_of(capfd)
+    for words in (
+        "numpy has changed",
+        "1 pair was added (late)",
+        "1 pair was removed (",
+    ):
+        assert words in message
     assert job.run("--overwrite") == 0
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"),
+    ("flags", "expected"),
     [
         (["--jpeg_quality=50"], "(jpeg_quality 90, not 50)"),
         (["--seed=1", "--image_size=8"], "(image_size 256, not 8; seed 0, not 1)"),
@@ -219,14 +229,16 @@ def test_all_that_differs_is_told_at_once(job, capfd):
         (["--num_shards=5"], "(num_shards 4, not 5)"),
     ],
 )
-def test_other_settings_are_told_before_anything_is_planned(job, flags, told, capfd):
+def test_other_settings_are_told_before_anything_is_planned(
+    job, flags, expected, capfd
+):
     before = contents(job.output)
-    del before["_build/lease.json"]  # Of the job that was killed.
+    del before["_build/lease.json"]  # The lease of the killed job.
     assert job.run(*flags) == 1
-    said = error_of(capfd)
-    assert "holds an unfinished job begun with other settings" in said
-    assert told in said
-    assert REMEDY in said
+    message = error_of(capfd)
+    assert "holds an unfinished job begun with other settings" in message
+    assert expected in message
+    assert ADVICE in message
     assert contents(job.output) == before
 
 

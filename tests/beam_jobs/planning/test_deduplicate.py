@@ -1,4 +1,4 @@
-"""Duplicates and splits by content, against a plain loop with hashlib."""
+"""Tests deduplication and splits by content against a plain loop with hashlib."""
 
 import hashlib
 import io
@@ -16,7 +16,7 @@ from beam_jobs.config.values import parse_splits
 from beam_jobs.elements import KeyRange, Pair, SourceFile
 from beam_jobs.engines.options import engine_options
 from beam_jobs.job.run import run
-from beam_jobs.planning.deduplicate import _DropFn, _Twin
+from beam_jobs.planning.deduplicate import _Duplicate, _RejectDuplicatesFn
 from beam_jobs.planning.key_order import order_of, split_of
 from beam_jobs.planning.pair_lists import read_pairs, read_rejects, write_lists
 from beam_jobs.workspace.lease import leased
@@ -36,7 +36,7 @@ class Built(NamedTuple):
         return [json.loads(line) for line in (self.output / "rejects.jsonl").open()]
 
     def splits(self) -> dict[str, str]:
-        """Returns {key: split} of what was written, by a plain loop."""
+        """Returns {key: split} of all records, read with a plain loop."""
         found = {}
         for path in self.output.glob("*.tfrecord"):
             data, place = path.read_bytes(), 0
@@ -58,7 +58,7 @@ def jpeg(seed: int) -> bytes:
 
 
 def draw(source: Path, copies: int = 3, num: int = 30) -> None:
-    """Draws images under several keys each, in several folders."""
+    """Draws images and writes each under several keys in several folders."""
     for number in range(num):
         data = jpeg(number)
         for copy in range(1 + number % copies):
@@ -93,14 +93,14 @@ def hashes_of(source: Path) -> dict[str, str]:
 
 
 def first_of_each(source: Path, seed: int, without: set[str]) -> dict[str, str]:
-    """Returns {sha256: the key that stays}."""
-    stays: dict[str, str] = {}
+    """Returns {sha256: key that is kept}."""
+    kept: dict[str, str] = {}
     for key, sha256 in hashes_of(source).items():
         if key not in without:
-            held = stays.get(sha256)
+            held = kept.get(sha256)
             if held is None or order(key, seed) < order(held, seed):
-                stays[sha256] = key
-    return stays
+                kept[sha256] = key
+    return kept
 
 
 def order(key: str, seed: int) -> tuple[int, bytes]:
@@ -112,15 +112,15 @@ def test_of_equal_images_the_first_in_order_stays(tmp_path, seed):
     draw(tmp_path / "s")
     built = build(tmp_path / "s", tmp_path / "o", dedupe="exact", seed=seed)
     hashes = hashes_of(built.source)
-    stays = first_of_each(built.source, seed, set())
-    assert set(built.splits()) == set(stays.values())
-    dropped = {key: stays[hashes[key]] for key in set(hashes) - set(stays.values())}
+    kept = first_of_each(built.source, seed, set())
+    assert set(built.splits()) == set(kept.values())
+    dropped = {key: kept[hashes[key]] for key in set(hashes) - set(kept.values())}
     assert len(dropped) > 20
     assert {one["key"] for one in built.rejects()} == set(dropped)
     for one in built.rejects():
         assert one["reason"] == "duplicate_of"
         assert f"that of {dropped[one['key']]}, which stays" in one["detail"]
-    # They are no rejects: the limit of 1 % is not theirs.
+    # Duplicates do not count towards the limit of 1 % rejects.
     accounting = built.outcome.accounting
     assert accounting.not_written == {"duplicate_of": len(dropped)}
     assert accounting.found == len(hashes) == accounting.written + len(dropped)
@@ -128,19 +128,19 @@ def test_of_equal_images_the_first_in_order_stays(tmp_path, seed):
 
 def test_a_key_without_a_caption_of_use_never_stands_in(tmp_path):
     draw(tmp_path / "s")
-    stays = first_of_each(tmp_path / "s", 0, set())
-    # Of each image the key that would stay: its caption is empty, or not there.
-    hurt = sorted(stays.values())[::2]
-    for place, key in enumerate(hurt):
+    kept = first_of_each(tmp_path / "s", 0, set())
+    # The keys that would be kept get an empty caption or no caption.
+    unusable = sorted(kept.values())[::2]
+    for place, key in enumerate(unusable):
         caption = tmp_path / "s" / f"{key}.txt"
         caption.write_bytes(b" ") if place % 2 else caption.unlink()
     built = build(
         tmp_path / "s", tmp_path / "o", dedupe="exact", max_rejects=99, max_unpaired=99
     )
-    rest = first_of_each(tmp_path / "s", 0, set(hurt))
+    rest = first_of_each(tmp_path / "s", 0, set(unusable))
     assert set(built.splits()) == set(rest.values())
     reasons = {one["key"]: one["reason"] for one in built.rejects()}
-    for place, key in enumerate(hurt):
+    for place, key in enumerate(unusable):
         assert reasons[key] == ("empty_caption" if place % 2 else "unpaired_image")
     assert len(reasons) + len(rest) == len(hashes_of(built.source))
 
@@ -166,7 +166,7 @@ def test_one_content_is_in_one_split(tmp_path, dedupe):
     assert found == {key: split_of(hashes[key].encode(), 0, shares) for key in found}
     assert len({(hashes[key], split) for key, split in found.items()}) == 60
     assert set(found.values()) == set(shares)
-    # By keys, contents leak.
+    # With splits by key, equal images end up in several splits.
     by_key = build(tmp_path / "s", tmp_path / "k", splits=shares).splits()
     assert len({(hashes[key], split) for key, split in by_key.items()}) > 60
 
@@ -208,7 +208,7 @@ def test_images_too_large_to_be_read_are_not_compared(tmp_path):
 
 
 def test_a_worker_killed_between_two_lists_loses_no_key(tmp_path, monkeypatch):
-    """An engine tries the element again, on what the first attempt left."""
+    """The engine retries the element after the first try wrote one of two lists."""
     config = JobConfig(images="i", captions="c", output=str(tmp_path / "out"))
     workspace = Workspace(config.output)
     Path(workspace.build).mkdir(parents=True)
@@ -219,7 +219,7 @@ def test_a_worker_killed_between_two_lists_loses_no_key(tmp_path, monkeypatch):
     with leased(workspace, take_over=False) as lease:
         lists = write_lists(config, lease, 7, pairs, [])
         key_range = KeyRange(7, 2, {}, (), "0" * 64, **lists._asdict())
-        packs = [pickle.dumps(key_range), pickle.dumps([_Twin(b"b", b"a")])]
+        packs = [pickle.dumps(key_range), pickle.dumps([_Duplicate(b"b", b"a")])]
         publish, published = Workspace.publish, []
 
         def publish_one(self: Workspace, *arguments: Any, **more: Any) -> None:
@@ -228,7 +228,7 @@ def test_a_worker_killed_between_two_lists_loses_no_key(tmp_path, monkeypatch):
             published.append(arguments[0])
             publish(self, *arguments, **more)
 
-        drop = _DropFn(config, lease)
+        drop = _RejectDuplicatesFn(config, lease)
         with monkeypatch.context() as patch:
             patch.setattr(Workspace, "publish", publish_one)
             with pytest.raises(KeyboardInterrupt):

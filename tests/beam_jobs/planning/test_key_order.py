@@ -1,4 +1,4 @@
-"""The plan: splits, order and shards as pure functions of hashes."""
+"""Tests splits, order and shards of keys, which are pure functions of hashes."""
 
 import random
 import subprocess
@@ -29,7 +29,7 @@ SPLITS = {
 }
 KEYS = [f"folder/{number:06d}".encode() for number in range(20_000)]
 
-# What is on disk rests on these: a change here is a change of the format's plan.
+# Files on disk depend on these values, so they must never change.
 FROZEN = [
     (b"", 0, 4567218436887915570, "train"),
     (b"a", 0, 15733899935196386316, "train"),
@@ -167,7 +167,7 @@ def test_splits_and_order_are_independent():
 def test_each_order_is_in_exactly_one_shard(order, num_shards):
     shard = shard_of(order, num_shards)
     assert 0 <= shard < num_shards
-    # The shard's range, as fractions of the hash's.
+    # The range of the shard, as fractions of the range of the hash.
     assert Fraction(shard, num_shards) <= Fraction(order, 2**64)
     assert Fraction(order, 2**64) < Fraction(shard + 1, num_shards)
 
@@ -190,7 +190,7 @@ def test_a_key_lies_in_a_key_range_of_its_shard(order, num_shards):
     [*range(1, 41), 255, 256, 257, 300, 512, 1000, 1024, 4097],
 )
 def test_the_key_ranges_of_a_shard_are_those_that_hold_its_keys(num_shards):
-    """Holds them against the ends of each shard's range, which is all there is."""
+    """Checks key ranges against both ends of each shard's range."""
     for shard in range(num_shards):
         # The smallest and the largest order of the shard.
         first = -(-shard * 2**64 // num_shards)
@@ -219,7 +219,7 @@ def test_every_key_is_met_once_by_going_through_the_shards_key_ranges(num_shards
     assert sorted(met) == sorted(orders)
 
 
-# Sharing out.
+# Distribution of shards to splits.
 
 SIZES = st.lists(st.integers(0, 10**9), min_size=1, max_size=8)
 

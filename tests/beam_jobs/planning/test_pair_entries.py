@@ -1,4 +1,4 @@
-"""Pairing: files to pairs and rejects, and both to lines and back."""
+"""Tests pairing, and the serialization of pairs and rejects."""
 
 import random
 from collections import defaultdict
@@ -172,7 +172,7 @@ def test_what_is_named_like_a_file_and_is_none_spoils_its_key(others):
 
 
 def test_the_same_file_name_below_two_roots_is_one_of_each():
-    # Links to nowhere below both roots: one key, told once.
+    # Broken links below both roots give one key and one reject.
     reject = only_reject(("not_a_file", b"a.jpg"), ("not_a_file", b"a.jpg"))
     assert reject.key == b"a"
 
@@ -233,7 +233,7 @@ def test_every_file_is_named_by_its_pair_or_reject(files):
     }
 
 
-# Lines.
+# Serialization to lines.
 
 PATHS = st.binary(max_size=30) | st.sampled_from(
     [
@@ -292,7 +292,7 @@ def test_a_pair_is_the_same_after_being_a_line(made):
     line = dump_pair(made)
     assert load_pair(line) == made
     assert load_pair(line.encode()) == made
-    # One line by any measure, of any file's encoding.
+    # The line has no other line breaks and is valid in any file encoding.
     assert line.isascii()
     assert line.splitlines() == [line.removesuffix("\n")]
 

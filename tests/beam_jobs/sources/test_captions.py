@@ -1,4 +1,4 @@
-"""Captions: bytes to clean text, or a refusal."""
+"""Decodes and cleans captions, or rejects them."""
 
 import codecs
 import unicodedata
@@ -47,7 +47,7 @@ def test_unicode_is_read(data, per_file):
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_lines_of_any_encoding_are_split_after_decoding(encoding):
-    # U+0A0D and U+0D0A hold the bytes of line ends.
+    # U+0A0D and U+0D0A contain the bytes of line ends.
     text = "ein Satz \u0a05\nnoch einer \u0d0a\r\nਅ"
     assert read(text.encode(encoding), "lines") == [
         "ein Satz \u0a05",
@@ -101,7 +101,7 @@ def test_utf_16_without_a_bom_is_read_or_refused_but_never_garbled():
         assert error.reason == "undecodable_caption"
 
 
-# Nothing there.
+# Empty captions.
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_equal_lines_are_kept():
         ("soft\u00adhyphen", "softhyphen"),
         ("\u202eright\u202c to \u2066left\u2069", "right to left"),
         ("\u200eעברית\u200f", "עברית"),
-        ("می\u200cخواهم", "می\u200cخواهم"),  # A joiner that Persian needs.
+        ("می\u200cخواهم", "می\u200cخواهم"),  # Persian needs this joiner.
         ("क्\u200dष", "क्\u200dष"),
         ("👩\u200d👩\u200d👧", "👩\u200d👩\u200d👧"),
         ("❤\ufe0f", "❤\ufe0f"),
@@ -205,11 +205,11 @@ def test_letters_that_only_an_invisible_character_kept_apart_are_composed():
 
 
 CHARACTERS = st.characters(exclude_categories=["Cs"])
-# Those that matter here, far more often than chance has them.
-APT = st.sampled_from(
+# Characters that cleaning treats specially, sampled more often than by chance.
+SPECIAL = st.sampled_from(
     "a é e\u0301\u0327 \t\r\n\x00\x1c\x85\u00ad\u200b\u200d\u2028\ufeff"
 )
-TEXTS = st.text(CHARACTERS | APT, max_size=40)
+TEXTS = st.text(CHARACTERS | SPECIAL, max_size=40)
 
 
 @settings(max_examples=500)
@@ -277,7 +277,7 @@ def test_any_bytes_come_out_clean_or_are_refused(data):
 def test_every_real_text_comes_out_clean_or_is_refused(shared_data: Path):
     folder = shared_data / "text"
     if not folder.is_dir():
-        pytest.skip(f"{folder}: no real texts here")
+        pytest.skip(f"{folder}: no real texts")
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     assert files
     for file in files:
@@ -294,7 +294,7 @@ def test_every_real_text_comes_out_clean_or_is_refused(shared_data: Path):
 def test_naughty_strings_all_come_out(shared_data: Path):
     file = shared_data / "text" / "blns.txt"
     if not file.exists():
-        pytest.skip(f"{file}: no such real text here")
+        pytest.skip(f"{file}: file not found")
     data = file.read_bytes()
     lines = [line for line in data.decode().split("\n") if clean_text(line)]
     assert read(data, "lines") == [

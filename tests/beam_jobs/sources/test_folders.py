@@ -1,4 +1,4 @@
-"""Source `folders`: what is listed, under which key, and what is passed over."""
+"""Source `folders`: listed files, their keys, and skipped files."""
 
 import errno
 import os
@@ -30,7 +30,7 @@ CAPTION_SUFFIXES = ["txt", "caption"]
 
 
 class Listed(NamedTuple):
-    """What a listing says of one path, whichever way it says so."""
+    """A listed path, made from an `Entry` or an `Aside`."""
 
     kind: str
     path: bytes
@@ -42,7 +42,7 @@ def list_task(task: ListTask, config: JobConfig) -> list[Entry | Aside]:
     return list(list_entries(task, config))
 
 
-def said(one: Entry | Aside) -> Listed:
+def as_listed(one: Entry | Aside) -> Listed:
     if isinstance(one, Aside):
         return Listed(one.kind, one.path, 0, 0)
     if one.flaw is not None:
@@ -67,7 +67,7 @@ def entries_of(
 
 
 def list_all(images: Path, captions: Path | None = None, *, output="") -> list[Listed]:
-    return [said(one) for one in entries_of(images, captions, output=output)]
+    return [as_listed(one) for one in entries_of(images, captions, output=output)]
 
 
 def pair_all(
@@ -99,7 +99,7 @@ def source(tmp_path: Path) -> Path:
     return folder
 
 
-# What counts as what.
+# Kinds of files.
 
 
 @pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
@@ -171,7 +171,7 @@ def test_an_empty_folder_lists_nothing(source):
     assert list_all(source) == []
 
 
-# Two roots, or one.
+# One or two roots.
 
 
 def test_of_the_folder_of_images_only_images_count_and_the_reverse(tmp_path):
@@ -381,7 +381,7 @@ def test_composed_and_decomposed_names_are_one_key(tmp_path, image, caption):
     (pair,), rejects = pair_all(tmp_path / "i", tmp_path / "c")
     assert not rejects
     assert pair.key == NFC + b"/" + NFC
-    # The files are found under the names that they have.
+    # Paths keep the original names.
     assert pair.image.path == image + b"/" + image + b".jpg"
     assert pair.caption.path == caption + b"/" + caption + b".txt"
 
@@ -413,7 +413,7 @@ def test_keys_are_told_apart_by_case(source):
     assert {reject.key for reject in rejects} == {b"a", b"A"}
 
 
-# The output, and what roots must be.
+# The output and invalid roots.
 
 
 @pytest.mark.parametrize("place", ["out", "sub/out", "sub/deep/out"])
@@ -443,31 +443,31 @@ def test_a_folder_whose_name_begins_like_the_outputs_is_listed(source):
 
 @pytest.mark.parametrize("flag", ["images", "captions"])
 @pytest.mark.parametrize(
-    ("root", "said"),
+    ("root", "message"),
     [
         ("missing", "no such folder"),
         ("file", "not a folder"),
         ("dangling", "no such folder"),
         ("", "no such folder"),
-        ("out", "is the folder of {flag} itself"),
-        ("link to out", "is the folder of {flag} itself"),
+        ("out", "is the same folder as --{flag}"),
+        ("link to out", "is the same folder as --{flag}"),
     ],
 )
 def test_a_root_that_will_not_do_is_told_by_its_flag(
-    tmp_path, monkeypatch, flag, root, said
+    tmp_path, monkeypatch, flag, root, message
 ):
     monkeypatch.chdir(tmp_path)
     write(tmp_path, "file", "ok/a.jpg", "out/a.jpg")
     os.symlink("nowhere", "dangling")
     os.symlink("out", "link to out")
     roots = {"images": "ok", "captions": "ok", flag: root}
-    with pytest.raises(UsageError, match=said.format(flag=flag)) as caught:
+    with pytest.raises(UsageError, match=message.format(flag=flag)) as caught:
         check(JobConfig(**roots, output="out"))
-    shown = "--output=out" if "itself" in said else f"--{flag}={root}"
+    shown = "--output=out" if "same folder" in message else f"--{flag}={root}"
     assert shown in str(caught.value)
 
 
-# All together.
+# Random folders.
 
 
 def grow(folder: Path, rng: random.Random, depth: int = 0) -> None:
@@ -507,7 +507,7 @@ def test_each_folder_at_the_top_is_a_task_of_its_own(source):
     write(source, "a.jpg", "x/b.jpg", "y/deep/c.jpg", "z/d.jpg")
     config = JobConfig(images=str(source), captions=str(source), output="out")
     parts = [
-        {said(one).path for one in list_task(task, config)}
+        {as_listed(one).path for one in list_task(task, config)}
         for task in list_tasks(config)
     ]
     assert sorted(map(sorted, parts)) == [

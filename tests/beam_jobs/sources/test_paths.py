@@ -1,4 +1,4 @@
-"""Names in tables and tars → places: never outside the roots, whatever they say."""
+"""Names in tables and tars → files, never outside the roots."""
 
 import os
 import posixpath
@@ -152,7 +152,7 @@ def test_a_member_of_a_tar_stays_below_it(names, absolute):
         path = below_root(name)
     except BadInput as error:
         assert error.reason == "outside_root"
-        # On its way out and back in again it would have to know the root's name.
+        # A path that leaves the root and returns needs the name of the root.
         assert leaves or name.count(b"..")
     else:
         assert b"/root/" + path == leads_to

@@ -1,4 +1,4 @@
-"""Patterns that name files: a path, a glob, braces."""
+"""Finds files by path, glob and braces."""
 
 import os
 
@@ -25,7 +25,7 @@ def folder(tmp_path, monkeypatch):
         ("{2,0}.tar", ["0.tar", "2.tar"]),
         ("{0,?}.tar", ["0.tar", "1.tar", "2.tar"]),
         ("a b.tar", ["a b.tar"]),
-        # What is there is meant as it is written.
+        # An existing file is not expanded.
         ("odd{x}.tar", ["odd{x}.tar"]),
         ("odd[1].tar", ["odd[1].tar"]),
     ],
@@ -35,7 +35,7 @@ def test_a_pattern_names_files_in_order_and_once(folder, pattern, names):
 
 
 @pytest.mark.parametrize(
-    ("pattern", "said"),
+    ("pattern", "message"),
     [
         ("{0..3}.tar", "--webdataset=3.tar: no such file"),
         ("*.zip", r"--webdataset=\*.zip: no such file"),
@@ -43,6 +43,6 @@ def test_a_pattern_names_files_in_order_and_once(folder, pattern, names):
         (".", "--webdataset=.: not a file"),
     ],
 )
-def test_a_pattern_that_names_none_is_wrong_usage(folder, pattern, said):
-    with pytest.raises(UsageError, match=said):
+def test_a_pattern_that_names_none_is_wrong_usage(folder, pattern, message):
+    with pytest.raises(UsageError, match=message):
         files_named("webdataset", pattern)

@@ -1,4 +1,4 @@
-"""Tables, COCO and imagefolder as they are listed and paired, without a pipeline."""
+"""Lists and pairs tables, COCO files and imagefolders without a pipeline."""
 
 import codecs
 import csv
@@ -187,14 +187,16 @@ def test_files_of_any_name_are_found(table, tmp_path, name):
     assert SourceFiles(config).image(pair) == name + b".jpg"
 
 
-@pytest.mark.parametrize(("held", "said"), [(NFC, NFD), (NFD, NFC), (NFD, NFD)])
-def test_names_are_found_in_either_form_and_make_one_key(table, tmp_path, held, said):
-    write(tmp_path, f"{held}.jpg")
-    rows = [(f"{said}.jpg", "one"), (f"{NFC}.jpg", "two")]
+@pytest.mark.parametrize(("on_disk", "in_table"), [(NFC, NFD), (NFD, NFC), (NFD, NFD)])
+def test_names_are_found_in_either_form_and_make_one_key(
+    table, tmp_path, on_disk, in_table
+):
+    write(tmp_path, f"{on_disk}.jpg")
+    rows = [(f"{in_table}.jpg", "one"), (f"{NFC}.jpg", "two")]
     pairs, rejects = table(csv_of(("image", "caption"), *rows))
     assert not rejects
     assert pairs[NFC.encode()].texts == ("one", "two")
-    assert pairs[NFC.encode()].image.path == f"{held}.jpg".encode()
+    assert pairs[NFC.encode()].image.path == f"{on_disk}.jpg".encode()
 
 
 def test_other_ways_to_write_a_name_are_the_same_image(table, tmp_path):
@@ -278,7 +280,7 @@ def test_images_may_lie_elsewhere(tmp_path):
         output=f"{tmp_path}/out",
     )
     pairs, rejects = paired(config)
-    # Links in a root are followed, as in folders: whoever made them has said so.
+    # Links in a root are followed, as in source `folders`.
     assert set(pairs) == {b"a", b"b", b"link/s"}
     assert reasons(rejects) == {
         b"t.csv:4": "outside_root",
@@ -286,22 +288,26 @@ def test_images_may_lie_elsewhere(tmp_path):
     }
 
 
-# What a table must be.
+# Columns of tables.
 
 
 @pytest.mark.parametrize(
-    ("heading", "more", "said"),
+    ("heading", "more", "message"),
     [
-        (("x", "caption"), {}, "none of .* is a column: say --image_column=NAME"),
-        (("image", "path", "caption"), {}, r"several may be meant \(image, path\)"),
-        (("image", "x"), {}, "say --caption_column=NAME, one of image, x"),
+        (
+            ("x", "caption"),
+            {},
+            "no column is named .* or path: pass --image_column=NAME",
+        ),
+        (("image", "path", "caption"), {}, r"several columns match \(image, path\)"),
+        (("image", "x"), {}, "pass --caption_column=NAME, one of image, x"),
         (("image", "caption"), {"image_column": "x"}, 'no column "x" among image'),
         (("image", "caption"), {"key_column": "k"}, 'no column "k"'),
         (("image", "caption"), {"columns": parse_columns("s:int")}, 'no column "s"'),
     ],
 )
-def test_columns_that_are_not_there(table, heading, more, said):
-    with pytest.raises(UsageError, match=said):
+def test_columns_that_are_not_there(table, heading, more, message):
+    with pytest.raises(UsageError, match=message):
         table(csv_of(heading), **more)
 
 
@@ -350,9 +356,9 @@ IMAGES = [{"id": 1, "file_name": "a.jpg"}, {"id": "two", "file_name": "sub/b.jpg
 
 @pytest.mark.parametrize("first", ["images", "annotations"])
 def test_captions_of_coco_are_in_the_order_of_their_ids(coco, first):
-    said = [(9, 1, "c"), (-1, 1, "a"), (3, "two", "x"), (4, 1, "b")]
+    captions = [(9, 1, "c"), (-1, 1, "a"), (3, "two", "x"), (4, 1, "b")]
     annotations = [
-        {"id": id_, "image_id": image, "caption": text} for id_, image, text in said
+        {"id": id_, "image_id": image, "caption": text} for id_, image, text in captions
     ]
     parts = {"images": IMAGES, "annotations": annotations, "info": {"images": [1]}}
     data = {first: parts.pop(first)} | parts
@@ -394,9 +400,9 @@ def test_whatever_is_wrong_in_coco_is_told(coco):
 
 
 def test_equal_ids_of_annotations_leave_no_room_for_chance(coco):
-    said = [{"id": 5, "image_id": 1, "caption": text} for text in "cab"]
-    one, _ = coco({"images": IMAGES, "annotations": said})
-    other, _ = coco({"images": IMAGES, "annotations": said[::-1]})
+    annotations = [{"id": 5, "image_id": 1, "caption": text} for text in "cab"]
+    one, _ = coco({"images": IMAGES, "annotations": annotations})
+    other, _ = coco({"images": IMAGES, "annotations": annotations[::-1]})
     assert one[b"a"].texts == other[b"a"].texts
 
 
@@ -404,7 +410,7 @@ def test_equal_ids_of_annotations_leave_no_room_for_chance(coco):
     "data", [b"", b"{", b'{"images": [}', b"\xff\xfe{}", b'{"images": [1', b"[" * 9999]
 )
 def test_coco_that_is_no_json_fails_with_its_name(coco, data):
-    with pytest.raises(BuildError, match=r"c\.json is no sound JSON"):
+    with pytest.raises(BuildError, match=r"c\.json is not valid JSON"):
         coco(data)
 
 
@@ -448,7 +454,7 @@ def test_hidden_folders_and_links_to_nowhere_hold_no_tables(tmp_path):
     write(tmp_path, "a.jpg", ".cache/metadata.csv")
     os.symlink("loop", tmp_path / "loop")
     os.symlink("nowhere", tmp_path / "gone")
-    with pytest.raises(UsageError, match="no captions: say --captions"):
+    with pytest.raises(UsageError, match="no captions: pass --captions"):
         imagefolder(tmp_path)
     (tmp_path / "metadata.csv").write_bytes(
         csv_of(("file_name", "text"), ("a.jpg", "A"))
@@ -459,18 +465,18 @@ def test_hidden_folders_and_links_to_nowhere_hold_no_tables(tmp_path):
 
 def test_two_tables_in_one_folder_are_wrong_usage(tmp_path):
     write(tmp_path, "metadata.csv", "metadata.jsonl")
-    with pytest.raises(UsageError, match="say which with --table"):
+    with pytest.raises(UsageError, match="several tables in one folder: pass one"):
         imagefolder(tmp_path)
 
 
 def test_keys_of_a_column_need_a_named_table(tmp_path):
     data = csv_of(("file_name", "text", "id"), ("a.jpg", "A", "1"))
     (tmp_path / "metadata.csv").write_bytes(data)
-    with pytest.raises(UsageError, match=r"say --table=.*metadata\.csv"):
+    with pytest.raises(UsageError, match=r"pass --table=.*metadata\.csv"):
         imagefolder(tmp_path, key_column="id")
 
 
-# Wrong usage, told before any work.
+# Wrong usage, reported before the job starts.
 
 
 @pytest.mark.parametrize(
@@ -485,7 +491,7 @@ def test_keys_of_a_column_need_a_named_table(tmp_path):
 def test_pictures_inside_a_parquet_are_wrong_usage(tmp_path, pictures):
     path = tmp_path / "t.parquet"
     pq.write_table(pa.table({"image": pictures, "text": ["a"]}), path)
-    with pytest.raises(UsageError, match=r"column image holds .*, not names of files"):
+    with pytest.raises(UsageError, match=r"column image has type .*, not image paths"):
         list_tasks(JobConfig(table=str(path), output="o"))
 
 
@@ -504,7 +510,7 @@ def test_a_field_that_no_image_of_coco_has_is_wrong_usage(coco, flags):
 
 
 def test_the_caption_column_of_coco_is_not_to_choose():
-    with pytest.raises(UsageError, match="COCO calls it caption"):
+    with pytest.raises(UsageError, match="COCO captions are always in caption"):
         JobConfig(coco="c", images="i", output="o", caption_column="text")
 
 

@@ -1,4 +1,4 @@
-"""Rows of tables, against Python's own csv and json and against pyarrow's columns."""
+"""Rows of tables, compared with Python's `csv` and `json` and with pyarrow."""
 
 import csv
 import gzip
@@ -64,7 +64,7 @@ HARD_CELLS = [
 ]
 
 
-# What is a table, and what are its columns.
+# Formats and columns.
 
 
 @pytest.mark.parametrize(
@@ -87,20 +87,20 @@ def test_known_formats(name, kind):
     "name", ["a", "a.json", "a.xlsx", "a.parquet.gz", ".gz", "csv"]
 )
 def test_other_formats_are_wrong_usage(name):
-    with pytest.raises(UsageError, match=r"a table is called"):
+    with pytest.raises(UsageError, match="unknown table format"):
         format_of(name.encode())
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.csv.gz"])
 def test_an_empty_file_has_no_columns(put, name):
     data = gzip.compress(b"") if name.endswith(".gz") else b""
-    with pytest.raises(UsageError, match=rf"{name}: no columns in it"):
+    with pytest.raises(UsageError, match=rf"{name}: the table has no columns"):
         column_names(put(name, data), "utf-8")
 
 
 @pytest.mark.parametrize("heading", [b"a,b,a\n", b"a,,\n"])
 def test_two_columns_of_one_name_are_refused(put, heading):
-    with pytest.raises(UsageError, match="two columns of one name"):
+    with pytest.raises(UsageError, match="two columns have the same name"):
         column_names(put("a.csv", heading), "utf-8")
 
 
@@ -212,7 +212,7 @@ def test_many_open_quotes_are_read_in_one_go(put):
     lines = [rng.choice(['1,"x', "2,y", '3,"z"', '4,"u\nv"']) for _ in range(20_000)]
     path = put("a.csv", "\n".join(["a,b", *lines]).encode())
     rows = rows_of(path)
-    # Each line begins one row at most, and no plain row is lost.
+    # Each line starts at most one row, and most lines give a row.
     assert len(rows) <= sum(1 + line.count("\n") for line in lines)
     assert len(rows) >= len(lines) * 0.9
 

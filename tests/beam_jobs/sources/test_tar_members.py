@@ -1,4 +1,4 @@
-"""Damaged and hostile tars: what can be had is had, the rest is told, nothing dies."""
+"""Damaged and hostile tars: good members are read, and damage is reported."""
 
 import io
 import random
@@ -16,7 +16,7 @@ BLOCK = 512
 def header(
     name: bytes = b"a.txt", size: int = 5, kind: bytes = b"0", *, binary: bool = False
 ) -> bytes:
-    """Returns a header as POSIX has it; sizes too large for octal in base 256."""
+    """Returns a POSIX tar header. Sizes too large for octal are in base 256."""
     fields = bytearray(BLOCK)
 
     def put(place: int, data: bytes) -> None:
@@ -44,7 +44,7 @@ END = bytes(2 * BLOCK)
 
 @pytest.fixture
 def read(tmp_path):
-    """`read(data)` returns the members, and what was wrong with the tar."""
+    """`read(data)` returns the members of a tar and its problem, if any."""
 
     def read(data: bytes) -> tuple[list[Member], str | None]:
         path = tmp_path / "t.tar"
@@ -54,7 +54,7 @@ def read(tmp_path):
             try:
                 for member in members_of(file):
                     members.append(member)
-                    # A listing reads in between.
+                    # Simulates a listing that reads members in between.
                     file.seek(0)
             except BadInput as error:
                 assert error.reason == "damaged_archive"
@@ -113,7 +113,7 @@ def test_cut_anywhere_each_member_is_whole_or_told(read):
             else:
                 assert member.wrong[0] == "damaged_archive"
         complete = [m for m in members if m.wrong is None]
-        # All that lies before the cut is found.
+        # All members before the cut are found.
         with tarfile.open(fileobj=io.BytesIO(data)) as tar:
             ends = [info.offset_data + info.size for info in tar]
         assert len(complete) >= sum(end + BLOCK <= cut for end in ends)
@@ -123,20 +123,19 @@ def test_cut_anywhere_each_member_is_whole_or_told(read):
 @pytest.mark.parametrize("seed", range(4))
 def test_flipped_bits_never_do_more_than_cost_members(read, seed):
     data, contents = good_tar()
-    rng, told = random.Random(seed), 0
+    rng, num_reported = random.Random(seed), 0
     for _ in range(60):
         damaged = bytearray(data)
-        # Headers above all.
         place = rng.randrange(len(data) // BLOCK) * BLOCK + rng.randrange(BLOCK)
         damaged[place] ^= 1 << rng.randrange(8)
         members, wrong = read(bytes(damaged))
         for member in members:
             if member.wrong is None:
                 assert 0 <= member.offset <= len(data) - member.size
-        told += wrong is not None
+        num_reported += wrong is not None
         names = {member.name for member in members}
         assert wrong is not None or len(names) == len(contents)
-    assert told
+    assert num_reported
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Tars: keys and contents against the webdataset library and Python's tarfile."""
+"""Source `webdataset`, compared with the webdataset library and `tarfile`."""
 
 import io
 import json
@@ -66,7 +66,7 @@ def listed(folder: Path, data: bytes | None = None, **more: Any) -> list[Entry |
 def paired(
     folder: Path, data: bytes | None = None, **more: Any
 ) -> tuple[dict[bytes, Pair], dict[bytes, Reject]]:
-    """Returns pairs and rejects by key, below the tar's own name."""
+    """Returns pairs and rejects by key, without the path of the tar."""
     found = [one for one in listed(folder, data, **more) if isinstance(one, Entry)]
     pairs, rejects = pair_entries(found, config_of(folder, **more))
     every = [one.key for one in (*pairs, *rejects)]
@@ -99,7 +99,7 @@ def samples(num: int, seed: int = 0) -> list[Member]:
     return made
 
 
-# Keys and contents, as the library has them.
+# Keys and contents match those of the webdataset library.
 
 
 NAMES = [
@@ -127,15 +127,15 @@ def test_keys_and_contents_are_those_of_the_webdataset_library(tmp_path, format)
         members += [(f"{name}.jpg", b"%d" % number), (f"{name}.txt", name.encode())]
     data = tar_of(members, FORMATS[format])
     source = [{"url": "t.tar", "stream": io.BytesIO(data)}]
-    theirs = {
+    expected = {
         sample["__key__"]: sample for sample in group_by_keys(tar_file_expander(source))
     }
     pairs, rejects = paired(tmp_path, data)
     assert not rejects
-    assert {key.decode() for key in pairs} == set(theirs)
+    assert {key.decode() for key in pairs} == set(expected)
     assert len(pairs) == 40 + len(names)
     for key, pair in pairs.items():
-        sample = theirs[key.decode()]
+        sample = expected[key.decode()]
         (image,) = [sample[e] for e in ("jpg", "png", "jpeg") if e in sample]
         assert image_of(tmp_path, pair) == image
         assert pair.texts == (sample["txt"].decode(),)
@@ -163,7 +163,7 @@ def test_the_tars_own_path_goes_before_the_key(tmp_path):
     assert [one.key for one in found] == [b"one/0/1", b"two/0/1"]
 
 
-# What belongs to a sample.
+# Members of a sample.
 
 
 def test_other_extensions_are_ignored_and_counted(tmp_path):
@@ -200,7 +200,7 @@ def test_txt_goes_before_json(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("data", "expected"),
     [
         (b'{"caption": ["a", null, "b"]}', ("a", "b")),
         ('{"caption": "é"}'.encode("utf-16"), ("é",)),
@@ -215,8 +215,8 @@ def test_txt_goes_before_json(tmp_path):
         (b" " * (16 << 20) + b"{}", "bad_row"),
     ],
 )
-def test_captions_in_json(tmp_path, said, expected):
-    pairs, rejects = paired(tmp_path, tar_of([("1.jpg", b"i"), ("1.json", said)]))
+def test_captions_in_json(tmp_path, data, expected):
+    pairs, rejects = paired(tmp_path, tar_of([("1.jpg", b"i"), ("1.json", data)]))
     if isinstance(expected, tuple):
         assert pairs[b"1"].texts == expected
     else:
@@ -260,10 +260,10 @@ def test_columns_key_and_split_come_from_json(tmp_path):
     assert reasons(rejects) == expected
 
 
-# Members that are not where, or what, one would think.
+# Unusual members.
 
 
-def test_members_of_a_sample_need_not_be_neighbours(tmp_path):
+def test_members_of_a_sample_need_not_be_neighbors(tmp_path):
     pairs, rejects = paired(
         tmp_path,
         tar_of([("1.jpg", b"1"), ("2.jpg", b"2"), ("1.txt", b"a"), ("2.txt", b"b")]),
@@ -353,7 +353,7 @@ def test_names_that_come_back_are_what_they_lead_to(tmp_path):
 @pytest.mark.parametrize("magic", [b"\x1f\x8b\x08", b"BZh9", b"\xfd7zXZ\0"])
 def test_a_compressed_tar_is_wrong_usage(tmp_path, magic):
     (tmp_path / "t.tar").write_bytes(magic + bytes(1024))
-    with pytest.raises(UsageError, match=r"t\.tar: compressed"):
+    with pytest.raises(UsageError, match=r"t\.tar: the tar is compressed"):
         check(config_of(tmp_path))
 
 

@@ -1,4 +1,4 @@
-"""TFRecord files, held against TensorFlow's own writer and reader."""
+"""Tests TFRecord files against TensorFlow's own writer and reader."""
 
 import io
 import random
@@ -41,7 +41,7 @@ def by_tensorflow(path: Path, records: list[bytes]) -> bytes:
 
 
 def by_hand(data: bytes) -> list[tuple[int, int, bytes]]:
-    """Returns (offset, framed length, record) of each, going by the lengths alone."""
+    """Returns (offset, framed length, record) of each record, without the index."""
     rows, offset = [], 0
     while offset < len(data):
         (length,) = struct.unpack("<Q", data[offset : offset + 8])
@@ -108,7 +108,7 @@ def test_the_checksum_is_that_of_the_file(records):
 
 
 def bitwise_crc32c(data: bytes) -> int:
-    """Returns CRC-32C from its definition: reflected, polynomial 0x1EDC6F41."""
+    """Computes CRC-32C from its definition: reflected, polynomial 0x1EDC6F41."""
     crc = 0xFFFFFFFF
     for byte in data:
         crc ^= byte

@@ -84,7 +84,7 @@ def test_a_job_that_writes_nothing_fails(tmp_path):
     put(tmp_path / "source", "a.jpg", b"")
     put(tmp_path / "source", "a.txt", "An image.")
     outcome = build(tmp_path / "source", tmp_path / "out", max_rejects=NO_LIMIT).outcome
-    assert outcome.failures == ("not one example could be written",)
+    assert outcome.failures == ("no example could be written",)
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 

@@ -23,14 +23,14 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.process import ProcessError
-from tests.benchmarks.reading.corpus import RecordSource
+from tests.benchmarks.reading.corpus import Corpus
 from tests.benchmarks.reading.measure import Cost, cost_of_epochs, run
 from tests.benchmarks.reading.roster import PEERS, Peer
 from tests.benchmarks.reading.table import Case, Rounds, markdown, summary
 from tests.benchmarks.reading.verdict import faults
 
 
-def prepare(peer: Peer, folder: Path, corpus: RecordSource) -> None:
+def prepare(peer: Peer, folder: Path, corpus: Corpus) -> None:
     """Writes what a peer reads, if that is not there yet."""
     done = folder / "prepared"
     if done.exists():
@@ -64,7 +64,7 @@ def _held(case: Case, work: Path) -> dict[str, Any]:
     return held
 
 
-def ready(peers: list[Peer], corpus: RecordSource, num: int, again: bool) -> list[Case]:
+def ready(peers: list[Peer], corpus: Corpus, num: int, again: bool) -> list[Case]:
     """Returns who can take part, and names the others."""
     work, cases = Path(corpus.work, "peers"), []
     for peer in peers:
@@ -129,7 +129,7 @@ def parsed() -> argparse.Namespace:
 def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     args = parsed()
-    corpus = RecordSource(
+    corpus = Corpus(
         images=os.path.abspath(args.images),
         captions=os.path.abspath(args.captions),
         quality=args.quality,

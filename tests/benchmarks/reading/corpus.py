@@ -38,7 +38,7 @@ class Row(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecordSource:
+class Corpus:
     """Where photographs and captions are, and what was made of them.
 
     Attributes:

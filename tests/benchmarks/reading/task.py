@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tests.benchmarks.clock import tree_seconds
-from tests.benchmarks.reading.corpus import RecordSource
+from tests.benchmarks.reading.corpus import Corpus
 from tests.benchmarks.reading.roster import PEERS, Peer
 
 
@@ -26,7 +26,7 @@ def images_of(batch: Any) -> Any:
 
 
 def prepare(peer: Peer, folder: Path, corpus: dict[str, Any]) -> dict[str, Any]:
-    peer.module.prepare(RecordSource(**corpus), folder)
+    peer.module.prepare(Corpus(**corpus), folder)
     return {}
 
 

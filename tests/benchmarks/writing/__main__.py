@@ -53,29 +53,27 @@ from tests.benchmarks.writing.measure import measure
 Report = tuple[str, list[dict[str, Any]]]
 
 
-def compared(name: str, record_sources: Corpora, args: argparse.Namespace) -> Report:
+def compared(name: str, corpora: Corpora, args: argparse.Namespace) -> Report:
     """Measures a case of several contenders."""
     case = CASES[name].scaled(args.scale)
     everybody = contenders(args.img2dataset)
     taking_part = {each: everybody[each] for each in case.contenders}
-    costs = measure(case, taking_part, record_sources, args.rounds)
+    costs = measure(case, taking_part, corpora, args.rounds)
     return table.markdown(costs), table.summary(costs)
 
 
-def liked(record_sources: Corpora, args: argparse.Namespace) -> Report:
+def liked(corpora: Corpora, args: argparse.Namespace) -> Report:
     """Compares the pixels of large photographs."""
     from tests.benchmarks.writing import likeness  # Which needs an extra.
 
-    found = likeness.likeness(record_sources)
+    found = likeness.likeness(corpora)
     return likeness.markdown(found), likeness.summary(found)
 
 
-def watched(record_sources: Corpora, args: argparse.Namespace) -> Report:
+def watched(corpora: Corpora, args: argparse.Namespace) -> Report:
     """Watches the threads of the first case."""
     case = CASES["photographs"].scaled(args.scale)
-    found = gil.shares(
-        record_sources.corpus(case.kind, case.sizes[-1]), record_sources.work
-    )
+    found = gil.shares(corpora.corpus(case.kind, case.sizes[-1]), corpora.work)
     return gil.markdown(found), gil.summary(found)
 
 
@@ -88,11 +86,11 @@ NAMES = (*CASES, *_OTHERS)
 _LEAST_SCALE = 0.02
 
 
-def report(name: str, record_sources: Corpora, args: argparse.Namespace) -> Report:
+def report(name: str, corpora: Corpora, args: argparse.Namespace) -> Report:
     """Returns what a case gives."""
     if name in _OTHERS:
-        return _OTHERS[name](record_sources, args)
-    return compared(name, record_sources, args)
+        return _OTHERS[name](corpora, args)
+    return compared(name, corpora, args)
 
 
 def parsed() -> argparse.Namespace:
@@ -135,18 +133,18 @@ def faults(args: argparse.Namespace) -> Iterator[str]:
 def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     args = parsed()
-    record_sources = Corpora(
+    corpora = Corpora(
         images=Path(args.images).resolve(),
         captions=Path(args.captions).resolve(),
         work=Path(args.work).resolve(),
     )
-    record_sources.claim()
+    corpora.claim()
     given_up = []
     settings = {"cores": num_cores(), "rounds": args.rounds, "scale": args.scale}
     told: dict[str, Any] = settings | {"cases": {}}
     for name in args.cases:
         try:
-            shown, told["cases"][name] = report(name, record_sources, args)
+            shown, told["cases"][name] = report(name, corpora, args)
         except ProcessError as error:
             print(f"{name}: given up, {error}", file=sys.stderr)
             given_up.append(name)

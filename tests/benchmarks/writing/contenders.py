@@ -11,7 +11,7 @@ from pyarrow import parquet
 
 import reader
 from reader.contract.host import num_cores
-from tests.benchmarks.writing.corpus import RecordSource
+from tests.benchmarks.writing.corpus import Corpus
 
 OURS = "diptych"
 
@@ -34,11 +34,11 @@ class Contender(NamedTuple):
         num_written: How many images are then there; None where they are dropped.
     """
 
-    command: Callable[[RecordSource, Path], list[str]]
+    command: Callable[[Corpus, Path], list[str]]
     num_written: Callable[[Path], int] | None
 
 
-def build(corpus: RecordSource, output: Path, *flags: str) -> list[str]:
+def build(corpus: Corpus, output: Path, *flags: str) -> list[str]:
     """Returns the command that builds a dataset, with defaults for all but `flags`."""
     command = [sys.executable, "-m", "beam_jobs", "build", f"--images={corpus.images}"]
     return [*command, f"--captions={corpus.captions}", f"--output={output}", *flags]
@@ -49,7 +49,7 @@ def _written(output: Path) -> int:
 
 
 def _loop(name: str) -> Contender:
-    def command(corpus: RecordSource, output: Path) -> list[str]:
+    def command(corpus: Corpus, output: Path) -> list[str]:
         module = [sys.executable, "-m", "tests.benchmarks.writing.loops", name]
         return [*module, f"--images={corpus.images}", f"--output={output}"]
 
@@ -57,7 +57,7 @@ def _loop(name: str) -> Contender:
 
 
 def _img2dataset(python: str, settings: dict[str, Any]) -> Contender:
-    def command(corpus: RecordSource, output: Path) -> list[str]:
+    def command(corpus: Corpus, output: Path) -> list[str]:
         asked = {
             "url_list": _urls_of(corpus),
             "input_format": "parquet",
@@ -74,7 +74,7 @@ def _img2dataset(python: str, settings: dict[str, Any]) -> Contender:
     return Contender(command, _successes)
 
 
-def _urls_of(corpus: RecordSource) -> Path:
+def _urls_of(corpus: Corpus) -> Path:
     """Writes once where images are, with captions; `urllib` reads files by URLs too."""
     table, paths = corpus.folder / "urls.parquet", corpus.photographs()
     if not table.exists():

@@ -21,7 +21,7 @@ from tests.benchmarks.scratch import claim
 from tests.benchmarks.writing.originals import originals
 
 
-class RecordSource(NamedTuple):
+class Corpus(NamedTuple):
     """A folder of images and captions.
 
     Attributes:
@@ -73,13 +73,13 @@ class Corpora:
         """Returns of how many different images a corpus is made."""
         return len(list(self._originals(kind).glob("*.jpg")))
 
-    def corpus(self, kind: str, size: int) -> RecordSource:
+    def corpus(self, kind: str, size: int) -> Corpus:
         """Returns a corpus; a larger one begins with a smaller one."""
         folder = self.work / "corpora" / f"{kind}-{size}"
-        corpus = RecordSource(folder, size)
+        corpus = Corpus(folder, size)
         if not folder.exists():
             with _aside(folder) as new:
-                _link(self._originals(kind), RecordSource(new, size))
+                _link(self._originals(kind), Corpus(new, size))
         return corpus
 
     def _originals(self, kind: str) -> Path:
@@ -99,7 +99,7 @@ class Corpora:
         return folder
 
 
-def _link(originals: Path, corpus: RecordSource) -> None:
+def _link(originals: Path, corpus: Corpus) -> None:
     images = itertools.cycle(sorted(originals.glob("*.jpg")))
     for number, image in enumerate(itertools.islice(images, corpus.size)):
         key = f"{number // 1000:03}/{number:06}"

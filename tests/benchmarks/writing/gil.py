@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from tests.benchmarks.process import run
 from tests.benchmarks.writing.contenders import build
-from tests.benchmarks.writing.corpus import RecordSource
+from tests.benchmarks.writing.corpus import Corpus
 
 _RATE = 100
 _LEAST_SECONDS = 1
@@ -39,7 +39,7 @@ class Share(NamedTuple):
     gil: float
 
 
-def shares(corpus: RecordSource, work: Path) -> list[Share]:
+def shares(corpus: Corpus, work: Path) -> list[Share]:
     """Builds a dataset, watched; returns the shares of its threads, largest first.
 
     Raises:
@@ -54,7 +54,7 @@ def shares(corpus: RecordSource, work: Path) -> list[Share]:
     return sorted(found, key=lambda share: -share.gil)
 
 
-def _samples(corpus: RecordSource, work: Path, flag: str) -> Counter[str]:
+def _samples(corpus: Corpus, work: Path, flag: str) -> Counter[str]:
     """Returns how often each thread was seen."""
     output, told = work / "output", work / "py-spy.txt"
     shutil.rmtree(output, ignore_errors=True)

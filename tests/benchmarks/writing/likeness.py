@@ -22,7 +22,7 @@ import reader
 from beam_jobs.encoding.resize import resize
 from tests.benchmarks.process import run
 from tests.benchmarks.writing.contenders import build
-from tests.benchmarks.writing.corpus import Corpora, RecordSource
+from tests.benchmarks.writing.corpus import Corpora, Corpus
 from tests.benchmarks.writing.loops import SPEC
 
 Pixels = NDArray[np.uint8]
@@ -42,17 +42,14 @@ class Likeness(NamedTuple):
     mean: float
 
 
-def likeness(record_sources: Corpora) -> list[Likeness]:
+def likeness(corpora: Corpora) -> list[Likeness]:
     """Builds a dataset of the large photographs; returns how near it comes.
 
     `JPEG` is what coding alone costs, to which `STORED` adds what we do.
     """
-    corpus = record_sources.corpus("large", record_sources.num_originals("large"))
+    corpus = corpora.corpus("large", corpora.num_originals("large"))
     found: dict[str, list[float]] = {RAW: [], CODED: [], STORED: [], JPEG: []}
-    ours = {
-        format: _stored(corpus, record_sources.work, format)
-        for format in ("raw", "jpeg")
-    }
+    ours = {format: _stored(corpus, corpora.work, format) for format in ("raw", "jpeg")}
     for path in corpus.photographs():
         whole = resize(simplejpeg.decode_jpeg(path.read_bytes(), "RGB"), SPEC)
         coded = _coded(whole)
@@ -67,7 +64,7 @@ def likeness(record_sources: Corpora) -> list[Likeness]:
     ]
 
 
-def _stored(corpus: RecordSource, work: Path, format: str) -> dict[str, Pixels]:
+def _stored(corpus: Corpus, work: Path, format: str) -> dict[str, Pixels]:
     """Returns the pixels that a build stores, by the names of images."""
     output = work / "output"
     shutil.rmtree(output, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""One caption, a random one or all of them, against plain loops over the records."""
+"""First, random and all captions, against plain loops over the records."""
 
 import itertools
 import json
@@ -17,19 +17,19 @@ import reader
 from reader.contract.record import parse_example, serialize_example
 from reader.storage.tfrecord_file import read_shard
 
-# Images of 1, 2 … 5 captions, as many of each.
+# Equal numbers of images with 1, 2 … 5 captions.
 N, MOST, STREAMS = 420, 5, 192
 PAD, START, END = 0, 2, 3
 NAMES = ("key", "caption", "tokens", "length", "mask")
 WORDS = [*"abcdefghijk"]
 
-# Key → its captions, as (text, token ids).
+# Captions by key, as (text, token ids).
 Captions = dict[bytes, list[tuple[bytes, list[int]]]]
 
 
 @pytest.fixture(scope="module")
 def varied(build, tmp_path_factory) -> Path:
-    """420 pictures in three shards, of 1 to 5 captions, of 1 to 40 words each."""
+    """420 pictures in three shards, with 1 to 5 captions of 1 to 40 words."""
     source = tmp_path_factory.mktemp("varied")
     rng = np.random.default_rng(3)
     for number in range(N):
@@ -70,7 +70,7 @@ def load(pattern: Any, **settings: Any) -> Any:
 
 
 def examples(pattern: Any, **settings: Any) -> Iterator[tuple[Any, ...]]:
-    """Each example of one iterator, as a tuple of its outputs."""
+    """Yields the examples of one iterator, as tuples of outputs."""
     for batch in load(pattern, **settings).as_numpy_iterator():
         yield from zip(*(values.tolist() for values in batch), strict=True)
 
@@ -82,7 +82,7 @@ def row(
     end: int | None = END,
     pad: int = PAD,
 ) -> tuple[list[int], int, list[bool]]:
-    """Tokens, length and mask of a caption."""
+    """Returns the expected tokens, length and mask of a caption."""
     before = [] if start is None else [start]
     after = [] if end is None else [end]
     framed = before + ids[: max_tokens - len(before) - len(after)] + after
@@ -91,7 +91,7 @@ def row(
 
 
 def with_tokenizer(varied: Path, folder: Path, **ids: int | None) -> Path:
-    """The same dataset, whose tokenizer has other ids for start, end and pad."""
+    """Copies the dataset, with other ids for start, end and pad."""
     copied = Path(shutil.copytree(varied, folder / "out"))
     manifest = json.loads((copied / "manifest.json").read_text())
     assert {*ids} <= {*manifest["tokenizer"]}
@@ -100,7 +100,7 @@ def with_tokenizer(varied: Path, folder: Path, **ids: int | None) -> Path:
     return copied
 
 
-# What a row holds.
+# Token rows.
 
 
 @pytest.mark.parametrize("max_tokens", [2, 11, 300])
@@ -129,7 +129,7 @@ def test_a_random_caption_comes_with_its_own_tokens_and_length(
     for key, caption, *made in examples(
         varied, caption="random", max_tokens=max_tokens
     ):
-        ids = dict(stored[key])[caption]  # It is one of those of this image.
+        ids = dict(stored[key])[caption]  # A caption of this image.
         assert tuple(made) == row(ids, max_tokens)
 
 
@@ -230,12 +230,12 @@ def test_fewer_tokens_than_the_special_ones_are_refused(
         load(copied, max_tokens=at_least - 1)
 
 
-# Chance.
+# Random captions.
 
 
 @pytest.fixture(scope="module")
 def drawn(varied) -> list[dict[bytes, bytes]]:
-    """The caption of each key, in each of 24 epochs."""
+    """The caption of each key in each of 24 epochs."""
     line = examples(
         varied, caption="random", epochs=24, seed=4, outputs=("key", "caption")
     )
@@ -255,13 +255,13 @@ def test_each_caption_of_an_image_is_drawn_about_equally_often(stored, drawn):
         expected = len(images) * len(drawn) / num
         assert len(places) == num
         chi2 = sum((places[place] - expected) ** 2 / expected for place in range(num))
-        assert chi2 < 20  # Of at most 4 degrees of freedom: p < 0.0005.
+        assert chi2 < 20  # At most 4 degrees of freedom: p < 0.0005.
 
 
 def test_an_image_shows_all_of_its_captions_sooner_or_later(stored, drawn):
     shown = {key: {epoch[key] for epoch in drawn} for key in stored}
     whole = sum(len(shown[key]) == len(pairs) for key, pairs in stored.items())
-    # Of five captions, one is not among 24 draws in 2.3 % of all images.
+    # For 2.3 % of images with five captions, 24 draws miss one caption.
     assert whole > 0.96 * N
 
 
@@ -269,7 +269,7 @@ def test_each_epoch_draws_anew(stored, drawn):
     for one, other in itertools.pairwise(drawn):
         for num in range(2, MOST + 1):
             same = [one[k] == other[k] for k, v in stored.items() if len(v) == num]
-            # Of 84 images: five standard deviations.
+            # Five standard deviations for 84 images.
             assert abs(np.mean(same) - 1 / num) < 5 * (0.25 / len(same)) ** 0.5
 
 
@@ -335,7 +335,7 @@ def test_a_run_that_goes_on_draws_what_it_would_have_drawn(varied, drawn, batch_
     assert dict(rest[left - dropped :]) == drawn[2]
 
 
-# Everything once.
+# Each example and caption once.
 
 
 def test_padded_batches_hold_each_image_and_caption_exactly_once(
@@ -367,7 +367,7 @@ def test_padded_batches_hold_each_image_and_caption_exactly_once(
     assert pairs == {(k, text): 1 for k, texts in stored.items() for text, _ in texts}
 
 
-# Buckets by length.
+# Sorting by length.
 
 
 def longest(caption: str, lengths: Any) -> int:
@@ -458,7 +458,7 @@ def test_a_sorted_run_does_not_go_on_with_captions_that_sort_otherwise(
         load(varied, **usual, **after, resume=state)
 
 
-# Files of others.
+# TFRecords from other tools.
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> Path:
@@ -487,7 +487,7 @@ def several(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def with_ids(tmp_path_factory) -> Path:
-    """12 records of 1 to 12 ids without lengths, and 0 to 3 texts."""
+    """12 records with 1 to 12 ids, without lengths, and 0 to 3 texts."""
     path = tmp_path_factory.mktemp("ids") / "ids"
     return write(path, [of_others(number, True) for number in range(1, 13)])
 

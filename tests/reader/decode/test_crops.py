@@ -1,4 +1,4 @@
-"""Which region of an image is taken, against plain Python and torchvision."""
+"""Crop regions, against plain Python and torchvision."""
 
 import math
 from collections.abc import Callable
@@ -20,7 +20,7 @@ FRACTIONS = st.floats(0.01, 1)
 ALMOST_ONE = 1 - 2.0**-53
 DRAWS = st.floats(0, ALMOST_ONE)
 NUM_DRAWS = {"random": 2, "random_resized": 2 + 2 * RESIZED_TRIES}
-# A side of which exact arithmetic says that it ends in ½ may go either way.
+# Tolerance for rounding: an exact side that ends in ½ may round either way.
 HALF = 0.5 + 1e-6
 
 Region = tuple[int, int, int, int]
@@ -44,7 +44,7 @@ def assert_inside(region: Region, size: tuple[int, int]) -> None:
 
 
 def largest(size: tuple[int, int], target: tuple[int, int]) -> list[Fraction]:
-    """Sides of the largest region of the target's aspect ratio, exactly."""
+    """Returns the exact sides of the largest region of the target's aspect ratio."""
     scale = min(Fraction(size[0], target[0]), Fraction(size[1], target[1]))
     return [side * scale for side in target]
 
@@ -137,7 +137,7 @@ def test_an_image_has_the_same_region_in_any_company(crop, sizes, data):
 def first_that_fits(
     size: tuple[int, int], draws: np.ndarray, scale: Any, ratio: Any
 ) -> Region | None:
-    """As torchvision's get_params, with draws in place of its generator."""
+    """Computes torchvision's get_params, with draws instead of its generator."""
     height, width = size
     for share, shape in draws[2:].reshape(-1, 2).tolist():
         area = height * width * (scale[0] + share * (scale[1] - scale[0]))
@@ -174,7 +174,7 @@ def test_area_and_shape_are_in_range_unless_nothing_fits(size, seed):
     for row, (_, _, height, width) in zip(draws, found, strict=True):
         if first_that_fits(size, row, scale, ratio) is None:
             continue
-        # Each side is rounded, by half a pixel at most.
+        # Each side is rounded by at most half a pixel.
         assert (height + HALF) * (width + HALF) >= scale[0] * size[0] * size[1]
         assert (height - HALF) * (width - HALF) <= scale[1] * size[0] * size[1]
         assert (width + HALF) / (height - HALF) >= ratio[0]
@@ -188,12 +188,12 @@ def test_the_size_asked_for_does_not_matter_to_random_regions():
     assert one == regions(sizes, draws, crop="random_resized", size=(500, 20))
 
 
-# Against torchvision.
+# Comparison with torchvision.
 
 
 @pytest.fixture(scope="session")
 def torchvision_regions(torchvision) -> Callable[..., np.ndarray]:
-    """`torchvision_regions(size, num, scale=…, ratio=…)`: rows as ours."""
+    """`torchvision_regions(size, num, scale=…, ratio=…)` returns int64[num, 4]."""
     import torch
 
     transforms = torchvision.transforms
@@ -214,7 +214,7 @@ def torchvision_regions(torchvision) -> Callable[..., np.ndarray]:
 
 
 def gap(one: np.ndarray, other: np.ndarray) -> float:
-    """Kolmogorov and Smirnov's statistic of two samples."""
+    """Returns the Kolmogorov-Smirnov statistic of two samples."""
     values = np.concatenate([one, other])
     one, other = (
         np.searchsorted(np.sort(sample), values, side="right") / len(sample)
@@ -243,7 +243,8 @@ def test_regions_are_spread_as_those_of_torchvision(
     num = 30_000
     draws = draws_for("random_resized", num)
     ours = np.array(regions([size] * num, draws, crop="random_resized", **settings))
-    # Half of all samples as far apart by chance: 0.83; one in 2,000: 2.
+    # Samples of one distribution exceed a factor of 0.83 in half of all cases, and a
+    # factor of 2 in one of 2,000.
     limit = 2 * math.sqrt((len(theirs) + num) / (len(theirs) * num))
     for what in (
         lambda top, left, height, width: height * width,
@@ -281,7 +282,7 @@ def test_where_nothing_fits_the_region_is_the_central_one_of_torchvision(
     torchvision_regions, size, settings
 ):
     theirs = {tuple(row) for row in torchvision_regions(size, 3, **settings).tolist()}
-    assert len(theirs) == 1  # Nothing is left to chance.
+    assert len(theirs) == 1  # The fallback is deterministic.
     draws = draws_for("random_resized", 20)
     ours = regions([size] * 20, draws, crop="random_resized", **settings)
     assert set(ours) == theirs

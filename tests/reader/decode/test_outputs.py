@@ -1,4 +1,4 @@
-"""What is asked for and what the records hold: told when loading, and not at step 1."""
+"""`load` validates its arguments against the records before the first step."""
 
 import json
 import logging
@@ -31,7 +31,7 @@ def load(pattern: Any, **settings: Any) -> tf.data.Dataset:
 
 
 def write(path: Path, *names: str) -> Path:
-    """Two records of others, that hold what is named."""
+    """Writes two foreign records with the named features."""
     picture = tf.io.encode_png(np.zeros((4, 6, 3), np.uint8)).numpy()
     values: dict[str, Any] = {
         "image/encoded": [picture],
@@ -64,7 +64,7 @@ def tokens(tmp_path_factory) -> Path:
 
 
 def written(dataset: Path) -> Iterator[dict[str, list[Any]]]:
-    """Parsed records of the training split."""
+    """Yields the parsed records of the training split."""
     for shard in dataset.glob("train-*.tfrecord"):
         for record in read_shard(str(shard)):
             yield parse_example(record.data)
@@ -72,14 +72,14 @@ def written(dataset: Path) -> Iterator[dict[str, list[Any]]]:
 
 @pytest.fixture(scope="module")
 def longest(dataset) -> int:
-    """Tokens of the longest caption of the training split, without start and end."""
+    """Length of the longest caption in tokens, without start and end."""
     return max(
         length for example in written(dataset) for length in example["caption/lengths"]
     )
 
 
 def refusal(pattern: Any, **settings: Any) -> str:
-    """What `load` itself says, before anything is iterated over."""
+    """Returns the message of the UsageError that `load` raises."""
     with pytest.raises(reader.UsageError) as raised:
         load(pattern, **settings)
     return str(raised.value)
@@ -89,14 +89,14 @@ def refusal(pattern: Any, **settings: Any) -> str:
 
 
 def test_images_of_several_sizes_need_a_size(dataset):
-    said = refusal(dataset, split="train", image_size=None)
-    assert "image_size must be given" in said
+    message = refusal(dataset, split="train", image_size=None)
+    assert "image_size must be given" in message
     sizes = [
         (example["image/width"][0], example["image/height"][0])
         for example in written(dataset)
     ]
     for side, values in zip(("wide", "high"), zip(*sizes, strict=True), strict=True):
-        assert re.search(rf"{min(values)} to {max(values)} (pixels )?{side}", said)
+        assert re.search(rf"{min(values)} to {max(values)} (pixels )?{side}", message)
 
 
 def test_images_of_unknown_sizes_need_a_size(pictures):
@@ -116,36 +116,38 @@ def test_two_datasets_of_one_size_each_need_a_size(build, tmp_path):
     for folder in folders:
         spec = load(folder, image_size=None).element_spec
         assert spec["image"].shape[1] == 4
-    said = refusal([folder / "train-*" for folder in folders], image_size=None)
-    assert "4 to 6 pixels wide and 4 to 4 high" in said
+    message = refusal([folder / "train-*" for folder in folders], image_size=None)
+    assert "4 to 6 pixels wide and 4 to 4 high" in message
 
 
-# What is not held.
+# Missing outputs.
 
 
 @pytest.mark.parametrize(
     "name", ["tokens", "mask", "length", "caption", "key", "width"]
 )
 def test_an_output_that_is_not_held_is_named(pictures, name):
-    said = refusal(pictures, outputs=("image", name))
-    assert f"outputs names {name}" in said
-    assert "image/encoded" in said and "features=" in said
+    message = refusal(pictures, outputs=("image", name))
+    assert f"outputs names {name}" in message
+    assert "image/encoded" in message and "features=" in message
 
 
 @pytest.mark.parametrize("name", ["image", "caption", "key", "height"])
 def test_records_of_ids_alone_hold_nothing_else(tokens, name):
-    said = refusal(tokens, outputs=(name,))
-    assert f"outputs names {name}" in said and "caption/ids" in said
+    message = refusal(tokens, outputs=(name,))
+    assert f"outputs names {name}" in message and "caption/ids" in message
 
 
 def test_a_column_that_was_not_carried_through_is_named(dataset):
-    said = refusal(dataset, split="train", outputs=("image", "extra/score"))
-    assert "extra/score" in said and "no columns" in said and "--columns" in said
+    message = refusal(dataset, split="train", outputs=("image", "extra/score"))
+    assert (
+        "extra/score" in message and "no columns" in message and "--columns" in message
+    )
 
 
 def test_sorting_by_length_needs_ids(texts):
-    said = refusal(texts, bucket_by_length=True)
-    assert "bucket_by_length needs token ids" in said
+    message = refusal(texts, bucket_by_length=True)
+    assert "bucket_by_length needs token ids" in message
 
 
 def test_the_usual_batch_holds_what_there_is(pictures, texts, tokens):
@@ -154,8 +156,8 @@ def test_the_usual_batch_holds_what_there_is(pictures, texts, tokens):
     assert list(load(texts, remainder="pad").element_spec) == ["image", "valid"]
     for batch in load(pictures):
         assert batch["image"].shape == (2, 8, 8, 3)
-    said = refusal(tokens)  # Without images it is not the usual any more.
-    assert "outputs names image" in said
+    message = refusal(tokens)  # The default outputs require images.
+    assert "outputs names image" in message
 
 
 # Tokens.
@@ -164,8 +166,8 @@ def test_the_usual_batch_holds_what_there_is(pictures, texts, tokens):
 @pytest.mark.parametrize("outputs", [None, ("tokens",), ("mask",), ("length",)])
 def test_fewer_tokens_than_start_and_end_are_refused(dataset, outputs):
     settings = {"split": "train", "outputs": outputs}
-    said = refusal(dataset, max_tokens=1, **settings)
-    assert "max_tokens must be at least 2" in said and "got 1" in said
+    message = refusal(dataset, max_tokens=1, **settings)
+    assert "max_tokens must be at least 2" in message and "got 1" in message
     load(dataset, max_tokens=2, **settings)
     load(dataset, max_tokens=1, add_special_tokens=False, **settings)
 
@@ -184,19 +186,19 @@ def test_more_tokens_than_the_longest_caption_are_warned_about(
     most = longest + 2 * special
     settings = {"split": "train", "add_special_tokens": special}
     assert warnings(caplog, dataset, max_tokens=most, **settings) == []
-    (said,) = warnings(caplog, dataset, max_tokens=most + 1, **settings)
-    assert f"max_tokens is {most + 1}" in said
-    assert f"longest caption has {most} tokens" in said
+    (message,) = warnings(caplog, dataset, max_tokens=most + 1, **settings)
+    assert f"max_tokens is {most + 1}" in message
+    assert f"longest caption has {most} tokens" in message
 
 
 def test_more_tokens_than_needed_go_unmentioned_where_nobody_asked(
     dataset, longest, tokens, caplog
 ):
-    assert longest + 2 < 64  # The default.
+    assert longest + 2 < 64  # The default of max_tokens.
     assert warnings(caplog, dataset, split="train") == []
     settings = {"split": "train", "max_tokens": 500}
     assert warnings(caplog, dataset, outputs=("image",), **settings) == []
-    # Of these nobody knows.
+    # The lengths of these captions are unknown.
     assert warnings(caplog, tokens, outputs=("tokens",), max_tokens=500) == []
 
 
@@ -231,12 +233,12 @@ def test_all_captions_are_as_many_as_any_example_has(dataset):
     ids=repr,
 )
 def test_a_wrong_word_about_captions_is_refused(dataset, settings, parts):
-    said = refusal(dataset, split="train", **settings)
+    message = refusal(dataset, split="train", **settings)
     for part in parts:
-        assert part in said
+        assert part in message
 
 
-# Numbers of NumPy.
+# NumPy integers as arguments.
 
 
 @pytest.mark.parametrize(

@@ -17,12 +17,12 @@ N, BATCH, STREAMS = 700, 24, 192
 STEPS = N // BATCH
 PAD = 0
 SHUFFLE_BYTES = 450_000
-ROUNDS = 2  # Records of a stream in a window of so many bytes.
+ROUNDS = 2  # Records per stream in a window of SHUFFLE_BYTES.
 
 
 @pytest.fixture(scope="module")
 def many(build, tmp_path_factory) -> Path:
-    """700 pictures in three shards, with captions of 1 to 39 words, often of few."""
+    """700 pictures in three shards, with captions of 1 to 39 words, mostly short."""
     source = tmp_path_factory.mktemp("many")
     rng = np.random.default_rng(0)
     for number in range(N):
@@ -53,7 +53,7 @@ def keys(batches: tf.data.Dataset, num: int | None = None) -> list[list[bytes]]:
 
 @pytest.fixture(scope="module")
 def words(many) -> dict[bytes, list[int]]:
-    """Token ids of each example, as stored: without start and end."""
+    """Stored token ids of each example, without start and end, by key."""
     examples = [
         parse_example(record.data)
         for shard in sorted(many.glob("train-*.tfrecord"))
@@ -64,7 +64,7 @@ def words(many) -> dict[bytes, list[int]]:
 
 @pytest.fixture(scope="module")
 def line(many) -> list[bytes]:
-    """Keys of two sorted epochs, one after the other."""
+    """Keys of two consecutive sorted epochs."""
     return list(itertools.chain(*keys(load(many, batch_size=1, epochs=2))))
 
 
@@ -72,12 +72,12 @@ def rounded_up(length: int) -> int:
     return (length + 7) // 8 * 8
 
 
-# What it is for.
+# Less padding.
 
 
 def test_sorting_by_length_saves_padding(many):
     def num_padding(**more) -> int:
-        """With rows as wide as the longest of the batch, in steps of 8."""
+        """Returns the padding of rows as wide as the longest, in multiples of 8."""
         lengths = [length for _, length in load(many, **more).as_numpy_iterator()]
         return sum(rounded_up(each.max()) * BATCH - each.sum() for each in lengths)
 
@@ -95,7 +95,7 @@ def test_less_padding_is_read_than_without(many):
     assert size(bucket_by_length=False) == STEPS * BATCH * 64
 
 
-# Shapes and contents.
+# Shapes and values.
 
 
 @pytest.mark.parametrize("max_tokens", [64, 20, 5])
@@ -194,7 +194,7 @@ def test_only_the_first_caption_of_an_example_counts(dataset):
         batch_size=48,
         bucket_by_length=False,
     )
-    # 48 examples of 192 streams: each is alone in its own.
+    # 48 examples in 192 streams: no stream has more than one.
     assert keys(batches) == keys(plain)
 
 
@@ -247,7 +247,7 @@ def test_a_state_without_buckets_is_refused_with_them(many):
         load(many, resume=state)
 
 
-# With padding, and with what does not go.
+# Padding, and invalid combinations.
 
 
 @pytest.mark.parametrize("shuffle_bytes", [SHUFFLE_BYTES, 1 << 22])
@@ -284,7 +284,7 @@ def test_a_host_of_blanks_alone_still_has_a_batch(many):
         outputs=("tokens", "mask", "valid"),
     )
     ((tokens, mask, valid),) = batches.as_numpy_iterator()
-    # Stream 191 is one of those of three records: position 767 is blank.
+    # Stream 191 has only three records, so position 767 is blank.
     assert valid.tolist() == [True, True, True, False]
     assert not mask[~valid].any()
     assert (tokens[~valid] == PAD).all()

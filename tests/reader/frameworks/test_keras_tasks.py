@@ -1,4 +1,4 @@
-"""Batches as `fit` takes them, against NumPy; and Keras itself."""
+"""Batches for Keras' `fit`, against NumPy, and training with Keras."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def load(folder: Path, **settings: Any) -> tf.data.Dataset:
 
 
 def pairs(task: Any, folder: Path, **settings: Any) -> Any:
-    """Batches of a task beside the dictionaries that they are made of."""
+    """Returns the batches of a task with the dictionaries they are made from."""
     made = task(load(folder, **settings)).as_numpy_iterator()
     plain = load(folder, **settings).as_numpy_iterator()
     return list(zip(made, plain, strict=True))
@@ -157,7 +157,7 @@ def test_what_is_missing_in_a_batch_is_named(dataset, name):
     def without_mask(batch: Any) -> Any:
         return {part: batch[part] for part in ("image", "tokens")}
 
-    with pytest.raises(reader.UsageError, match="image, tokens, and no mask"):
+    with pytest.raises(reader.UsageError, match="image, tokens, but no mask"):
         getattr(reader, name)(load(dataset).map(without_mask))
 
 
@@ -184,7 +184,9 @@ def test_records_without_ids_have_no_task(tmp_path, name):
 )
 def test_tasks_come_before_other_frameworks(dataset, name, convert):
     made = getattr(reader, convert)(load(dataset))
-    with pytest.raises(reader.UsageError, match=f"{name} needs batches of reader.load"):
+    with pytest.raises(
+        reader.UsageError, match=f"{name} needs batches from reader.load"
+    ):
         getattr(reader, name)(made)
 
 
@@ -192,7 +194,7 @@ def test_tasks_come_before_other_frameworks(dataset, name, convert):
 
 
 class Captioner(keras.Model):
-    """Guesses each next token of the one before it and the mean colour."""
+    """Predicts each token from the previous token and the mean color."""
 
     def __init__(self, vocab_size: int) -> None:
         super().__init__()
@@ -226,7 +228,7 @@ def test_weights_of_padding_do_not_count_in_a_loss_of_keras(dataset):
         for _, labels, weights in reader.for_captioning(batches)
     )
     lengths = load(dataset, outputs=("length",)).as_numpy_iterator()
-    # Of each caption all tokens but the first are guessed, from nothing.
+    # All tokens of a caption except the first are predicted, with uniform logits.
     num = sum((length - 1).sum() for (length,) in lengths)
     assert summed == pytest.approx(num * np.log(vocab_size), rel=1e-4)
 

@@ -1,4 +1,4 @@
-"""The progress bar: what it passes on, and what it says."""
+"""The progress bar: the batches it yields, and the text it shows."""
 
 import io
 import itertools
@@ -26,7 +26,7 @@ def load(folder: Path, **settings: Any) -> tf.data.Dataset:
 
 
 class Clock:
-    """Time that passes only when told to."""
+    """A clock that tests advance."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -35,7 +35,7 @@ class Clock:
         return self.now
 
     def produce(self, seconds: Iterable[float], batch: Any = EACH) -> Iterator[Any]:
-        """Batches, each of which takes a while to make."""
+        """Yields batches, each after the given number of seconds."""
         for each in seconds:
             self.now += each
             yield batch
@@ -49,7 +49,7 @@ def clock(monkeypatch) -> Clock:
     return clock
 
 
-# What is passed on.
+# Batches.
 
 
 @pytest.mark.parametrize("convert", [None, "as_jax", "as_torch"])
@@ -108,7 +108,7 @@ def test_the_state_of_a_run_is_known_behind_a_bar(dataset):
     assert reader.state(batches, taken)["examples"] == 8 * taken
 
 
-# What it says.
+# Text and rates.
 
 
 def test_the_bar_says_images_per_second_and_who_waits(dataset):
@@ -140,8 +140,8 @@ def test_rate_and_waiting_are_those_of_the_clock(clock):
     seen = []
     for _ in bar:
         seen.append((bar.images_per_second, bar.waiting))
-        clock.now += 1  # A step takes a second, a batch three.
-    # The first batch only begins what is measured.
+        clock.now += 1  # A step takes one second, a batch three.
+    # The first batch only starts the measurement.
     assert seen == [(0, 0), *[(pytest.approx(8 / 4), pytest.approx(3 / 4))] * 3]
     assert str(bar) == "2 images/s, waiting 75%"
 

@@ -36,11 +36,11 @@ class S3Store:
             aws_access_key_id="testing",
             aws_secret_access_key="testing",
         )
-        self._client.create_bucket(KeyRange=_BUCKET)
+        self._client.create_bucket(Bucket=_BUCKET)
 
     def put(self, name: str, content: bytes) -> str:
         """Stores an object; returns its address."""
-        self._client.put_object(KeyRange=_BUCKET, Key=name, Body=content)
+        self._client.put_object(Bucket=_BUCKET, Key=name, Body=content)
         return f"s3://{_BUCKET}/{name}"
 
     def upload(self, folder: Path, prefix: str) -> str:
@@ -53,13 +53,13 @@ class S3Store:
     def delete(self, address: str) -> None:
         """Deletes an object."""
         key = address.removeprefix(f"s3://{_BUCKET}/")
-        self._client.delete_object(KeyRange=_BUCKET, Key=key)
+        self._client.delete_object(Bucket=_BUCKET, Key=key)
 
     def names(self, folder: str) -> list[str]:
         """Returns the relative names of all objects below an address."""
         prefix = _prefix(folder)
         pages = self._client.get_paginator("list_objects_v2").paginate(
-            KeyRange=_BUCKET, Prefix=prefix
+            Bucket=_BUCKET, Prefix=prefix
         )
         return [
             item["Key"].removeprefix(prefix)
@@ -72,7 +72,7 @@ class S3Store:
         prefix = _prefix(folder)
 
         def content(name: str) -> bytes:
-            found = self._client.get_object(KeyRange=_BUCKET, Key=prefix + name)
+            found = self._client.get_object(Bucket=_BUCKET, Key=prefix + name)
             data: bytes = found["Body"].read()
             return data
 

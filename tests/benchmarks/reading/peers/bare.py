@@ -13,12 +13,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from tests.benchmarks.reading.corpus import RecordSource, read_rows
+from tests.benchmarks.reading.corpus import Corpus, read_rows
 from tests.benchmarks.reading.pixels import CORES
 from tests.benchmarks.reading.roster import BATCH, SIZE
 
 
-def prepare(corpus: RecordSource, folder: Path) -> None:
+def prepare(corpus: Corpus, folder: Path) -> None:
     corpus.link(folder)
 
 

@@ -15,7 +15,7 @@ from nvidia.dali import fn, tfrecord
 from nvidia.dali.pipeline import pipeline_def
 from nvidia.dali.types import DALIDataType
 
-from tests.benchmarks.reading.corpus import RecordSource
+from tests.benchmarks.reading.corpus import Corpus
 from tests.benchmarks.reading.pixels import CORES
 from tests.benchmarks.reading.roster import BATCH, MAX_TOKENS, SIZE
 
@@ -25,7 +25,7 @@ _FEATURES = {
 }
 
 
-def prepare(corpus: RecordSource, folder: Path) -> None:
+def prepare(corpus: Corpus, folder: Path) -> None:
     corpus.link(folder)
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import reader
-from tests.benchmarks.reading.corpus import RecordSource
+from tests.benchmarks.reading.corpus import Corpus
 from tests.benchmarks.reading.roster import BATCH, SIZE
 
 
-def prepare(corpus: RecordSource, folder: Path) -> None:
+def prepare(corpus: Corpus, folder: Path) -> None:
     corpus.link(folder)
 
 

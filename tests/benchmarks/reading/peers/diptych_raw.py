@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from tests.benchmarks.reading.corpus import RecordSource
+from tests.benchmarks.reading.corpus import Corpus
 from tests.benchmarks.reading.peers.diptych import epoch as epoch
 
 
-def prepare(corpus: RecordSource, folder: Path) -> None:
+def prepare(corpus: Corpus, folder: Path) -> None:
     corpus.link(folder, "raw")

@@ -19,7 +19,7 @@ from ffcv.loader import Loader, OrderOption
 from ffcv.transforms import ToTensor, ToTorchImage
 from ffcv.writer import DatasetWriter
 
-from tests.benchmarks.reading.corpus import RecordSource
+from tests.benchmarks.reading.corpus import Corpus
 from tests.benchmarks.reading.pixels import CORES, cast
 from tests.benchmarks.reading.roster import BATCH, MAX_TOKENS, SIZE, STORED
 
@@ -37,7 +37,7 @@ class StoredJpeg(RGBImageField):  # type: ignore[misc, unused-ignore]
         storage[:] = np.frombuffer(image, np.uint8)
 
 
-def prepare(corpus: RecordSource, folder: Path) -> None:
+def prepare(corpus: Corpus, folder: Path) -> None:
     fields = {"image": StoredJpeg(), "tokens": TOKENS}
     writer = DatasetWriter(str(folder / "data.beton"), fields, num_workers=1)
     writer.from_indexed_dataset([(row.jpeg, row.tokens) for row in corpus.rows()])

@@ -17,7 +17,7 @@ from absl import flags
 from array_record.python.array_record_module import ArrayRecordWriter
 from numpy.typing import NDArray
 
-from tests.benchmarks.reading.corpus import RecordSource
+from tests.benchmarks.reading.corpus import Corpus
 from tests.benchmarks.reading.pixels import CORES, decode_center
 from tests.benchmarks.reading.roster import BATCH, MAX_TOKENS
 
@@ -38,7 +38,7 @@ class Decode(grain.MapTransform):  # type: ignore[misc, unused-ignore]
         return image, tokens, tokens != 0
 
 
-def prepare(corpus: RecordSource, folder: Path) -> None:
+def prepare(corpus: Corpus, folder: Path) -> None:
     # Records that are read in any order are compressed one by one.
     writer = ArrayRecordWriter(str(folder / "data.array_record"), "group_size:1")
     for row in corpus.rows():

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tests.benchmarks.reading.corpus import RecordSource
+from tests.benchmarks.reading.corpus import Corpus
 from tests.benchmarks.reading.peers.tutorial import center
 from tests.benchmarks.reading.roster import BATCH, STORED
 
 AUTOTUNE = tf.data.AUTOTUNE
 
 
-def prepare(corpus: RecordSource, folder: Path) -> None:
+def prepare(corpus: Corpus, folder: Path) -> None:
     np.save(folder / "paths.npy", np.array(corpus.photographs()))
     np.save(folder / "tokens.npy", np.stack([row.tokens for row in corpus.rows()]))
 

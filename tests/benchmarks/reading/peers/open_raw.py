@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 import reader
-from tests.benchmarks.reading.corpus import RecordSource
+from tests.benchmarks.reading.corpus import Corpus
 from tests.benchmarks.reading.roster import BATCH, SIZE
 
 
-def prepare(corpus: RecordSource, folder: Path) -> None:
+def prepare(corpus: Corpus, folder: Path) -> None:
     corpus.link(folder, "raw")
 
 

@@ -10,7 +10,7 @@ from streaming import MDSWriter, StreamingDataset
 from streaming.base.util import clean_stale_shared_memory
 from torch.utils.data import DataLoader
 
-from tests.benchmarks.reading.corpus import RecordSource
+from tests.benchmarks.reading.corpus import Corpus
 from tests.benchmarks.reading.pixels import CORES, cast, center_of
 from tests.benchmarks.reading.roster import BATCH, MAX_TOKENS
 
@@ -23,7 +23,7 @@ class Pictures(StreamingDataset):  # type: ignore[misc, unused-ignore]
         return center_of(sample["image"]), sample["tokens"].copy()  # It is read-only.
 
 
-def prepare(corpus: RecordSource, folder: Path) -> None:
+def prepare(corpus: Corpus, folder: Path) -> None:
     columns = {"image": "jpeg", "tokens": f"ndarray:int32:{MAX_TOKENS}"}
     scratch = folder / "picture.jpg"
     with MDSWriter(out=str(folder / "mds"), columns=columns) as writer:

@@ -12,7 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tests.benchmarks.reading.corpus import RecordSource
+from tests.benchmarks.reading.corpus import Corpus
 from tests.benchmarks.reading.roster import BATCH, MAX_TOKENS, SIZE
 
 AUTOTUNE = tf.data.AUTOTUNE
@@ -23,7 +23,7 @@ _FEATURES = {
 }
 
 
-def prepare(corpus: RecordSource, folder: Path) -> None:
+def prepare(corpus: Corpus, folder: Path) -> None:
     corpus.link(folder)
 
 

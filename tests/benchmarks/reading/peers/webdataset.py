@@ -11,12 +11,12 @@ from typing import Any
 import torch
 import webdataset as wds
 
-from tests.benchmarks.reading.corpus import NUM_SHARDS, RecordSource
+from tests.benchmarks.reading.corpus import NUM_SHARDS, Corpus
 from tests.benchmarks.reading.pixels import CORES, cast, center_of
 from tests.benchmarks.reading.roster import BATCH
 
 
-def prepare(corpus: RecordSource, folder: Path) -> None:
+def prepare(corpus: Corpus, folder: Path) -> None:
     rows = list(corpus.rows())
     each = -(-len(rows) // NUM_SHARDS)
     with wds.ShardWriter(str(folder / "%05d.tar"), maxcount=each, verbose=0) as writer:
