@@ -266,7 +266,7 @@ def publish_bytes(
 
 
 def publish_new(address: str, data: bytes) -> bool:
-    """Creates an object in a bucket unless it exists. Returns whether it was created."""
+    """Creates an object unless it exists. Returns whether it was created."""
     return store_of(scheme_of(address) or "").put_new(address, data)
 
 

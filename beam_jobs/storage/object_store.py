@@ -60,7 +60,7 @@ class Store(Protocol):
         """
 
     def scan(self, folder: str, *, deep: bool) -> Iterator[Listed]:
-        """Yields the entries of a folder; with `deep`, all files below and no folders."""
+        """Yields a folder's entries; with `deep`, all files below and no folders."""
 
     def put(self, path: str, file: IO[bytes]) -> None:
         """Uploads a file, read from its beginning, and replaces an existing object."""
@@ -88,7 +88,7 @@ def plain_name(name: str, folder: str) -> str:
     if name.startswith("/") or "//" in name or not name:
         raise OSError(
             errno.EINVAL,
-            "Two slashes in a row in a name are not supported: rename or delete the object",
+            "Names with two slashes in a row are not supported: rename or delete it",
             f"{folder.rstrip('/')}/{name}",
         )
     return name

@@ -124,7 +124,7 @@ class S3Store:
             self._client().delete_object(**_address(path))
 
     def _client(self) -> Any:
-        # All threads share a client: boto3's client is thread-safe and takes 0.1 s to make.
+        # All threads share a client: it is thread-safe and takes 0.1 s to make.
         with self._lock:
             if self._connected is None:
                 self._connected = _new_client()
