@@ -1,1 +1,1 @@
-"""One pair in, one serialized example out; the only room that knows pixels."""
+"""Decodes, resizes and encodes images, and serializes pairs as examples."""

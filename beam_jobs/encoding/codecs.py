@@ -1,4 +1,4 @@
-"""Settings of Pillow and OpenCV that hold for a whole process, set by its workers."""
+"""Process-wide settings of Pillow and OpenCV, configured by each worker."""
 
 import contextlib
 import warnings
@@ -9,13 +9,13 @@ from PIL import AvifImagePlugin, Image
 
 
 def configure_codecs() -> None:
-    """Sets the codecs up for encoding; a worker calls it before its first image.
+    """Configures the codecs. Each worker calls this before its first image.
 
-    - Pillow's guard against large images is off: `max_pixels` is checked instead,
-      before anything is decoded.
-    - One thread per image: the job runs many at once.
-    - OpenCV's IPP is off: it rounds differently, and only some machines have it.
-    - Pillow's warnings of unreadable metadata are off: the pixels are what counts.
+    - Pillow's limit on image size is off. `max_pixels` is checked before decoding
+      instead.
+    - Each image uses one thread, because the job processes many images concurrently.
+    - OpenCV's IPP is off. It rounds differently, and only some machines have it.
+    - Pillow's warnings about unreadable metadata are off. Only the pixels matter.
     """
     Image.MAX_IMAGE_PIXELS = None
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
@@ -26,7 +26,10 @@ def configure_codecs() -> None:
 
 @contextlib.contextmanager
 def codecs_restored() -> Iterator[None]:
-    """Restores these settings at the end, for a caller whose process did the work."""
+    """Restores the codec settings on exit.
+
+    A caller that runs the job in its own process keeps its settings.
+    """
     max_pixels = Image.MAX_IMAGE_PIXELS
     avif_threads = AvifImagePlugin.DEFAULT_MAX_THREADS
     cv2_threads, uses_ipp = cv2.getNumThreads(), cv2.ipp.useIPP()

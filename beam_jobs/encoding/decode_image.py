@@ -1,6 +1,6 @@
-"""An image file: what its header says, and its pixels as they are.
+"""Reads the header of an image file and decodes its pixels.
 
-What cannot be used raises `BadInput`. The codecs release the GIL, so threads run in
+Unusable data raises `BadInput`. The codecs release the GIL, so threads decode in
 parallel.
 """
 
@@ -36,31 +36,37 @@ from beam_jobs.encoding.pixels import (
     to_rgb,
 )
 
-# What libraries say when there is no memory: no property of the bytes. (libtiff says so
-# of sizes too large for its arithmetic.)
+# Error messages of libraries that run out of memory. The image may be valid, so it is
+# not rejected. TIFF is an exception: libtiff reports "out of memory" for sizes that
+# overflow its arithmetic.
 _NO_MEMORY = re.compile("out of memory|insufficient memory|memory allocation", re.I)
 
 
-class _OddSampling(Exception):
-    """A JPEG with chroma sampling that TurboJPEG has no name for; Pillow reads it."""
+class _UnsupportedSampling(Exception):
+    """TurboJPEG does not support the chroma subsampling of a JPEG; Pillow does."""
 
 
 class ImageFile:
-    """An image file whose header was read, and whose pixels were not yet decoded.
+    """An image file with its header read and its pixels not decoded yet.
 
     Attributes:
-        data: Its bytes.
-        format: `jpeg`, `png`, …: by content, not by name.
-        jpeg: Its parts; None if it is no JPEG.
-        height, width: As encoded, in pixels.
-        is_turned: Whether its pixels come upright.
+        data: Bytes of the file.
+        format: Image format (`jpeg`, `png`, …), detected from the content.
+        jpeg: Parsed JPEG, or None for other formats.
+        height, width: Size as encoded, in pixels, before the orientation is applied.
+        is_turned: Whether decoding applies the EXIF orientation (TIFF only).
     """
 
     def __init__(self, data: bytes, *, max_pixels: int) -> None:
         """Reads the header.
 
+        Args:
+            data: Bytes of the file.
+            max_pixels: Maximum number of pixels of the image.
+
         Raises:
-            BadInput: It is no image, of no format we read, or larger than allowed.
+            BadInput: The data is not an image, its format is not supported, its header
+                is damaged, or the image has more than `max_pixels` pixels.
         """
         self.data = data
         self._max_pixels = max_pixels
@@ -68,7 +74,7 @@ class ImageFile:
         self.jpeg = (
             parse_jpeg(data, max_pixels=max_pixels) if self.format == "jpeg" else None
         )
-        # Pillow turns a TIFF while it decodes, and forgets by how much.
+        # Pillow applies the orientation of a TIFF while decoding, and removes the tag.
         self.is_turned = self.format == "tiff"
         self._turn = self._read_orientation() if self.is_turned else None
         self.width, self.height = self._size()
@@ -77,13 +83,13 @@ class ImageFile:
         """Returns (width, height) as encoded."""
         if self.jpeg is not None:
             return self.jpeg.frame.width, self.jpeg.frame.height
-        width, height = self._image.size  # Turned, if Pillow turns it.
+        width, height = self._image.size  # Upright, if Pillow turns the image.
         swapped = self._turn is not None and swaps_sides(self._turn)
         return (height, width) if swapped else (width, height)
 
     @functools.cached_property
     def _image(self) -> Image.Image:
-        """As Pillow sees it; of most JPEGs nobody asks."""
+        """The file as opened by Pillow, on first use; most JPEGs never need Pillow."""
         limit = self._max_pixels
         if self.jpeg is None:
             return open_image(self.data, self.format, max_pixels=limit)
@@ -92,28 +98,32 @@ class ImageFile:
         except BadInput as error:
             if error.reason != "damaged_image":
                 raise
-            # Metadata beyond reading says nothing; the pixels may be sound.
+            # The metadata may be unreadable while the pixels are intact.
             return open_image(self.jpeg.plain, "jpeg", max_pixels=limit)
 
     def decoded_bytes(self, shrunk: int) -> int:
-        """About how much memory decoding takes; Pillow makes copies on the way."""
+        """Estimates the memory that decoding takes, in bytes.
+
+        Args:
+            shrunk: Factor by which decoding shrinks each side.
+        """
         jpeg = self._for_turbojpeg
         if jpeg is None:
-            per_pixel = 20.0
+            per_pixel = 20.0  # Pillow makes copies.
         else:
             per_pixel = 6 / shrunk**2
-            # Progressive ones are decoded by way of all their coefficients.
+            # Decoding a progressive JPEG keeps all coefficients in memory.
             per_pixel += 0 if jpeg.is_sequential else 6
         return round(self.width * self.height * per_pixel)
 
     def shrink(self, ratio: int) -> int:
-        """Returns by how much it can be smaller when decoded: at most `ratio`."""
+        """Returns the factor by which decoding can shrink each side: at most `ratio`."""
         jpeg = self._for_turbojpeg
         return 1 if jpeg is None else max(1, ratio // jpeg.chroma_shrink)
 
     @property
     def _for_turbojpeg(self) -> Jpeg | None:
-        """A JPEG that Pillow need not decode; None if it is another one, or none."""
+        """The JPEG, if TurboJPEG can decode it; None if Pillow decodes the file."""
         jpeg = self.jpeg
         if jpeg is None or not self.is_plain_jpeg or not jpeg.has_named_sampling:
             return None
@@ -121,12 +131,12 @@ class ImageFile:
 
     @property
     def is_plain_jpeg(self) -> bool:
-        """Whether it is a JPEG that decodes to RGB."""
+        """Whether the file is a JPEG that decodes to RGB."""
         return self.jpeg is not None and self.jpeg.mode != "CMYK"
 
     @property
     def profile(self) -> bytes | None:
-        """Its ICC profile."""
+        """ICC profile of the image, or None."""
         if self.jpeg is not None:
             return profile_of(self.jpeg.metadata)
         profile = self._image.info.get("icc_profile")
@@ -134,22 +144,25 @@ class ImageFile:
 
     @property
     def mode(self) -> str:
-        """Pillow's name for its kind of pixels."""
+        """Pixel mode of the file, as named by Pillow."""
         return self._image.mode if self.jpeg is None else self.jpeg.mode
 
     @property
     def changes_colors(self) -> bool:
-        """Whether its profile moves colours."""
+        """Whether the ICC profile changes colors."""
         return changes_colors(self.profile, self.mode)
 
     @property
     def has_colors_done(self) -> bool:
-        """Whether decoding applies its profile."""
+        """Whether decoding applies the ICC profile."""
         return not self.is_plain_jpeg and has_colors_done(self._image)
 
     @property
     def orientation(self) -> int:
-        """EXIF's: of PNG, what lies behind the pixels is known once it is decoded."""
+        """EXIF orientation of the decoded file.
+
+        A PNG may store its EXIF data after the pixels, so decode the file first.
+        """
         return self._read_orientation() if self._turn is None else self._turn
 
     def _read_orientation(self) -> int:
@@ -158,17 +171,20 @@ class ImageFile:
         try:
             orientation = self._image.getexif().get(ORIENTATION, 1)
         except DECODING_ERRORS:
-            return 1  # Metadata beyond reading says nothing; the pixels are sound.
+            return 1  # The metadata is unreadable; the pixels may be intact.
         return orientation if isinstance(orientation, int) else 1
 
     def decode(self, shrunk: int) -> Pixels:
-        """Returns uint8[height, width, 3] as the file has it, or so much smaller.
+        """Decodes to uint8[height, width, 3], at full size or smaller.
+
+        The pixels are not turned upright, except those of a TIFF.
 
         Args:
-            shrunk: By how much, 1 but for what `shrink` says.
+            shrunk: Factor by which decoding shrinks each side, as returned by `shrink`.
 
         Raises:
-            BadInput: It is damaged, cut short or of a kind that is not read.
+            BadInput: The file is damaged, truncated or of an unsupported kind.
+            MemoryError: There is not enough memory.
         """
         if self.jpeg is None:
             check_mode(self._image.mode)
@@ -187,12 +203,16 @@ class ImageFile:
             raise BadInput("damaged_image", detail) from error
 
     def _decode_jpeg(self, jpeg: Jpeg, shrunk: int) -> Pixels:
-        """Decodes strictly; what it then still takes Pillow for, Pillow decodes."""
+        """Decodes in strict mode, so that warnings of libjpeg raise.
+
+        Pillow converts CMYK after the strict decoding succeeds. It also decodes the
+        chroma subsampling that TurboJPEG does not support, without this check.
+        """
         try:
             if self.is_plain_jpeg:
                 return _decode_strictly(jpeg, "RGB", shrunk)
             _decode_strictly(jpeg, "CMYK", 1)
-        except _OddSampling:
+        except _UnsupportedSampling:
             pass
         self._image.load()
         return to_rgb(self._image)
@@ -203,7 +223,7 @@ def _decode_strictly(jpeg: Jpeg, colorspace: str, shrunk: int) -> Pixels:
         pixels = simplejpeg.decode_jpeg(
             jpeg.plain,
             colorspace,
-            # The least that each side may have: as libjpeg rounds, upwards.
+            # Minimum sides. libjpeg rounds up.
             min_height=-(-jpeg.frame.height // shrunk),
             min_width=-(-jpeg.frame.width // shrunk),
             strict=True,
@@ -211,5 +231,5 @@ def _decode_strictly(jpeg: Jpeg, colorspace: str, shrunk: int) -> Pixels:
         return np.asarray(pixels, np.uint8)
     except ValueError as error:
         if "Could not determine subsampling" in str(error):
-            raise _OddSampling from error
+            raise _UnsupportedSampling from error
         raise

@@ -1,7 +1,7 @@
-"""Images: bytes of a file to checked, upright, resized and encoded bytes.
+"""Checks an image file, turns it upright, resizes it and encodes it.
 
-Pure functions; what cannot be used raises `BadInput`. The codecs release the GIL, so
-threads run in parallel.
+Nothing here reads or writes files. Unusable data raises `BadInput`. The codecs release
+the GIL, so threads run in parallel.
 """
 
 import hashlib
@@ -24,17 +24,19 @@ from reader.contract.manifest import ImageSpec
 
 
 class EncodedImage(NamedTuple):
-    """An image as it is stored, and what it was before.
+    """An image as stored, and the properties of its source file.
 
     Attributes:
-        data: The encoded bytes.
-        height, width: As stored, in pixels.
-        source_format: `jpeg`, `png`, …: by content, not by name.
-        source_height, source_width: As encoded in the file, before being turned.
-        sha256: Hex digest of the source's bytes.
-        actions: What was done to it, in order: `converted`, `oriented`, `resized`,
-            `to_srgb`, `encoded`. None at all: coded data was kept as it is.
-        format: What `data` is: `jpeg`, `png` or `raw`.
+        data: Encoded bytes.
+        height, width: Size as stored, in pixels.
+        source_format: Format of the source (`jpeg`, `png`, …), detected from its
+            content.
+        source_height, source_width: Size of the source as encoded, in pixels, before
+            its orientation is applied.
+        sha256: Hex SHA-256 digest of the source's bytes.
+        actions: Processing steps in order: `converted`, `oriented`, `resized`,
+            `to_srgb`, `encoded`. Empty if the coded data of the source is kept.
+        format: Format of `data`: `jpeg`, `png` or `raw`.
     """
 
     data: bytes
@@ -49,18 +51,24 @@ class EncodedImage(NamedTuple):
 
 
 class SourceImage:
-    """An image to be stored, not yet decoded.
+    """A source image that is not decoded yet.
 
     Attributes:
-        format: `jpeg`, `png`, …: by content, not by name.
-        height, width: As encoded, in pixels.
+        format: Format of the source (`jpeg`, `png`, …), detected from its content.
+        height, width: Size as encoded, in pixels, before the orientation is applied.
     """
 
     def __init__(self, data: bytes, *, max_pixels: int) -> None:
         """Reads the header.
 
+        Args:
+            data: Bytes of the file.
+            max_pixels: Maximum number of pixels of the image, before and after
+                resizing.
+
         Raises:
-            BadInput: It is no image, of no format we read, or larger than allowed.
+            BadInput: The data is not an image, its format is not supported, its header
+                is damaged, or the image has more than `max_pixels` pixels.
         """
         self._file = ImageFile(data, max_pixels=max_pixels)
         self._max_pixels = max_pixels
@@ -68,24 +76,25 @@ class SourceImage:
         self.height, self.width = self._file.height, self._file.width
 
     def decoded_bytes(self, spec: ImageSpec) -> int:
-        """About how much memory encoding takes."""
+        """Estimates the memory that `encode` takes, in bytes."""
         return self._file.decoded_bytes(self._shrink(spec))
 
     def _shrink(self, spec: ImageSpec) -> int:
-        """Returns by how much it is to be shrunk while it is decoded."""
+        """Returns the factor by which decoding shrinks each side."""
         return self._file.shrink(shrink_ratio(self.height, self.width, spec))
 
     def check_filters(
         self, *, min_image_size: int, max_aspect_ratio: float | None
     ) -> None:
-        """Checks the size that the header tells; turning does not change the answer.
+        """Checks the size in the header. The orientation does not change the result.
 
         Args:
-            min_image_size: Least length of the shorter side, in pixels.
-            max_aspect_ratio: Of the longer to the shorter side; as its decimals say.
+            min_image_size: Minimum length of the shorter side, in pixels.
+            max_aspect_ratio: Maximum ratio of the longer to the shorter side, or None.
+                Compared as an exact decimal fraction.
 
         Raises:
-            BadInput: It is too small, or too long.
+            BadInput: The image is too small, or its aspect ratio is too large.
         """
         shorter, longer = sorted((self.height, self.width))
         size = f"{self.width} × {self.height}"
@@ -103,26 +112,28 @@ class SourceImage:
             )
 
     def encode(self, spec: ImageSpec) -> EncodedImage:
-        """Returns the image decoded, upright, resized and encoded again.
+        """Decodes the image, turns it upright, resizes it and encodes it.
 
-        A JPEG that needs none of that keeps its coded data, once it was decoded to see
-        whether it is sound.
+        A JPEG that needs no change keeps its coded data. It is still decoded, to detect
+        damage.
 
         Raises:
-            BadInput: The data is damaged or cut short.
+            BadInput: The data is damaged or truncated, its kind is not supported, or
+                the resized image is too large.
+            MemoryError: There is not enough memory.
         """
         self._check_stored_size(spec)
         jpeg = self._file.jpeg
         if jpeg is not None and self._can_be_kept(jpeg, spec):
-            # Any size asks for all of the coded data; an eighth takes the least time.
+            # Decoding reads all coded data at any scale; one eighth is the fastest.
             self._file.decode(shrunk=8)
             return self._encoded(jpeg.plain, (self.height, self.width), "jpeg", [])
-        pixels, actions = self._finished(spec)
+        pixels, actions = self._processed(spec)
         data = encode_pixels(pixels, spec)
         return self._encoded(data, pixels.shape[:2], spec.format, [*actions, "encoded"])
 
-    def _finished(self, spec: ImageSpec) -> tuple[Pixels, list[str]]:
-        """Returns pixels as they are to be encoded, and what was done to them."""
+    def _processed(self, spec: ImageSpec) -> tuple[Pixels, list[str]]:
+        """Returns the pixels to encode, and the actions that produced them."""
         file, whole = self._file, (self.height, self.width)
         shrunk = self._shrink(spec)
         pixels = file.decode(shrunk)
@@ -135,13 +146,13 @@ class SourceImage:
         if file.has_colors_done and file.changes_colors:
             actions.append("to_srgb")
         if pixels.shape[:2] == whole:
-            shrunk = 1  # By Pillow.
+            shrunk = 1  # Pillow decoded the image, at full size.
         resized = resize(
             pixels, spec, whole=whole, shrunk=shrunk, orientation=orientation
         )
         if sorted(resized.shape[:2]) != sorted(whole):
             actions.append("resized")
-        # After resizing: there are fewer pixels to convert.
+        # Colors are converted after resizing, when there are fewer pixels.
         if file.changes_colors and not file.has_colors_done:
             actions.append("to_srgb")
             resized = pixels_to_srgb(resized, file.profile, file.mode)
@@ -163,7 +174,7 @@ class SourceImage:
         )
 
     def _check_stored_size(self, spec: ImageSpec) -> None:
-        """Checks what is to be made; no mode cares how the image is turned."""
+        """Checks the resized size. The orientation does not change the result."""
         for height, width in plan_sizes(self.height, self.width, spec):
             check_pixels(
                 width, height, max_pixels=self._max_pixels, what=" once resized"
@@ -187,7 +198,7 @@ class SourceImage:
 
 
 def encode_pixels(pixels: Pixels, spec: ImageSpec) -> bytes:
-    """Returns uint8[height, width, 3] in the stored format that `spec` names."""
+    """Encodes uint8[height, width, 3] in the stored format of `spec`."""
     return _ENCODERS[spec.format](np.ascontiguousarray(pixels), spec)
 
 
@@ -211,7 +222,7 @@ def _encode_raw(pixels: Pixels, spec: ImageSpec) -> bytes:
     return pixels.tobytes()
 
 
-# An encoder for each of `reader.contract.schema.STORED_FORMATS`.
+# Encoder of each format in `reader.contract.schema.STORED_FORMATS`.
 _ENCODERS: dict[str, Callable[[Pixels, ImageSpec], bytes]] = {
     "jpeg": _encode_jpeg,
     "png": _encode_png,

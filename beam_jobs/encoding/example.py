@@ -1,6 +1,6 @@
-"""Examples: a pair's two files to one serialised record, and what is known of it.
+"""Converts a pair's image and captions to a serialized record with its statistics.
 
-Pure but for memory: `Budget` bounds how many decoded pixels there are at a time.
+`Budget` limits the memory that threads use for decoded pixels.
 """
 
 import contextlib
@@ -18,23 +18,29 @@ from reader.contract.record import serialize_example
 from reader.contract.schema import Dtype, Values
 from reader.contract.tokenizers.protocol import Tokenizer
 
-# Decoded pixels that one DoFn holds at a time; 256 MB are twenty photographs of
-# 4 megapixels. A single larger image is let through alone.
+# Maximum bytes of decoded pixels per DoFn. 256 MB are twenty photographs of
+# 4 megapixels. A larger image is decoded while no other image is.
 DECODED_BYTES = 256 << 20
 
 
 class Budget:
-    """A bound on bytes held at a time, over the threads that share it."""
+    """A thread-safe limit on the bytes that threads hold concurrently."""
 
     def __init__(self, limit: int = DECODED_BYTES) -> None:
-        """Takes the bound, in bytes."""
+        """Sets the limit, in bytes."""
         self._limit = limit
         self._held = 0
         self._changed = threading.Condition()
 
     @contextlib.contextmanager
     def hold(self, num_bytes: int) -> Iterator[None]:
-        """Waits until so many bytes are free, or none are held, and holds them."""
+        """Holds bytes of the budget while the context is open.
+
+        Waits until the bytes fit into the budget, or until no bytes are held.
+
+        Args:
+            num_bytes: Number of bytes to hold. May exceed the limit.
+        """
         with self._changed:
             self._changed.wait_for(
                 lambda: not self._held or self._held + num_bytes <= self._limit
@@ -49,29 +55,29 @@ class Budget:
 
 
 class ReadsFiles(Protocol):
-    """How a pair's files are read; lets this module stay free of input and output."""
+    """Reads the files of a pair, so that this module needs no input or output."""
 
     def image(self, pair: Pair) -> bytes:
-        """Returns the bytes of the image's file."""
+        """Returns the bytes of the image file."""
 
     def captions(self, pair: Pair) -> Captions:
-        """Returns the captions, cleaned."""
+        """Returns the cleaned captions."""
 
     def values(self, pair: Pair) -> tuple[Value, ...]:
-        """Returns the values of columns, long arrays too."""
+        """Returns the values of the extra columns, including long arrays."""
 
 
 class Example(NamedTuple):
-    """A record, and what `samples/` and the manifest say of it.
+    """A serialized record, with its statistics for `samples/` and the manifest.
 
     Attributes:
-        record: `tf.train.Example` bytes.
-        pair: What it was made of.
-        image: As stored; `data` is empty, since the record has it.
-        num_image_bytes: Of the encoded image.
-        captions: As stored, and how many were dropped.
-        num_tokens: Tokens of each caption.
-        num_unknown: How many of all tokens are unknown.
+        record: Serialized `tf.train.Example`.
+        pair: Source pair of the record.
+        image: Stored image, with empty `data` because `record` contains the bytes.
+        num_image_bytes: Size of the encoded image in bytes.
+        captions: Stored captions, and the number of dropped captions.
+        num_tokens: Number of tokens of each caption.
+        num_unknown: Number of out-of-vocabulary tokens in all captions.
     """
 
     record: bytes
@@ -91,7 +97,16 @@ def make_example(
     unknown_id: int | None,
     budget: Budget,
 ) -> Example | Reject:
-    """Returns the example that a pair becomes, or why it becomes none."""
+    """Converts a pair to an example, or to a `Reject` with the reason.
+
+    Args:
+        pair: Source pair.
+        files: Reader of the pair's files.
+        config: Configuration of the job.
+        tokenizer: Tokenizer of the captions.
+        unknown_id: Id of the out-of-vocabulary token, or None.
+        budget: Limit on the memory for decoded pixels.
+    """
     stage, source = "caption", pair.caption.path
     try:
         captions = files.captions(pair)

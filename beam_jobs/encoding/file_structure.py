@@ -1,9 +1,8 @@
-"""Completeness: whether a file of a format reaches to its own end.
+"""Detects truncated image files by walking the structure of each format.
 
-Decoders stop when they have the pixels they need, so a file that lacks its last bytes
-may decode. Each check walks a format's own structure, in a time that the file's length
-bounds. What lies behind a complete file is no damage. JPEG has its walk in `jpeg`, TIFF
-in `tiff`.
+Decoders stop once they have all pixels, so a file may decode without its last bytes.
+The time of each check is bounded by the length of the file. Bytes after the end of a
+complete file are not damage. The modules `jpeg` and `tiff` walk their formats.
 """
 
 import struct
@@ -14,17 +13,21 @@ from beam_jobs.elements import BadInput
 from beam_jobs.encoding.tiff import check_tiff
 
 _PNG_SIGNATURE = 8
-_MISSING = "it was cut short"
+_TRUNCATED = "it was cut short"
 
-# Top-level boxes of AVIF that may come last; others behind them are no part of it.
+# Top-level boxes of AVIF. Any other box after the first one is trailing data.
 _BOXES = {b"ftyp", b"meta", b"mdat", b"moov", b"free", b"skip", b"uuid", b"idat"}
 
 
 def check_complete(data: bytes, format: str) -> None:
-    """Checks that a file of `format` (`png`, `gif`, …) is all there.
+    """Checks that a file is complete.
+
+    Args:
+        data: Bytes of the file.
+        format: Image format: `png`, `gif`, ….
 
     Raises:
-        BadInput: It was cut short, or a checksum in it is wrong.
+        BadInput: The file is truncated, or a checksum in it is wrong.
     """
     check = _CHECKS.get(format)
     if check is None:
@@ -32,26 +35,26 @@ def check_complete(data: bytes, format: str) -> None:
     try:
         check(data)
     except (struct.error, IndexError) as error:
-        raise _cut(format) from error
+        raise _truncated(format) from error
 
 
-def _cut(format: str) -> BadInput:
-    return BadInput("damaged_image", f"{format.upper()} without an end: {_MISSING}")
+def _truncated(format: str) -> BadInput:
+    return BadInput("damaged_image", f"{format.upper()} without an end: {_TRUNCATED}")
 
 
 def _check_png(data: bytes) -> None:
-    """Walks the chunks to IEND: length, name, data, and a CRC of the latter two."""
-    view, place = memoryview(data), _PNG_SIGNATURE
+    """Walks the chunks to IEND. Each has a length, a name, data, and a CRC of both."""
+    view, offset = memoryview(data), _PNG_SIGNATURE
     while True:
-        length, name = struct.unpack_from(">I4s", data, place)
-        end = place + 8 + length
+        length, name = struct.unpack_from(">I4s", data, offset)
+        end = offset + 8 + length
         (crc,) = struct.unpack_from(">I", data, end)
-        if zlib.crc32(view[place + 4 : end]) != crc:
+        if zlib.crc32(view[offset + 4 : end]) != crc:
             shown = name.decode("latin-1")
             raise BadInput("damaged_image", f"PNG chunk {shown!r} has a wrong checksum")
         if name == b"IEND":
             return
-        place = end + 4
+        offset = end + 4
 
 
 def _check_gif(data: bytes) -> None:
@@ -61,7 +64,7 @@ def _check_gif(data: bytes) -> None:
 
 
 def first_gif_image(data: bytes) -> int | None:
-    """Returns where the first image's place and size are told; None if nowhere."""
+    """Returns the byte offset of the first image's position and size, or None."""
     try:
         return next(_gif_images(data), None)
     except IndexError:
@@ -69,43 +72,45 @@ def first_gif_image(data: bytes) -> int | None:
 
 
 def _gif_images(data: bytes) -> Iterator[int]:
-    """Yields where each image's header begins; as Pillow does, passes stray bytes.
+    """Yields the byte offset of each image's header. Skips stray bytes, as Pillow does.
 
     Raises:
-        IndexError: The blocks do not lead to the trailer.
+        IndexError: The file ends before the trailer.
     """
-    place = 13 + _table_bytes(data[10])
+    offset = 13 + _table_bytes(data[10])
     while True:
-        kind, place = data[place], place + 1
+        kind, offset = data[offset], offset + 1
         if kind == 0x3B:
             return
         if kind == 0x21:
-            place = _after_sub_blocks(data, place + 1)
+            offset = _after_sub_blocks(data, offset + 1)
         elif kind == 0x2C:
-            yield place
-            place = _after_sub_blocks(data, place + 10 + _table_bytes(data[place + 8]))
+            yield offset
+            offset = _after_sub_blocks(
+                data, offset + 10 + _table_bytes(data[offset + 8])
+            )
 
 
 def _table_bytes(flags: int) -> int:
     return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
 
 
-def _after_sub_blocks(data: bytes, place: int) -> int:
-    while data[place]:
-        place += 1 + data[place]
-    return place + 1
+def _after_sub_blocks(data: bytes, offset: int) -> int:
+    while data[offset]:
+        offset += 1 + data[offset]
+    return offset + 1
 
 
 def _check_webp(data: bytes) -> None:
     (length,) = struct.unpack_from("<I", data, 4)
     if len(data) < 8 + length:
-        raise _cut("webp")
+        raise _truncated("webp")
 
 
 def _check_bmp(data: bytes) -> None:
-    """Holds the file against its pixels, and a colour profile behind them.
+    """Checks that the pixels, and a color profile after them, are complete.
 
-    The file's length in its header is often wrong, and nobody looks at it.
+    The file length in the header is often wrong, and decoders ignore it.
     """
     offset, header = struct.unpack_from("<II", data, 10)
     compression, num_bytes = 0, 0
@@ -115,37 +120,37 @@ def _check_bmp(data: bytes) -> None:
         width, height, _, bits, compression, num_bytes = struct.unpack_from(
             "<iiHHII", data, 18
         )
-    if compression in (0, 3, 6):  # Not packed; 3 and 6 have masks of their own.
+    if compression in (0, 3, 6):  # Uncompressed; 3 and 6 have bit masks.
         num_bytes = (width * bits + 31) // 32 * 4 * abs(height)
     end = offset + num_bytes
     if header >= 124:
         profile, profile_bytes = struct.unpack_from("<II", data, 14 + 112)
         end = max(end, 14 + profile + profile_bytes) if profile_bytes else end
     if len(data) < end:
-        raise _cut("bmp")
+        raise _truncated("bmp")
 
 
 def _check_avif(data: bytes) -> None:
-    """Walks the top-level boxes; `meta`, or `moov` for animations, must be whole.
+    """Walks the top-level boxes; `meta`, or `moov` for animations, must be complete.
 
-    Pixels beyond the end are noticed by the decoder.
+    The decoder detects pixels beyond the end of the file.
     """
     names: set[bytes] = set()
-    place = 0
-    while place + 8 <= len(data):
-        length, name = struct.unpack_from(">I4s", data, place)
+    offset = 0
+    while offset + 8 <= len(data):
+        length, name = struct.unpack_from(">I4s", data, offset)
         if length == 1:
-            (length,) = struct.unpack_from(">Q", data, place + 8)
+            (length,) = struct.unpack_from(">Q", data, offset + 8)
         elif length == 0:  # To the end of the file.
-            length = len(data) - place
+            length = len(data) - offset
         if names and name not in _BOXES:
             break
-        if length < 8 or place + length > len(data):
-            raise _cut("avif")
+        if length < 8 or offset + length > len(data):
+            raise _truncated("avif")
         names.add(name)
-        place += length
+        offset += length
     if not names & {b"meta", b"moov"}:
-        raise _cut("avif")
+        raise _truncated("avif")
 
 
 _CHECKS = {

@@ -1,4 +1,4 @@
-"""Formats: what a file is by its first bytes, and its size before it is decoded."""
+"""Detects the format of an image file, and checks its size before decoding."""
 
 import io
 import re
@@ -10,7 +10,7 @@ from beam_jobs.elements import BadInput
 from beam_jobs.encoding.file_structure import check_complete, first_gif_image
 from beam_jobs.encoding.tiff import check_tiff_memory
 
-# How files of each format begin. AVIF may be named among the compatible brands only.
+# First bytes of each format. AVIF may be listed only among the compatible brands.
 _MAGIC = {
     "jpeg": rb"\xff\xd8\xff",
     "png": rb"\x89PNG\r\n\x1a\n",
@@ -22,8 +22,8 @@ _MAGIC = {
 }
 _MAGIC_OF = {format: re.compile(magic, re.S) for format, magic in _MAGIC.items()}
 
-# What Pillow raises on bytes that it cannot make sense of. There is no file behind the
-# bytes, so an OSError here speaks of the data too.
+# Exceptions that Pillow raises for invalid data. Pillow reads from memory, so an OSError
+# is also about the data.
 DECODING_ERRORS = (
     OSError,
     SyntaxError,
@@ -38,21 +38,21 @@ DECODING_ERRORS = (
     Image.DecompressionBombError,
 )
 
-# How Pillow says that it knows what a file is and does not read its kind.
+# Error messages of Pillow for a known format whose variant it does not support.
 _UNSUPPORTED = re.compile(
     "unsupported|not supported|unknown pixel mode|unknown data organization|"
     "unknown.*compression|cannot handle|unrecognized|too large for",
     re.I,
 )
-# Where an object lies is not the same twice.
+# Memory addresses of objects differ between runs.
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
 def format_of(data: bytes) -> str:
-    """Returns `jpeg`, `png`, `gif`, `webp`, `bmp`, `tiff` or `avif`.
+    """Returns the format: `jpeg`, `png`, `gif`, `webp`, `bmp`, `tiff` or `avif`.
 
     Raises:
-        BadInput: It is none of them.
+        BadInput: The data has another format.
     """
     if not data:
         raise BadInput("not_an_image", "the file is empty")
@@ -63,12 +63,18 @@ def format_of(data: bytes) -> str:
 
 
 def open_image(data: bytes, format: str, *, max_pixels: int) -> Image.Image:
-    """Returns an image of which only the header was read.
+    """Opens an image with Pillow and reads only its header.
+
+    Args:
+        data: Bytes of the file.
+        format: Image format: `jpeg`, `png`, ….
+        max_pixels: Maximum number of pixels of the image.
 
     Raises:
-        BadInput: The header cannot be read, or asks for more pixels than allowed.
+        BadInput: The header is not readable, or the image has more than `max_pixels`
+            pixels.
     """
-    # These take memory by what a header says, before Pillow tells the size.
+    # For these formats, Pillow allocates memory before it reports the size.
     if format == "webp":
         check_pixels(*_webp_size(data), max_pixels=max_pixels)
     elif format == "gif":
@@ -90,8 +96,14 @@ def open_image(data: bytes, format: str, *, max_pixels: int) -> Image.Image:
 def check_pixels(width: int, height: int, *, max_pixels: int, what: str = "") -> None:
     """Checks a size against `--max_pixels`.
 
+    Args:
+        width: Width in pixels.
+        height: Height in pixels.
+        max_pixels: Maximum number of pixels.
+        what: Text after the size in the message, such as ` once resized`.
+
     Raises:
-        BadInput: It is larger.
+        BadInput: The size has more than `max_pixels` pixels.
     """
     if width * height > max_pixels:
         raise BadInput(
@@ -101,23 +113,26 @@ def check_pixels(width: int, height: int, *, max_pixels: int, what: str = "") ->
 
 
 def described(error: Exception) -> str:
-    """Returns what an error says, the same in every run."""
+    """Returns the message of an error, without text that differs between runs."""
     return _ADDRESS.sub("", str(error)) or type(error).__name__
 
 
 def is_unsupported(error: Exception) -> bool:
-    """Tells whether an error is about a kind of image that Pillow does not read."""
+    """Returns whether an error reports a variant that Pillow does not support."""
     return bool(_UNSUPPORTED.search(str(error)))
 
 
 def _unreadable(data: bytes, format: str, error: Exception) -> BadInput:
-    """Returns what is wrong with a header, by asking the plugin itself."""
+    """Returns the error for a header that Pillow cannot read.
+
+    For a file that Pillow does not identify, the format's plugin gives the cause.
+    """
     check_complete(data, format)
     if isinstance(error, UnidentifiedImageError):
         try:
             Image.OPEN[format.upper()][0](io.BytesIO(data), "").close()
-        except DECODING_ERRORS as told:
-            error = told
+        except DECODING_ERRORS as cause:
+            error = cause
     if is_unsupported(error):
         return BadInput("unsupported_image", f"{format.upper()}: {described(error)}")
     begins = f"begins with {data[:8].hex(' ')}, but its header cannot be read"
@@ -125,19 +140,19 @@ def _unreadable(data: bytes, format: str, error: Exception) -> BadInput:
 
 
 def _gif_size(data: bytes) -> tuple[int, int]:
-    """Returns (width, height) of the canvas; a first image beyond it widens it."""
+    """Returns (width, height) of the canvas, extended to contain the first image."""
     if len(data) < 13:
         return 0, 0
     width, height = struct.unpack_from("<HH", data, 6)
-    place = first_gif_image(data)
-    if place is not None and place + 8 <= len(data):
-        left, top, across, down = struct.unpack_from("<4H", data, place)
+    offset = first_gif_image(data)
+    if offset is not None and offset + 8 <= len(data):
+        left, top, across, down = struct.unpack_from("<4H", data, offset)
         width, height = max(width, left + across), max(height, top + down)
     return width, height
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:
-    """Returns (width, height) by the first chunk, (0, 0) if it is not whole."""
+    """Returns (width, height) from the first chunk; (0, 0) if it is truncated."""
     chunk, header = data[12:16], data[20:30]
     if len(header) < 10:
         return 0, 0

@@ -1,9 +1,9 @@
-"""JPEG: the segments of a file, told apart without decoding anything.
+"""Parses the segments of a JPEG without decoding the pixels.
 
-From them comes the *plain* JPEG: the same tables and coded data, with nothing in front
-of them, between them or behind them. It is what gets decoded, so that no harmless
-warning can hide a bad one (libjpeg tells only its first), and what gets stored where an
-image needs no change.
+The *plain* JPEG has the tables and coded data of the source, without metadata and stray
+bytes. It is decoded instead of the source, because libjpeg reports only its first
+warning: a harmless warning about stray bytes would hide one about damage. It is also
+stored as it is if the image needs no change.
 """
 
 import re
@@ -16,7 +16,7 @@ from PIL import Image
 from beam_jobs.elements import BadInput
 from beam_jobs.encoding.formats import DECODING_ERRORS, check_pixels
 
-# Kinds of frames: SOF0 to SOF15 without DHT, JPG and DAC, and SOF55 of JPEG-LS.
+# Frame markers: SOF0 to SOF15 without DHT, JPG and DAC, and SOF55 of JPEG-LS.
 _FRAMES = {0xC0 + n for n in range(16)} - {0xC4, 0xC8, 0xCC} | {0xF7}
 _LOSSLESS = {0xC3, 0xC7, 0xCB, 0xCF, 0xF7}
 _HIERARCHICAL = {0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF}
@@ -24,41 +24,44 @@ _PROGRESSIVE = {0xC2, 0xCA}
 _BASELINE = 0xC0
 
 _SCAN, _END = 0xDA, 0xD9
-# Markers that stand alone: TEM and RST0 to RST7. SOI is not expected again.
-_ALONE = {0x01, *range(0xD0, 0xD8)}
-# APP0 to APP15, and comments.
+# Markers without a body: TEM and RST0 to RST7. A second SOI is an error.
+_WITHOUT_BODY = {0x01, *range(0xD0, 0xD8)}
+# Markers of metadata: APP0 to APP15, and comments.
 _METADATA = {*range(0xE0, 0xF0), 0xFE}
-# What a baseline image is made of: frame, Huffman tables, scan, quantisation tables,
-# and the restart interval.
+# Segments of a baseline image: frame, Huffman tables, scan, quantization tables and
+# restart interval.
 _BASELINE_PARTS = {0xC0, 0xC4, 0xDA, 0xDB, 0xDD}
 
 _MARKER = re.compile(rb"\xff[\x01-\xfe]", re.S)
-# Inside coded data, FF 00 is a byte of it, and RST0 to RST7 belong to it.
+# The first marker after coded data. Coded data contains FF 00 (an escaped FF) and the
+# markers RST0 to RST7.
 _AFTER_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]", re.S)
 
-# By the number of components.
+# Pillow's pixel mode for each number of components.
 _MODES = {1: "L", 3: "RGB", 4: "CMYK"}
 
 # libjpeg's limit (JPEG_MAX_DIMENSION).
 MAX_SIDE = 65_500
-# Real images have up to some twenty; each costs as much time as a whole image.
+# Real images have up to about twenty scans. Decoding each scan takes as long as decoding
+# a whole image.
 _MAX_SCANS = 100
 
 _JFIF = b"\xff\xe0" + struct.pack(">H5sHBHHBB", 16, b"JFIF\0", 0x0101, 0, 1, 1, 0, 0)
 
-# Samplings that TurboJPEG has a name for: across and down of the luma, with one of each
-# chroma. 4:4:4, 4:2:2, 4:2:0, 4:4:0, 4:1:1, 4:4:1.
+# Luma sampling factors (horizontal, vertical) that TurboJPEG supports, if both chroma
+# components have 1 and 1: 4:4:4, 4:2:2, 4:2:0, 4:4:0, 4:1:1, 4:4:1.
 _NAMED_SAMPLINGS = {0x11, 0x21, 0x22, 0x12, 0x41, 0x14}
 
 
 class Frame(NamedTuple):
-    """What the header of a frame says.
+    """Header of a frame.
 
     Attributes:
-        kind: The marker's second byte: 0xC0 is baseline, 0xC2 progressive.
-        precision: Bits of a sample.
-        height, width: In pixels.
-        components: (id, sampling) of each; 0x21 is twice across and once down.
+        kind: Second byte of the marker: 0xC0 is baseline, 0xC2 progressive.
+        precision: Bits per sample.
+        height, width: Size in pixels.
+        components: (id, sampling) of each component. Sampling 0x21 means a factor of 2
+            horizontally and 1 vertically.
     """
 
     kind: int
@@ -69,16 +72,16 @@ class Frame(NamedTuple):
 
 
 class Jpeg(NamedTuple):
-    """A JPEG file, taken apart.
+    """A parsed JPEG file.
 
     Attributes:
-        frame: Its frame.
-        segments: (marker, bytes) of all segments but metadata: SOI and EOI are left
-            out, and a scan's coded data is part of its segment.
-        metadata: Those that hold metadata.
-        has_jfif: Whether there is a JFIF marker.
-        adobe_transform: The colour transform of an Adobe marker, None without one.
-        num_scans: Scans in it.
+        frame: Header of the first frame.
+        segments: (marker, bytes) of all segments except metadata, SOI and EOI. The
+            segment of a scan includes its coded data.
+        metadata: Bytes of each metadata segment.
+        has_jfif: Whether the file has a JFIF marker.
+        adobe_transform: Color transform of the Adobe marker, or None without one.
+        num_scans: Number of scans.
     """
 
     frame: Frame
@@ -90,15 +93,15 @@ class Jpeg(NamedTuple):
 
     @property
     def is_sequential(self) -> bool:
-        """Whether the decoder needs no memory but for the pixels."""
+        """Whether the decoder needs memory only for the pixels."""
         return self.frame.kind not in _PROGRESSIVE and self.num_scans == 1
 
     @property
     def is_ycc(self) -> bool:
-        """Whether libjpeg takes its three components for Y, Cb and Cr.
+        """Whether libjpeg interprets the components as Y, Cb and Cr.
 
-        As default_decompress_parms in jdapimin.c: a JFIF marker decides, then Adobe's,
-        then the components' names.
+        Same rules as default_decompress_parms in jdapimin.c: the JFIF marker decides,
+        then the Adobe marker, then the component ids.
         """
         if len(self.frame.components) != 3:
             return False
@@ -108,21 +111,21 @@ class Jpeg(NamedTuple):
 
     @property
     def mode(self) -> str:
-        """The mode of its pixels, as Pillow calls it."""
+        """Pixel mode, as named by Pillow."""
         return _MODES[len(self.frame.components)]
 
     @property
     def has_named_sampling(self) -> bool:
-        """Whether its colours are sampled in a way that TurboJPEG has a name for."""
+        """Whether TurboJPEG supports the chroma subsampling."""
         luma, *chroma = (sampling for _, sampling in self.frame.components)
         return not chroma or (luma in _NAMED_SAMPLINGS and set(chroma) == {0x11})
 
     @property
     def chroma_shrink(self) -> int:
-        """How much smaller than its luma libjpeg leaves chroma when it shrinks both.
+        """Ratio of luma to chroma resolution after libjpeg shrinks both.
 
-        4:2:0 comes out whole, since chroma is then shrunk by half as much; libjpeg does
-        so in both directions or in none (jdmaster.c).
+        It is 1 for 4:2:0, because libjpeg then shrinks chroma by half as much as luma.
+        libjpeg does so only if it can in both directions (jdmaster.c).
         """
         luma = self.frame.components[0][1]
         across, down = luma >> 4, luma & 0xF
@@ -130,7 +133,7 @@ class Jpeg(NamedTuple):
 
     @property
     def can_be_kept(self) -> bool:
-        """Whether the plain JPEG is one that any reader of baseline JPEG decodes."""
+        """Whether every baseline decoder can decode the plain JPEG."""
         return (
             self.frame.kind == _BASELINE
             and self.is_ycc
@@ -140,22 +143,23 @@ class Jpeg(NamedTuple):
 
     @property
     def plain(self) -> bytes:
-        """The JPEG without metadata, stray bytes and what lies behind its end.
+        """The JPEG without metadata, stray bytes and trailing data.
 
-        It decodes to the same pixels: where colours depend on a marker, it has one.
+        It decodes to the same pixels. It has a JFIF or Adobe marker if the colors
+        depend on one.
         """
-        return self._assembled(self._colour_marker())
+        return self._assembled(self._color_marker())
 
     @property
     def described(self) -> bytes:
-        """The JPEG with its metadata, but without stray bytes and more pictures."""
+        """The JPEG with its metadata, without stray bytes and further pictures."""
         return self._assembled(b"".join(self.metadata))
 
     def _assembled(self, beginning: bytes) -> bytes:
         body = b"".join(data for _, data in self.segments)
         return b"\xff\xd8" + beginning + body + b"\xff\xd9"
 
-    def _colour_marker(self) -> bytes:
+    def _color_marker(self) -> bytes:
         num_components = len(self.frame.components)
         if self.is_ycc or num_components == 1:
             return _JFIF
@@ -164,42 +168,47 @@ class Jpeg(NamedTuple):
             transform = 0
         elif transform is None:
             return b""
-        # For four components, libjpeg takes any other number for 2.
+        # For four components, libjpeg treats every value except 0 as 2.
         transform = 2 if transform else 0
         return b"\xff\xee" + struct.pack(">H5sHHHB", 14, b"Adobe", 100, 0, 0, transform)
 
 
 def _is_baseline(marker: int, segment: bytes) -> bool:
-    """Tells whether a segment is one that baseline JPEG has, in that form."""
-    if marker == 0xDB:  # Of 8 bits, one or more to a segment.
+    """Returns whether baseline JPEG allows the segment."""
+    if marker == 0xDB:  # One or more tables in a segment, all of 8 bits.
         return all(precision < 0x10 for precision in segment[4::65])
-    if marker == _SCAN:  # The first two tables of each kind.
+    if marker == _SCAN:  # Only the first two tables of each kind.
         tables = segment[6 : 5 + 2 * segment[4] : 2]
         return all(table & 0xEE == 0 for table in tables)
     return marker in _BASELINE_PARTS
 
 
 def parse_jpeg(data: bytes, *, max_pixels: int) -> Jpeg:
-    """Returns a JPEG taken apart, up to its end-of-image marker.
+    """Parses a JPEG up to its end-of-image marker.
+
+    Args:
+        data: Bytes of the file.
+        max_pixels: Maximum number of pixels of the image.
 
     Raises:
-        BadInput: It is of a kind that is not read, too large, or has no end.
+        BadInput: The kind of JPEG is not supported, the image has more than
+            `max_pixels` pixels, or the file is damaged or truncated.
     """
     frame: Frame | None = None
     segments: list[tuple[int, bytes]] = []
     metadata: list[bytes] = []
-    has_jfif, transform, num_scans, place = False, None, 0, 2
+    has_jfif, transform, num_scans, offset = False, None, 0, 2
     while True:
-        before = place
-        marker, begin, place = _next_segment(data, place)
-        # Any number of FF may stand before a marker.
+        before = offset
+        marker, begin, offset = _next_segment(data, offset)
+        # A marker may be preceded by any number of FF fill bytes.
         if num_scans and data[before:begin].strip(b"\xff"):
             raise BadInput("damaged_image", f"stray bytes in JPEG at byte {before}")
         if marker == _END:
             break
         if marker == 0xD8:
             raise BadInput("damaged_image", f"a second image begins at byte {begin}")
-        body = data[begin + 4 : place]
+        body = data[begin + 4 : offset]
         if marker in _FRAMES and frame is None:
             frame = _frame(marker, body, data)
             check_pixels(frame.width, frame.height, max_pixels=max_pixels)
@@ -207,13 +216,13 @@ def parse_jpeg(data: bytes, *, max_pixels: int) -> Jpeg:
             has_jfif = True
         elif marker == 0xEE and len(body) >= 12 and body.startswith(b"Adobe"):
             transform = body[11]
-        segment = data[begin:place]
+        segment = data[begin:offset]
         if marker == _SCAN:
             num_scans += 1
-            segment, place = _scan(data, begin, place)
+            segment, offset = _scan(data, begin, offset)
         if marker in _METADATA and not body.startswith(b"MPF\0"):
             metadata.append(segment)
-        elif marker not in _METADATA | _ALONE:
+        elif marker not in _METADATA | _WITHOUT_BODY:
             segments.append((marker, segment))
         if num_scans > _MAX_SCANS:
             raise BadInput("unsupported_image", f"JPEG of more than {_MAX_SCANS} scans")
@@ -222,16 +231,16 @@ def parse_jpeg(data: bytes, *, max_pixels: int) -> Jpeg:
     return Jpeg(frame, tuple(segments), tuple(metadata), has_jfif, transform, num_scans)
 
 
-def _next_segment(data: bytes, place: int) -> tuple[int, int, int]:
-    """Returns the marker after `place`, where it lies, and where its segment ends.
+def _next_segment(data: bytes, offset: int) -> tuple[int, int, int]:
+    """Returns the next marker, its offset, and the offset where its segment ends.
 
-    As libjpeg does, passes over whatever is no marker.
+    Skips bytes that are not a marker, as libjpeg does.
     """
-    match = _MARKER.search(data, place)
+    match = _MARKER.search(data, offset)
     if match is None:
         raise BadInput("damaged_image", "JPEG without an end: it was cut short")
     begin, marker = match.start(), data[match.start() + 1]
-    if marker in _ALONE or marker in (_END, 0xD8):
+    if marker in _WITHOUT_BODY or marker in (_END, 0xD8):
         return marker, begin, begin + 2
     length = int.from_bytes(data[begin + 2 : begin + 4])
     if length < 2 or begin + 2 + length > len(data):
@@ -241,26 +250,32 @@ def _next_segment(data: bytes, place: int) -> tuple[int, int, int]:
     return marker, begin, begin + 2 + length
 
 
-def _scan(data: bytes, begin: int, place: int) -> tuple[bytes, int]:
-    """Returns a scan with its coded data, from `place` on, and where that ends."""
-    match = _AFTER_SCAN.search(data, place)
+def _scan(data: bytes, begin: int, offset: int) -> tuple[bytes, int]:
+    """Returns a scan with its coded data, and the offset of the next marker.
+
+    Args:
+        data: Bytes of the file.
+        begin: Offset of the scan's marker.
+        offset: Offset of the coded data.
+    """
+    match = _AFTER_SCAN.search(data, offset)
     if match is None:
         raise BadInput("damaged_image", "JPEG without an end: it was cut short")
     end = match.start()
-    while end > place and data[end - 1] == 0xFF:
+    while end > offset and data[end - 1] == 0xFF:
         end -= 1
     return data[begin:end], match.start()
 
 
 def _frame(kind: int, body: bytes, data: bytes) -> Frame:
-    """Returns what a frame's header says.
+    """Parses the header of a frame.
 
     Raises:
-        BadInput: It is of a kind that is not read.
+        BadInput: The kind of JPEG is not supported, or the header is damaged.
     """
-    what = _unread_kind(kind)
-    if what:
-        raise BadInput("unsupported_image", what)
+    unsupported = _unsupported_kind(kind)
+    if unsupported:
+        raise BadInput("unsupported_image", unsupported)
     if len(body) < 6 or len(body) != 6 + 3 * body[5] or not body[5]:
         raise BadInput("damaged_image", "JPEG whose frame header has a wrong length")
     precision, height, width, number = struct.unpack_from(">BHHB", body)
@@ -281,7 +296,7 @@ def _frame(kind: int, body: bytes, data: bytes) -> Frame:
     return Frame(kind, precision, height, width, components)
 
 
-def _unread_kind(kind: int) -> str:
+def _unsupported_kind(kind: int) -> str:
     if kind in _HIERARCHICAL:
         return "hierarchical JPEG"
     if kind in _LOSSLESS:
@@ -298,10 +313,10 @@ _XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
 
 
 def orientation_of(metadata: Iterable[bytes]) -> int:
-    """Returns the Exif orientation, or XMP's where Exif has none; 1 if nothing is said.
+    """Returns the EXIF orientation, else the XMP orientation, else 1.
 
     Args:
-        metadata: APP segments, from their markers on.
+        metadata: Metadata segments, including their markers.
     """
     exif, xmp = b"", b""
     for segment in metadata:
@@ -310,28 +325,31 @@ def orientation_of(metadata: Iterable[bytes]) -> int:
             exif += body[len(_EXIF) :]
         elif segment[1] == 0xE1 and body.startswith(_XMP):
             xmp = body[len(_XMP) :]
-    orientation = _of_exif(exif) if exif else None
+    orientation = _exif_orientation(exif) if exif else None
     if orientation is not None:
         return orientation
     match = _XMP_ORIENTATION.search(xmp)
     return int(match[1]) if match else 1
 
 
-def _of_exif(data: bytes) -> int | None:
+def _exif_orientation(data: bytes) -> int | None:
     tags = Image.Exif()
     try:
         tags.load(_EXIF + data)
         orientation = tags.get(ORIENTATION)
     except DECODING_ERRORS:
-        return 1  # Metadata beyond reading says nothing; the pixels are sound.
+        return 1  # The metadata is unreadable; the pixels may be intact.
     return orientation if isinstance(orientation, int | None) else 1
 
 
 def profile_of(metadata: Iterable[bytes]) -> bytes | None:
-    """Returns the ICC profile; None where there is none, or not all of it.
+    """Returns the ICC profile, or None if it is missing or incomplete.
 
-    It may take several segments, numbered from 1, which tell how many there are: ICC.1,
-    annex B.4.
+    A profile may span several segments. Each has a number, counted from 1, and the
+    number of segments. Source: ICC.1, annex B.4.
+
+    Args:
+        metadata: Metadata segments, including their markers.
     """
     parts = sorted(
         segment[4:]

@@ -90,7 +90,7 @@ def test_folders_are_listed_as_on_a_disk(store, folder, tmp_path):
 @pytest.mark.parametrize("name", ["/x", "a//x", "a//b/x"])
 def test_two_slashes_in_a_row_are_refused_and_not_passed_over(store, folder, name):
     store.put(f"{name_of(folder)}/in/{name}", b"")
-    with pytest.raises(OSError, match="Two slashes in a row"):
+    with pytest.raises(OSError, match="two slashes in a row"):
         list(storage.scan(f"{folder}/in", deep=True))
 
 
