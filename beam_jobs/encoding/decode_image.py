@@ -117,7 +117,7 @@ class ImageFile:
         return round(self.width * self.height * per_pixel)
 
     def shrink(self, ratio: int) -> int:
-        """Returns the factor by which decoding can shrink each side: at most `ratio`."""
+        """Returns the factor by which decoding can shrink each side, up to `ratio`."""
         jpeg = self._for_turbojpeg
         return 1 if jpeg is None else max(1, ratio // jpeg.chroma_shrink)
 

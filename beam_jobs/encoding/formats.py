@@ -22,8 +22,8 @@ _MAGIC = {
 }
 _MAGIC_OF = {format: re.compile(magic, re.S) for format, magic in _MAGIC.items()}
 
-# Exceptions that Pillow raises for invalid data. Pillow reads from memory, so an OSError
-# is also about the data.
+# Exceptions that Pillow raises for invalid data. Pillow reads from memory, so an
+# OSError is also about the data.
 DECODING_ERRORS = (
     OSError,
     SyntaxError,

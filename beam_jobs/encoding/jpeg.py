@@ -42,8 +42,8 @@ _MODES = {1: "L", 3: "RGB", 4: "CMYK"}
 
 # libjpeg's limit (JPEG_MAX_DIMENSION).
 MAX_SIDE = 65_500
-# Real images have up to about twenty scans. Decoding each scan takes as long as decoding
-# a whole image.
+# Real images have up to about twenty scans. Each scan takes as long to decode as a
+# whole image.
 _MAX_SCANS = 100
 
 _JFIF = b"\xff\xe0" + struct.pack(">H5sHBHHBB", 16, b"JFIF\0", 0x0101, 0, 1, 1, 0, 0)

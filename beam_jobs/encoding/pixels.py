@@ -1,4 +1,4 @@
-"""Pixels: those of a decoded image of any mode → upright 8-bit RGB."""
+"""Converts pixels of any mode to upright 8-bit RGB, and colors to sRGB."""
 
 import functools
 import io
@@ -11,7 +11,7 @@ from beam_jobs.elements import BadInput
 
 Pixels = NDArray[np.uint8]
 
-# The EXIF orientations as (transpose first, flip upside down, flip left to right).
+# EXIF orientations as (transpose first, flip vertically, flip horizontally).
 TURNS = {
     2: (False, False, True),
     3: (False, True, True),
@@ -22,20 +22,21 @@ TURNS = {
     8: (True, True, False),
 }
 
-_WITH_A_RULE = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX"}
-_WITH_A_RULE |= {"CMYK", "YCbCr"}
+# Pillow's pixel modes that `to_rgb` converts, besides 16-bit gray.
+_SUPPORTED_MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX"}
+_SUPPORTED_MODES |= {"CMYK", "YCbCr"}
 
 
 def swaps_sides(orientation: int) -> bool:
-    """Tells whether turning by an EXIF orientation makes height of width."""
+    """Returns whether an EXIF orientation swaps height and width."""
     return orientation in TURNS and TURNS[orientation][0]
 
 
 def turn_upright(pixels: Pixels, orientation: int) -> Pixels:
-    """Returns the pixels as they are to be seen, given their EXIF orientation.
+    """Turns pixels upright, given their EXIF orientation.
 
-    Of 1, and of any that EXIF does not know, they are returned themselves. Source: EXIF
-    2.32, tag 0x0112.
+    Returns the same array for orientation 1 and for values that EXIF does not define.
+    Source: EXIF 2.32, tag 0x0112.
     """
     if orientation not in TURNS:
         return pixels
@@ -50,23 +51,23 @@ def turn_upright(pixels: Pixels, orientation: int) -> Pixels:
 
 
 def check_mode(mode: str) -> None:
-    """Checks that pixels of a mode have a rule to become 8-bit RGB.
+    """Checks that pixels of a mode can be converted to 8-bit RGB.
 
     Raises:
-        BadInput: They have none.
+        BadInput: The mode is not supported.
     """
-    if mode not in _WITH_A_RULE and not mode.startswith("I;16"):
+    if mode not in _SUPPORTED_MODES and not mode.startswith("I;16"):
         raise BadInput("unsupported_image", f"pixels of mode {mode}")
 
 
 def to_rgb(image: Image.Image) -> Pixels:
-    """Returns uint8[height, width, 3] of a decoded image of any mode.
+    """Converts a decoded image of any mode to uint8[height, width, 3].
 
-    16-bit grey keeps its upper byte; what is transparent is laid over white; CMYK goes
-    by its profile, if it has one.
+    16-bit gray keeps its upper byte. Transparent pixels are blended with white. CMYK is
+    converted with its ICC profile, if it has one.
 
     Raises:
-        BadInput: Its mode has no rule.
+        BadInput: The mode is not supported.
     """
     check_mode(image.mode)
     if image.mode.startswith("I;16"):
@@ -74,30 +75,30 @@ def to_rgb(image: Image.Image) -> Pixels:
     if image.mode == "CMYK":
         image = cmyk_to_srgb(image, image.info.get("icc_profile")) or image
     if image.has_transparency_data:
-        return _over_white(image)
+        return _blend_with_white(image)
     return np.asarray(image.convert("RGB"))
 
 
 def has_colors_done(image: Image.Image) -> bool:
-    """Whether `to_rgb` converts an image's colours itself, where a profile asks for it.
+    """Returns whether `to_rgb` applies the ICC profile of an image.
 
-    What is laid over white must have its own colours first.
+    Colors must be converted before transparent pixels are blended with white.
     """
     return image.mode == "CMYK" or image.has_transparency_data
 
 
 def _upper_bytes(image: Image.Image) -> Pixels:
     deep = np.asarray(image).astype(np.uint16)
-    grey = Image.fromarray((deep >> 8).astype(np.uint8))
+    gray = Image.fromarray((deep >> 8).astype(np.uint8))
     if "transparency" not in image.info:
-        return np.asarray(grey.convert("RGB"))
-    in_srgb = colors_to_srgb(grey, image.info.get("icc_profile"), "L")
-    pixels = np.array(in_srgb or grey.convert("RGB"))
+        return np.asarray(gray.convert("RGB"))
+    in_srgb = colors_to_srgb(gray, image.info.get("icc_profile"), "L")
+    pixels = np.array(in_srgb or gray.convert("RGB"))
     pixels[deep == image.info["transparency"]] = 255
     return pixels
 
 
-def _over_white(image: Image.Image) -> Pixels:
+def _blend_with_white(image: Image.Image) -> Pixels:
     profile = image.info.get("icc_profile")
     mode = image.mode
     image = image.convert("RGBA")
@@ -109,28 +110,33 @@ def _over_white(image: Image.Image) -> Pixels:
     return np.asarray(Image.alpha_composite(white, image).convert("RGB"))
 
 
-# How many of 255 levels an sRGB profile may be off: they come with several roundings of
-# the same curve.
+# Maximum difference, in levels of 255, between a profile and sRGB that counts as equal:
+# sRGB profiles exist with several roundings of the same curve.
 _SAME_COLOR = 3
 
-# In bytes. Those of printing presses have one or two million.
-_LARGEST_PROFILE = 4 << 20
+# Maximum size of an ICC profile in bytes. Profiles of printing presses have one or two
+# million bytes.
+_MAX_PROFILE_BYTES = 4 << 20
 
-# Modes of pixels, by what a profile calls its colour space.
+# Pillow's pixel mode for each color space of a profile.
 _MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 
 
-# Modes of files, by the mode that a profile for them is made for.
-_PROFILED_AS = {"RGB": "RGB", "RGBA": "RGB", "P": "RGB", "L": "L", "LA": "L"}
-_PROFILED_AS |= {"PA": "RGB", "RGBX": "RGB", "RGBa": "RGB", "La": "L"}
-_PROFILED_AS |= dict.fromkeys(("I;16", "I;16B", "I;16L", "I;16N"), "L")
+# Mode that a profile must have, for each pixel mode of a file.
+_PROFILE_MODES = {"RGB": "RGB", "RGBA": "RGB", "P": "RGB", "L": "L", "LA": "L"}
+_PROFILE_MODES |= {"PA": "RGB", "RGBX": "RGB", "RGBa": "RGB", "La": "L"}
+_PROFILE_MODES |= dict.fromkeys(("I;16", "I;16B", "I;16L", "I;16N"), "L")
 
 
 def changes_colors(profile: bytes | None, mode: str) -> bool:
-    """Tells whether a profile asks for other colours than pixels of `mode` have.
+    """Returns whether converting to sRGB changes the colors of an image.
 
-    That is not so without one, with one that is sRGB itself or cannot be read, and with
-    one for other pixels than those of `mode`, which the file has.
+    Returns False if the profile is missing, sRGB, unreadable, or made for another pixel
+    mode.
+
+    Args:
+        profile: ICC profile of the file, or None.
+        mode: Pixel mode of the file.
     """
     return _transform_for(profile, mode) is not None
 
@@ -138,9 +144,14 @@ def changes_colors(profile: bytes | None, mode: str) -> bool:
 def pixels_to_srgb(
     pixels: NDArray[np.uint8], profile: bytes | None, mode: str
 ) -> NDArray[np.uint8]:
-    """Returns uint8[height, width, 3] in sRGB; themselves where nothing is to be done.
+    """Converts pixels to sRGB.
 
-    `mode` is that which the file had.
+    Returns the same array if `changes_colors` is False.
+
+    Args:
+        pixels: uint8[height, width, 3].
+        profile: ICC profile of the file, or None.
+        mode: Pixel mode of the file, before its conversion to RGB.
     """
     image = Image.fromarray(np.ascontiguousarray(pixels))
     in_srgb = colors_to_srgb(image, profile, mode)
@@ -150,7 +161,7 @@ def pixels_to_srgb(
 def colors_to_srgb(
     image: Image.Image, profile: bytes | None, mode: str
 ) -> Image.Image | None:
-    """Returns an RGB image in sRGB, or None where nothing is to be done, likewise."""
+    """Returns an RGB image in sRGB, or None if `changes_colors` is False."""
     transform = _transform_for(profile, mode)
     if transform is None:
         return None
@@ -161,13 +172,13 @@ def _transform_for(
     profile: bytes | None, mode: str
 ) -> ImageCms.ImageCmsTransform | None:
     transform = _transform(profile) if profile else None
-    if transform is None or transform.input_mode != _PROFILED_AS.get(mode):
+    if transform is None or transform.input_mode != _PROFILE_MODES.get(mode):
         return None
     return transform
 
 
 def cmyk_to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image | None:
-    """Returns a CMYK image in sRGB, or None without a profile for it."""
+    """Returns a CMYK image in sRGB, or None without a CMYK profile."""
     transform = _transform(profile) if profile else None
     if transform is None or transform.input_mode != "CMYK":
         return None
@@ -175,10 +186,10 @@ def cmyk_to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image | Non
 
 
 def _transform(profile: bytes) -> ImageCms.ImageCmsTransform | None:
-    return None if len(profile) > _LARGEST_PROFILE else _make_transform(profile)
+    return None if len(profile) > _MAX_PROFILE_BYTES else _make_transform(profile)
 
 
-# The cache keeps the profiles themselves too.
+# The cache also keeps the bytes of the profiles in memory.
 @functools.lru_cache(maxsize=16)
 def _make_transform(profile: bytes) -> ImageCms.ImageCmsTransform | None:
     try:
@@ -186,7 +197,7 @@ def _make_transform(profile: bytes) -> ImageCms.ImageCmsTransform | None:
         mode = _MODES.get(source.profile.xcolor_space.strip())
         if mode is None:
             return None
-        # Without lcms's own cache, which threads must not share.
+        # NOCACHE, because the cache of lcms is not thread-safe.
         transform = ImageCms.buildTransform(
             source,
             ImageCms.createProfile("sRGB"),
@@ -200,7 +211,10 @@ def _make_transform(profile: bytes) -> ImageCms.ImageCmsTransform | None:
 
 
 def _changes_colors(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
-    """Tells whether a transform does anything; names of profiles tell less."""
+    """Returns whether a transform changes colors, measured on a grid of colors.
+
+    Names of profiles are not reliable.
+    """
     if mode == "CMYK":
         return True
     steps = np.arange(0, 256, 17, dtype=np.uint8)

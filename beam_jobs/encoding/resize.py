@@ -1,6 +1,6 @@
-"""Sizes: what becomes of height and width under each `--resize`, and of the pixels.
+"""Computes sizes under each `--resize` mode, and resizes pixels.
 
-All arithmetic on sizes is on whole numbers, so it is the same everywhere. A side is
+Sizes are computed with integers, so they are the same on every machine. A side is
 rounded to the nearest pixel, halves up, and is at least 1.
 """
 
@@ -17,11 +17,11 @@ _WHITE = 255
 
 
 class Sizes(NamedTuple):
-    """What becomes of a size.
+    """Sizes of a resized image, in pixels.
 
     Attributes:
         scaled: (height, width) after scaling.
-        stored: (height, width) after the cut of `crop` or the margins of `pad`.
+        stored: (height, width) after cropping (`crop`) or padding (`pad`).
     """
 
     scaled: tuple[int, int]
@@ -29,16 +29,21 @@ class Sizes(NamedTuple):
 
 
 def plan_sizes(height: int, width: int, spec: ImageSpec) -> Sizes:
-    """Returns what becomes of an upright image of that size, in pixels.
+    """Returns the sizes of an image after scaling, and after cropping or padding.
 
-    With s = `spec.size`, and nothing enlarged unless `spec.upscale`:
+    Images are enlarged only if `spec.upscale` is set. With s = `spec.size`:
 
     - `shorter_side`: scaled by s / shorter side; `longer_side`: by s / longer side;
-    - `area`: scaled by √(s² / (height · width)), each side rounded by itself;
-    - `crop`: scaled as by `shorter_side`, then cut to s × s, or to what there is;
-    - `pad`: scaled as by `longer_side`, then laid on a canvas of s × s;
+    - `area`: scaled by √(s² / (height · width)), each side rounded separately;
+    - `crop`: scaled as by `shorter_side`, then each side cropped to at most s;
+    - `pad`: scaled as by `longer_side`, then padded to s × s;
     - `stretch`: s × s, or without `upscale` each side at most s;
-    - `none`: as it is.
+    - `none`: unchanged.
+
+    Args:
+        height: Height in pixels.
+        width: Width in pixels.
+        spec: Resize mode and size.
     """
     size, scaled = spec.size, (height, width)
     if spec.resize in ("shorter_side", "crop"):
@@ -46,7 +51,7 @@ def plan_sizes(height: int, width: int, spec: ImageSpec) -> Sizes:
     elif spec.resize in ("longer_side", "pad"):
         scaled = _scaled(height, width, size, max(height, width), spec)
     elif spec.resize == "area" and (spec.upscale or height * width > size * size):
-        scaled = _root(height, width, size), _root(width, height, size)
+        scaled = _area_side(height, width, size), _area_side(width, height, size)
     elif spec.resize == "stretch":
         scaled = (size, size) if spec.upscale else (min(height, size), min(width, size))
     if spec.resize == "crop":
@@ -55,10 +60,10 @@ def plan_sizes(height: int, width: int, spec: ImageSpec) -> Sizes:
 
 
 def shrink_ratio(height: int, width: int, spec: ImageSpec) -> int:
-    """Returns by how much a decoder may shrink an image beforehand: 1, 2, 4 or 8.
+    """Returns the factor by which a decoder may shrink an image: 1, 2, 4 or 8.
 
-    What it leaves is twice the size asked for, or more, so that the area filter still
-    has the last word: docs/performance.md#large-photographs.
+    The decoded image keeps at least twice the scaled size, so that the area filter
+    still determines the result: docs/performance.md#large-photographs.
     """
     scaled = plan_sizes(height, width, spec).scaled
     spare = min(height // (2 * scaled[0]), width // (2 * scaled[1]))
@@ -68,7 +73,7 @@ def shrink_ratio(height: int, width: int, spec: ImageSpec) -> int:
 def _scaled(
     height: int, width: int, size: int, side: int, spec: ImageSpec
 ) -> tuple[int, int]:
-    """Returns the sides · size / side, unless that enlarges and may not."""
+    """Returns both sides times size / side, unless `spec` forbids enlarging."""
     if side <= size and not spec.upscale:
         return height, width
     return (
@@ -77,7 +82,7 @@ def _scaled(
     )
 
 
-def _root(side: int, other: int, size: int) -> int:
+def _area_side(side: int, other: int, size: int) -> int:
     """Returns size · √(side / other), rounded: ⌊(⌊2x⌋ + 1) / 2⌋ is ⌊x + ½⌋."""
     return max(1, (math.isqrt(4 * size * size * side // other) + 1) // 2)
 
@@ -90,36 +95,37 @@ def resize(
     shrunk: int = 1,
     orientation: int = 1,
 ) -> Pixels:
-    """Returns uint8[height, width, 3] upright, at the size that `spec` asks for.
+    """Resizes an image as `spec` requires, and turns it upright.
 
-    Sides that shrink do so by the area filter, then those that grow by the cubic one.
-    `crop` keeps the middle (half a pixel up and left where that is uneven), and `pad`
-    lays the image there, on white. What needs no change is returned itself.
+    Sides that shrink use the area filter, then sides that grow use the cubic filter.
+    `crop` keeps the center (half a pixel up and left if the margins are uneven). `pad`
+    centers the image on white. Returns the same array if nothing changes.
 
     Args:
-        pixels: uint8[height, width, 3].
-        spec: What is asked for.
-        whole: (height, width) of all of it, if a decoder has shrunk it.
-        shrunk: By how much, at most `shrink_ratio`.
-        orientation: Exif's, of `pixels`. Turned are those that are left; libjpeg rounds
-            at the right and at the bottom, as they were encoded.
+        pixels: uint8[height, width, 3], not turned yet.
+        spec: Resize mode and size.
+        whole: (height, width) of the full image, if a decoder has shrunk it.
+        shrunk: Factor by which the decoder has shrunk each side. At most
+            `shrink_ratio`.
+        orientation: EXIF orientation of `pixels`. Applied after scaling, because
+            libjpeg rounds at the right and the bottom of the encoded image.
     """
     whole = whole or (pixels.shape[0], pixels.shape[1])
     scaled = plan_sizes(*whole, spec).scaled
     if shrunk > 1:
         pixels = _shrink_rest(pixels, whole, scaled, shrunk)
     pixels = turn_upright(_scale(pixels, *scaled), orientation)
-    return _lay(pixels, spec)
+    return _crop_or_pad(pixels, spec)
 
 
 def _shrink_rest(
     pixels: Pixels, whole: tuple[int, int], scaled: tuple[int, int], ratio: int
 ) -> Pixels:
-    """Returns pixels, shrunk by `ratio` before, at the size `scaled`.
+    """Scales pixels that a decoder has shrunk by `ratio` to the size `scaled`.
 
-    Where a side was no multiple of `ratio`, the last of its pixels stand for less than
-    the others: OpenCV is told the scale, not the size, which comes out right, as there
-    are two pixels at least for each that is made.
+    If a side of the full image is not a multiple of `ratio`, its last pixel covers less
+    than the others. OpenCV therefore gets the scale instead of the size. It computes
+    the right size, because the input has at least two pixels for each output pixel.
     """
     down, across = (ratio * to / side for to, side in zip(scaled, whole, strict=True))
     made: Any = cv2.resize(
@@ -128,8 +134,8 @@ def _shrink_rest(
     return np.asarray(made, np.uint8)
 
 
-def _lay(pixels: Pixels, spec: ImageSpec) -> Pixels:
-    """Returns pixels cut for `crop`, with margins for `pad`, themselves otherwise."""
+def _crop_or_pad(pixels: Pixels, spec: ImageSpec) -> Pixels:
+    """Crops for `crop`, pads for `pad`; returns the same array otherwise."""
     height, width = pixels.shape[:2]
     if spec.resize == "crop":
         stored = min(height, spec.size), min(width, spec.size)
@@ -141,8 +147,8 @@ def _lay(pixels: Pixels, spec: ImageSpec) -> Pixels:
         return pixels
     top, left = abs(height - stored[0]) // 2, abs(width - stored[1]) // 2
     if spec.resize == "crop":
-        cut = pixels[top : top + stored[0], left : left + stored[1]]
-        return np.ascontiguousarray(cut)
+        cropped = pixels[top : top + stored[0], left : left + stored[1]]
+        return np.ascontiguousarray(cropped)
     canvas = np.full((*stored, 3), _WHITE, np.uint8)
     canvas[top : top + height, left : left + width] = pixels
     return canvas

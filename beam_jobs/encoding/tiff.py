@@ -1,6 +1,6 @@
-"""TIFF: its directories, walked before Pillow reads them.
+"""Checks the directories of a TIFF before Pillow reads them.
 
-Whether all that they point to lies inside the file, and whether they ask for more
+The checks reject a TIFF that points beyond the end of the file, or that requests more
 memory than an image needs.
 """
 
@@ -10,26 +10,26 @@ from typing import NamedTuple
 
 from beam_jobs.elements import BadInput
 
-# Bytes of each type of value, and how whole numbers among them are unpacked.
+# Size in bytes of each value type, and the `struct` codes of the integer types.
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
 _SIZES |= {13: 4, 16: 8, 17: 8, 18: 8}
 _CODES = {3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 
-# Tags that point to more directories, and those that say where pixels lie and how many
-# bytes they take: strips, tiles, and old-style JPEG.
+# Tags that point to further directories, and tags with the (offsets, byte counts) of
+# pixels: strips, tiles, and old-style JPEG.
 _DIRECTORIES = (330, 34665, 34853, 40965)
-_PLACES = ((273, 279), (324, 325), (513, 514))
+_PIXEL_TAGS = ((273, 279), (324, 325), (513, 514))
 _TILE_WIDTH, _TILE_HEIGHT = 322, 323
 
-_WANTED = {*_DIRECTORIES, *(tag for pair in _PLACES for tag in pair), 322, 323}
+_WANTED = {*_DIRECTORIES, *(tag for pair in _PIXEL_TAGS for tag in pair), 322, 323}
 
-# An image of 100 million pixels has some 100,000 strips; each number takes Python 40
-# bytes. This is for all directories, one after the other.
-_MOST_VALUES = 1 << 21
+# Maximum number of values in all directories. An image of 100 million pixels has about
+# 100,000 strips, and each number takes 40 bytes in Python.
+_MAX_VALUES = 1 << 21
 
 
 class _Layout(NamedTuple):
-    """How numbers are laid out: classic TIFF, or BigTIFF."""
+    """Layout of numbers in a classic TIFF or BigTIFF."""
 
     order: str
     big: bool
@@ -47,35 +47,37 @@ class _Layout(NamedTuple):
         return struct.Struct(self.order + ("Q" if self.big else "I"))
 
 
-# The values of a directory's tags that matter here.
+# Values of the tags in `_WANTED`, by tag.
 _Directory = dict[int, tuple[int, ...]]
 
 
 def check_tiff(data: bytes) -> None:
-    """Checks that all directories, their values and all pixels lie inside the file.
+    """Checks that all directories, their values and all pixels are inside the file.
 
     Raises:
-        BadInput: They do not.
+        BadInput: A directory, a value or a pixel is beyond the end of the file, or the
+            TIFF has too many values.
     """
     for directory in _directories(data):
-        for places, lengths in _PLACES:
+        for offsets, lengths in _PIXEL_TAGS:
             pairs = zip(
-                directory.get(places, ()), directory.get(lengths, ()), strict=False
+                directory.get(offsets, ()), directory.get(lengths, ()), strict=False
             )
-            if any(place + length > len(data) for place, length in pairs):
-                raise _cut()
+            if any(offset + length > len(data) for offset, length in pairs):
+                raise _truncated()
 
 
 def check_tiff_memory(data: bytes, *, max_pixels: int) -> None:
-    """Checks that no tag of the first directory asks for absurd amounts of memory.
+    """Checks that the first directory does not request excessive memory.
 
     Raises:
-        BadInput: One does, or the directory is not whole.
+        BadInput: A tile is too large, the directory has too many values, or it is
+            truncated.
     """
     directory = next(_directories(data), {})
     sides = (directory.get(tag, (1,)) for tag in (_TILE_WIDTH, _TILE_HEIGHT))
     width, height = (side[0] if side else 1 for side in sides)
-    # A tile is at least as large as a block of 16 × 16, however small the image is.
+    # A tile may be larger than a small image: its sides are multiples of 16.
     if width * height > max(max_pixels, 1 << 16):
         raise BadInput(
             "too_many_pixels", f"tiles of {width} × {height}, more than {max_pixels}"
@@ -83,7 +85,11 @@ def check_tiff_memory(data: bytes, *, max_pixels: int) -> None:
 
 
 def _directories(data: bytes) -> Iterator[_Directory]:
-    """Yields each directory once; raises `BadInput` where one is not whole."""
+    """Yields each directory once.
+
+    Raises:
+        BadInput: A directory is truncated, or there are too many values.
+    """
     try:
         layout = _Layout(
             "<" if data[:2] == b"II" else ">",
@@ -93,13 +99,13 @@ def _directories(data: bytes) -> Iterator[_Directory]:
         seen: set[int] = set()
         num_values = 0
         while waiting:
-            place = waiting.pop()
-            if not place or place in seen:
+            offset = waiting.pop()
+            if not offset or offset in seen:
                 continue
-            seen.add(place)
-            directory, following = _read_directory(data, place, layout)
+            seen.add(offset)
+            directory, following = _read_directory(data, offset, layout)
             num_values += 20 + sum(map(len, directory.values()))
-            if num_values > _MOST_VALUES:
+            if num_values > _MAX_VALUES:
                 raise BadInput("unsupported_image", "TIFF of too many strips or pages")
             yield directory
             waiting += [
@@ -107,40 +113,42 @@ def _directories(data: bytes) -> Iterator[_Directory]:
                 *(p for t in _DIRECTORIES for p in directory.get(t, ())),
             ]
     except (struct.error, IndexError) as error:
-        raise _cut() from error
+        raise _truncated() from error
 
 
-def _read_directory(data: bytes, place: int, layout: _Layout) -> tuple[_Directory, int]:
-    """Returns a directory, and where the next one lies, 0 if nowhere."""
-    if place >= len(data):  # `struct` fails otherwise on what no memory could hold.
-        raise _cut()
-    (number,) = layout.number.unpack_from(data, place)
-    place += layout.number.size
-    end = place + number * layout.entry.size
+def _read_directory(
+    data: bytes, offset: int, layout: _Layout
+) -> tuple[_Directory, int]:
+    """Returns a directory, and the offset of the next one, or 0."""
+    if offset >= len(data):  # `struct` raises OverflowError for huge offsets.
+        raise _truncated()
+    (number,) = layout.number.unpack_from(data, offset)
+    offset += layout.number.size
+    end = offset + number * layout.entry.size
     (following,) = layout.offset.unpack_from(data, end)
     directory: _Directory = {}
     num_bytes = 0
-    for tag, kind, count, value in layout.entry.iter_unpack(data[place:end]):
+    for tag, kind, count, value in layout.entry.iter_unpack(data[offset:end]):
         size = _SIZES.get(kind, 0) * count
         num_bytes += size
-        if num_bytes > len(data):  # Pillow would make a copy of each.
+        if num_bytes > len(data):  # Pillow copies shared values for each tag.
             raise BadInput(
                 "damaged_image", "TIFF with values beyond the file or shared"
             )
         if size > len(value):
             (begin,) = layout.offset.unpack(value)
             if begin + size > len(data):
-                raise _cut()
-        if kind in _CODES and tag in _WANTED and count <= _MOST_VALUES:
+                raise _truncated()
+        if kind in _CODES and tag in _WANTED and count <= _MAX_VALUES:
             code = f"{layout.order}{count}{_CODES[kind]}"
-            source, where = (data, begin) if size > len(value) else (value, 0)
-            directory[tag] = struct.unpack_from(code, source, where)
-        elif tag in _WANTED and count > _MOST_VALUES:
+            source, begins_at = (data, begin) if size > len(value) else (value, 0)
+            directory[tag] = struct.unpack_from(code, source, begins_at)
+        elif tag in _WANTED and count > _MAX_VALUES:
             raise BadInput("unsupported_image", f"TIFF tag {tag} of {count} values")
     return directory, following
 
 
-def _cut() -> BadInput:
+def _truncated() -> BadInput:
     return BadInput(
         "damaged_image", "TIFF that points beyond its end: it was cut short"
     )

@@ -1,4 +1,4 @@
-"""Codecs as a worker sets them up."""
+"""Configures the codecs for each test, as a worker does."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Settings that hold for a whole process: who changes them, and for how long."""
+"""Tests that process-wide codec settings change only while the job runs."""
 
 import subprocess
 import sys
@@ -33,7 +33,7 @@ def run(code: str) -> str:
 def test_importing_any_module_of_the_job_changes_nothing():
     assert run("""
         import importlib, pkgutil
-        # What Beam, PyArrow and others do to warnings is not ours.
+        # Beam, PyArrow and others change warning filters themselves.
         import apache_beam, pyarrow.parquet
         import apache_beam.runners.portability.fn_api_runner.fn_runner
         import apache_beam.io.gcp.gcsio, boto3

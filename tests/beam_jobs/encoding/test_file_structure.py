@@ -1,4 +1,4 @@
-"""No file is whole that lacks any of its bytes, whatever decoders make of it."""
+"""Tests that truncated files are rejected, even if decoders accept them."""
 
 import io
 import random
@@ -168,7 +168,7 @@ def test_a_tiff_that_asks_for_absurd_memory_is_refused_before_pillow_sees_it(
 
 
 @pytest.mark.parametrize("chunk", [b"VP8X", b"VP8L", b"VP8 "])
-def test_a_webp_tells_its_size_before_pillow_sees_it(chunk, monkeypatch):
+def test_the_size_of_a_webp_is_checked_before_pillow_sees_it(chunk, monkeypatch):
     monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("was opened"))
     data = b"RIFF" + struct.pack("<I", 60) + b"WEBP" + chunk + b"\xff" * 48
     with pytest.raises(BadInput) as caught:
@@ -177,7 +177,7 @@ def test_a_webp_tells_its_size_before_pillow_sees_it(chunk, monkeypatch):
 
 
 def gif(canvas: tuple[int, int], place: tuple[int, int, int, int]) -> bytes:
-    # A disposal method of 2 makes Pillow lay out the canvas as it opens the file.
+    # With a disposal method of 2, Pillow allocates the canvas while opening the file.
     control = b"!\xf9\4\x08\0\0\0\0"
     frame = b"," + struct.pack("<4HB", *place, 0) + b"\2\0;"
     return b"GIF89a" + struct.pack("<HHBBB", *canvas, 0, 0, 0) + control + frame
@@ -191,7 +191,7 @@ def gif(canvas: tuple[int, int], place: tuple[int, int, int, int]) -> bytes:
         ((1, 1), (65_000, 65_000, 9, 9)),
     ],
 )
-def test_a_gif_tells_its_size_before_pillow_sees_it(canvas, place, monkeypatch):
+def test_the_size_of_a_gif_is_checked_before_pillow_sees_it(canvas, place, monkeypatch):
     monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("was opened"))
     with pytest.raises(BadInput) as caught:
         SourceImage(gif(canvas, place), max_pixels=1_000_000)
@@ -228,7 +228,7 @@ def test_a_wrong_checksum_of_any_chunk_is_damage():
         encode(broken)
 
 
-# What headers promise.
+# Sizes and offsets in headers.
 
 
 def gif_with_a_frame_at(left: int, top: int, width: int, height: int) -> bytes:
@@ -239,7 +239,7 @@ def gif_with_a_frame_at(left: int, top: int, width: int, height: int) -> bytes:
 
 
 def test_a_gif_whose_first_image_reaches_beyond_its_canvas_is_measured_with_it():
-    # Pillow makes the canvas as wide as that, before it tells the size.
+    # Pillow extends the canvas to contain the image before it reports the size.
     with pytest.raises(BadInput) as caught:
         encode(gif_with_a_frame_at(60_000, 60_000, 4, 4))
     assert caught.value.reason == "too_many_pixels"

@@ -1,4 +1,4 @@
-"""JPEGs taken apart: what is kept, what goes, and that pixels stay what they were."""
+"""Tests that parsing a JPEG drops metadata, keeps the pixels and detects damage."""
 
 import io
 import struct
@@ -62,7 +62,7 @@ BASELINE = file_of(noisy())
 JFIF = BASELINE[2:20]
 
 
-# What is kept.
+# JPEGs whose coded data is kept.
 
 KEPT_AS_THEY_ARE = {
     "4:2:0": BASELINE,
@@ -95,7 +95,7 @@ def test_a_jpeg_that_needs_no_change_keeps_its_coded_data(kind):
     assert kept.data == b"\xff\xd8" + JFIF + data[tables:end].rstrip(b"\xff") + (
         b"\xff\xd9"
     )
-    if kind != "stray bytes":  # Pillow stops there.
+    if kind != "stray bytes":  # Pillow fails on stray bytes.
         assert (pixels_of(kept.data) == pixels_of(data)).all()
     strictly = simplejpeg.decode_jpeg(kept.data, "RGB", strict=True)
     assert (strictly == pixels_of(kept.data)).all()
@@ -114,12 +114,12 @@ def turned() -> Image.Exif:
 
 
 ENCODED_AGAIN = {
-    "grey": file_of(noisy(mode="L")),
+    "gray": file_of(noisy(mode="L")),
     "CMYK": file_of(noisy(mode="CMYK")),
     "progressive": file_of(noisy(), progressive=True),
     "RGB": file_of(noisy(), keep_rgb=True),
     "turned": file_of(noisy(), exif=turned()),
-    "other colours": file_of(noisy(), icc_profile=swapped_profile()),
+    "other colors": file_of(noisy(), icc_profile=swapped_profile()),
 }
 
 
@@ -164,13 +164,13 @@ def test_no_byte_of_metadata_survives():
     assert b"SECRET" not in kept.data
 
 
-# Colours are told as libjpeg tells them: JFIF, then Adobe, then names.
+# The color space is detected as libjpeg does: JFIF, then Adobe, then component ids.
 
 
 @pytest.mark.parametrize("names", [b"\1\2\3", b"RGB", b"\0\1\2", b"rgb"])
 @pytest.mark.parametrize("adobe", [None, 0, 1, 2, 9])
 @pytest.mark.parametrize("jfif", [True, False])
-def test_colours_are_those_that_libjpeg_sees(names, adobe, jfif):
+def test_colors_are_those_that_libjpeg_sees(names, adobe, jfif):
     data = bytearray(replaced(file_of(noisy(), subsampling=0), 0xE0, b""))
     frame, scan = data.index(b"\xff\xc0"), data.index(b"\xff\xda")
     for number, name in enumerate(names):
@@ -179,7 +179,7 @@ def test_colours_are_those_that_libjpeg_sees(names, adobe, jfif):
     if adobe is not None:
         markers += segment(0xEE, b"Adobe\0\x64\0\0\0\0" + bytes([adobe]))
     source = bytes(data[:2] + markers + data[2:])
-    expected = pixels_of(source)  # Pillow leaves it to libjpeg, and hears no warnings.
+    expected = pixels_of(source)  # By libjpeg, whose warnings Pillow ignores.
     assert (pixels_of(plain(source)) == expected).all()
     raw = stored(source, RAW)
     assert raw.data == expected.tobytes()
@@ -194,7 +194,7 @@ def test_four_inks_keep_their_transform(transform):
     assert (simplejpeg.decode_jpeg(plain(data), "CMYK", strict=True) == before).all()
 
 
-# The corpus of others.
+# JPEGs from other projects.
 
 
 def corpus(shared_data: Path) -> list[Path]:
@@ -206,7 +206,9 @@ def corpus(shared_data: Path) -> list[Path]:
     ]
 
 
-def test_every_jpeg_of_others_is_refused_or_looks_as_pillow_shows_it(shared_data):
+def test_every_jpeg_of_other_projects_is_refused_or_looks_as_pillow_shows_it(
+    shared_data,
+):
     written = kept = 0
     for file in corpus(shared_data):
         data = file.read_bytes()
@@ -229,7 +231,7 @@ def test_every_jpeg_of_others_is_refused_or_looks_as_pillow_shows_it(shared_data
     assert kept >= 20
 
 
-# Kinds that are not read.
+# Unsupported kinds.
 
 
 def with_frame(kind: int, **changes: int) -> bytes:
@@ -283,7 +285,7 @@ STRAY = [b"\0\1\2", b"\xff\0\xff\0", b"<html>", b"\xff" * 9 + b"\0"]
 @pytest.mark.parametrize("marker", [0xE0, 0xDB, 0xC0, 0xC4, 0xDA])
 def test_stray_bytes_before_the_first_scan_are_no_damage(stray, marker):
     place = BASELINE.index(bytes([0xFF, marker]))
-    if marker == 0xE0:  # What begins otherwise is no JPEG.
+    if marker == 0xE0:  # Data with other first bytes is not a JPEG.
         place = 20
     assert stored(BASELINE[:place] + stray + BASELINE[place:]) == stored(
         BASELINE
@@ -301,7 +303,7 @@ def test_stray_bytes_do_not_hide_damage(stray):
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}])
 def test_stray_bytes_after_coded_data_are_damage(options):
-    # Up to seven bytes more are in libjpeg's hands already, and go unnoticed.
+    # libjpeg does not detect up to seven additional bytes: it has read them already.
     data = file_of(noisy(), **options)
     with pytest.raises(BadInput) as caught:
         stored(data[:-2] + bytes(20) + data[-2:])
@@ -316,8 +318,8 @@ def test_a_preview_inside_metadata_is_no_end():
         stored(data[:-1])
 
 
-def test_taking_apart_takes_time_by_the_length_alone():
-    # A pattern that tries each byte of a run anew would take minutes.
+def test_parsing_takes_time_linear_in_the_length():
+    # A pattern that starts again at each byte of a run would take minutes.
     run = b"\xff" * 3_000_000
     data = BASELINE[:-2] + run + b"\0" + BASELINE[-2:]
     assert len(parse_jpeg(data, max_pixels=MAX_PIXELS).plain) > len(run)

@@ -1,4 +1,4 @@
-"""Orientation and profile of JPEGs are those that Pillow tells."""
+"""Tests the orientation and ICC profile of JPEGs against Pillow."""
 
 import io
 import struct
@@ -27,7 +27,7 @@ def segment(marker: int, data: bytes) -> bytes:
     return struct.pack(">BBH", 0xFF, marker, len(data) + 2) + data
 
 
-# One entry: 0x0112 as ASCII, four bytes of it.
+# One entry: tag 0x0112 with four ASCII bytes instead of a number.
 EXIF_OF_TEXT = struct.pack("<2sHIHHHI4sI", b"II", 42, 8, 1, 0x0112, 2, 4, b"six", 0)
 
 
@@ -41,12 +41,12 @@ def part_of_profile(data: bytes, number: int, of: int) -> bytes:
     return segment(0xE2, b"ICC_PROFILE\0" + bytes([number, of]) + data)
 
 
-def as_pillow_tells(data: bytes) -> tuple[object, bytes | None]:
+def metadata_by_pillow(data: bytes) -> tuple[object, bytes | None]:
     with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
         return image.getexif().get(0x0112, 1), image.info.get("icc_profile")
 
 
-def as_we_tell(data: bytes) -> tuple[int, bytes | None]:
+def parsed_metadata(data: bytes) -> tuple[int, bytes | None]:
     metadata = parse_jpeg(data, max_pixels=10**8).metadata
     return orientation_of(metadata), profile_of(metadata)
 
@@ -81,8 +81,8 @@ MADE = {
 
 
 @pytest.mark.parametrize("kind", MADE)
-def test_what_is_told_is_what_pillow_tells(kind):
-    assert as_we_tell(MADE[kind]) == as_pillow_tells(MADE[kind])
+def test_orientation_and_profile_are_those_of_pillow(kind):
+    assert parsed_metadata(MADE[kind]) == metadata_by_pillow(MADE[kind])
 
 
 @pytest.mark.parametrize(
@@ -91,23 +91,25 @@ def test_what_is_told_is_what_pillow_tells(kind):
     ids=["none", "cut", "leads nowhere", "garbage", "of text"],
 )
 def test_exif_beyond_reading_turns_nothing(exif):
-    assert as_we_tell(jpeg_of(segment(0xE1, b"Exif\0\0" + exif)))[0] == 1
+    assert parsed_metadata(jpeg_of(segment(0xE1, b"Exif\0\0" + exif)))[0] == 1
 
 
 def test_a_part_of_a_profile_without_a_number_is_none():
-    assert as_we_tell(jpeg_of(segment(0xE2, b"ICC_PROFILE\0")))[1] is None
+    assert parsed_metadata(jpeg_of(segment(0xE2, b"ICC_PROFILE\0")))[1] is None
 
 
-def test_of_every_photograph_it_is_what_pillow_tells(shared_data: Path):
-    told = []
+def test_orientation_and_profile_of_every_photograph_are_those_of_pillow(
+    shared_data: Path,
+):
+    found = []
     for file in sorted(shared_data.glob("**/*.jp*g")):
         data = file.read_bytes()
         try:
-            ours = as_we_tell(data)
-            expected = as_pillow_tells(data)
+            ours = parsed_metadata(data)
+            expected = metadata_by_pillow(data)
         except (BadInput, OSError, SyntaxError):
             continue
         assert ours == expected, file.name
-        told.append(ours)
-    assert len({orientation for orientation, _ in told}) >= 8
-    assert sum(profile is not None for _, profile in told) >= 20
+        found.append(ours)
+    assert len({orientation for orientation, _ in found}) >= 8
+    assert sum(profile is not None for _, profile in found) >= 20

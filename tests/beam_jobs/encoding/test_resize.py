@@ -1,4 +1,4 @@
-"""Sizes are held against exact fractions, pixels against Pillow and plain means."""
+"""Tests sizes against exact fractions, and pixels against Pillow and plain means."""
 
 from fractions import Fraction
 
@@ -159,13 +159,13 @@ def test_known_sizes_of_other_modes(mode, upscale, before, after):
 def test_resizing_by_a_whole_ratio_is_pillows_box(ratio, shape):
     big = picture(shape[0] * ratio, shape[1] * ratio, ratio)
     expected = Image.fromarray(big).resize(shape[::-1], Image.Resampling.BOX)
-    # Both round, one of them from a rounded mean of a row.
+    # Both implementations round, and Pillow also rounds the mean of each row.
     found = resize(big, spec_of("shorter_side", 16))
     assert distance(found, np.asarray(expected)) <= 1
 
 
 def area_weights(before: int, after: int) -> np.ndarray:
-    """Returns float64[after, before]: how much of each old pixel is in a new one."""
+    """Returns float64[after, before], the weight of each input pixel."""
     edges = np.arange(after + 1) * before / after
     low = np.maximum(edges[:-1, None], np.arange(before))
     high = np.minimum(edges[1:, None], np.arange(1, before + 1))
@@ -197,9 +197,9 @@ def keys_weights(before: int, after: int) -> np.ndarray:
     """
     weights = np.zeros((after, before))
     for row in range(after):
-        centre = (row + 0.5) * before / after - 0.5
-        for place in range(int(np.floor(centre)) - 1, int(np.floor(centre)) + 3):
-            x, a = abs(place - centre), -0.75
+        center = (row + 0.5) * before / after - 0.5
+        for place in range(int(np.floor(center)) - 1, int(np.floor(center)) + 3):
+            x, a = abs(place - center), -0.75
             if x <= 1:
                 weight = (a + 2) * x**3 - (a + 3) * x**2 + 1
             else:
