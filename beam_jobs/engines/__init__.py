@@ -1,1 +1,1 @@
-"""What runs a Beam pipeline, and what its workers install."""
+"""Runs Beam pipelines locally or on Dataflow, Flink and Spark."""

@@ -1,4 +1,4 @@
-"""Dataflow: what it asks of a job, and what it says of one."""
+"""Checks a job for Dataflow, describes a dry run and shortens Dataflow's errors."""
 
 import contextlib
 import os
@@ -17,13 +17,13 @@ DATAFLOW = "DataflowRunner"
 
 
 def check_dataflow(options: PipelineOptions) -> None:
-    """Asks for what Beam asks for late, or puts something in the place of.
+    """Checks required options early and fills in defaults for two of them.
 
-    Without a bucket Beam makes one, in the user's name; with a folder of this machine
-    it tries to write there as the job begins, for minutes.
+    Beam detects these errors late. Without a bucket, Beam creates one in the user's
+    project. With a local folder, the job tries for minutes to write to it.
 
     Raises:
-        UsageError: An option is missing, or no folder in a bucket.
+        UsageError: An option is missing, or a location is not a folder in a bucket.
     """
     google = options.view_as(GoogleCloudOptions)
     google.temp_location = google.temp_location or google.staging_location
@@ -32,33 +32,33 @@ def check_dataflow(options: PipelineOptions) -> None:
         if not getattr(google, name):
             raise UsageError(f"--runner={DATAFLOW} needs --{name}")
     for name in ("temp_location", "staging_location"):
-        place = getattr(google, name)
-        if place and not re.match("gs://[^/]+/", place):
+        location = getattr(google, name)
+        if location and not re.match("gs://[^/]+/", location):
             raise UsageError(
-                f"--{name}={place}: Dataflow takes what is staged from a folder in a "
-                "bucket, gs://BUCKET/FOLDER"
+                f"--{name}={location}: Dataflow needs a folder in a bucket for staged "
+                "files, gs://BUCKET/FOLDER"
             )
 
 
 def check_paths(config: JobConfig) -> None:
-    """Refuses what Dataflow's workers cannot see.
+    """Rejects local paths, which Dataflow's workers cannot read.
 
     Raises:
-        UsageError: A path is of this machine.
+        UsageError: A path is local.
     """
     for path in (*config.sources, config.output, *config.allow_roots):
         if not is_remote(path):
             raise UsageError(
-                f"{path} is on this machine, where Dataflow's workers do not see it: "
-                "copy it to a bucket and name it gs://BUCKET/…"
+                f"{path} is on this machine, where Dataflow's workers cannot read it: "
+                "copy it to a bucket and pass gs://BUCKET/…"
             )
 
 
 def described(job: Any) -> str:
-    """Returns what would be submitted, as text.
+    """Returns a summary of the job that a dry run would submit.
 
     Args:
-        job: Beam's, of a dry run.
+        job: Beam's Dataflow job of a dry run.
     """
     google = job.google_cloud_options
     lines = [
@@ -79,10 +79,10 @@ def described(job: Any) -> str:
 
 @contextlib.contextmanager
 def dataflow_explained() -> Iterator[None]:
-    """Says in a line what Dataflow and its client say in a page.
+    """Converts long errors of Dataflow and its client to a short `BuildError`.
 
     Raises:
-        BuildError: The service is not there or does not take the job, or that failed.
+        BuildError: Dataflow cannot be reached or rejects the job, or the job failed.
     """
     from apache_beam.runners.dataflow.dataflow_runner import DataflowRuntimeException
     from google.api_core.exceptions import GoogleAPIError
@@ -95,4 +95,6 @@ def dataflow_explained() -> Iterator[None]:
         lines = str(error).strip().splitlines()
         raise BuildError(f"Dataflow: the job failed: {lines[-1]}") from error
     except (GoogleAPIError, GoogleAuthError, RequestException) as error:
-        raise BuildError(f"Dataflow does not take the job: {error}") from error
+        raise BuildError(
+            f"Dataflow cannot be reached or rejects the job: {error}"
+        ) from error

@@ -1,4 +1,4 @@
-"""A worker process of the local engine, run by `python -m` this module."""
+"""Worker process of the local engine, started as a module with `python -m`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Beam's options for the engine that was asked for, checked before any work."""
+"""Makes and checks Beam's options for the requested engine, before any work."""
 
 import atexit
 import logging
@@ -29,16 +29,16 @@ from reader.contract.errors import UsageError
 _PRISM = "PrismRunner"
 LOCAL_RUNNERS = (None, "DirectRunner", "FnApiRunner")
 
-# Beam's default, 300 s, is a deadline for the whole job: a longer one loses its client.
+# Beam's default, 300 s, is a deadline for the whole job: a longer job loses its client.
 _JOB_SERVER_TIMEOUT_SECONDS = 30 * 24 * 3600
 _BEAM_DEFAULT_TIMEOUT_SECONDS = 300
 
 
 def engine_options(config: JobConfig, beam_args: list[str]) -> PipelineOptions:
-    """Returns Beam's options for the engine that was asked for.
+    """Returns Beam's options for the requested engine.
 
     Raises:
-        UsageError: Two flags contradict each other, or one is missing.
+        UsageError: Two flags contradict each other, or a required flag is missing.
     """
     options = PipelineOptions(beam_args)
     if is_local(options):
@@ -48,7 +48,8 @@ def engine_options(config: JobConfig, beam_args: list[str]) -> PipelineOptions:
         _stage_ourselves(options)
     if is_dry_run(options) and runner_of(options) != DATAFLOW:
         raise UsageError(
-            f"--dry_run is {DATAFLOW}'s: --plan_only plans, and writes nothing"
+            f"--dry_run needs --runner={DATAFLOW}: use --plan_only to plan without "
+            "writing"
         )
     use_beam_options(options)
     portable = options.view_as(PortableOptions)
@@ -58,18 +59,18 @@ def engine_options(config: JobConfig, beam_args: list[str]) -> PipelineOptions:
 
 
 def runner_of(options: PipelineOptions) -> str | None:
-    """Returns the name of the engine that was asked for."""
+    """Returns the name in `--runner`, or None if no runner is requested."""
     name: str | None = options.view_as(StandardOptions).runner
     return name
 
 
 def is_local(options: PipelineOptions) -> bool:
-    """Tells whether the pipelines run on this machine, in our own engine."""
+    """Returns whether the pipelines run in the local engine on this machine."""
     return runner_of(options) in LOCAL_RUNNERS
 
 
 def is_dry_run(options: PipelineOptions) -> bool:
-    """Tells whether a job is only to be checked, by Beam's flag."""
+    """Returns whether Beam's flag `--dry_run` is set, which only checks the job."""
     return bool(options.view_as(TestOptions).dry_run)
 
 
@@ -83,37 +84,37 @@ def _check_runner(config: JobConfig, options: PipelineOptions) -> None:
         check_dataflow(options)
         check_paths(config)
     if config.plan_only:
-        raise UsageError(f"plan_only plans on this machine: leave out --runner={name}")
+        raise UsageError(f"plan_only runs on this machine: leave out --runner={name}")
     errors = PipelineOptionsValidator(options, runner).validate()
     if errors:
         raise UsageError(f"--runner={name}: {' '.join(errors)}")
 
 
 def _stage_ourselves(options: PipelineOptions) -> None:
-    """Sends our own wheel along, unless workers have us already.
+    """Adds Diptych's wheel to the staged packages unless workers already have Diptych.
 
-    Those of a custom container do, and those that are started beside the engine.
+    Workers in a custom container and workers started beside the engine have it.
     """
     setup = options.view_as(SetupOptions)
     has_container = options.view_as(WorkerOptions).sdk_container_image
     environment = options.view_as(PortableOptions).environment_type
     if environment is None and runner_of(options) == _PRISM:
-        environment = "LOOPBACK"  # As Beam has it.
+        environment = "LOOPBACK"  # The default of Beam for Prism.
     given = [*(setup.extra_packages or ()), *filter(None, [setup.setup_file])]
     started_elsewhere = environment not in (None, "DOCKER")
     if has_container or started_elsewhere or any(map(_is_ours, given)):
         return
-    # Until the process ends: the engine takes the file when a pipeline is submitted.
+    # Kept until the process ends: the engine reads the wheel at each submission.
     folder = tempfile.mkdtemp(prefix="diptych-wheel-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     wheel = write_worker_wheel(folder)
     setup.extra_packages = [*(setup.extra_packages or ()), wheel]
-    # It warns of wheels for other machines; ours is for all.
+    # Beam's stager warns about platform-specific wheels, and this one is not.
     logging.getLogger(stager.__name__).setLevel(logging.ERROR)
 
 
 def _is_ours(package: str) -> bool:
-    """Tells whether a package is ours: a wheel or an sdist by name, or a checkout."""
+    """Returns whether a package is Diptych: a wheel, an sdist or a checkout."""
     folder, name = os.path.split(os.path.abspath(package))
     return name.startswith(f"{NAME}-") or os.path.isdir(f"{folder}/beam_jobs")
 
@@ -123,13 +124,13 @@ def _set_up_local(
 ) -> None:
     for arg in beam_args:
         if arg.startswith(("--direct_", "--num_workers")):
-            raise UsageError(f"{arg}: say --workers=N instead")
+            raise UsageError(f"{arg} is not supported: use --workers=N instead")
     direct = options.view_as(DirectOptions)
     direct.direct_num_workers = config.num_workers
-    # In this process, or in those that `beam_jobs.engines` starts.
+    # Workers run in this process, or in processes that `beam_jobs.engines` starts.
     direct.direct_running_mode = "in_memory"
-    # Workers print what they log, and the engine prints it again. What stops a worker
-    # comes to us as an exception, and to the person as one message.
+    # Workers print their logs, and the engine prints them again. An error that stops a
+    # worker is raised in this process and shown to the user as a single message.
     for name in (
         "apache_beam.runners.common",
         "apache_beam.runners.worker.data_plane",

@@ -1,7 +1,7 @@
-"""Engines: what runs a pipeline.
+"""Runs a pipeline on the requested engine.
 
-On one machine that is Beam's FnApiRunner, made here. Beam's `DirectRunner` would first
-try to download another engine, and run a different one where it cannot.
+The local engine is Beam's FnApiRunner. Beam's `DirectRunner` would first try to
+download another engine, and fall back to a different one if the download fails.
 """
 
 import contextlib
@@ -28,26 +28,26 @@ _Wire = Callable[[beam.Pipeline], object]
 
 
 def run_pipeline(options: PipelineOptions, wire: _Wire) -> None:
-    """Runs the pipeline that `wire` wires, and waits for its end.
+    """Builds a pipeline with `wire`, runs it and waits until it finishes.
 
     Raises:
-        BuildError: The engine is not there, does not take the pipeline, or reports that
-            it did not end well.
+        BuildError: The engine cannot be reached, rejects the pipeline or reports a
+            failure.
     """
     with _explained(options):
         result = _submitted(options, wire)
         try:
             state = result.wait_until_finish() or result.state
         except KeyboardInterrupt:
-            # It would go on, and cost, where nobody looks.
+            # Otherwise a remote job would keep running, and costing money.
             result.cancel()
             raise
     if state != "DONE":
-        raise BuildError(f"the engine ended in state {state}: see its log")
+        raise BuildError(f"the engine finished in state {state}: see its log")
 
 
 def dry_run(options: PipelineOptions, wire: _Wire) -> str:
-    """Checks a pipeline as Beam does for Dataflow; tells what would be submitted."""
+    """Checks a pipeline for Dataflow and returns a summary, without running it."""
     with _explained(options):
         return described(_submitted(options, wire).job)
 
@@ -61,7 +61,7 @@ def _submitted(options: PipelineOptions, wire: _Wire) -> PipelineResult:
 
 @contextlib.contextmanager
 def _explained(options: PipelineOptions) -> Iterator[None]:
-    """Says in a line what an engine that is elsewhere says in a page."""
+    """Converts long errors of remote engines to a `BuildError` with a short message."""
     with contextlib.ExitStack() as stack:
         if runner_of(options) == DATAFLOW:
             stack.enter_context(dataflow_explained())
@@ -69,13 +69,13 @@ def _explained(options: PipelineOptions) -> Iterator[None]:
             yield
         except (grpc.FutureTimeoutError, grpc.RpcError) as error:
             raise BuildError(
-                f"the engine does not answer ({type(error).__name__}): is it running, "
-                "and is its address right?"
+                f"the engine does not answer ({type(error).__name__}): check that it "
+                "is running and that its address is correct"
             ) from error
 
 
 def _local_runner(options: PipelineOptions) -> fn_runner.FnApiRunner:
-    """Makes the local engine such that its worker processes see the options too."""
+    """Makes the local engine and passes the options to its worker processes."""
     provision = beam_provision_api_pb2.ProvisionInfo(
         pipeline_options=JobServiceHandle.encode_pipeline_options(
             options.get_all_options()

@@ -1,9 +1,9 @@
-"""The wheel that workers elsewhere install: this very Diptych, without TensorFlow.
+"""Writes the wheel that remote workers install: the running Diptych.
 
-It is made of the modules that are running here, so that a `pip install`ed Diptych sends
-itself as well as a checkout does, and no build tool is needed. Its requirements are
-those of the writing side alone. https://packaging.python.org/specifications/
-binary-distribution-format says what is in a wheel.
+The wheel contains the modules of the running process. It can be written from an
+installed Diptych as well as from a checkout, without a build tool. The wheel requires
+only the dependencies of `beam_jobs`, which do not include TensorFlow. The format is
+specified in https://packaging.python.org/specifications/binary-distribution-format
 """
 
 import base64
@@ -26,12 +26,12 @@ Generator: diptych
 Root-Is-Purelib: true
 Tag: py3-none-any
 """
-# The same modules give the same bytes: engines cache what they were sent.
+# A fixed time, so the same modules give the same bytes: engines cache staged files.
 _TIME = (1980, 1, 1, 0, 0, 0)
 
 
 def write_worker_wheel(folder: str) -> str:
-    """Writes the wheel into a folder; returns its path."""
+    """Writes the wheel to a folder and returns its path."""
     path = os.path.join(folder, f"{NAME}-{__version__}-py3-none-any.whl")
     files = dict(_modules())
     files[f"{_INFO}/METADATA"] = _metadata().encode()
@@ -65,7 +65,7 @@ def _metadata() -> str:
 
 
 def requirements() -> list[str]:
-    """Returns what the writing side needs, as its `requirements.txt` lists it."""
+    """Returns the requirements listed in `requirements.txt` of `beam_jobs`."""
     text = importlib.resources.files("beam_jobs").joinpath("requirements.txt")
     lines = (line.partition("#")[0].strip() for line in text.read_text().splitlines())
     return [line for line in lines if line]

@@ -1,7 +1,7 @@
-"""What lets other tools read a dataset: its manifest, said in their words.
+"""Generates the metadata files that let other tools read a dataset.
 
-Small files of JSON beside the manifest. All that they hold follows from it, so that
-they are the same wherever it is, and can be made again.
+The files are small JSON files beside the manifest. Their content depends only on the
+manifest, so they do not depend on the dataset's location and can be generated again.
 """
 
 from beam_jobs.interop import croissant, tfds
@@ -13,10 +13,10 @@ INTEROP_FILES = (layout.TFDS_FEATURES, layout.TFDS_INFO, layout.CROISSANT)
 
 
 def interop_files(manifest: Manifest) -> dict[str, bytes]:
-    """Returns the bytes of `INTEROP_FILES`; what `manifest.files` holds is not asked.
+    """Returns `{file name: bytes}` for all `INTEROP_FILES`.
 
     Args:
-        manifest: Of the dataset that they lie in.
+        manifest: Manifest of the dataset. `manifest.files` is not used.
     """
     contents = (
         tfds.features(manifest),

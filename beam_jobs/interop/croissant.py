@@ -1,7 +1,8 @@
-"""`croissant.json`: the dataset in Croissant 1.1, which catalogues read.
+"""Generates `croissant.json`: metadata in Croissant 1.1, which dataset catalogs read.
 
-Croissant knows Parquet and not TFRecord, so that rows of `samples/` are its records,
-and the shards are files: docs.mlcommons.org/croissant/docs/croissant-spec-1.1.html
+Croissant supports Parquet but not TFRecord. Therefore the rows of `samples/` are the
+records, and the shards are listed as plain files. Specification:
+docs.mlcommons.org/croissant/docs/croissant-spec-1.1.html
 """
 
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from reader.contract.samples import KEY, ColumnType, columns_of
 
 Json = dict[str, Any]
 
-# Word for word what the specification says; a consumer may warn of anything else.
+# Verbatim from the specification, because consumers may warn about any other context.
 _CONTEXT: Json = {
     "@language": "en",
     "@vocab": "https://schema.org/",
@@ -71,13 +72,14 @@ _SHARDS = "shards"
 _SAMPLES = "parquet"
 _ROWS = "samples"
 _SPLITS = "splits"
-# Matches what it has found, too: `mlcroissant` applies it twice where fields refer to
-# others. And it makes a glob of it, where it is asked for a single split.
+# The pattern also matches its own result, because `mlcroissant` applies it twice to
+# fields with references. `mlcroissant` also converts the pattern to a glob to select a
+# single split.
 _SPLIT_OF_PATH = rf"(?:{layout.SAMPLES_DIR}/)?([a-z][a-z0-9_]*)(?:-.+\.parquet)?$"
 
 
 def metadata(manifest: Manifest) -> Json:
-    """Returns what `croissant.json` holds."""
+    """Returns the content of `croissant.json`."""
     about = manifest.about
     return {
         "@context": _CONTEXT,

@@ -1,7 +1,7 @@
-"""`features.json` and `dataset_info.json`: a builder of TensorFlow Datasets.
+"""Generates `features.json` and `dataset_info.json` for TensorFlow Datasets (TFDS).
 
-Both are messages of protobuf as JSON, and an unknown field is an error there:
-tensorflow_datasets/core/proto/feature.proto and dataset_info.proto.
+Both files are protobuf messages as JSON, in which an unknown field is an error. The
+messages are in tensorflow_datasets/core/proto/feature.proto and dataset_info.proto.
 """
 
 from collections.abc import Iterator
@@ -17,12 +17,12 @@ Json = dict[str, Any]
 
 _CORE = "tensorflow_datasets.core.features."
 _DTYPES = {"bytes": "string", "int64": "int64", "float32": "float32"}
-# Names of ours, and not TFDS's own: these begin with the dataset's.
+# Diptych's shard names. By default, TFDS puts the name of the dataset first.
 _FILES = "{SPLIT}-{SHARD_X_OF_Y}.{FILEFORMAT}"
 
 
 def features(manifest: Manifest) -> Json:
-    """Returns what `features.json` holds: a feature for each of a record's."""
+    """Returns the content of `features.json`: the features of a record."""
     made = {
         feature.key: _image(manifest) if feature.key == schema.IMAGE else _of(feature)
         for feature in manifest.features
@@ -64,8 +64,8 @@ def _shape(shape: tuple[int | None, ...]) -> Json:
 def _image(manifest: Manifest) -> Json:
     """Returns the feature of the stored images, which TFDS decodes.
 
-    Of raw pixels it must know all sides but one: where sizes differ, an image is a row
-    of pixels, and `image/height` and `image/width` tell how to fold it.
+    For raw pixels, TFDS allows only one unknown dimension. If image sizes differ, an
+    image is a flat list of pixels, to be reshaped by `image/height` and `image/width`.
     """
     if STORED_FORMATS[manifest.image.format].needs_size:
         sides = _uniform_size(manifest.splits) or (None,)
@@ -81,7 +81,7 @@ def _image(manifest: Manifest) -> Json:
 
 
 def _uniform_size(splits: tuple[Split, ...]) -> tuple[int, int] | None:
-    """Returns (height, width) of all images, or None where they have several."""
+    """Returns (height, width) of all images, or None if sizes differ."""
     statistics = Statistics()
     for split in splits:
         statistics = statistics.merge(split.statistics)
@@ -92,7 +92,7 @@ def _uniform_size(splits: tuple[Split, ...]) -> tuple[int, int] | None:
 
 
 def dataset_info(manifest: Manifest) -> Json:
-    """Returns what `dataset_info.json` holds: names, splits, lengths of shards."""
+    """Returns the content of `dataset_info.json`: metadata, splits, shard lengths."""
     about = manifest.about
     info: Json = {
         "name": manifest.name,
@@ -120,7 +120,7 @@ def dataset_info(manifest: Manifest) -> Json:
 def _splits(manifest: Manifest) -> Iterator[Json]:
     for split in manifest.splits:
         if not split.num_examples:
-            continue  # TFDS fails on it, and on all splits where it is among them.
+            continue  # TFDS fails on an empty split, even when reading all splits.
         framing = FRAMING_BYTES * split.num_examples
         yield {
             "name": split.name,

@@ -114,10 +114,10 @@ def _entry_of(
 
 def unpack(packed: Iterable[bytes]) -> Pack:
     """Merges all packs of a key range into one."""
-    whole = Pack()
+    merged = Pack()
     for data in packed:
         part = _load(data)
-        whole.entries += part.entries
-        whole.ignored += part.ignored
-        whole.loops += part.loops
-    return whole
+        merged.entries += part.entries
+        merged.ignored += part.ignored
+        merged.loops += part.loops
+    return merged

@@ -109,8 +109,11 @@ def share_out(total: int, sizes: Sequence[int]) -> list[int]:
     """
     if total < len(sizes):
         raise ValueError(f"{total} shards are fewer than {len(sizes)} splits")
-    spare, whole = total - len(sizes), sum(sizes)
-    exact = [Fraction(spare * size, whole) if whole else Fraction(0) for size in sizes]
+    spare, total_size = total - len(sizes), sum(sizes)
+    exact = [
+        Fraction(spare * size, total_size) if total_size else Fraction(0)
+        for size in sizes
+    ]
     shares = [1 + int(share) for share in exact]
     by_remainder = sorted(
         range(len(sizes)), key=lambda index: int(exact[index]) - exact[index]

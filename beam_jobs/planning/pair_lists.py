@@ -106,8 +106,8 @@ def read_pairs(workspace: Workspace, key_range: int) -> Iterator[Pair]:
     """Yields the pairs of a key range, in order.
 
     Raises:
-        FileNotFoundError: The list does not exist. The plan says that it has pairs, so
-            a missing list must not count as an empty one.
+        FileNotFoundError: The list does not exist. Callers only ask for key ranges that
+            have pairs, so a missing list is an error.
     """
     yield from parse_pairs(read_file(workspace.pairs(key_range)))
 

@@ -1,7 +1,8 @@
-"""Draws sample data: scenes of coloured shapes, with captions true of the picture.
+"""Generates sample data: images of colored shapes with correct captions.
 
-The modules import one way: `scenes` decides what a picture holds, `captions` says it,
-`drawing` draws it, and `writing` puts pictures and captions in a folder.
+`scenes` generates scenes, `captions` describes a scene, `drawing` draws a scene and
+`writing` writes images and captions to a folder. Each module imports only from modules
+that come before it in this list.
 """
 
 from beam_jobs.sample_data.captions import describe

@@ -1,7 +1,7 @@
-"""Writes captions that are true of a scene, in plain lower-case English.
+"""Generates correct captions of a scene, in plain lower-case English.
 
-Every caption names the colour and the kind of at least one shape, and in scenes of one
-or two shapes every caption names all of them.
+Every caption names the color and the kind of at least one shape. In scenes with one or
+two shapes, every caption names all of them.
 """
 
 import random
@@ -14,27 +14,29 @@ from reader.contract.checks import check_at_least
 
 _NUMBERS = {2: "two", 3: "three", 4: "four"}
 
-# A relation holds when one offset outweighs the other this much: it then still does
-# after a picture's proportions, up to 3:2, have stretched either of them.
+# A relation such as "above" requires one offset to be this many times the other one, so
+# that it still holds in images with an aspect ratio of up to 3:2.
 _DOMINANCE = 1.6
-# As fractions of the picture: steps between shapes told from left to right, from a
-# corner's edges to a shape in it, and from the centre to a shape in the middle.
+# As fractions of the image: the smallest horizontal step between shapes listed from
+# left to right, the largest gap between a corner's edges and a shape in the corner, and
+# the largest distance between the center and a shape in the middle.
 _ORDER_STEP = 0.1
 _CORNER_GAP = 0.14
 _MIDDLE = 0.1
-# As a fraction of its radius: how far past the middle line a shape "in a half" lies.
+# Smallest distance between the middle line and the center of a shape "in a half", as a
+# fraction of the shape's radius.
 _CLEARANCE = 0.75
 
 
 def describe(scene: Scene, num_captions: int = 1, *, seed: int = 0) -> list[str]:
-    """Returns distinct captions that are true of a scene.
+    """Returns distinct, correct captions of a scene.
 
     Args:
-        scene: What the picture shows.
-        num_captions: How many captions to return. Every scene has five or more;
-            asking for more than it has returns all it has.
-        seed: Chooses among the phrasings. The captions depend on the scene and this
-            only, and fewer captions are a prefix of more.
+        scene: Scene to describe.
+        num_captions: Largest number of captions to return. Every scene has at least
+            five.
+        seed: Seed that chooses among the phrasings. The captions depend only on the
+            scene and the seed. Fewer captions are a prefix of more captions.
 
     Raises:
         UsageError: `num_captions` is less than 1.
@@ -50,7 +52,7 @@ def describe(scene: Scene, num_captions: int = 1, *, seed: int = 0) -> list[str]
     rng.shuffle(families)
     for captions in families:
         rng.shuffle(captions)
-    # Taking a caption of each family in turn keeps the largest from crowding the rest.
+    # Round-robin over the families, so that a large family does not dominate.
     mixed = chain.from_iterable(zip_longest(*families))
     return list(dict.fromkeys(filter(None, mixed)))[:num_captions]
 
@@ -74,7 +76,7 @@ def _list_shapes(scene: Scene) -> Iterator[str]:
 
 
 def _relate(scene: Scene) -> Iterator[str]:
-    """Yields "a red circle above a blue square", and the like, where clearly so."""
+    """Yields captions such as "a red circle above a blue square", if unambiguous."""
     for sized in (False, True):
         groups = _group(scene, sized)
         for one, other in permutations(scene.shapes, 2):
@@ -91,7 +93,7 @@ def _relate(scene: Scene) -> Iterator[str]:
 
 
 def _locate(scene: Scene) -> Iterator[str]:
-    """Yields "a red circle in the upper left corner", and the like."""
+    """Yields captions such as "a red circle in the upper left corner"."""
     for sized in (False, True):
         if len(scene.shapes) == 2:
             yield from _locate_both(*scene.shapes, sized=sized)
@@ -110,7 +112,7 @@ def _locate_both(one: Shape, other: Shape, *, sized: bool) -> Iterator[str]:
 
 
 def _order(scene: Scene) -> Iterator[str]:
-    """Yields "from left to right, a red circle and a blue square", where clearly so."""
+    """Yields "from left to right, a red circle and a blue square", if unambiguous."""
     shapes = _from_left(scene)
     clear = all(right.x - left.x >= _ORDER_STEP for left, right in pairwise(shapes))
     for sized in (False, True):
@@ -120,7 +122,7 @@ def _order(scene: Scene) -> Iterator[str]:
 
 
 def _count(scene: Scene) -> Iterator[str]:
-    """Yields "there are three green stars", and the like: as many as there are."""
+    """Yields captions such as "there are three green stars", with exact counts."""
     for sized in (False, True):
         for noun, count in _group(scene, sized).items():
             if count > 1:
@@ -129,7 +131,7 @@ def _count(scene: Scene) -> Iterator[str]:
 
 
 def _relation(one: Shape, other: Shape) -> str | None:
-    """Says where `one` lies from `other`, or None if that would be arguable."""
+    """Returns the position of `one` relative to `other`, or None if ambiguous."""
     across, down = one.x - other.x, one.y - other.y
     if abs(across) >= _DOMINANCE * abs(down):
         return "to the left of" if across < 0 else "to the right of"
@@ -139,7 +141,7 @@ def _relation(one: Shape, other: Shape) -> str | None:
 
 
 def _place(shape: Shape) -> str:
-    """Says where in the picture a shape lies."""
+    """Returns the position of a shape in the image, in words."""
     across, down = shape.x - 0.5, shape.y - 0.5
     side = "left" if across < 0 else "right"
     level = "upper" if down < 0 else "lower"
@@ -151,13 +153,13 @@ def _place(shape: Shape) -> str:
     sideways = abs(across) > abs(down)
     if max(abs(across), abs(down)) >= _CLEARANCE * shape.radius:
         return f"in the {side if sideways else level} half of the picture"
-    # Too much of it lies across the middle line for it to be in either half.
+    # The shape crosses the middle line too far to be in either half.
     direction = f"{side} of" if sideways else ("above" if down < 0 else "below")
     return f"just {direction} the middle"
 
 
 def _group(scene: Scene, sized: bool) -> Counter[str]:
-    """Counts the shapes of each name, in the order they come from the left."""
+    """Counts the shapes of each name, ordered from left to right."""
     return Counter(_name(shape, sized) for shape in _from_left(scene))
 
 

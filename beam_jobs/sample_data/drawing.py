@@ -1,10 +1,10 @@
-"""Draws a scene as flat coloured shapes with smooth edges."""
+"""Draws a scene as flat colored shapes with smooth edges."""
 
 import math
 
 from PIL import Image, ImageDraw
 
-from beam_jobs.sample_data.scenes import BACKGROUNDS, COLOURS, Scene, Shape
+from beam_jobs.sample_data.scenes import BACKGROUNDS, COLORS, Scene, Shape
 from reader.contract.checks import check_at_least
 
 _Outline = list[tuple[float, float]]
@@ -16,12 +16,12 @@ def draw(scene: Scene, width: int, height: int) -> Image.Image:
     """Draws a scene.
 
     Args:
-        scene: What to draw.
-        width: The picture's width in pixels.
-        height: The picture's height in pixels.
+        scene: Scene to draw.
+        width: Width of the image in pixels.
+        height: Height of the image in pixels.
 
     Returns:
-        An RGB picture, `uint8[height, width, 3]` as an array.
+        An RGB image, `uint8[height, width, 3]` as an array.
 
     Raises:
         UsageError: `width` or `height` is less than 1.
@@ -32,12 +32,12 @@ def draw(scene: Scene, width: int, height: int) -> Image.Image:
     canvas = Image.new("RGB", large, BACKGROUNDS[scene.background])
     brush = ImageDraw.Draw(canvas)
     for shape in scene.shapes:
-        brush.polygon(_scale_outline(shape, *large), fill=COLOURS[shape.color])
+        brush.polygon(_scale_outline(shape, *large), fill=COLORS[shape.color])
     return canvas.reduce(_SUPERSAMPLING)
 
 
 def _scale_outline(shape: Shape, width: int, height: int) -> _Outline:
-    """Returns a shape's outline in pixels of a picture of the given size."""
+    """Returns a shape's outline in pixels for an image of the given size."""
     radius = shape.radius * min(width, height)
     return [
         (shape.x * width + radius * x, shape.y * height + radius * y)
@@ -46,13 +46,16 @@ def _scale_outline(shape: Shape, width: int, height: int) -> _Outline:
 
 
 def _make_polygon(corners: int, *, turn: float = 0.0) -> _Outline:
-    """Makes a regular polygon whose first corner points up, but for a turn."""
+    """Makes a regular polygon whose first corner points up.
+
+    `turn` rotates it clockwise, as a fraction of the angle between two corners.
+    """
     angles = [math.tau * (corner + turn) / corners for corner in range(corners)]
     return [(math.sin(angle), -math.cos(angle)) for angle in angles]
 
 
 def _make_star() -> _Outline:
-    """Makes a five-pointed star, fatter than a pentagram so that it reads small."""
+    """Makes a five-pointed star, wider than a pentagram to be clear at small sizes."""
     return [
         (x * reach, y * reach)
         for corner, (x, y) in enumerate(_make_polygon(10))
@@ -61,7 +64,7 @@ def _make_star() -> _Outline:
 
 
 def _make_heart() -> _Outline:
-    """Makes the usual sine-and-cosine heart, shrunk to fit the unit circle."""
+    """Makes a heart from the usual trigonometric curve, scaled to the unit circle."""
     waves = ((1, 13), (2, -5), (3, -2), (4, -1))
     return [
         (
@@ -82,7 +85,7 @@ def _make_cross() -> _Outline:
     return [point for turn in turns for point in turn]
 
 
-# Outlines within the unit circle, y down; each holds the circle's centre.
+# Outlines within the unit circle, with y pointing down. Each contains the center.
 _OUTLINES: dict[str, _Outline] = {
     "circle": _make_polygon(96),
     "square": _make_polygon(4, turn=0.5),

@@ -1,4 +1,4 @@
-"""Decides what each sample picture holds: which shapes, where, on what background."""
+"""Generates scenes: shapes, their positions and a background."""
 
 import math
 import random
@@ -8,7 +8,7 @@ RGB = tuple[int, int, int]
 
 KINDS = ("circle", "square", "triangle", "star", "heart", "cross")
 
-COLOURS: dict[str, RGB] = {
+COLORS: dict[str, RGB] = {
     "red": (215, 38, 46),
     "orange": (246, 134, 31),
     "yellow": (250, 212, 48),
@@ -30,7 +30,7 @@ DARK_BACKGROUNDS: dict[str, RGB] = {
 }
 BACKGROUNDS = LIGHT_BACKGROUNDS | DARK_BACKGROUNDS
 
-# The two ranges lie well apart, so that a picture never leaves the size in doubt.
+# The two ranges are far apart, so small and large are never ambiguous.
 _RADII = {"small": (0.09, 0.115), "large": (0.19, 0.235)}
 _GAP = 0.03
 _COUNT_WEIGHTS = {1: 30, 2: 35, 3: 20, 4: 15}
@@ -39,15 +39,19 @@ _PLACING_TRIES = 20
 
 
 class Shape(NamedTuple):
-    """One object of a scene.
+    """A shape of a scene.
 
     Attributes:
-        kind: "circle", "square", "triangle", "star", "heart" or "cross".
-        color: A key of `COLOURS`.
-        size: "small" or "large".
-        x: The centre, as a fraction in [0, 1] of the picture's width.
-        y: The centre, as a fraction in [0, 1] of the picture's height, from the top.
-        radius: The bounding circle's radius, as a fraction of the shorter side.
+        kind: Kind of the shape: "circle", "square", "triangle", "star", "heart" or
+            "cross".
+        color: Name of the color, a key of `COLORS`.
+        size: Size class of the shape: "small" or "large".
+        x: Horizontal position of the center, as a fraction in [0, 1] of the image width
+            from the left.
+        y: Vertical position of the center, as a fraction in [0, 1] of the image height
+            from the top.
+        radius: Radius of the bounding circle, as a fraction of the shorter side of the
+            image.
     """
 
     kind: str
@@ -59,12 +63,12 @@ class Shape(NamedTuple):
 
 
 class Scene(NamedTuple):
-    """What one picture shows.
+    """The content of one image.
 
     Attributes:
-        shapes: One to four shapes whose bounding circles lie apart and wholly inside
-            the picture, whatever its proportions.
-        background: A key of `BACKGROUNDS`.
+        shapes: One to four shapes. Their bounding circles do not overlap and are inside
+            the image at any aspect ratio.
+        background: Name of the background color, a key of `BACKGROUNDS`.
     """
 
     shapes: tuple[Shape, ...]
@@ -72,22 +76,22 @@ class Scene(NamedTuple):
 
 
 def make_scene(index: int, *, seed: int = 0) -> Scene:
-    """Makes the scene numbered `index`, a function of `seed` and `index` only."""
-    # Seeding from text goes through SHA-512, so PYTHONHASHSEED has no say.
+    """Returns the scene at an index. The scene depends only on `index` and `seed`."""
+    # A text seed is hashed with SHA-512, which is independent of PYTHONHASHSEED.
     rng = random.Random(f"scene {seed} {index}")
     background = rng.choice(list(BACKGROUNDS))
     [count] = rng.choices(list(_COUNT_WEIGHTS), list(_COUNT_WEIGHTS.values()))
     while True:
-        # Four large shapes may not fit: then everything about them is chosen anew.
+        # Four large shapes may not fit. In that case all of them are chosen again.
         shapes = _place(_choose_looks(count, rng), rng)
         if len(shapes) == count:
             return Scene(tuple(shapes), background)
 
 
 def _choose_looks(count: int, rng: random.Random) -> list[tuple[str, str, str]]:
-    """Chooses the kind, colour and size of each shape, sometimes repeating one.
+    """Chooses the kind, color and size of each shape, sometimes repeating one.
 
-    Chance alone would seldom give like shapes, and captions need some to count.
+    Independent choices would rarely give equal shapes, which captions can count.
     """
     looks = [_choose_look(rng) for _ in range(count)]
     if count > 1 and rng.random() < _REPEAT_CHANCE:
@@ -101,11 +105,11 @@ def _choose_looks(count: int, rng: random.Random) -> list[tuple[str, str, str]]:
 
 
 def _choose_look(rng: random.Random) -> tuple[str, str, str]:
-    return rng.choice(KINDS), rng.choice(list(COLOURS)), rng.choice(list(_RADII))
+    return rng.choice(KINDS), rng.choice(list(COLORS)), rng.choice(list(_RADII))
 
 
 def _place(looks: list[tuple[str, str, str]], rng: random.Random) -> list[Shape]:
-    """Places shapes at random, stopping short at the first that finds no room."""
+    """Places shapes at random and stops at the first one that does not fit."""
     placed: list[Shape] = []
     for look in looks:
         tries = (_place_one(look, rng) for _ in range(_PLACING_TRIES))
@@ -125,10 +129,10 @@ def _place_one(look: tuple[str, str, str], rng: random.Random) -> Shape:
 
 
 def _is_clear(shape: Shape, others: list[Shape]) -> bool:
-    """Tells whether `shape` keeps its distance from every other shape.
+    """Returns whether a shape is clear of all other shapes.
 
-    It measures in a square picture: any other proportions only draw shapes apart,
-    since a radius is a fraction of the shorter side.
+    Distances are measured in a square image. Any other aspect ratio only moves shapes
+    further apart, because radii are fractions of the shorter side.
     """
     return all(
         math.hypot(shape.x - other.x, shape.y - other.y)

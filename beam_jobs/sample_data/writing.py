@@ -1,4 +1,4 @@
-"""Writes a folder of sample pictures and captions."""
+"""Writes a folder of sample images and captions."""
 
 import random
 from pathlib import Path
@@ -9,7 +9,7 @@ from beam_jobs.sample_data.scenes import make_scene
 from reader.contract.checks import check_at_least
 from reader.contract.errors import UsageError
 
-# Of several proportions, none beyond 3:2: captions rely on it for "left" and "above".
+# Aspect ratios of at most 3:2, which captions rely on for "left" and "above".
 _SIZES = ((320, 240), (240, 320), (288, 288), (400, 300), (300, 400), (360, 240))
 _SUFFIX_WEIGHTS = {".jpg": 8, ".jpeg": 1, ".png": 1}
 _JPEG_QUALITY = 90
@@ -18,20 +18,20 @@ _JPEG_QUALITY = 90
 def write_sample(
     directory: str, num: int, *, seed: int = 0, captions_per_image: int = 1
 ) -> None:
-    """Writes sample pictures and captions, the same bytes for the same arguments.
+    """Writes sample images and captions. The same arguments write the same bytes.
 
-    Picture `images/scene-00000.jpg` goes with captions `captions/scene-00000.txt`, in
-    UTF-8, one a line. Sizes vary, and so do suffixes: `.jpg`, `.jpeg` and `.png`.
+    The captions of `images/scene-00000.jpg` are in `captions/scene-00000.txt`, in
+    UTF-8, one per line. Image sizes and suffixes (`.jpg`, `.jpeg` and `.png`) vary.
 
     Args:
-        directory: Where to write; made if missing, and refused unless empty.
-        num: How many pictures to write.
-        seed: Chooses the scenes, captions, sizes and suffixes.
-        captions_per_image: How many captions to write of each picture. Five can
-            always be had; repeats are not written.
+        directory: Folder to write to. Created if it does not exist; must be empty.
+        num: Number of images to write.
+        seed: Seed that chooses the scenes, captions, sizes and suffixes.
+        captions_per_image: Largest number of captions of each image. Captions are
+            distinct, and every scene has at least five.
 
     Raises:
-        UsageError: A number is less than 1, or the directory is not an empty one.
+        UsageError: A number is less than 1, or the directory is a file or not empty.
     """
     check_at_least("num", num, 1)
     check_at_least("captions_per_image", captions_per_image, 1)
@@ -47,12 +47,12 @@ def write_sample(
         stem = f"scene-{index:05d}"
         draw(scene, *size).save(images / f"{stem}{suffix}", quality=_JPEG_QUALITY)
         text = "".join(f"{line}\n" for line in lines)
-        # Bytes, so that no platform turns a newline into something else.
+        # Bytes, because text mode converts newlines on some platforms.
         (captions / f"{stem}.txt").write_bytes(text.encode())
 
 
 def _choose_format(index: int, seed: int) -> tuple[tuple[int, int], str]:
-    """Chooses a picture's (width, height) and suffix."""
+    """Chooses the (width, height) and the suffix of an image."""
     rng = random.Random(f"format {seed} {index}")
     [suffix] = rng.choices(list(_SUFFIX_WEIGHTS), list(_SUFFIX_WEIGHTS.values()))
     return rng.choice(_SIZES), suffix
@@ -62,10 +62,10 @@ def _require_empty(target: Path) -> None:
     if target.exists() and not target.is_dir():
         raise UsageError(
             f"directory must be a folder, got the file {str(target)!r}: "
-            "name a new or an empty folder"
+            "pass a new or an empty folder"
         )
     if target.exists() and any(target.iterdir()):
         raise UsageError(
             f"directory must be empty, got {str(target)!r} with files in it: "
-            "name a new folder or empty this one"
+            "pass a new folder or empty this one"
         )

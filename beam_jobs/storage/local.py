@@ -81,7 +81,7 @@ def names_in(folder: str | bytes) -> list[str]:
 
 @contextlib.contextmanager
 def publish(path: str, temporary_dir: str, *, durable: bool) -> Iterator[IO[bytes]]:
-    """Opens a file that is renamed when complete: see `files.publish`."""
+    """Opens a file that is renamed when complete: see `storage.files.publish`."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     os.makedirs(temporary_dir, exist_ok=True)
     # A unique name keeps concurrent attempts at the same file apart.
@@ -102,7 +102,7 @@ def publish(path: str, temporary_dir: str, *, durable: bool) -> Iterator[IO[byte
 
 
 def move(source: str, target: str) -> None:
-    """Renames a file, replacing an existing one: see `files.move_file`."""
+    """Renames a file, replacing an existing one: see `storage.files.move_file`."""
     os.makedirs(os.path.dirname(target), exist_ok=True)
     os.replace(source, target)
     _sync_folder(os.path.dirname(target))

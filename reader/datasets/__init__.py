@@ -1,1 +1,1 @@
-"""What the caller's pattern means: shards, record schema, index."""
+"""Resolves the caller's pattern to shards, a record schema and an index."""

@@ -1,4 +1,4 @@
-"""Files of TFRecords that others wrote: without a manifest, without an index."""
+"""Foreign TFRecord files: files from other tools, without a manifest or an index."""
 
 import itertools
 import re
@@ -17,18 +17,24 @@ from reader.storage.tfrecord_file import damage_of, scan_headers
 _NUMBERED = re.compile(r"(?P<number>[0-9]{5})-of-(?P<num>[0-9]{5})")
 
 
-# How many records tell what all of them hold. One will not do: it may be the one that
-# has no caption.
+# Records inspected to infer the schema of all records. One is not enough: it may be the
+# one that has no caption.
 RECORDS_LOOKED_AT = 64
 
 
 def some_records(files: Sequence[ShardFile], *, tolerant: bool) -> list[bytes]:
-    """Returns a few intact records of some files, spread over all of them.
+    """Returns a sample of intact records, spread evenly over all files.
 
-    The first and the last are among them, or with `tolerant` the first that is intact.
+    The sample includes the first and the last record. Damaged records are left out. If
+    all records of the sample are damaged, the first intact record of the files is
+    returned.
+
+    Args:
+        files: Files to sample.
+        tolerant: Whether to accept a damaged first record.
 
     Raises:
-        DatasetError: The first one is damaged.
+        DatasetError: The first record is damaged and `tolerant` is False.
     """
     ends = np.cumsum([file.num_examples for file in files])
     num = int(ends[-1])
@@ -40,29 +46,29 @@ def some_records(files: Sequence[ShardFile], *, tolerant: bool) -> list[bytes]:
 
     spread = np.unique(np.linspace(0, num - 1, RECORDS_LOOKED_AT).astype(np.int64))
     found = filter(None, map(intact, spread.tolist() if num else []))
-    # However few are intact, one is looked for.
+    # If no sampled record is intact, search for the first intact one.
     return [*found] or [*itertools.islice(filter(None, map(intact, range(num))), 1)]
 
 
 def _intact_record(file: ShardFile, place: int, tolerant: bool) -> bytes | None:
     begin, end = file.offsets()[place : place + 2].tolist()
     framed = read_bytes(file.path, begin, end - begin)
-    what = damage_of(framed, end - begin)
-    if what is None:
+    damage = damage_of(framed, end - begin)
+    if damage is None:
         return framed[HEADER.size : -FOOTER.size]
     if not tolerant:
         raise DatasetError(
-            f"{what} in {file.path} at byte {begin}: restore it, or pass "
+            f"{damage} in {file.path} at byte {begin}: restore the file, or pass "
             'on_corrupt="skip"'
         )
     return None
 
 
 def compression_of(path: str) -> str:
-    """Returns `GZIP`, `ZLIB` or nothing, as the first bytes of a file tell.
+    """Returns `GZIP`, `ZLIB` or the empty string, judging by the first bytes of a file.
 
-    A length of an uncompressed record with such first bytes would have its own
-    checksum behind it, so it is looked at first.
+    The length field of an uncompressed record may start with the same bytes as a
+    compressed file. Its checksum follows it, so this function checks that first.
     """
     header = read_bytes(path, 0, HEADER.size)
     if len(header) == HEADER.size:
@@ -71,17 +77,19 @@ def compression_of(path: str) -> str:
             return ""
     if header[:2] == b"\x1f\x8b":
         return "GZIP"
-    # RFC 1950: deflate, with a window of 32 KiB, and a multiple of 31.
+    # RFC 1950: deflate with a window of 32 KiB; the header is a multiple of 31.
     if header[:1] == b"\x78" and int.from_bytes(header[:2], "big") % 31 == 0:
         return "ZLIB"
     return ""
 
 
 def check_numbers(paths: Iterable[str]) -> None:
-    """Refuses files such as `…-00003-of-00064` of which others are not there.
+    """Checks that numbered files such as `…-00003-of-00064` are complete.
+
+    An incomplete copy of a dataset must fail here, not train on part of the data.
 
     Raises:
-        DatasetError: Some are missing: a copy that is not whole must not end well.
+        DatasetError: Files of a numbered set are missing.
     """
     sets: dict[tuple[str, str, str, int], None] = {}
     for path in paths:
@@ -90,25 +98,30 @@ def check_numbers(paths: Iterable[str]) -> None:
             parts = (file[: match.start()], file[match.end() :], int(match["num"]))
             sets.setdefault((folder, *parts))
     for folder, before, after, num in sets:
-        there = set(list_folder(folder or "."))
+        present = set(list_folder(folder or "."))
         names = [f"{before}{i:05d}-of-{num:05d}{after}" for i in range(num)]
-        missing = [name for name in names if name not in there]
+        missing = [name for name in names if name not in present]
         if missing:
             raise DatasetError(
-                f"{len(missing)} of {num} files are missing beside {before}…{after} in "
-                f"{folder or '.'}/, the first is {missing[0]}: copy all of them"
+                f"{len(missing)} of {num} files are missing from "
+                f"{folder or '.'}/{before}…{after}, the first is {missing[0]}: copy "
+                "all of them"
             )
 
 
 def scan(path: str) -> tuple[ShardFile, str | None]:
-    """Finds where the records of a file begin, and what stops that before its end.
+    """Finds the byte offsets of a file's records by reading their headers.
+
+    Returns:
+        The file with its offsets, and a description of the damage that stopped the scan
+        before the end of the file, or None.
 
     Raises:
-        DatasetError: It is no TFRecord file.
+        DatasetError: The file is not a TFRecord file.
     """
     found, damage = scan_headers(path)
     if damage is not None and not damage.offset:
-        raise DatasetError(f"{path} does not begin as a TFRecord file does")
+        raise DatasetError(f"{path} does not start like a TFRecord file")
     offsets: Int64s = np.array(found, np.int64)
     file = ShardFile(
         path=path,
@@ -126,12 +139,12 @@ def scan(path: str) -> tuple[ShardFile, str | None]:
 def first_compressed_records(
     paths: list[str], compression: str, num: int
 ) -> list[bytes]:
-    """Returns the first records of some files, `num` or as many as there are.
+    """Returns up to `num` records from the start of compressed files.
 
     Raises:
-        DatasetError: They hold none, or it is damaged.
+        DatasetError: The files hold no record, or one of these records is damaged.
     """
-    # Uncompressed files are read without it.
+    # Imported here: uncompressed files are read without TensorFlow.
     import tensorflow as tf
 
     try:
@@ -140,5 +153,5 @@ def first_compressed_records(
     except tf.errors.OpError as error:
         raise DatasetError(f"{paths[0]}: {error.message}") from error
     if not found:
-        raise DatasetError(f"{paths[0]} and the other files hold no record")
+        raise DatasetError(f"{paths[0]} and the other matched files hold no record")
     return found

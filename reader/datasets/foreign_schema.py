@@ -1,4 +1,7 @@
-"""What TFRecords of others hold: other names for things, found or told."""
+"""Infers the record schema of foreign TFRecords.
+
+Feature keys come from the `features` argument of `load` or from well-known names.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
@@ -8,7 +11,7 @@ from reader.contract.record import parse_example
 from reader.contract.schema import Dtype, Feature
 from reader.datasets.record_schema import RecordSchema
 
-# What `features=` of `load` may name, and the roles these have.
+# Names that `features=` of `load` accepts → roles of these features.
 ROLES = {
     "image": "image",
     "caption": "captions",
@@ -18,7 +21,7 @@ ROLES = {
     "height": "height",
     "width": "width",
 }
-# What others call these: TensorFlow's Model Garden, TFDS, and Show and Tell.
+# Well-known feature keys: TensorFlow's Model Garden, TFDS, and Show and Tell.
 _USUAL = {
     "image": ("image/encoded", "image", "image/data", "image_raw", "jpg", "png"),
     "caption": (
@@ -55,7 +58,7 @@ _DTYPES: dict[str, Dtype] = {
     "height": "int64",
     "width": "int64",
 }
-# Roles of which a record may have any number of values, and none.
+# Roles whose features may have any number of values in a record, including zero.
 _ANY_NUMBER = ("captions", "token_ids", "token_lengths")
 _TYPES: dict[type, Dtype] = {bytes: "bytes", int: "int64", float: "float32"}
 
@@ -63,16 +66,16 @@ _TYPES: dict[type, Dtype] = {bytes: "bytes", int: "int64", float: "float32"}
 def record_schema_of_records(
     records: Sequence[bytes], named: Mapping[str, str] | None, where: str
 ) -> RecordSchema:
-    """Returns what records hold: what `named` says, and what has a usual name.
+    """Returns the schema of records: features in `named`, then well-known keys.
 
     Args:
-        records: Some of them, the first first.
-        named: Which features hold what, as `features` of `load` has it.
-        where: What messages call them.
+        records: Sample of the records, starting with the first record.
+        named: Feature keys by name, as in the `features` argument of `load`.
+        where: Name of the files in messages.
 
     Raises:
-        DatasetError: The first is no `tf.train.Example`.
-        UsageError: A feature that is named is not there, or of another type.
+        DatasetError: The first record is not a `tf.train.Example`.
+        UsageError: A feature in `named` does not exist or has another type.
     """
     examples = parsed_records(records, where)
     held = _values_held(examples)
@@ -92,14 +95,14 @@ def record_schema_of_records(
 
 
 def parsed_records(records: Sequence[bytes], where: str) -> list[dict[str, list[Any]]]:
-    """Returns the examples that records hold; without those that hold none.
+    """Returns the parsed examples of records, without records that do not parse.
 
     Args:
-        records: Some of them, the first first.
-        where: What messages call them.
+        records: Sample of the records, starting with the first record.
+        where: Name of the files in messages.
 
     Raises:
-        DatasetError: The first is no `tf.train.Example`.
+        DatasetError: The first record is not a `tf.train.Example`.
     """
     examples = []
     for place, record in enumerate(records):
@@ -108,12 +111,12 @@ def parsed_records(records: Sequence[bytes], where: str) -> list[dict[str, list[
         except ValueError as error:
             if not place:
                 raise DatasetError(f"{where}: the first record is {error}") from error
-            # Reading names it.
+            # Reading the record reports its path and byte offset.
     return examples
 
 
 def _values_held(examples: Iterable[Mapping[str, list[Any]]]) -> dict[str, list[Any]]:
-    """Returns the first values of each feature; none where no example has any."""
+    """Returns the first non-empty values of each feature, or [] if all are empty."""
     held: dict[str, list[Any]] = {}
     for example in examples:
         for key, values in example.items():
@@ -124,10 +127,10 @@ def _values_held(examples: Iterable[Mapping[str, list[Any]]]) -> dict[str, list[
 def _usual(
     name: str, held: Mapping[str, list[Any]], everywhere: Set[str]
 ) -> str | None:
-    """Returns the feature of a usual name, or None."""
+    """Returns the first well-known key that the records hold, or None."""
     fitting = [key for key in _USUAL[name] if _fits(name, held.get(key))]
     if ROLES[name] not in _ANY_NUMBER:
-        # Reading fails on a record without it: rather one that all have.
+        # Reading fails on a record without this feature: prefer a key in all examples.
         fitting.sort(key=lambda key: key not in everywhere)
     return next(iter(fitting), None)
 
@@ -138,10 +141,12 @@ def _check_lengths(
     named: Mapping[str, str] | None,
     where: str,
 ) -> None:
-    """Drops lengths of captions that are not those of the ids; then all are one.
+    """Drops caption lengths that do not add up to the number of ids.
+
+    Without lengths, all ids of a record are one caption.
 
     Raises:
-        UsageError: They were named.
+        UsageError: `named` names these lengths explicitly.
     """
     if "token_lengths" not in found:
         return
@@ -153,7 +158,7 @@ def _check_lengths(
         return
     if "lengths" in (named or {}):
         raise UsageError(
-            f'features says that lengths is "{lengths}", which does not add up to '
+            f'features maps lengths to "{lengths}", which does not add up to '
             f"the ids in {where}"
         )
     del found["token_lengths"]
@@ -175,22 +180,22 @@ def _fits(name: str, values: list[Any] | None) -> bool:
 def _check_named(name: str, key: str, held: Mapping[str, Any], where: str) -> None:
     if key not in held:
         raise UsageError(
-            f'features says that {name} is "{key}", but the first records of {where} '
+            f'features maps {name} to "{key}", but the first records of {where} '
             f"hold {', '.join(sorted(held))}"
         )
     if not _fits(name, held[key]):
         other = _TYPES[type(held[key][0])] if held[key] else "nothing"
         raise UsageError(
-            f'features says that {name} is "{key}", which holds {other} in {where}, '
+            f'features maps {name} to "{key}", which holds {other} in {where}, '
             f"not {_DTYPES[name]}"
         )
 
 
 def check_features(features: object) -> Mapping[str, str] | None:
-    """Returns what a caller gave as `features`, checked.
+    """Returns the `features` argument of the caller after checking it.
 
     Raises:
-        UsageError: It is no mapping of the names there are to keys.
+        UsageError: `features` is not a mapping from known names to feature keys.
     """
     if features is None:
         return None

@@ -1,4 +1,4 @@
-"""`index/` of a dataset: where its records lie, held against the manifest."""
+"""Reads the `index/` of a dataset and checks it against the manifest."""
 
 import logging
 
@@ -18,14 +18,14 @@ _LOG = logging.getLogger("reader")
 
 
 def read_blocks(selection: ShardSelection, chosen: set[str]) -> Int64s:
-    """Returns the offsets of the blocks of some shards, from `index/blocks.bin`.
+    """Returns the byte offsets of the blocks of some shards, from `index/blocks.bin`.
 
     Args:
-        selection: Of a dataset's shards.
-        chosen: Names of those that are wanted.
+        selection: Selected shards of a dataset.
+        chosen: File names of the shards to return block offsets of.
 
     Raises:
-        DatasetError: It is missing, damaged, or not of these shards.
+        DatasetError: The file is missing, damaged, or does not match the shards.
     """
     manifest = selection.dataset.manifest
     data = _read_index(selection, BLOCKS)
@@ -51,17 +51,23 @@ def _read_index(selection: ShardSelection, file: str) -> bytes:
         raise DatasetError(f"{path} is missing: restore it or build again") from None
     if crc32c_hex(data) != selection.dataset.manifest.files.get(file):
         raise DatasetError(
-            f"{path} is damaged (its checksum is not that of the manifest): restore it "
+            f"{path} is damaged (its checksum differs from the manifest): restore it "
             "or build again"
         )
     return data
 
 
 def read_offsets(selection: ShardSelection, shard: Shard) -> Int64s:
-    """Returns where each record of a shard begins, and the last ends: int64[n + 1].
+    """Returns the byte offsets of a shard's records and the end of the last one.
+
+    If the index of the shard is damaged, reads the offsets from the record headers.
+
+    Returns:
+        int64[n + 1], for n records.
 
     Raises:
-        DatasetError: Its index is damaged, and it is too, or is not of this manifest.
+        DatasetError: Index and shard are both damaged, or the number of records differs
+            from the manifest.
     """
     offsets = _offsets_in_index(selection, shard)
     if offsets is None:

@@ -1,7 +1,7 @@
-"""What a user points at → the shards that are meant, held against the manifest.
+"""Resolves a folder or glob to the shards of a dataset.
 
-Shards are taken from the manifest, not from the disk: a shard that is missing, cut
-short or left over from another dataset is told here and not at step 40,000.
+Shards come from the manifest, not from a directory listing. A shard that is missing,
+truncated or left over from another dataset is reported here, not at step 40,000.
 """
 
 import fnmatch
@@ -27,35 +27,40 @@ from reader.storage.files import (
     size_of,
 )
 
-# Questions at a time to a bucket, each of which takes a while to answer.
-_REMOTE_QUESTIONS = 32
+# Concurrent requests to a bucket, which hide its latency.
+_REMOTE_REQUESTS = 32
 
 
 @dataclass(frozen=True)
 class ManifestDataset:
-    """A finished dataset: its folder and its manifest."""
+    """A finished dataset.
+
+    Attributes:
+        folder: Path of the dataset.
+        manifest: Parsed manifest of the dataset.
+    """
 
     folder: str
     manifest: Manifest
 
     def path(self, file: str) -> str:
-        """Returns the path of one of its files."""
+        """Returns the path of a file in the dataset's folder."""
         return os.path.join(self.folder, file)
 
     def tokenizer(self) -> Tokenizer:
-        """Returns the tokenizer its captions were tokenized with.
+        """Returns the tokenizer that tokenized the captions.
 
         Raises:
-            DatasetError: Its file is missing or changed.
-            UsageError: A library that it needs is not installed.
+            DatasetError: The tokenizer's file is missing or has changed.
+            UsageError: A library that the tokenizer needs is not installed.
         """
         return load_tokenizer(self.manifest.tokenizer, self.tokenizer_data())
 
     def tokenizer_data(self) -> bytes:
-        """Returns the bytes of the tokenizer's file; needs no library.
+        """Returns the bytes of the tokenizer's file; needs no tokenizer library.
 
         Raises:
-            DatasetError: It is missing or changed.
+            DatasetError: The file is missing or has changed.
         """
         spec = self.manifest.tokenizer
         path = self.path(f"{TOKENIZER_DIR}/{spec.file}")
@@ -69,12 +74,12 @@ class ManifestDataset:
 
 @dataclass(frozen=True)
 class ShardSelection:
-    """Shards of one dataset, in the manifest's order.
+    """Selected shards of one dataset, in the manifest's order.
 
     Attributes:
-        dataset: They are part of.
-        shards: The shards.
-        splits: The splits they belong to.
+        dataset: Dataset that the shards belong to.
+        shards: Selected shards.
+        splits: Splits that the shards belong to.
     """
 
     dataset: ManifestDataset
@@ -88,12 +93,12 @@ class ShardSelection:
 
     @property
     def num_examples(self) -> int:
-        """Records in these shards."""
+        """Number of records in the shards."""
         return sum(shard.num_examples for shard in self.shards)
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of these shards."""
+        """Total size of the shards, in bytes."""
         return sum(shard.num_bytes for shard in self.shards)
 
 
@@ -101,7 +106,7 @@ def open_dataset(folder: Pattern) -> ManifestDataset:
     """Opens a finished dataset.
 
     Raises:
-        DatasetError: It has no manifest, a damaged one, or one of a newer format.
+        DatasetError: The manifest is missing, damaged, or of a newer format.
     """
     folder = os.fspath(folder)
     try:
@@ -113,7 +118,7 @@ def open_dataset(folder: Pattern) -> ManifestDataset:
 
 
 def no_dataset(folder: str) -> DatasetError:
-    """Returns the error that there is no finished dataset in a folder."""
+    """Returns the error for a folder without a finished dataset."""
     shown = (folder or ".").rstrip("/") + "/"
     if is_folder(os.path.join(folder, BUILD_DIR)):
         return DatasetError(
@@ -127,7 +132,7 @@ def no_dataset(folder: str) -> DatasetError:
 
 
 def has_manifest(folder: str) -> bool:
-    """Tells whether a folder holds a finished dataset."""
+    """Returns whether a folder holds a finished dataset."""
     try:
         size_of(os.path.join(folder, MANIFEST))
     except (FileNotFoundError, NotADirectoryError):
@@ -136,10 +141,10 @@ def has_manifest(folder: str) -> bool:
 
 
 def find_folder(pattern: str) -> str:
-    """Returns the folder that a pattern is about.
+    """Returns the folder of the files that a pattern matches.
 
     Raises:
-        UsageError: It is about several.
+        UsageError: The folder part of the pattern matches no folder or several.
     """
     if is_folder(pattern):
         return pattern
@@ -149,17 +154,18 @@ def find_folder(pattern: str) -> str:
 def select(
     pattern: Pattern | Sequence[Pattern], split: str | None = None
 ) -> ShardSelection:
-    """Returns the shards that a glob, several globs, or a folder mean.
+    """Returns the shards that a glob, a list of globs, or a folder selects.
 
     Args:
-        pattern: A shard glob such as `out/train-*.tfrecord`, a list of these within
-            one dataset, or the dataset's folder.
-        split: The split to take, where a folder holds several.
+        pattern: Shard glob such as `out/train-*.tfrecord`, list of globs within one
+            dataset, or folder of the dataset.
+        split: Split to select, if `pattern` is a folder with several splits.
 
     Raises:
-        DatasetError: The dataset is unfinished, or a shard is missing or has another
-            size than the manifest says.
-        UsageError: Nothing matches, or a split is missing or needed.
+        DatasetError: The dataset is unfinished, a shard is missing, or its size differs
+            from the manifest.
+        UsageError: The pattern matches nothing, the split does not exist, or the folder
+            has several splits and `split` is None.
     """
     patterns = [pattern] if isinstance(pattern, (str, os.PathLike)) else list(pattern)
     if not patterns:
@@ -167,7 +173,7 @@ def select(
     parts = [_select_one(os.fspath(part), split) for part in patterns]
     if len({same_place(part.dataset.folder) for part in parts}) > 1:
         raise UsageError(
-            f"patterns must lie in one dataset, got {', '.join(map(str, patterns))}"
+            f"patterns must be in one dataset, got {', '.join(map(str, patterns))}"
         )
     dataset = parts[0].dataset
     chosen = {shard.file for part in parts for shard in part.shards}
@@ -186,9 +192,7 @@ def _select_one(pattern: str, split: str | None) -> ShardSelection:
         shards = _choose_split(dataset, split).shards
         return ShardSelection(dataset, shards, ())
     if split is not None:
-        raise UsageError(
-            f'split="{split}" goes with a folder, got the pattern "{pattern}"'
-        )
+        raise UsageError(f'split="{split}" needs a folder, got the pattern "{pattern}"')
     folder, names = os.path.split(pattern)
     if not glob.has_magic(names) and not names.endswith(SHARD_SUFFIX):
         raise no_dataset(pattern)
@@ -198,16 +202,16 @@ def _select_one(pattern: str, split: str | None) -> ShardSelection:
     )
     if not shards:
         have = ", ".join(f"{s.name}-*{SHARD_SUFFIX}" for s in dataset.manifest.splits)
-        raise UsageError(f'no shard matches "{pattern}": there are {have}')
+        raise UsageError(f'no shard matches "{pattern}": the dataset has {have}')
     splits = [
         s.name for s in dataset.manifest.splits if _files(shards) & _files(s.shards)
     ]
     if len(splits) > 1:
         raise UsageError(
-            f'"{pattern}" takes in the splits {", ".join(splits)}: name one of them, '
-            "or give a list of patterns to mix them"
+            f'"{pattern}" matches the splits {", ".join(splits)}: name one of them, '
+            "or pass a list of patterns to mix them"
         )
-    _check_strangers(dataset, names)
+    _check_stray_shards(dataset, names)
     return ShardSelection(dataset, shards, ())
 
 
@@ -216,12 +220,14 @@ def _choose_split(dataset: ManifestDataset, name: str | None) -> Split:
     names = ", ".join(splits)
     if name is None and len(splits) > 1:
         raise UsageError(
-            f"{dataset.folder} holds the splits {names}: say split=, or use a glob"
+            f"{dataset.folder} holds the splits {names}: pass split=, or use a glob"
         )
     if name is None:
         return next(iter(splits.values()))
     if name not in splits:
-        raise UsageError(f'{dataset.folder} has no split "{name}": there are {names}')
+        raise UsageError(
+            f'{dataset.folder} has no split "{name}": its splits are {names}'
+        )
     return splits[name]
 
 
@@ -231,21 +237,21 @@ def _one_folder(folder: str, pattern: str) -> str:
     folders = list(filter(is_folder, match(folder)))
     if len(folders) != 1:
         raise UsageError(
-            f'"{pattern}" must lie in one folder, got {len(folders)}: '
-            f"{', '.join(folders[:3]) or 'none matches'}"
+            f'"{pattern}" must match one folder, got {len(folders)}: '
+            f"{', '.join(folders[:3]) or 'check the path'}"
         )
     return folders[0]
 
 
-def _check_strangers(dataset: ManifestDataset, names: str) -> None:
-    """Refuses shards that match but are no part of the dataset."""
+def _check_stray_shards(dataset: ManifestDataset, names: str) -> None:
+    """Rejects shards that match the pattern but are not in the manifest."""
     found = fnmatch.filter(list_folder(dataset.folder), names)
-    strangers = sorted(set(found) - _files(dataset.manifest.shards))
-    strangers = [name for name in strangers if name.endswith(SHARD_SUFFIX)]
-    if strangers:
+    stray = sorted(set(found) - _files(dataset.manifest.shards))
+    stray = [name for name in stray if name.endswith(SHARD_SUFFIX)]
+    if stray:
         raise DatasetError(
-            f"{dataset.path(strangers[0])} is no part of the dataset beside it "
-            f"({len(strangers)} such files): remove it or narrow the pattern"
+            f"{dataset.path(stray[0])} is not part of the dataset in its folder "
+            f"({len(stray)} such files): remove it or narrow the pattern"
         )
 
 
@@ -259,7 +265,7 @@ def _check_sizes(selection: ShardSelection) -> None:
         for shard, path in shards:
             _check_size(shard, path)
         return
-    with ThreadPoolExecutor(_REMOTE_QUESTIONS) as pool:
+    with ThreadPoolExecutor(_REMOTE_REQUESTS) as pool:
         list(pool.map(_check_size, selection.shards, selection.paths))
 
 

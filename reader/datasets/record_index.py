@@ -1,8 +1,8 @@
-"""Where records lie: from their numbers to files, offsets and counts.
+"""Maps record numbers to files, byte offsets and record counts.
 
-Records are numbered in the order of shards and, within a shard, as written. The block
-index has the offset of every 64th; a shard's text index has them all, and is read when
-a record between is needed.
+Records are numbered in shard order and, within a shard, in the order written. The block
+index holds the offset of every 64th record. The text index of a shard holds the offsets
+of all its records; it is read when an offset between blocks is needed.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from reader.shuffle.arrays import Int64s
 from reader.shuffle.order import Blocks
 from reader.storage.files import is_remote
 
-# Of the offsets of single records that are kept at a time: 8 bytes each.
+# Offsets of single records kept in memory, 8 bytes each.
 _MAX_OFFSETS = 8 << 20
 # Bytes that one request fetches from a bucket.
 _REQUEST_BYTES = 2 << 20
@@ -28,17 +28,18 @@ _REQUEST_BYTES = 2 << 20
 
 @dataclass(frozen=True)
 class ShardFile:
-    """A file of records.
+    """A TFRecord file.
 
     Attributes:
-        path: Where it lies.
-        num_examples: Records in it.
-        num_bytes: Its size.
-        checksum: Of its bytes, as the manifest has it; without one, of where its
-            records begin; empty if unknown.
-        offsets: Finds where each record begins, and the last ends: int64[n + 1].
-        has_manifest: Whether one says what it must be.
-        features: Of its records, by role; to say what is wrong with one of them.
+        path: Path of the file.
+        num_examples: Number of records in the file.
+        num_bytes: Size of the file, in bytes.
+        checksum: CRC32C of the file as in the manifest; without a manifest, CRC32C of
+            the record offsets; empty if unknown.
+        offsets: Function that returns the byte offsets of the records and the end of
+            the last one, int64[n + 1].
+        has_manifest: Whether a manifest states the size and checksum of the file.
+        features: Features of the records by role, for messages about damaged records.
     """
 
     path: str
@@ -51,14 +52,15 @@ class ShardFile:
 
 
 class Reads(NamedTuple):
-    """What to read for some records, and how to put it in order.
+    """Reads for a set of records, and the order to bring the records into.
 
     Attributes:
-        pieces: int64[n, 5]: shard, offset, records to skip there, records to read,
-            bytes to fetch at a time (0 leaves it to the file system).
-        order: int64[m]: for each record asked for, its place among those read.
-        numbers: int64[k]: of the records as they are read.
-        lengths: int64[k]: of these, in bytes, without framing; -1 where unknown.
+        pieces: int64[n, 5], one row per read: shard, byte offset, records to skip from
+            there, records to read, bytes per request (0: file system's default).
+        order: int64[m], for each requested record its position among the records read.
+        numbers: int64[k], record numbers in the order read.
+        lengths: int64[k], record lengths in bytes in the order read, without framing;
+            -1 where unknown.
     """
 
     pieces: Int64s
@@ -68,15 +70,21 @@ class Reads(NamedTuple):
 
 
 class RecordIndex:
-    """The records of some shards.
+    """Index of the records of several shards.
 
     Attributes:
-        shards: In order.
-        blocks: Of neighbours, for the plan.
+        shards: Shards in order.
+        blocks: Blocks of up to 64 neighboring records, the units of the shuffle.
     """
 
     def __init__(self, shards: Sequence[ShardFile], block_offsets: Int64s) -> None:
-        """Takes the shards, and the offset of every 64th record of each in turn."""
+        """Creates the index.
+
+        Args:
+            shards: Shards in order.
+            block_offsets: int64[num_blocks], byte offset of every 64th record of each
+                shard, concatenated in shard order.
+        """
         self.shards = tuple(shards)
         counts = np.array([shard.num_examples for shard in shards], np.int64)
         self._first = np.concatenate([[0], np.cumsum(counts)])
@@ -92,39 +100,40 @@ class RecordIndex:
         self._offsets: OrderedDict[int, Int64s] = OrderedDict()
         self._num_offsets = 0
         remote = any(is_remote(shard.path) for shard in shards)
-        # A hop over a record costs little here, and a request in a bucket. Beyond what
-        # can be kept, looking up a shard's offsets costs more than it saves.
+        # Skipping a record costs little in a local file but a request in a bucket. If
+        # the offsets do not fit in memory, looking them up costs more than it saves.
         self._exact = remote or self.num_records <= _MAX_OFFSETS
         self._request_bytes = _REQUEST_BYTES if remote else 0
 
     def moved(self, shards: Sequence[ShardFile]) -> "RecordIndex":
-        """Returns the same for the same shards, which lie elsewhere."""
+        """Returns the index of copies of the same shards at other paths."""
         return RecordIndex(shards, self._block_offsets)
 
     @property
     def num_records(self) -> int:
-        """Records in all shards."""
+        """Number of records in all shards."""
         return int(self._first[-1])
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of all shards."""
+        """Total size of all shards, in bytes."""
         return int(self._ends.sum())
 
     @property
     def has_lengths(self) -> bool:
-        """Whether `reads` tells the length of every record."""
+        """Whether `reads` returns the length of every record."""
         return self._exact
 
     def locate(self, number: int) -> tuple[int, int]:
-        """Returns a record's shard, and its place in it."""
+        """Returns the index of a record's shard and its position in that shard."""
         shard = int(np.searchsorted(self._first, number, side="right")) - 1
         return shard, number - int(self._first[shard])
 
     def reads(self, numbers: Int64s) -> Reads:
-        """Returns the reads for some records: in the order of files, no byte twice.
+        """Returns the reads for a set of records, in file order and without overlaps.
 
-        Neighbours become one read. Where a number is negative, any record does.
+        Neighboring records become one read. A negative number is a blank position: any
+        record may fill it.
         """
         any_ = max(0, int(numbers.max(initial=0)))
         wanted = np.where(numbers < 0, any_, numbers)
@@ -149,7 +158,7 @@ class RecordIndex:
         return Reads(pieces, order.astype(np.int64), unique, lengths)
 
     def _bounds(self, numbers: Int64s, shard: Int64s) -> tuple[Int64s, Int64s]:
-        """Returns int64[n] where each record begins, and where it ends."""
+        """Returns the start and end byte offsets of records, int64[n] each."""
         begins, ends = np.empty_like(numbers), np.empty_like(numbers)
         for each in np.unique(shard):
             mine, offsets = shard == each, self.offsets(int(each))
@@ -158,14 +167,14 @@ class RecordIndex:
         return begins, ends
 
     def _request_sizes(self, num_bytes: Int64s) -> Int64s:
-        """Returns how many bytes to fetch at a time: equal parts, so none in vain."""
+        """Returns bytes per request; equal parts avoid fetching unused bytes."""
         if not self._request_bytes:
             return np.zeros_like(num_bytes)
         requests: Int64s = -(-num_bytes // self._request_bytes)
         return -(-num_bytes // requests)
 
     def offsets(self, shard: int) -> Int64s:
-        """Returns int64[n + 1]: where a shard's records begin, and the last ends."""
+        """Returns int64[n + 1], a shard's record offsets and the end of the last."""
         if shard in self._offsets:
             self._offsets.move_to_end(shard)
             return self._offsets[shard]

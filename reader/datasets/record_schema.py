@@ -1,4 +1,4 @@
-"""What records hold, whoever wrote them: which feature has which role."""
+"""Record schema: the features of records and their roles, for any source."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,18 +11,20 @@ from reader.contract.statistics import Statistics, Tally
 
 @dataclass(frozen=True, kw_only=True)
 class RecordSchema:
-    """What records hold.
+    """Schema of the records of a source.
 
     Attributes:
-        features: By role: `image`, `height`, `width`, `key`, `captions`, `token_ids`,
-            `token_lengths`, and columns such as `extra/score` by their own names. What
-            the records do not hold is missing.
-        image_format: `jpeg`, `png` or `raw`; None if each image has its own.
-        tokenizer: Of the token ids; None if that is not known.
-        width: Of stored images, in pixels; None if that is not known.
-        height: Likewise.
-        captions: Of each example; None if that is not known.
-        caption_tokens: Of each caption, without start and end; None likewise.
+        features: Features by role: `image`, `height`, `width`, `key`, `captions`,
+            `token_ids`, `token_lengths`, and columns such as `extra/score` by their own
+            names. Roles that the records do not hold are missing.
+        image_format: `jpeg`, `png` or `raw`; None if images have different formats or
+            the format is unknown.
+        tokenizer: Tokenizer of the token ids; None if unknown.
+        width: Widths of stored images, in pixels; None if unknown.
+        height: Heights of stored images, in pixels; None if unknown.
+        captions: Number of captions of each example; None if unknown.
+        caption_tokens: Number of tokens of each caption, without start and end token;
+            None if unknown.
     """
 
     features: Mapping[str, Feature]
@@ -35,7 +37,7 @@ class RecordSchema:
 
     @property
     def stored_size(self) -> tuple[int, int] | None:
-        """(height, width) of all stored images; None if they have several, or any."""
+        """(height, width) of stored images; None if sizes differ or are unknown."""
         width, height = self.width, self.height
         if width is None or height is None:
             return None
@@ -45,12 +47,12 @@ class RecordSchema:
 
     @property
     def extras(self) -> list[str]:
-        """Names of the columns that were carried through."""
+        """Names of the extra columns that the pipeline carried into the records."""
         return [name for name in self.features if name.startswith(EXTRA)]
 
 
 def record_schema_of(manifest: Manifest, splits: Sequence[Split]) -> RecordSchema:
-    """Returns what the records of some splits of a dataset of ours hold."""
+    """Returns the schema of the records of some splits of a Diptych dataset."""
     statistics = Statistics()
     for split in splits:
         statistics = statistics.merge(split.statistics)
@@ -70,21 +72,21 @@ def _role(feature: Feature) -> str:
 
 
 def merge_record_schemas(contents: Mapping[str, RecordSchema]) -> RecordSchema:
-    """Returns what records of all of them hold.
+    """Returns the features that all record schemas have in common.
 
     Args:
-        contents: By what messages call them.
+        contents: Record schemas by the name of their source in messages.
 
     Raises:
-        UsageError: They cannot be read as one: their tokens have other meanings, or
-            what one calls an image another calls something else.
+        UsageError: The sources cannot be read as one: their tokenizers, their features
+            for a role, or their image formats are incompatible.
     """
     (name, merged), *others = contents.items()
     for other_name, other in others:
         if not _same_tokens(merged.tokenizer, other.tokenizer):
             raise UsageError(
                 f"{name} and {other_name} were tokenized by different tokenizers "
-                f"({_shown(merged.tokenizer)} and {_shown(other.tokenizer)}), so that "
+                f"({_shown(merged.tokenizer)} and {_shown(other.tokenizer)}), so "
                 "equal ids mean different words: build them with one --tokenizer"
             )
         merged = _merge(name, merged, other_name, other)
@@ -115,7 +117,7 @@ def _merge(
     if len(formats) > 1 and any(map(needs_size, formats)):
         raise UsageError(
             f"{name} and {other_name} store images as {one.image_format} and "
-            f"{other.image_format}: raw pixels cannot be told from others"
+            f"{other.image_format}: raw pixels cannot be mixed with encoded images"
         )
     return RecordSchema(
         features={k: v for k, v in one.features.items() if k in other.features},

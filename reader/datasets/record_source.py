@@ -1,7 +1,7 @@
-"""What patterns mean, of datasets or files: shards in a row, and their content.
+"""Resolves patterns to record sources: shards and the schema of their records.
 
-Patterns in a folder with a manifest name shards of that dataset; others name TFRecords
-that somebody else wrote.
+A pattern in a folder with a manifest matches shards of that dataset. Any other pattern
+matches foreign TFRecords, which are TFRecords from other tools.
 """
 
 import dataclasses
@@ -56,11 +56,13 @@ class RecordSource:
     """Records to read.
 
     Attributes:
-        name: What messages call it.
-        record_schema: What the records hold.
-        shards: Where they lie, in order; of compressed files only the paths count.
-        block_offsets: int64[num_blocks]: of every 64th record of each shard in turn.
-        compression: `GZIP` or `ZLIB`, of files that can only be read from the start.
+        name: Name of the source in messages.
+        record_schema: Schema of the records.
+        shards: Shards in order; compressed shards have only a valid path.
+        block_offsets: int64[num_blocks], byte offset of every 64th record of each
+            shard, concatenated in shard order.
+        compression: `GZIP` or `ZLIB` for compressed files, which can only be read
+            sequentially; empty for uncompressed files.
     """
 
     name: str
@@ -71,12 +73,12 @@ class RecordSource:
 
     @property
     def num_examples(self) -> int:
-        """Records in all shards."""
+        """Number of records in all shards."""
         return sum(shard.num_examples for shard in self.shards)
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of all shards."""
+        """Total size of all shards, in bytes."""
         return sum(shard.num_bytes for shard in self.shards)
 
 
@@ -88,20 +90,20 @@ def open_record_source(
     tolerant: bool = False,
     compressed: bool = True,
 ) -> RecordSource:
-    """Returns the union of what some patterns mean.
+    """Returns one record source with the records of all patterns.
 
     Args:
         patterns: Globs, paths of files, or folders of datasets.
-        split: The split to take, where a folder holds several.
-        features: What others call what, where they have no manifest.
-        tolerant: Whether to take files of others that end in the middle of a record.
-        compressed: Whether compressed files will do: looking into them takes
+        split: Split to read, if a folder holds several.
+        features: Feature keys of foreign TFRecords, by name.
+        tolerant: Whether to accept damaged foreign TFRecords, such as truncated files.
+        compressed: Whether to accept compressed files; inspecting them needs
             TensorFlow.
 
     Raises:
-        DatasetError: A dataset is unfinished or not whole, or its index is damaged.
-        UsageError: Nothing matches, a split is missing or needed, or what matches
-            cannot be read as one.
+        DatasetError: A dataset is unfinished or incomplete, or its index is damaged.
+        UsageError: A pattern matches nothing, a split is missing or needed, or the
+            matched files cannot be read as one.
     """
     if not patterns:
         raise UsageError("pattern must not be an empty list")
@@ -116,7 +118,9 @@ def open_record_source(
     if len(parts) == 1:
         return parts[0]
     if len({part.compression for part in parts}) > 1:
-        raise UsageError("compressed files cannot be read together with others")
+        raise UsageError(
+            "compressed files cannot be read together with uncompressed ones"
+        )
     return RecordSource(
         name=" and ".join(part.name for part in parts),
         record_schema=merge_record_schemas(
@@ -139,8 +143,8 @@ def _open_one(
     if has_manifest(folder) or is_folder(f"{folder}/{BUILD_DIR}"):
         if features is not None:
             raise UsageError(
-                f"features is for TFRecords without a manifest; {folder} has one that "
-                "says what its records hold: leave it out"
+                f"features is for TFRecords without a manifest; {folder} has a "
+                "manifest that names its features: leave out features"
             )
         return _of_dataset(select(patterns, split))
     paths: dict[str, None] = {}
@@ -151,30 +155,29 @@ def _open_one(
         if not found:
             raise DatasetError(f"{no_dataset(folder)}: no file matches {pattern}")
         paths.update(dict.fromkeys(found))
-    return _of_others(list(paths), features, tolerant, compressed)
+    return _of_foreign_files(list(paths), features, tolerant, compressed)
 
 
 def _holding(
     files: Sequence[ShardFile], record_schema: RecordSchema
 ) -> tuple[ShardFile, ...]:
-    """Returns files that say what their records hold."""
     features = record_schema.features
     return tuple(dataclasses.replace(file, features=features) for file in files)
 
 
 def no_pattern(folder: str) -> DatasetError:
-    """Returns the error that a folder holds no dataset of ours, but maybe TFDS's."""
+    """Returns the error for a folder without a manifest; suggests patterns for TFDS."""
     splits = {m["split"] for m in map(_OF_TFDS.fullmatch, list_folder(folder)) if m}
     if not splits:
         return no_dataset(folder)
     patterns = " or ".join(f'"{folder}/*-{s}.tfrecord-*"' for s in sorted(splits))
     return DatasetError(
-        f"no {MANIFEST} in {folder}: TensorFlow Datasets wrote these files. Name them, "
-        f"such as {patterns}"
+        f"no {MANIFEST} in {folder}: TensorFlow Datasets wrote these files. Pass a "
+        f"pattern, such as {patterns}"
     )
 
 
-# A dataset of ours.
+# Diptych datasets.
 
 
 def _of_dataset(selection: ShardSelection) -> RecordSource:
@@ -201,10 +204,10 @@ def _shard_file(selection: ShardSelection, shard: Shard) -> ShardFile:
     )
 
 
-# TFRecords of others.
+# Foreign TFRecords.
 
 
-def _of_others(
+def _of_foreign_files(
     paths: list[str],
     features: Mapping[str, str] | None,
     tolerant: bool,
@@ -214,14 +217,14 @@ def _of_others(
     kinds = {compression_of(path) for path in paths}
     if len(kinds) > 1:
         raise UsageError(
-            f"of the {len(paths)} files some are compressed and some are not, such as "
-            f"{paths[0]}: read them apart"
+            f"the {len(paths)} matched files (the first is {paths[0]}) mix compressed "
+            "and uncompressed files, or GZIP and ZLIB: read them separately"
         )
     name, (compression,) = paths[0], kinds
     if compression and not compressed:
         raise UsageError(
-            f"{name} is compressed ({compression}), so its records have no places to "
-            "be read at: write it uncompressed (images do not shrink further)"
+            f"{name} is compressed ({compression}), so random access to its records is "
+            "not possible: write it uncompressed (images do not shrink further)"
         )
     if compression:
         return _of_compressed(paths, features, compression)
@@ -246,7 +249,7 @@ def _scanned(path: str, tolerant: bool) -> ShardFile:
     if problem is not None:
         if not tolerant:
             raise DatasetError(f'{problem}: restore it, or pass on_corrupt="skip"')
-        _LOG.warning("%s: what follows is lost", problem)
+        _LOG.warning("%s: the rest of the file is lost", problem)
     return file
 
 
@@ -274,18 +277,18 @@ def open_record_sources(
     *,
     tolerant: bool = False,
 ) -> tuple[list[RecordSource], list[float] | None]:
-    """Returns one corpus and no weights, or those of a mixture.
+    """Returns one record source and None, or sources and weights of a mixture.
 
     Args:
-        pattern: A glob or folder, a list of these, or `{pattern: weight}`.
-        split: The split to take, where a folder holds several.
-        features: What others call what, where they have no manifest.
-        tolerant: Whether to take files of others that end in the middle of a record.
+        pattern: Glob, folder, list of these, or mixture `{pattern: weight}`.
+        split: Split to read, if a folder holds several.
+        features: Feature keys of foreign TFRecords, by name.
+        tolerant: Whether to accept damaged foreign TFRecords, such as truncated files.
 
     Raises:
-        DatasetError: A dataset is unfinished or not whole.
-        UsageError: Nothing matches, a weight is none, or what matches cannot be read
-            as one.
+        DatasetError: A dataset is unfinished or incomplete.
+        UsageError: A pattern matches nothing, a weight is not a positive number, or the
+            matched files cannot be read as one.
     """
     named = check_features(features)
     if isinstance(pattern, Mapping):
@@ -306,7 +309,7 @@ def open_record_sources(
 
 
 def list_patterns(pattern: Pattern | Sequence[Pattern]) -> list[str]:
-    """Returns what is one pattern, or several, as a list."""
+    """Returns one pattern or several patterns as a list of paths."""
     single = isinstance(pattern, (str, os.PathLike))
     patterns: Any = [pattern] if single else pattern
     return [os.fspath(part) for part in patterns]
@@ -315,18 +318,19 @@ def list_patterns(pattern: Pattern | Sequence[Pattern]) -> list[str]:
 def open_one_record_source(
     pattern: Patterns, split: str | None, features: Mapping[str, str] | None
 ) -> RecordSource:
-    """Returns the corpus that has epochs: no mixture, and no compressed files.
+    """Returns a record source that has epochs: not a mixture, not compressed.
 
     Raises:
-        DatasetError, UsageError: As `open_record_sources`, or it has none.
+        DatasetError: As for `open_record_sources`.
+        UsageError: As for `open_record_sources`, or the source has no epochs.
     """
     record_sources, weights = open_record_sources(pattern, split, features)
     if weights is not None:
-        raise UsageError("a mixture has no epochs: ask for its parts")
+        raise UsageError("a mixture has no epochs: pass one of its parts")
     if record_sources[0].compression:
         raise UsageError(
-            f"{record_sources[0].name} is compressed: the number of its records is "
-            "unknown"
+            f"{record_sources[0].name} is compressed, so its number of records is "
+            "unknown: write it uncompressed"
         )
     return record_sources[0]
 

@@ -1,4 +1,4 @@
-"""The tables of `samples/`, which say what records hold without their images."""
+"""Reads the tables of `samples/`: the records' data without the images."""
 
 import os
 from collections.abc import Sequence
@@ -13,10 +13,11 @@ from reader.storage.files import read_bytes
 
 
 def read_samples(source: RecordSource) -> Any:
-    """Returns a `pyarrow.Table`: a row for each record, in order.
+    """Returns a `pyarrow.Table` with one row per record, in record order.
 
     Raises:
-        DatasetError, UsageError: As `read_table`.
+        DatasetError: As for `read_table`.
+        UsageError: As for `read_table`.
     """
     tables = [read_table(source, shard) for shard in source.shards]
     pyarrow = import_library("pyarrow", "samples", "pyarrow")
@@ -26,17 +27,17 @@ def read_samples(source: RecordSource) -> Any:
 def read_table(
     source: RecordSource, shard: ShardFile, columns: Sequence[str] | None = None
 ) -> Any:
-    """Returns the table of one shard, or some columns of it.
+    """Returns the table of one shard, or some of its columns.
 
     Raises:
-        DatasetError: It is missing or damaged.
-        UsageError: Pyarrow is not installed, or others wrote these TFRecords.
+        DatasetError: The table is missing or damaged.
+        UsageError: Pyarrow is not installed, or the shard is a foreign TFRecord file.
     """
     name = parse_shard_name(os.path.basename(shard.path))
     if name is None or source.record_schema.tokenizer is None:
         raise UsageError(
-            f"{shard.path} has no samples: only datasets of Diptych have, not "
-            "TFRecords that others wrote"
+            f"{shard.path} has no samples: only Diptych datasets have samples, not "
+            "TFRecords from other tools"
         )
     path = os.path.join(os.path.dirname(shard.path), name.samples_file)
     return read_table_at(path, shard.num_examples, columns)
@@ -45,10 +46,11 @@ def read_table(
 def read_table_at(
     path: str, num_rows: int, columns: Sequence[str] | None = None
 ) -> Any:
-    """Returns a table by its path, or some columns of it.
+    """Returns the table at a path, or some of its columns.
 
     Raises:
-        DatasetError: It is missing or damaged, or has another number of rows.
+        DatasetError: The table is missing or damaged, or its number of rows is not
+            `num_rows`.
         UsageError: Pyarrow is not installed.
     """
     import_library("pyarrow", "samples", "pyarrow")
@@ -64,7 +66,7 @@ def read_table_at(
         raise DatasetError(f"{path} is damaged ({error}): restore it") from error
     if len(table) != num_rows:
         raise DatasetError(
-            f"{path} has {len(table)} rows, and its shard {num_rows} records: "
-            "restore them"
+            f"{path} has {len(table)} rows, but its shard has {num_rows} records: "
+            "restore both"
         )
     return table

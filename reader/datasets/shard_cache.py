@@ -1,6 +1,7 @@
-"""Copies of shards in a local folder, so that a bucket is asked for them once.
+"""Caches shards in a local folder, so a bucket serves each shard only once.
 
-Never of decoded images: those would freeze the crops and captions of one epoch.
+The cache holds encoded shards, not decoded images. Decoded images would repeat the
+crops and captions of one epoch.
 """
 
 import dataclasses
@@ -16,27 +17,29 @@ from reader.contract.errors import DatasetError, UsageError
 from reader.datasets.record_index import ShardFile
 from reader.storage.files import read_bytes, replaced
 
-# Copies at a time, and how much of each is held meanwhile.
+# Concurrent copies, and bytes of each copy held in memory.
 _COPIES = 8
 _PART_BYTES = 8 << 20
 
 
 def keep_copies(shards: Sequence[ShardFile], folder: str) -> list[ShardFile]:
-    """Returns shards that lie in a local folder, copied as far as need be.
+    """Copies missing shards to a local folder and returns the local shards.
 
-    A copy is checked against the manifest before it counts as one; it is called after
-    its checksum, so that another version of the dataset has copies of its own. Several
-    processes may share a folder.
+    Checks the checksum of each copy against the manifest before an atomic rename makes
+    the copy visible. The path of a copy contains the checksum, so another version of
+    the dataset gets its own copies. Several processes may share a folder.
 
     Raises:
-        UsageError: Nothing says what a whole copy is, or there is no room for it.
-        DatasetError: A shard has not the checksum that the manifest says.
+        UsageError: A shard has no manifest to check its copy against, or the folder
+            cannot be written, for example because the disk is full.
+        DatasetError: A shard cannot be read, or its checksum differs from the manifest.
     """
     for shard in shards:
         if not shard.has_manifest:
             raise UsageError(
-                "cache needs a manifest, which says what a whole copy is; "
-                f"{shard.path} has none: leave it out, or copy the files yourself"
+                "cache needs a manifest to check copies against; "
+                f"{shard.path} has no manifest: leave out cache, or copy the files "
+                "yourself"
             )
     copies = [_place(shard, folder) for shard in shards]
     _copy_all([pair for pair in copies if not _is_there(*pair)], folder)
@@ -72,12 +75,12 @@ def _copy_all(missing: list[tuple[ShardFile, str]], folder: str) -> None:
                 pool.shutdown(cancel_futures=True)
     except OSError as error:
         raise UsageError(
-            f"cache={folder!r} cannot take {total} bytes: {error}"
+            f"cannot write {total} bytes to cache={folder!r}: {error}"
         ) from error
 
 
 def _copy(shard: ShardFile, path: str, bar: "tqdm[Any]") -> None:
-    """Copies one shard; its name appears when all of it is there and checked."""
+    """Copies one shard; an atomic rename publishes the copy once it is checked."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     crc = google_crc32c.Checksum()
     with replaced(path) as file:
@@ -87,7 +90,7 @@ def _copy(shard: ShardFile, path: str, bar: "tqdm[Any]") -> None:
             bar.update(len(part))
         if crc.hexdigest().decode() != shard.checksum:
             raise DatasetError(
-                f"{shard.path} has not the checksum that the manifest says: run "
+                f"{shard.path} does not match its checksum in the manifest: run "
                 "`diptych verify`, or build again"
             )
 

@@ -1,4 +1,4 @@
-"""From keys to the numbers of records."""
+"""Maps keys to record numbers, and finds similar keys."""
 
 import difflib
 import functools
@@ -21,27 +21,33 @@ _LOG = logging.getLogger("reader")
 
 
 class Keys:
-    """The keys of a corpus, as hashes: all are read when the first is asked for."""
+    """Keys of a record source, kept as hashes; the first lookup reads all keys."""
 
     def __init__(self, source: RecordSource, files: RecordFiles) -> None:
-        """Takes where they are."""
+        """Creates the index without reading keys.
+
+        Args:
+            source: Records whose keys to index.
+            files: Files of the source.
+        """
         self._source, self._files = source, files
 
     def number_of(self, key: str | bytes) -> int:
-        """Returns the number of the record that has a key.
+        """Returns the number of the record with a key.
 
         Raises:
             DatasetError: The record is damaged, or a shard is missing.
-            KeyError: No record has it, or several have.
-            UsageError: Which feature holds keys is not known.
+            KeyError: No record has the key, or several records have it.
+            TypeError: The key is neither str nor bytes.
+            UsageError: The feature that holds keys is unknown.
         """
         if "key" not in self._source.record_schema.features:
             raise UsageError(
-                f"which feature of {self._source.name} holds keys is not known: say it "
-                'when opening, with features={"key": …}'
+                f"the feature of {self._source.name} that holds keys is unknown: pass "
+                'features={"key": …} when opening'
             )
         if not isinstance(key, (str, bytes)):
-            raise TypeError(f"keys are str or bytes, got {key!r}")
+            raise TypeError(f"keys must be str or bytes, got {key!r}")
         exact = _exact(key)
         shown = display_path(exact)
         found = self._shown_as(shown)
@@ -53,7 +59,7 @@ class Keys:
         return numbers[0]
 
     def _shown_as(self, shown: str) -> dict[int, bytes]:
-        """Returns `{number: key}` of records whose keys may be shown like this."""
+        """Returns `{number: key}` of records whose displayed key has the same hash."""
         hashes, order = self._hashes
         first = np.searchsorted(hashes, hash(shown), side="left")
         end = np.searchsorted(hashes, hash(shown), side="right")
@@ -62,14 +68,14 @@ class Keys:
 
     @functools.cached_property
     def _hashes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The hashes of all keys as they are shown, sorted, and their records."""
+        """Sorted hashes of all displayed keys, and their record numbers."""
         num = self._source.num_examples
         hashes = np.fromiter(map(hash, self._shown()), np.int64, num)
         order = np.argsort(hashes, kind="stable")
         return hashes[order], order
 
     def _shown(self) -> Iterator[str]:
-        """Yields every record's key as it is shown; "" where it cannot be told."""
+        """Yields the displayed key of each record; "" if the key cannot be read."""
         first = 0
         for shard in self._source.shards:
             end = first + shard.num_examples
@@ -93,52 +99,54 @@ class Keys:
             several = ", ".join(map(str, numbers))
             return f'records {several} of {name} all have the key "{shown}"'
         near = nearest(shown, filter(None, self._shown()))
-        most = f"; those most like it are {', '.join(near)}" if near else ""
-        return f'no record of {name} has the key "{shown}"{most}'
+        similar = f"; the most similar keys are {', '.join(near)}" if near else ""
+        return f'no record of {name} has the key "{shown}"{similar}'
 
 
 def _exact(key: str | bytes) -> bytes:
     return key.encode("utf-8", "surrogateescape") if isinstance(key, str) else key
 
 
-_WORDS_AT_A_TIME = 100_000
-# Pairs of characters are counted in so many kinds: few enough for a row per word.
-_KINDS = 64
-# How many words are compared by difflib, at some 20 µs each.
+_CHUNK_WORDS = 100_000
+# Number of hash bins for character pairs: few enough for one row of counts per word.
+_BINS = 64
+# Number of words compared with difflib, at about 20 µs each.
 _NUM_COMPARED = 1_000
 
 
 def nearest(word: str, words: Iterable[str], num: int = 3) -> list[str]:
-    """Returns the words most like one, the best first; none if none is much like it.
+    """Returns up to `num` words most similar to `word`, the most similar first.
 
-    All are compared by how many pairs of neighbouring characters they share (Ukkonen:
-    Approximate string-matching with q-grams and maximal matches, 1992; that distance
-    is at most four times the edit distance), a million in a second; the nearest by
-    that are then compared by `difflib`.
+    Returns an empty list if no word is similar enough.
+
+    Ranks all words by the pairs of adjacent characters that they share, about a million
+    words per second (Ukkonen: Approximate string-matching with q-grams and maximal
+    matches, 1992; this distance is at most four times the edit distance). Then compares
+    the best candidates with `difflib`.
     """
     wanted = _pairs([word])[0]
     best: list[tuple[int, str]] = []
     for chunk in _chunks(words):
         distances = np.abs(_pairs(chunk) - wanted).sum(axis=1)
         few = np.argsort(distances, kind="stable")[:_NUM_COMPARED]
-        found = ((int(distances[place]), chunk[place]) for place in few)
+        found = ((int(distances[i]), chunk[i]) for i in few)
         best = heapq.nsmallest(_NUM_COMPARED, [*best, *found])
     return difflib.get_close_matches(word, dict.fromkeys(w for _, w in best), num)
 
 
 def _chunks(words: Iterable[str]) -> Iterator[list[str]]:
     words = iter(words)
-    while chunk := list(islice(words, _WORDS_AT_A_TIME)):
+    while chunk := list(islice(words, _CHUNK_WORDS)):
         yield chunk
 
 
 def _pairs(words: Sequence[str]) -> NDArray[np.int16]:
-    """Returns int16[n, kinds]: how many pairs of each kind a word has."""
+    """Returns int16[n, bins], counts of each word's character pairs per hash bin."""
     encoded = [b"\0%b\0" % word.lower().encode("utf-8", "replace") for word in words]
     lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
     chars = np.frombuffer(b"".join(encoded), np.uint8).astype(np.int64)
-    kinds = (chars[:-1] * 37 + chars[1:]) % _KINDS
+    bins = (chars[:-1] * 37 + chars[1:]) % _BINS
     rows = np.repeat(np.arange(len(encoded)), lengths)[:-1]
-    # A pair of two words' ends: both are zero, and so is its kind, alike for all.
-    counts = np.bincount(rows * _KINDS + kinds, minlength=len(encoded) * _KINDS)
-    return counts.reshape(-1, _KINDS).astype(np.int16)
+    # A pair across two words is two zeros, so it falls into bin 0 for all words alike.
+    counts = np.bincount(rows * _BINS + bins, minlength=len(encoded) * _BINS)
+    return counts.reshape(-1, _BINS).astype(np.int16)

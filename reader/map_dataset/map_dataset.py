@@ -1,7 +1,7 @@
-"""Records by their number, without TensorFlow: for map-style loaders, and for looking.
+"""Random access to records without TensorFlow, for map-style loaders and inspection.
 
-A record is read where it lies, checked, parsed and decoded when it is asked for.
-Nothing is kept but open files, offsets and, after `by_key`, hashes of keys.
+Each access reads a record, verifies its checksum, and parses and decodes it. Only open
+files, record offsets and, after `by_key`, hashes of keys stay in memory.
 """
 
 import functools
@@ -36,76 +36,80 @@ def open(
     transform: Callable[[Any], Any] | None = None,
     features: Mapping[str, str] | None = None,
 ) -> "MapDataset":
-    """Opens a dataset to take records by their number; needs no TensorFlow.
+    """Opens a dataset for random access by record number, without TensorFlow.
 
         dataset = reader.open("out", split="train")
         dataset[0]["image"]                 # uint8[height, width, 3], as stored
         dataset.by_key("park/0042")["tokens"]
 
-    As it stands it is a map-style dataset for PyTorch's `DataLoader`. (`gs://` is read
-    by TensorFlow, which must not be forked: its workers are to be spawned.)
+    The result is a map-style dataset for PyTorch's `DataLoader`. TensorFlow reads
+    `gs://` paths and must not be forked, so use spawned workers for buckets.
 
     Args:
-        pattern: A shard glob such as `"out/train-*.tfrecord"`, the folder of a
-            dataset, or a list of these, read as one larger dataset.
-        split: Which split, where `pattern` is a folder that holds several.
-        outputs: Names, in order, to get tuples instead of a dictionary.
-        max_tokens: Captions are padded or cut to this; start and end count.
-        add_special_tokens: Whether captions begin with the tokenizer's start token
-            and close with its end token, where it has these; kept when cutting.
-        transform: Applied to what `dataset[i]` were without it. Spawned workers take
-            functions of modules, not lambdas.
-        features: For TFRecords that others wrote, which keys hold what, as in `load`.
+        pattern: Shard glob such as `"out/train-*.tfrecord"`, dataset folder, or list of
+            these, read as one larger dataset.
+        split: Split to read, if `pattern` is a folder with several splits.
+        outputs: Names of outputs. If given, examples are tuples in this order instead
+            of dictionaries.
+        max_tokens: Number of tokens that captions are padded or truncated to, including
+            start and end token.
+        add_special_tokens: Whether captions start with the tokenizer's start token and
+            end with its end token, if the tokenizer has these. Truncation keeps both.
+        transform: Function applied to each example. Spawned workers need a function
+            defined in a module, not a lambda.
+        features: Feature keys of foreign TFRecords (from other tools), by name, as in
+            `load`.
 
     Returns:
         A `MapDataset` of dictionaries.
 
-        They hold, as far as the records do,
+        By default, a dictionary holds these outputs, if the records have them:
 
             image   uint8[height, width, 3], as stored
             tokens  int32[max_tokens], of the first caption
-            mask    bool[max_tokens], True where tokens are not padding
+            mask    bool[max_tokens], True for tokens that are not padding
 
-        and on request `length`, `height`, `width` (int, of images in pixels), `key`,
-        `caption` (str, the first), `captions` (list[str], all) and columns: int,
-        float32, str, or arrays (of text, lists) of these.
+        `outputs` also accepts `length` (int, tokens), `height`, `width` (int, pixels of
+        the image), `key` (str), `caption` (str, the first), `captions` (list[str], all)
+        and extra columns: int, float32, str, or a list of these (a NumPy array for
+        numbers).
 
     Raises:
-        UsageError: An argument is wrong (a `ValueError`), or a library is missing.
-        DatasetError: A dataset is unfinished or not whole.
+        UsageError: An argument is invalid (a `ValueError`), or a library is missing.
+        DatasetError: A dataset is unfinished or incomplete.
     """
-    reopen = functools.partial(open, **locals())  # Before there are others.
+    reopen = functools.partial(open, **locals())  # `locals` holds only arguments here.
     names = output_names(outputs)
     check_names(names, RECORD_OUTPUTS)
     config = ReadConfig(
         batch_size=1,
         max_tokens=max_tokens,
         add_special_tokens=add_special_tokens,
-        outputs=("length",),  # With tokens, each worker would warn of padding.
+        outputs=("length",),  # With "tokens", each worker would warn about padding.
     )
     if transform is not None and not callable(transform):
         raise UsageError(f"transform must be a function, got {transform!r}")
-    source = _open_corpus(pattern, split, features)
+    source = _open_source(pattern, split, features)
     make = makers(names, source.record_schema, config)
     return MapDataset(source, make, names, transform, reopen)
 
 
-def _open_corpus(
+def _open_source(
     pattern: Patterns, split: str | None, features: Mapping[str, str] | None
 ) -> RecordSource:
     if isinstance(pattern, Mapping):
         raise UsageError(
-            f"a mixture has no first record and no last: open its parts, got {pattern}"
+            f"a mixture has no random access: open its parts separately, got {pattern}"
         )
     paths = list_patterns(pattern)
     return open_record_source(paths, split, check_features(features), compressed=False)
 
 
 class MapDataset:
-    """Records by their number or key: `len(d)`, `d[i]`, `d.by_key("park/0042")`.
+    """Map-style dataset: `len(d)`, `d[i]`, `d.by_key("park/0042")`.
 
-    Threads and forked processes may share one. A pickled one is small, and is opened
-    anew where it arrives.
+    Threads and forked processes may share a dataset. Its pickle is small: unpickling
+    opens the dataset again.
     """
 
     def __init__(
@@ -116,14 +120,15 @@ class MapDataset:
         transform: Callable[[Any], Any] | None,
         reopen: Callable[[], "MapDataset"],
     ) -> None:
-        """Takes what `open` found; call that.
+        """Creates a dataset; use `reader.open` instead.
 
         Args:
-            source: The records.
-            make: How to make each output of what a record holds.
-            names: Of outputs, in the order of tuples; None for dictionaries.
-            transform: Applied to these.
-            reopen: Opens the same in another process.
+            source: Records of the dataset.
+            make: Function for each output name that makes the output from the features
+                of a record.
+            names: Names of outputs, in the order of tuples; None for dictionaries.
+            transform: Function applied to each example.
+            reopen: Function that opens the same dataset in another process.
         """
         self._source, self._num = source, source.num_examples
         self._files = RecordFiles(source)
@@ -132,11 +137,11 @@ class MapDataset:
         self._transform, self._reopen = transform, reopen
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Leaves behind what was opened."""
+        """Pickles the arguments of `open`, without open files."""
         return _open_again, (self._reopen, self._fingerprint)
 
     def __repr__(self) -> str:
-        """Tells how much there is of what."""
+        """Returns the name, number of records and shards, and the outputs."""
         num, outputs = len(self._source.shards), ", ".join(self._make)
         return (
             f"<MapDataset {self._source.name}: {len(self):,} records in {num:,} "
@@ -148,57 +153,58 @@ class MapDataset:
         return self._num
 
     def __getitem__(self, number: SupportsIndex) -> Any:
-        """Returns an example; negative numbers count from the end.
+        """Returns the example of a record; negative numbers count from the end.
 
         Raises:
             DatasetError: The record is damaged, or its shard is missing.
-            IndexError: There is no such record.
-            TypeError: That is no whole number.
+            IndexError: The number is out of range.
+            TypeError: The number is not an integer.
         """
-        place = self._checked(number)
-        record = self._files.read(place)
+        index = self._checked(number)
+        record = self._files.read(index)
         try:
             values = parse_example(record)
             example: Any = {name: make(values) for name, make in self._make.items()}
         except (ValueError, OverflowError) as error:
-            raise self._files.unusable(place, record, error) from error
+            raise self._files.unusable(index, record, error) from error
         if self._names is not None:
             example = tuple(example[name] for name in self._names)
         return example if self._transform is None else self._transform(example)
 
     def __iter__(self) -> Iterator[Any]:
-        """Yields all examples, in the order written."""
+        """Yields all examples in the order written."""
         return map(self.__getitem__, range(len(self)))
 
     def by_key(self, key: str | bytes) -> Any:
-        """Returns the example of a key.
+        """Returns the example with a key.
 
-        The first call reads all keys, 16 bytes of each are then kept: from `samples/`,
-        or if that or pyarrow is not there, from the records themselves.
+        The first call reads all keys from `samples/`, and keeps 16 bytes per key in
+        memory. Without `samples/` or pyarrow, it reads the keys from the records.
 
         Args:
-            key: As bytes, or as it is shown: what is not UTF-8 as `%XX`.
+            key: Key as bytes, or as displayed, with bytes that are not UTF-8 as `%XX`.
 
         Raises:
             DatasetError: The record is damaged, or a shard is missing.
-            KeyError: No record has the key, or several have.
-            UsageError: Which feature holds keys is not known.
+            KeyError: No record has the key, or several records have it.
+            TypeError: The key is neither str nor bytes.
+            UsageError: The feature that holds keys is unknown.
         """
         return self[self._keys.number_of(key)]
 
     @functools.cached_property
     def samples(self) -> Any:
-        """The rows of `samples/`, one for each record, in order: a `pyarrow.Table`.
+        """`pyarrow.Table` of `samples/`, one row per record, in record order.
 
         Raises:
             DatasetError: A table is missing or damaged.
-            UsageError: Pyarrow is not installed, or others wrote these TFRecords.
+            UsageError: Pyarrow is not installed, or the records are foreign TFRecords.
         """
         return read_samples(self._source)
 
     @property
     def _fingerprint(self) -> str:
-        """Equal where the same records come in the same order."""
+        """Digest that is equal for the same records in the same order."""
         checksums = (shard.checksum for shard in self._source.shards)
         return crc32c_hex(" ".join(checksums).encode())
 
@@ -207,19 +213,22 @@ class MapDataset:
             index = operator.index(number)
         except TypeError:
             raise TypeError(
-                f"records have whole numbers, got {number!r}: take those of a slice "
-                "one by one, and keys with by_key"
+                f"record numbers must be integers, got {number!r}: read the records of "
+                "a slice one by one, and look up keys with by_key"
             ) from None
         if not -len(self) <= index < len(self):
-            raise IndexError(f"no record {index}: {self._source.name} has {len(self)}")
+            raise IndexError(
+                f"record {index} does not exist: {self._source.name} has {len(self)} "
+                "records"
+            )
         return index % len(self)
 
 
 def _open_again(reopen: Callable[[], MapDataset], fingerprint: str) -> MapDataset:
-    """Opens a dataset that was pickled.
+    """Opens a pickled dataset again.
 
     Raises:
-        DatasetError: It has changed since.
+        DatasetError: The dataset has changed since it was pickled.
     """
     dataset = reopen()
     if dataset._fingerprint != fingerprint:

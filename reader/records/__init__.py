@@ -1,1 +1,1 @@
-"""Fetches the bytes of a window or of one record, and handles damage."""
+"""Reads the bytes of a window or of a single record, and handles damaged records."""

@@ -1,4 +1,4 @@
-"""What TensorFlow could not read, record by record: told by name, or replaced."""
+"""Reads single records where TensorFlow failed; reports or replaces damaged ones."""
 
 import copy
 import logging
@@ -23,10 +23,10 @@ class Loss(NamedTuple):
     """A record that could not be read.
 
     Attributes:
-        path: Its shard.
-        offset: Where it begins there, in bytes.
-        key: As it is shown; None if that is not known.
-        what: Is wrong with it.
+        path: Path of the record's shard.
+        offset: Byte offset of the record in its shard.
+        key: Key of the record, as displayed; None if unknown.
+        what: Description of the damage.
     """
 
     path: str
@@ -35,38 +35,56 @@ class Loss(NamedTuple):
     what: str
 
     def __str__(self) -> str:
-        """Returns it as part of a message."""
+        """Returns the loss as part of a message."""
         key = "" if self.key is None else f' (key "{self.key}")'
         return f"{self.what} in {self.path} at byte {self.offset}{key}"
 
 
 def unusable(path: str, offset: int, key: str | None, why: str) -> DatasetError:
-    """Returns what to raise of an intact record that nothing can be made of."""
+    """Returns the error for an intact record that cannot be parsed or decoded.
+
+    Args:
+        path: Path of the record's shard.
+        offset: Byte offset of the record in its shard.
+        key: Key of the record, as displayed; None if unknown.
+        why: Reason that the record cannot be used.
+    """
     loss = Loss(path, offset, key, f"unusable record ({why})")
-    return DatasetError(f"{loss}: its checksum is right, so it was written so")
+    return DatasetError(
+        f"{loss}: its checksum is right, so the record was written like this"
+    )
 
 
 class DamagedRecords:
-    """Reads records one by one, where reading them all at once failed.
+    """Reads records one by one after reading a whole window failed.
 
     Attributes:
-        losses: `{record number: loss}` of all that was replaced so far.
-        error: What ended the reading, if something did.
+        losses: Replaced records so far, as `{record number: loss}`.
+        error: Error that ended the reading; None without an error.
     """
 
     def __init__(self, index: RecordIndex, on_corrupt: str, key: str | None) -> None:
-        """Takes where records lie, what to do, and which feature holds their keys."""
+        """Creates the reader.
+
+        Args:
+            index: Index of the records' files and byte offsets.
+            on_corrupt: `"skip"` to replace damaged records, `"raise"` to raise errors.
+            key: Feature key of the records' keys; None if unknown.
+        """
         self._index, self._skip, self._key = index, on_corrupt == "skip", key
         self.losses: dict[int, Loss] = {}
         self.error: DatasetError | OSError | None = None
         self._in_epoch: set[int] = set()
 
     def __call__(self, numbers: Int64s) -> tuple[np.ndarray[Any, Any], Any]:
-        """Returns the records as object[n], and which are their own as bool[n].
+        """Reads records, replacing or reporting damaged ones.
+
+        Returns:
+            object[n], serialized records; bool[n], False for replaced records.
 
         Raises:
-            DatasetError: One is damaged, unless these are to be skipped, or all of a
-                block are.
+            DatasetError: A record is damaged and `on_corrupt` is `"raise"`, all records
+                of its block are damaged, or a shard is missing.
         """
         records = np.empty(len(numbers), object)
         intact = np.ones(len(numbers), np.bool_)
@@ -77,24 +95,28 @@ class DamagedRecords:
                     record, intact[place] = self._replace(number, record), False
                 records[place] = record
         except (DatasetError, OSError) as error:
-            # TensorFlow passes on its text, in one of its own errors. Kept without its
-            # traceback, which would hold all that was being read.
+            # TensorFlow raises its own error, which keeps only the text of this one.
+            # The copy has no traceback, which would keep the records in memory.
             self.error = copy.copy(error)
             raise
         if intact.all():
             _LOG.warning(
-                "read %d records a second time: nothing is damaged", len(intact)
+                "read %d records a second time: no record is damaged", len(intact)
             )
         return records, intact
 
     def report(self, epoch: int) -> None:
-        """Says what was lost since the last report."""
+        """Logs the records that were replaced since the last report.
+
+        Args:
+            epoch: Index of the epoch that ended.
+        """
         lost, self._in_epoch = sorted(self._in_epoch), set()
         if lost:
             examples = "; ".join(str(self.losses[number]) for number in lost[:5])
             _LOG.warning(
                 "epoch %d: %d of %d records could not be read and were replaced by "
-                "neighbours: %s%s. Run `diptych verify`",
+                "neighbors: %s%s. Run `diptych verify`",
                 epoch,
                 len(lost),
                 self._index.num_records,
@@ -111,13 +133,13 @@ class DamagedRecords:
         first = place // BLOCK_RECORDS * BLOCK_RECORDS
         end = min(first + BLOCK_RECORDS, self._index.shards[shard].num_examples)
         for other in [*range(place + 1, end), *range(first, place)]:
-            # Of one that is damaged too, its key is not asked for: that takes a while.
+            # The key of another damaged record is not needed, and finding it is slow.
             record = self._read(number - place + other, named=False)
             if not isinstance(record, Loss):
                 return record
         raise DatasetError(
-            f"{loss}, and none of the {end - first} records of its block can be read: "
-            "run `diptych verify`"
+            f"{loss}, and all {end - first} records of its block are damaged: run "
+            "`diptych verify`"
         )
 
     def _read(self, number: int, *, named: bool = True) -> bytes | Loss:
@@ -128,12 +150,12 @@ class DamagedRecords:
             framed = read_bytes(path, begin, end - begin)
         except FileNotFoundError:
             raise DatasetError(f"{path} is missing: restore it") from None
-        what = damage_of(framed, end - begin)
-        if what is None:
+        damage = damage_of(framed, end - begin)
+        if damage is None:
             return framed[HEADER.size : -FOOTER.size]
         data = framed[HEADER.size : -FOOTER.size]
         key = self._key_of(path, place, data) if named else None
-        return Loss(path, begin, key, what)
+        return Loss(path, begin, key, damage)
 
     def _key_of(self, path: str, place: int, data: bytes) -> str | None:
         keys = sample_keys(path) or ()
@@ -149,14 +171,17 @@ class DamagedRecords:
 
 
 def sample_keys(path: str) -> Sequence[str] | None:
-    """Returns a shard's keys from the table beside it, in order, if it can be read."""
+    """Returns a shard's keys from its samples table, in record order.
+
+    Returns None if the table cannot be read, or if pyarrow is not installed.
+    """
     folder, _, file = path.rpartition("/")
     name = parse_shard_name(file)
     if name is None or is_remote(path):
         return None
     try:
         from pyarrow import ArrowException, parquet
-    except ModuleNotFoundError:  # It belongs to the writing side.
+    except ModuleNotFoundError:  # Pyarrow is a dependency of beam_jobs.
         return None
     try:
         table = parquet.read_table(

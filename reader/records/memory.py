@@ -1,4 +1,4 @@
-"""Large arrays of bytes, whose memory is used again once nobody has them."""
+"""A pool of large byte arrays that reuses memory without references."""
 
 import contextlib
 import ctypes
@@ -10,75 +10,77 @@ import weakref
 import numpy as np
 from numpy.typing import NDArray
 
-# TensorFlow takes an array over as it is, without a copy, if it begins at such a place.
+# TensorFlow takes over an array without a copy if its address has this alignment.
 _ALIGNMENT = 64
-# More than these are given back: a window is read, and its images are made, while those
-# of the one before are used up.
-_MOST = 3
+# Arrays kept in the pool. One window is read and its images are made while the images
+# of the previous window are consumed.
+_MAX_ARRAYS = 3
 
 
 class Arrays:
-    """Makes arrays; those from the C library are cleared page by page, each time.
+    """Pool of arrays.
 
-    A view keeps a reference to the array it shows a part of, however often it is cut
-    again, and so does a tensor that was made of one. So one that only we refer to is
-    free.
+    A fresh large array from the C library is slow: the kernel clears each of its pages
+    on first use. The pool reuses arrays instead.
 
-    What lies here stays as long as this does, so it belongs to the dataset; functions
-    that TensorFlow is given, which it keeps for the life of the process, have but a
-    `weakref` of it.
+    A view keeps a reference to its base array, and so does a tensor made from a view.
+    So an array is free if only the pool refers to it.
+
+    The arrays live as long as the pool, so the pool belongs to the dataset. TensorFlow
+    keeps functions for the life of the process. Such functions hold only a `weakref` to
+    the pool.
     """
 
     def __init__(self) -> None:
-        """Begins without any."""
+        """Creates an empty pool."""
         self._whole: list[NDArray[np.uint8]] = []
         self._lock = threading.Lock()
 
     def take(self, num_bytes: int) -> NDArray[np.uint8]:
-        """Returns uint8[num_bytes] of any content."""
+        """Returns an uninitialized uint8[num_bytes]."""
         with self._lock:
             whole = self._free(num_bytes + _ALIGNMENT)
         begin = -whole.ctypes.data % _ALIGNMENT
         return whole[begin : begin + num_bytes]
 
     def _free(self, num_bytes: int) -> NDArray[np.uint8]:
-        for place in range(len(self._whole)):
-            large_enough = len(self._whole[place]) >= num_bytes
-            if large_enough and _references(self._whole, place) <= _REFERENCES_OF_FREE:
-                return self._whole[place]
-        made = np.empty(num_bytes + num_bytes // 8, np.uint8)
-        self._whole = [made, *self._whole][:_MOST]
-        return made
+        for i in range(len(self._whole)):
+            large_enough = len(self._whole[i]) >= num_bytes
+            if large_enough and _references(self._whole, i) <= _REFERENCES_OF_FREE:
+                return self._whole[i]
+        array = np.empty(num_bytes + num_bytes // 8, np.uint8)
+        self._whole = [array, *self._whole][:_MAX_ARRAYS]
+        return array
 
 
-def _references(whole: list[NDArray[np.uint8]], place: int) -> int:
-    return sys.getrefcount(whole[place])
+def _references(whole: list[NDArray[np.uint8]], i: int) -> int:
+    return sys.getrefcount(whole[i])
 
 
-# Counted and not known: versions of Python differ in what they count of their own.
+# Measured, not hard-coded: Python versions differ in the references that they count.
 _REFERENCES_OF_FREE = _references([np.empty(0, np.uint8)], 0)
 
 
 def take(arrays: "weakref.ref[Arrays]", num_bytes: int) -> NDArray[np.uint8]:
-    """Returns an array of those there are, or another one if these are gone."""
+    """Returns an array from the pool, or a new array if the pool no longer exists."""
     return (arrays() or Arrays()).take(num_bytes)
 
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-# The largest that glibc takes, and what it would come to by itself; it keeps twice as
-# much at the end of a heap.
+# The largest mmap threshold that glibc accepts and would reach by itself. Its trim
+# threshold is twice that.
 _BYTES = 32 << 20
 
 
 def keep_large_blocks() -> None:
-    """Lets glibc keep what is freed, up to 32 MiB a piece; elsewhere does nothing.
+    """Lets glibc keep freed blocks of up to 32 MiB; a no-op with other C libraries.
 
-    To be called when TensorFlow has made a generator dataset's iterator. Whoever tells
-    glibc in the environment what to do is left with what TensorFlow makes of that.
+    Call this after TensorFlow has made the iterator of a generator dataset. If the
+    environment already configures glibc's malloc, nothing changes.
     """
-    told = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")
+    variables = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")
     tunables = os.environ.get("GLIBC_TUNABLES", "")
-    if "glibc.malloc" in tunables or any(name in os.environ for name in told):
+    if "glibc.malloc" in tunables or any(name in os.environ for name in variables):
         return
     with contextlib.suppress(AttributeError, OSError):  # Another C library.
         library = ctypes.CDLL(None)

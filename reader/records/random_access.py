@@ -1,4 +1,4 @@
-"""Records by their number, each read where it lies and checked."""
+"""Random access to records by number, with checksum verification."""
 
 import functools
 import os
@@ -16,27 +16,27 @@ from reader.records.damaged_records import DamagedRecords, unusable
 from reader.storage.files import is_remote, read_bytes
 from reader.storage.tfrecord_file import damage_of
 
-# A process may have 1,024 files open, or 256, and has others as well.
+# A process may open 1,024 files, or 256 on macOS, and also opens other files.
 _MAX_OPEN_FILES = 128
 
 
 class RecordFiles:
-    """The files of a corpus, for threads and forked processes to share."""
+    """Files of a record source; safe to share across threads and forked processes."""
 
     def __init__(self, source: RecordSource) -> None:
-        """Takes where the records lie."""
+        """Creates the files of a record source; files are opened on first use."""
         self._index = RecordIndex(source.shards, source.block_offsets)
         key = source.record_schema.features.get("key")
         self._key = None if key is None else key.key
-        # A file that is dropped here is closed when nobody reads from it any more.
+        # A file dropped from the cache is closed once no thread reads it.
         self._open = functools.lru_cache(_MAX_OPEN_FILES)(_File)
         self._locks: dict[int, threading.Lock] = {}
 
     def read(self, number: int) -> bytes:
-        """Returns a record without its framing.
+        """Returns the bytes of a record without its framing.
 
         Raises:
-            DatasetError: It is damaged, or its shard is missing.
+            DatasetError: The record is damaged, or its shard is missing.
         """
         path, begin, end = self._place(number)
         try:
@@ -46,22 +46,28 @@ class RecordFiles:
         if damage_of(framed, end - begin) is None:
             return framed[HEADER.size : -FOOTER.size]
         with self._lock:
-            # Says what is damaged, by name.
+            # Raises an error with the path, byte offset and key of the damaged record.
             (record,), _ = DamagedRecords(self._index, "raise", self._key)(
                 np.array([number])
             )
         return bytes(record)
 
     def key(self, number: int) -> bytes | None:
-        """Returns a record's key; None if it has none.
+        """Returns the key of a record; None if the record has no key.
 
         Raises:
-            DatasetError: As `read`.
+            DatasetError: As for `read`.
         """
         return self._key_in(self.read(number))
 
     def unusable(self, number: int, record: bytes, error: Exception) -> DatasetError:
-        """Returns what to raise of an intact record that nothing can be made of."""
+        """Returns the error for an intact record that cannot be parsed or decoded.
+
+        Args:
+            number: Number of the record.
+            record: Bytes of the record, without framing.
+            error: Error of parsing or decoding the record.
+        """
         path, begin, _ = self._place(number)
         key = self._key_in(record)
         shown = None if key is None else display_path(key)
@@ -78,7 +84,7 @@ class RecordFiles:
         return None
 
     def _place(self, number: int) -> tuple[str, int, int]:
-        """Returns a record's file, and where it begins and ends there, in bytes."""
+        """Returns a record's path and its start and end byte offsets."""
         shard, place = self._index.locate(number)
         with self._lock:
             offsets = self._index.offsets(shard)
@@ -88,26 +94,27 @@ class RecordFiles:
     def _read(self, path: str, offset: int, length: int) -> bytes:
         if is_remote(path):
             return read_bytes(path, offset, length)
-        file = self._open(path)  # Held while it is read, lest it be closed.
+        file = self._open(path)  # This reference keeps the file open while reading.
         return os.pread(file.descriptor, length, offset)
 
     @property
     def _lock(self) -> threading.Lock:
-        """Guards the index, which is not made for threads.
+        """Lock of this process for the index, which is not thread-safe.
 
-        Each process has its own: a thread that holds one is not there after a fork.
+        Each process has its own lock: after a fork, a lock held by a thread of the
+        parent would never be released.
         """
         return self._locks.setdefault(os.getpid(), threading.Lock())
 
 
 class _File:
-    """A file that is open for as long as somebody has it."""
+    """An open file, closed when its last reference is dropped."""
 
     def __init__(self, path: str) -> None:
         self.descriptor = -1
         self.descriptor = os.open(path, os.O_RDONLY)
 
-    # Bound here: when Python ends, the name `os` may be gone before the file is.
+    # Bound as a default: at interpreter exit, `os` may be gone before the file is.
     def __del__(self, close: Callable[[int], None] = os.close) -> None:
         if self.descriptor >= 0:
             close(self.descriptor)

@@ -1,8 +1,8 @@
-"""Windows of records that hold raw pixels, read where these lie in one piece.
+"""Reads windows of records with raw pixels into one contiguous array.
 
-TensorFlow's own path copies each record eight times on its way to a batch. Here a
-window's bytes are read once, into one array, and only the part of each picture that is
-asked for is copied from there: docs/performance.md#raw-pixels.
+TensorFlow's own input path copies each record eight times on its way to a batch. This
+module reads the bytes of a window once, into one array. Only the requested part of each
+image is copied from that array: docs/performance.md#raw-pixels.
 """
 
 import os
@@ -21,7 +21,7 @@ from reader.storage.tfrecord_file import damage_of
 
 
 class RawRecords:
-    """Reads windows, each checksum checked."""
+    """Reads windows of records and verifies all checksums."""
 
     def __init__(
         self,
@@ -30,13 +30,13 @@ class RawRecords:
         key: str,
         arrays: weakref.ref[Arrays],
     ) -> None:
-        """Takes where records lie, what reads damaged ones, and which feature to find.
+        """Creates the reader.
 
         Args:
-            index: Of files that lie here; it must have the length of each record.
-            damaged: What reads records one by one.
-            key: Of the feature of pixels.
-            arrays: Where windows are read into.
+            index: Index of local files; it must know the length of each record.
+            damaged: Reader of single records, used for windows with damaged records.
+            key: Key of the feature that holds the pixels.
+            arrays: Pool of arrays to read windows into.
         """
         self._index, self._damaged, self._key = index, damaged, key.encode()
         self._arrays = arrays
@@ -44,20 +44,22 @@ class RawRecords:
     def __call__(
         self, pieces: Int64s, numbers: Int64s, lengths: Int64s
     ) -> tuple[Bytes, NDArray[np.object_], Int64s, Int64s, NDArray[np.bool_]]:
-        """Returns a window's bytes, and what they hold.
+        """Reads a window and finds the pixels of each record.
 
         Args:
-            pieces: int64[m, 5], as `Reads` has them.
-            numbers: int64[n]: of the records, as they are read.
-            lengths: int64[n]: of these, in bytes, without framing.
+            pieces: int64[m, 5], as in `Reads`.
+            numbers: int64[n], record numbers in the order read.
+            lengths: int64[n], record lengths in bytes, without framing.
 
         Returns:
-            uint8[k], in which the pixels lie; the records as object[n], without these;
-            int64[n] where the pixels of each begin, and how many bytes they are; and
-            which records are intact.
+            uint8[k], bytes of the window; object[n], serialized records without their
+            pixels; int64[n], byte offset of each record's pixels in the window;
+            int64[n], size of the pixels in bytes; bool[n], whether each record is
+            intact.
 
         Raises:
-            DatasetError: A record is damaged, and not to be replaced.
+            DatasetError: A record is damaged and `on_corrupt` is `"raise"`, or no
+                record of its block is intact.
         """
         intact = np.ones(len(numbers), np.bool_)
         held = self._read(pieces, lengths + FRAMING_BYTES)
@@ -68,7 +70,7 @@ class RawRecords:
         return held, records, begins, sizes, intact
 
     def _read(self, pieces: Int64s, lengths: Int64s) -> Bytes | None:
-        """Returns records and their framing one behind the other; None if not whole."""
+        """Returns the framed records, concatenated; None if any is damaged."""
         held = take(self._arrays, int(lengths.sum()))
         view, place, first = held.data, 0, 0
         for shard, offset, _, count, _ in pieces.tolist():
@@ -78,8 +80,8 @@ class RawRecords:
             if not _fill(view[place : place + num_bytes], path, offset):
                 return None
             place += num_bytes
-        whole = all(damage_of(one, len(one)) is None for one in _each(held, lengths))
-        return held if whole else None
+        intact = all(damage_of(one, len(one)) is None for one in _each(held, lengths))
+        return held if intact else None
 
     def _found(
         self, held: Bytes, lengths: Int64s
@@ -96,7 +98,7 @@ class RawRecords:
 
 
 def _laid_out(records: NDArray[np.object_]) -> tuple[Bytes, Int64s]:
-    """Returns records one behind the other, each with a frame of zeros, and lengths."""
+    """Returns records, concatenated and framed with zeros, and their lengths."""
     head, foot = bytes(HEADER.size), bytes(FOOTER.size)
     data = b"".join(part for record in records for part in (head, record, foot))
     held = np.frombuffer(data, np.uint8)
@@ -104,11 +106,11 @@ def _laid_out(records: NDArray[np.object_]) -> tuple[Bytes, Int64s]:
 
 
 def _fill(view: memoryview, path: str, offset: int) -> bool:
-    """Reads a part of a file into a view of that length; tells whether there is one."""
+    """Fills a view from a file; returns False if the file is missing or too short."""
     try:
         file = os.open(path, os.O_RDONLY)
     except OSError:
-        return False  # `DamagedRecords` reports what is wrong.
+        return False  # `DamagedRecords` reports the error.
     try:
         place = 0
         while place < len(view):

@@ -1,4 +1,4 @@
-"""Windows of record numbers → a Dataset of serialised records, in just that order."""
+"""Windows of record numbers → a Dataset of serialized records in the same order."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -12,20 +12,20 @@ from reader.records.raw_windows import RawRecords
 from reader.schedule.windows import Windows
 from reader.storage.files import is_remote
 
-# Reads at a time from a bucket, where each one waits for its answer. Here a single
+# Concurrent reads from a bucket, which hide its latency. For local files, a single
 # thread reads faster than many cores decode: docs/performance.md#reading.
 _REMOTE_READS = 16
 
 
 class Fetched(NamedTuple):
-    """Records as they lie in files.
+    """Records of a window in the order read.
 
     Attributes:
-        records: string[n]: serialised Examples, without pixels if these are held.
-        intact: bool[n]: False where another one stands in.
-        held: uint8[k]: bytes among which the pixels lie.
-        begins: int64[n]: where those of each record begin.
-        sizes: int64[n]: how many bytes these are.
+        records: string[n], serialized Examples, without pixels if `held` is set.
+        intact: bool[n], False for records replaced by a neighbor.
+        held: uint8[k], bytes of the window, which contain the raw pixels.
+        begins: int64[n], byte offset in `held` of each record's pixels.
+        sizes: int64[n], size of each record's pixels in bytes.
     """
 
     records: tf.Tensor
@@ -35,12 +35,12 @@ class Fetched(NamedTuple):
     sizes: tf.Tensor | None = None
 
 
-# (pieces int64[m, 5], numbers int64[n], lengths int64[n]), as `Reads` has them.
+# (pieces int64[m, 5], numbers int64[n], lengths int64[n]), as in `Reads` → Fetched.
 Fetch = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], Fetched]
 
 
 def fetch_raw(read: RawRecords) -> Fetch:
-    """Returns a function that fetches records, with their raw pixels held apart."""
+    """Returns a function that fetches records with their raw pixels kept separate."""
     dtypes = (tf.uint8, tf.string, tf.int64, tf.int64, tf.bool)
 
     def fetch(pieces: tf.Tensor, numbers: tf.Tensor, lengths: tf.Tensor) -> Fetched:
@@ -53,9 +53,10 @@ def fetch_raw(read: RawRecords) -> Fetch:
 
 
 def fetch_records(index: RecordIndex, damaged: DamagedRecords) -> Fetch:
-    """Returns a function that fetches records by TensorFlow's own reader.
+    """Returns a function that fetches records with TensorFlow's TFRecord reader.
 
-    It checks every checksum.
+    TensorFlow's reader verifies all checksums. If it fails, `damaged` reads the records
+    of the window one by one.
     """
     names = [shard.path for shard in index.shards]
     num_reads = _REMOTE_READS if any(map(is_remote, names)) else None
@@ -65,7 +66,7 @@ def fetch_records(index: RecordIndex, damaged: DamagedRecords) -> Fetch:
         pieces: tf.Tensor, numbers: tf.Tensor, lengths: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         records = _records_of(pieces, paths, num_reads)
-        # Fewer than these are an error, as a damaged one is.
+        # Too few records raise an error, as damaged records do.
         whole = records.batch(tf.size(numbers, tf.int64), drop_remainder=True)
         read = _checked(whole.get_single_element(), lengths)
         return read, tf.ones(tf.shape(read), tf.bool)
@@ -77,9 +78,9 @@ def fetch_records(index: RecordIndex, damaged: DamagedRecords) -> Fetch:
 
     def fetch(pieces: tf.Tensor, numbers: tf.Tensor, lengths: tf.Tensor) -> Fetched:
         window = tf.data.Dataset.from_tensors((pieces, numbers, lengths))
-        # An error in `map` uses up its input: that of the window, not of a record.
-        # `ignore_errors` upon the reader itself would lose the rest of the shard, and
-        # never return from one that cannot be opened.
+        # An error in `map` consumes the input element: here a window, not a record.
+        # `ignore_errors` on the reader itself would lose the rest of the shard, and
+        # would never return for a shard that cannot be opened.
         fast = window.map(at_once).ignore_errors()
         slow = window.map(one_by_one)
         fetched = fast.concatenate(slow).take(1).get_single_element()
@@ -91,8 +92,8 @@ def fetch_records(index: RecordIndex, damaged: DamagedRecords) -> Fetch:
 def _records_of(
     pieces: tf.Tensor, paths: tf.Tensor, num_reads: int | None
 ) -> tf.data.Dataset:
-    # What can be done for all pieces is not left to `_records_of_piece`: TensorFlow
-    # prepares that anew for each iterator: docs/performance.md has what it costs.
+    # Work shared by all pieces is done here, not in `_records_of_piece`: TensorFlow
+    # prepares that function again for each iterator. docs/performance.md has the cost.
     shard, offset, skip, count, buffer_size = tf.unstack(pieces, num=5, axis=1)
     path = tf.gather(paths, shard[:, tf.newaxis])
     each = tf.data.Dataset.from_tensor_slices(
@@ -103,7 +104,7 @@ def _records_of(
     return each.interleave(
         _records_of_piece,
         cycle_length=num_reads,
-        block_length=1 << 20,  # One piece after the other.
+        block_length=1 << 20,  # Larger than a piece: yields pieces one by one.
         num_parallel_calls=num_reads,
         deterministic=True,
     )
@@ -116,7 +117,7 @@ def _records_of_piece(
     count: tf.Tensor,
     buffer_size: tf.Tensor,
 ) -> tf.data.Dataset:
-    # Of the public readers none begins at an offset.
+    # No public reader of TensorFlow starts at a byte offset.
     variant = tf.raw_ops.TFRecordDatasetV2(
         filenames=path,
         compression_type="",
@@ -129,27 +130,29 @@ def _records_of_piece(
 
 
 def _checked(records: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-    """Returns records; an error if they have other lengths than they must have.
+    """Returns the records; fails if their lengths differ from the index.
 
-    A shard that was replaced by another holds intact records, of other lengths.
+    A shard that another shard has replaced holds intact records of other lengths.
     """
     found = tf.cast(tf.strings.length(records), tf.int64)
     as_expected = tf.reduce_all((found == lengths) | (lengths < 0))
-    # The plain operation: it says nothing that anyone sees.
+    # The raw op suffices: no user sees its message.
     check = tf.raw_ops.Assert(condition=as_expected, data=[lengths])
     with tf.control_dependencies([check]):
         return tf.identity(records)
 
 
 class Unsorted(NamedTuple):
-    """A window of records, read.
+    """A window of records before sorting.
 
     Attributes:
-        records: string[n]: serialised Examples.
-        blank: bool[n]: True where there is none, behind an epoch's last.
-        draws: float64[n, draws]: what is left to chance about each.
-        columns: int64[]: streams that they are of in turn.
-        descending: bool[]: Whether such a window falls where others rise.
+        records: string[n], serialized Examples.
+        blank: bool[n], True for padding after the last record of an epoch.
+        draws: float64[n, draws], random numbers of each record.
+        columns: int64[], number of streams that the records alternate between,
+            round-robin.
+        descending: bool[], whether to sort from long to short: every second window of
+            an epoch.
     """
 
     records: tf.Tensor
@@ -159,17 +162,17 @@ class Unsorted(NamedTuple):
     descending: tf.Tensor
 
 
-# Unsorted → int32[n]: the order to bring it in.
+# Unsorted → int32[n], the sorted order of its records.
 Arrange = Callable[[Unsorted], tf.Tensor]
-# (fetched, order, records, draws) → uint8[n, height, width, 3], where records are
-# without their pixels; `order` has the places in `fetched` of the records.
+# (fetched, order, records, draws) → uint8[n, height, width, 3]. The records do not
+# contain their pixels; `order` holds the positions of the records in `fetched`.
 TakeImages = Callable[[Fetched, tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 
 _SIGNATURE = (
     tf.TensorSpec((None, 5), tf.int64),  # pieces
-    tf.TensorSpec((None,), tf.int64),  # numbers of the records, as they are read
-    tf.TensorSpec((None,), tf.int64),  # lengths of these
-    tf.TensorSpec((None,), tf.int64),  # order of these
+    tf.TensorSpec((None,), tf.int64),  # record numbers in the order read
+    tf.TensorSpec((None,), tf.int64),  # record lengths in the order read
+    tf.TensorSpec((None,), tf.int64),  # order
     tf.TensorSpec((None,), tf.bool),  # blank
     tf.TensorSpec((None, None), tf.float64),  # draws
     tf.TensorSpec((), tf.int64),  # columns
@@ -179,14 +182,15 @@ _SIGNATURE = (
 
 
 class Records(NamedTuple):
-    """Records on their way.
+    """Records of a chunk in their final order.
 
     Attributes:
-        records: string[n]: the serialised Examples.
-        valid: bool[n]: False where one fills a place that is not its own.
-        blank: bool[n]: True where that place is no record's, behind an epoch's last.
-        draws: float64[n, draws]: what is left to chance about each.
-        images: uint8[n, height, width, 3], where they were taken out of the records.
+        records: string[n], serialized Examples.
+        valid: bool[n], False for padding and for replaced records.
+        blank: bool[n], True for padding after the last record of an epoch.
+        draws: float64[n, draws], random numbers of each record.
+        images: uint8[n, height, width, 3], if the records do not contain their pixels;
+            empty tuple otherwise.
     """
 
     records: tf.Tensor
@@ -203,17 +207,18 @@ def read_records(
     arrange: Arrange | None = None,
     take_images: TakeImages | None = None,
 ) -> tf.data.Dataset:
-    """Returns a Dataset of `Records`, a chunk at a time.
+    """Returns a Dataset of `Records` in chunks.
 
-    A window is read whole, and the next one while it is used up. So two windows are
-    held at the most.
+    Reads whole windows and prefetches the next window while the current one is
+    consumed, so at most two windows are in memory.
 
     Args:
-        windows: What to read.
-        fetch: How to read it.
-        chunk: Of how many records.
-        arrange: How to sort windows.
-        take_images: How to make images, where `fetch` leaves them out of the records.
+        windows: Windows to read.
+        fetch: Function that reads the records of a window.
+        chunk: Number of records per chunk.
+        arrange: Function that sorts a window; None keeps the order.
+        take_images: Function that makes images, if `fetch` leaves the pixels out of the
+            records.
     """
 
     def take(

@@ -1,1 +1,1 @@
-"""A run: config and records -> the windows this host reads, and its state."""
+"""Plans a run: config and record source → windows of this host, and resumable state."""

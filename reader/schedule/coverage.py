@@ -1,4 +1,4 @@
-"""Is each record read once in an epoch, by one host? The plan, walked to its end."""
+"""Checks that the hosts together read each record exactly once in an epoch."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -16,16 +16,17 @@ from reader.shuffle.order import NO_RECORD, Share
 
 
 class Coverage(NamedTuple):
-    """What all hosts together read in an epoch.
+    """Counts of the records that all hosts together read in an epoch.
 
     Attributes:
-        num_examples: Records there are.
-        num_once: Records that are read once.
-        num_never: Records that are not read.
-        num_repeated: Records that are read more than once; there should be none.
-        num_fills: Places of a batch that are filled up.
-        num_left_over: How many of those make no whole batch: none with `pad`.
-        steps: Batches of each host, which must be equal.
+        num_examples: Number of records.
+        num_once: Number of records read exactly once.
+        num_never: Number of records not read.
+        num_repeated: Number of records read more than once; 0 in a correct plan.
+        num_fills: Number of padding examples in the batches.
+        num_left_over: Number of records dropped because they do not fill a batch; 0
+            with `remainder="pad"`.
+        steps: Number of batches of each host; equal in a correct plan.
     """
 
     num_examples: int
@@ -38,7 +39,7 @@ class Coverage(NamedTuple):
 
     @property
     def problems(self) -> list[str]:
-        """What is wrong, a line each."""
+        """Problems of the plan, one line each; empty if the plan is correct."""
         problems = []
         if self.num_repeated:
             problems.append(f"{self.num_repeated} records are read more than once")
@@ -63,26 +64,26 @@ def coverage(
     remainder: str = defaults.REMAINDER,
     features: Mapping[str, str] | None = None,
 ) -> Coverage:
-    """Walks the plan of an epoch over all hosts, and counts how often records come.
+    """Counts how often the plan of an epoch reads each record, over all hosts.
 
-    No record is read. The arguments are those of `reader.load`.
+    Follows the plan without reading records. The arguments are those of `reader.load`.
 
     Args:
-        pattern: What to read.
+        pattern: Shard glob, dataset folder, or list of these.
         batch_size: Examples per step, over all hosts.
-        host_count: How many hosts share each step.
-        epoch: Which epoch, from 0.
-        split: Which split, where `pattern` is a folder that holds several.
+        host_count: Number of hosts that share each step.
+        epoch: Index of the epoch, from 0.
+        split: Split to read, if `pattern` is a folder with several splits.
         shuffle: Whether the order is shuffled.
-        seed: Of the order.
-        shuffle_bytes: Shuffled at a time, in encoded bytes, over all hosts.
+        seed: Seed of the shuffle order.
+        shuffle_bytes: Size of the shuffle window in encoded bytes, over all hosts.
         remainder: `"drop"` or `"pad"`.
-        features: For TFRecords that others wrote.
+        features: Feature keys of foreign TFRecords (from other tools), by name.
 
     Raises:
-        UsageError: An argument is wrong, or the pattern is a mixture, which has no
+        UsageError: An argument is invalid, or the pattern is a mixture, which has no
             epochs.
-        DatasetError: A dataset is unfinished or not whole.
+        DatasetError: A dataset is unfinished or incomplete.
     """
     if whole_number("epoch", epoch) < 0:
         raise UsageError(f"epoch must be at least 0, got {epoch}")
@@ -96,7 +97,7 @@ def coverage(
         epochs=epoch + 1,
     )
     run = plan_run(open_one_record_source(pattern, split, features), config)
-    counts, fills, places = _walk(run, host_count)
+    counts, fills, sizes = _walk(run, host_count)
     return Coverage(
         num_examples=len(counts),
         num_once=int(np.count_nonzero(counts == 1)),
@@ -104,20 +105,20 @@ def coverage(
         num_repeated=int(np.count_nonzero(counts > 1)),
         num_fills=fills,
         num_left_over=0 if remainder == "pad" else len(counts) % config.batch_size,
-        steps=tuple(num // config.host_batch_size for num in places),
+        steps=tuple(num // config.host_batch_size for num in sizes),
     )
 
 
 def _walk(run: Run, host_count: int) -> tuple[Int64s, int, list[int]]:
-    """Returns how often each record comes, how many fills, and each host's places."""
+    """Returns reads per record, number of fills, and number of examples per host."""
     *_, stretch = run.steps.stretches(0)
     counts = np.zeros(run.index.num_records, np.int64)
-    fills, places = 0, [0] * host_count
+    fills, sizes = 0, [0] * host_count
     for host in range(host_count):
         for window in run.order.windows(stretch, Share(host, host_count)):
             numbers = window.cut().numbers
-            there = numbers[numbers != NO_RECORD]
-            np.add.at(counts, there, 1)
-            fills += len(numbers) - len(there)
-            places[host] += len(numbers)
-    return counts, fills, places
+            records = numbers[numbers != NO_RECORD]
+            np.add.at(counts, records, 1)
+            fills += len(numbers) - len(records)
+            sizes[host] += len(numbers)
+    return counts, fills, sizes

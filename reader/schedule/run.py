@@ -1,4 +1,4 @@
-"""A run over records: the plan for a configuration, before TensorFlow is needed."""
+"""Plans the run of a configuration over record sources, without TensorFlow."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -19,14 +19,14 @@ from reader.shuffle.steps import EndlessSteps, Steps
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What is read, in which order, from where to where.
+    """Plan of a run: the records to read, their order, and the range of steps.
 
     Attributes:
-        index: Where the records lie.
-        order: Of the records.
-        steps: Of the run.
-        share: Of this host.
-        identity: All that decides the order.
+        index: Index of the records' files and byte offsets.
+        order: Order of the records.
+        steps: Steps and epochs of the run.
+        share: Share of this host in each step.
+        identity: Settings and fingerprint that determine the order, for the state.
     """
 
     index: RecordIndex
@@ -36,11 +36,16 @@ class Run:
     identity: Mapping[str, Any]
 
     def moved(self, shards: Sequence[ShardFile]) -> "Run":
-        """Returns the same run over the same shards, which lie elsewhere."""
+        """Returns the same run over copies of the shards at other paths."""
         return dataclasses.replace(self, index=self.index.moved(shards))
 
     def windows(self, config: ReadConfig, at_end: Any) -> Windows:
-        """Returns what the host reads, iterator by iterator."""
+        """Returns the windows that this host reads, for each iterator.
+
+        Args:
+            config: Configuration of the run.
+            at_end: Function called with the epoch at the end of each epoch.
+        """
         return Windows(
             self.order,
             self.steps,
@@ -60,31 +65,37 @@ def steps_per_epoch(
     remainder: str = "drop",
     features: Mapping[str, str] | None = None,
 ) -> int:
-    """Returns how many batches an epoch has, on each of any number of hosts.
+    """Returns the number of batches in an epoch on each host, for any number of hosts.
 
     The arguments are those of `reader.load`.
 
     Args:
-        pattern: What to read.
+        pattern: Shard glob, dataset folder, or list of these.
         batch_size: Examples per step, over all hosts.
-        split: Which split, where `pattern` is a folder that holds several.
+        split: Split to read, if `pattern` is a folder with several splits.
         remainder: `"drop"` or `"pad"`.
-        features: For TFRecords that others wrote.
+        features: Feature keys of foreign TFRecords (from other tools), by name.
 
     Raises:
-        UsageError: An argument is wrong, or the pattern is a mixture, which has no
+        UsageError: An argument is invalid, or the pattern is a mixture, which has no
             epochs.
-        DatasetError: A dataset is unfinished or not whole.
+        DatasetError: A dataset is unfinished or incomplete.
     """
     config = ReadConfig(batch_size=batch_size, remainder=remainder)
     return _steps(open_one_record_source(pattern, split, features), config).per_epoch
 
 
 def plan_run(source: RecordSource, config: ReadConfig, resume: object = None) -> Run:
-    """Returns the run over one corpus.
+    """Returns the run over one record source.
+
+    Args:
+        source: Records to read.
+        config: Configuration of the run.
+        resume: State to resume from, as returned by `reader.state`, or its JSON.
 
     Raises:
-        UsageError: A batch holds more than there is, or the state is of another run.
+        UsageError: The source is smaller than a batch, or the state belongs to a run
+            with another order.
     """
     index = RecordIndex(source.shards, source.block_offsets)
     identity = identity_of(config, fingerprint(source.shards, ()))
@@ -105,10 +116,17 @@ def plan_mixed_run(
     config: ReadConfig,
     resume: object = None,
 ) -> Run:
-    """Returns the endless run over several corpora, each with its weight.
+    """Returns the endless run over a weighted mixture of record sources.
+
+    Args:
+        record_sources: Parts of the mixture.
+        weights: Weight of each part.
+        config: Configuration of the run.
+        resume: State to resume from, as returned by `reader.state`, or its JSON.
 
     Raises:
-        UsageError: What was asked for needs an end, or the state is of another run.
+        UsageError: A setting needs a run that ends, a part is empty, or the state
+            belongs to a run with another order.
     """
     _check_endless(config)
     for source in record_sources:
@@ -159,10 +177,10 @@ def _parts(
     record_sources: Sequence[RecordSource], config: ReadConfig, rounds: int
 ) -> list[Part]:
     parts, begin = [], 0
-    for place, source in enumerate(record_sources):
+    for position, source in enumerate(record_sources):
         blocks = RecordIndex(source.shards, source.block_offsets).blocks
-        # Two parts of one dataset should not go through it in step.
-        order = ShuffledOrder(blocks, f"{config.seed}/{place}", rounds)
+        # The same dataset may be two parts: give each part its own order.
+        order = ShuffledOrder(blocks, f"{config.seed}/{position}", rounds)
         parts.append(Part(order, begin))
         begin += source.num_examples
     return parts
@@ -184,11 +202,12 @@ def _begin(
     identity: Mapping[str, Any],
     steps: Steps | EndlessSteps,
 ) -> tuple[int, int]:
-    """Returns where to begin, in examples, and the number of the first step."""
+    """Returns the first example and the index of the first step."""
     if resume is not None:
         if config.start_step or config.start_example is not None:
             raise UsageError(
-                "resume says where to begin: leave out start_step and start_example"
+                "resume sets the start of the run: leave out start_step and "
+                "start_example"
             )
         return check_state(resume, identity)
     if config.start_example is not None:
@@ -199,16 +218,15 @@ def _begin(
 def _check_endless(config: ReadConfig) -> None:
     if config.epochs is not None:
         raise UsageError(
-            "weights make a mixture without end: pass epochs=None, and count steps, "
-            f"got epochs={config.epochs}"
+            "weights make an endless mixture: pass epochs=None and count steps, got "
+            f"epochs={config.epochs}"
         )
     if config.remainder == "pad":
         raise UsageError(
-            'remainder="pad" fills up the last batch, and a mixture has none: leave it '
+            'remainder="pad" pads the last batch, and a mixture is endless: leave it '
             "out"
         )
     if not config.shuffle:
         raise UsageError(
-            "weights make a mixture, which has an order of its own: shuffle=False does "
-            "not go with them"
+            "weights make a mixture, which is always shuffled: leave out shuffle=False"
         )

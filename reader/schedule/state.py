@@ -1,4 +1,4 @@
-"""Where a run stands, as a small JSON, and whether another run may go on from there."""
+"""Saves the position of a run as small JSON and checks states to resume from."""
 
 import hashlib
 import json
@@ -12,11 +12,11 @@ from reader.shuffle.order import NUM_STREAMS, PLAN_VERSION
 
 
 def fingerprint(shards: Sequence[ShardFile], parts: Sequence[int]) -> str:
-    """Returns a digest of the records that are read; paths of folders do not count.
+    """Returns a digest of the records of a run, independent of their folders.
 
     Args:
-        shards: Where they lie, in order.
-        parts: How many shards each part of a mixture has.
+        shards: Shards of the run, in order.
+        parts: Number of shards in each part of a mixture; empty without a mixture.
     """
     files = [
         (shard.path.rpartition("/")[2], shard.num_examples, shard.checksum)
@@ -27,10 +27,12 @@ def fingerprint(shards: Sequence[ShardFile], parts: Sequence[int]) -> str:
 
 
 def identity_of(config: ReadConfig, records: str) -> dict[str, Any]:
-    """Returns all that decides the order of a run, by the names that `load` has.
+    """Returns the settings that determine the order of a run.
+
+    The keys are argument names of `load`, and `plan_version` and `fingerprint`.
 
     Args:
-        config: How to read.
+        config: Configuration of the run.
         records: Fingerprint of the records.
     """
     order: dict[str, Any] = {"shuffle": config.shuffle}
@@ -38,21 +40,21 @@ def identity_of(config: ReadConfig, records: str) -> dict[str, Any]:
         names = ("seed", "shuffle_bytes", "bucket_by_length")
         order |= {name: getattr(config, name) for name in names}
     if config.bucket_by_length and config.caption != "first":
-        # What is sorted by.
+        # Records are sorted by the length of these captions.
         order |= {"caption": config.caption, "max_captions": config.max_captions}
     return {"plan_version": PLAN_VERSION, "fingerprint": records, **order}
 
 
 def check_state(state: object, identity: Mapping[str, Any]) -> tuple[int, int]:
-    """Returns the example and the step that a state stands for.
+    """Returns the example and the step to resume from.
 
     Args:
-        state: What `reader.state` gave, or its JSON.
-        identity: Of the run that is to go on from there.
+        state: State returned by `reader.state`, or its JSON.
+        identity: Identity of the run to resume, from `identity_of`.
 
     Raises:
-        UsageError: It is no state, or one of a run with another order; says which of
-            the names differ, and how.
+        UsageError: `state` is not a state, or it belongs to a run with another order.
+            The message names the first setting that differs, with both values.
     """
     fields = _parse(state)
     for name in {**identity, **fields}:
@@ -75,21 +77,21 @@ def _parse(state: object) -> Mapping[str, Any]:
         counts = [fields.get("examples"), fields.get("step")]
         if all(type(count) is int and count >= 0 for count in counts):
             return fields
-    raise UsageError(f"resume must be what reader.state returned, got {state!r}")
+    raise UsageError(f"resume must be a state returned by reader.state, got {state!r}")
 
 
 def _difference(name: str, mine: Any, theirs: Any) -> str:
     if name == "fingerprint":
         return (
-            "the state was taken while reading other records (fingerprint "
-            f"{theirs}, not {mine}): point at the same shards, or start anew"
+            "the state was saved while reading other records (fingerprint "
+            f"{theirs}, not {mine}): read the same shards, or start without resume"
         )
     if name == "plan_version":
         return (
-            f"the state is of plan version {theirs}, and this reader's is {mine}: "
-            "install the version of diptych that took it"
+            f"the state has plan version {theirs}, and this reader's is {mine}: "
+            "install the version of diptych that saved it"
         )
     return (
-        f"the state was taken with {name}={theirs!r}, and this run has {name}={mine!r}"
-        ": pass the same"
+        f"the state was saved with {name}={theirs!r}, and this run has {name}={mine!r}"
+        ": pass the same value"
     )

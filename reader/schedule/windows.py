@@ -1,4 +1,4 @@
-"""A host's windows, with what to read for each: the plan, carried out step by step."""
+"""Yields the windows of a host with the reads for each window."""
 
 import copy
 from collections.abc import Iterator
@@ -11,29 +11,30 @@ from reader.shuffle.randomness import Draws
 
 
 class Order(Protocol):
-    """What an order of records can do."""
+    """Order of records."""
 
     def windows(self, stretch: Stretch, share: Share) -> Iterator[Window]:
         """Yields a host's records of a stretch, window by window."""
 
 
 class EpochStretches(Protocol):
-    """Which stretches an iterator goes through."""
+    """Stretches of the order that each iterator reads."""
 
     def stretches(self, iterator: int) -> Iterator[Stretch]:
-        """Yields the stretches of one iterator; they are counted from 0."""
+        """Yields the stretches of an iterator; `iterator` counts from 0."""
 
 
 class Windows:
-    """What a host reads, each time it is called for the next iterator.
+    """Windows that a host reads; each call starts the next iterator.
 
     Attributes:
-        index: Where the records lie.
-        draws: What is left to chance about each record.
-        sorted: Whether a window's records are brought in another order than its own.
-        num_iterators: Begun so far.
-        left_early: Whether one was begun before all of the one before it was read.
-        error: What ended the reading, if something did.
+        index: Index of the records' files and byte offsets.
+        draws: Random numbers of each record, such as for crops.
+        sorted: Whether the records of a window are sorted after reading.
+        num_iterators: Number of iterators started so far.
+        left_early: Whether an iterator was started before the previous one was
+            exhausted.
+        error: Error that ended the reading; None without an error.
     """
 
     def __init__(
@@ -47,17 +48,17 @@ class Windows:
         whole: bool,
         at_end: Any,
     ) -> None:
-        """Takes the plan.
+        """Creates the windows of a host.
 
         Args:
-            order: Of the records.
-            run: How much of it.
-            share: Of this host.
-            index: Where the records lie.
-            draws: What is left to chance about each record.
-            whole: Whether a window's records are read even if not all are meant, since
-                it will be sorted.
-            at_end: Called with the epoch at the end of each.
+            order: Order of the records.
+            run: Stretches of the order that each iterator reads.
+            share: Share of this host in each step.
+            index: Index of the records' files and byte offsets.
+            draws: Random numbers of each record, such as for crops.
+            whole: Whether to read whole windows even if only a part is kept, because
+                the window is sorted first.
+            at_end: Function called with the epoch at the end of each epoch.
         """
         self.index, self.draws = index, draws
         self.left_early = False
@@ -67,7 +68,7 @@ class Windows:
         self.sorted, self._at_end = whole, at_end
 
     def __call__(self) -> Iterator[tuple[Any, ...]]:
-        """Begins the next iterator."""
+        """Starts the next iterator."""
         self.left_early |= self._num_ended < self.num_iterators
         stretches = self._run.stretches(self.num_iterators)
         self.num_iterators += 1
@@ -104,12 +105,12 @@ class Windows:
         try:
             return self.index.reads(window.numbers)
         except (DatasetError, OSError) as error:
-            # TensorFlow passes on its text, in one of its own errors.
+            # TensorFlow raises its own error, which keeps only the text of this one.
             self.error = copy.copy(error)
             raise
 
     def of_iterator(self, iterator: int) -> Iterator[Window]:
-        """Yields what an iterator reads, without beginning it; they count from 0."""
+        """Yields the windows of an iterator without starting it; counts from 0."""
         for stretch in self._run.stretches(iterator):
             yield from self.of(stretch)
 

@@ -1,1 +1,1 @@
-"""What people run on a finished dataset; one folder per command."""
+"""Command-line tools for finished datasets, one folder per command."""

@@ -86,7 +86,7 @@ def test_a_source_type_is_one_module_one_line_and_one_setting(tree, sample, tmp_
     assert wrong.returncode == 2
     assert "exclude each other" in wrong.stderr
     without = diptych(tree, "build", *flags[1:])
-    assert "images must be given" in without.stderr
+    assert "images is required" in without.stderr
 
 
 def test_a_command_is_one_folder_and_its_name(tree, dataset):

@@ -24,7 +24,7 @@ def open_train(folder: Path, *outputs: str, **settings: Any) -> MapDataset:
 
 
 def stored(folder: Path, glob: str = "train-*.tfrecord") -> list[Any]:
-    """Returns the features of all records in the order written, with TensorFlow only."""
+    """Returns the features of all records as written, with TensorFlow only."""
     paths = sorted(map(str, folder.glob(glob)))
     records = tf.data.TFRecordDataset(paths).as_numpy_iterator()
     return [tf.train.Example.FromString(data).features.feature for data in records]

@@ -1,1 +1,1 @@
-"""`diptych bench`: reading speed per stage, and what to change."""
+"""Implements `diptych bench`: reading speed per stage, and advice."""

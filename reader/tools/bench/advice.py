@@ -1,4 +1,4 @@
-"""What to change, from what was measured: arithmetic on figures, and words for it."""
+"""Derives advice from the measurements of `diptych bench`."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -7,27 +7,27 @@ from reader.config import defaults
 from reader.console.formatting import size_text
 from reader.shuffle.order import NUM_STREAMS
 
-# What is told: less is within the noise, or not worth a rebuild.
+# Thresholds for advice: a smaller gain is within the noise or not worth a rebuild.
 _MIN_SPEEDUP = 1.1
 _MAX_SIZE = 0.8
 # Above this, JPEG stores noise that no model needs.
 USUAL_QUALITY = 90
-# Smaller reads than of so many neighbours cost more than their bytes.
-_MIN_NEIGHBOURS = 4
-# Of what threads could use: below it, they wait for something else.
+# Reads of fewer adjacent records than this are dominated by the cost per read.
+_MIN_NEIGHBORS = 4
+# Share of the available CPU time; below it, threads wait for something else.
 _BUSY = 0.7
 _MIN_CAST_SHARE = 0.15
 
 
 class Stored(NamedTuple):
-    """How a dataset is stored.
+    """The storage settings of a dataset.
 
     Attributes:
-        format: `jpeg`, `png`, `raw`; None if each image has its own.
-        quality: Of JPEG; None if it is not known.
-        shorter_side: Of most images, in pixels; None if it is not known.
-        record_bytes: Mean of a record.
-        remote: Whether it lies in a bucket.
+        format: Image format: `jpeg`, `png` or `raw`; None if it varies by image.
+        quality: JPEG quality; None if unknown.
+        shorter_side: Shorter side of most images in pixels; None if unknown.
+        record_bytes: Mean size of a record in bytes.
+        remote: Whether the dataset is in a bucket.
     """
 
     format: str | None
@@ -38,16 +38,16 @@ class Stored(NamedTuple):
 
 
 class Figures(NamedTuple):
-    """What was measured that advice rests on.
+    """The measurements that the advice depends on.
 
     Attributes:
-        per_second: Images a second, all in all.
-        per_second_uint8: Without the cast; None if there is none.
-        per_second_read: Images a second that are read and no more.
-        cast_share: Of the CPU time.
-        cores_used: CPU time by wall time.
-        num_cores: There are.
-        load: Processes that wanted a core, before.
+        per_second: Images per second, all stages together.
+        per_second_uint8: Images per second without the cast; None if there is no cast.
+        per_second_read: Images per second if records are only read and checksummed.
+        cast_share: Share of the cast in the CPU time.
+        cores_used: CPU time divided by wall time.
+        num_cores: Number of cores available.
+        load: Load average of the machine before the measurement.
     """
 
     per_second: float
@@ -60,16 +60,17 @@ class Figures(NamedTuple):
 
 
 def wanted_side(image_size: int, crop_fraction: float) -> int:
-    """Returns the shorter side of which `image_size` is cut without resampling."""
+    """Returns the stored shorter side that gives `image_size` without resampling."""
     return round(image_size / crop_fraction)
 
 
 def worth_storing(stored: Stored, wanted: int | None) -> dict[str, tuple[int, int]]:
-    """Returns `{flags: (shorter side, quality)}` of what may be read faster.
+    """Returns `{flags: (shorter side, quality)}` of settings that may read faster.
 
     Args:
-        stored: How images are stored.
-        wanted: Their shorter side for the size that is asked for; None if any will do.
+        stored: Storage settings of the dataset.
+        wanted: Smallest shorter side in pixels that gives the requested image size;
+            None if any size is acceptable.
     """
     ways: dict[str, tuple[int, int]] = {}
     side, quality = stored.shorter_side, stored.quality or USUAL_QUALITY
@@ -86,13 +87,13 @@ def worth_storing(stored: Stored, wanted: int | None) -> dict[str, tuple[int, in
 
 
 class Gain(NamedTuple):
-    """What was measured of a way to store images.
+    """The measured gain of other storage settings.
 
     Attributes:
-        flags: Of `diptych build`.
-        speedup: Images per CPU-second, by those of the images as they are.
-        size: Bytes of an image, likewise.
-        num: Images that were tried.
+        flags: Flags of `diptych build`.
+        speedup: Images per CPU-second, as a ratio (trial ÷ current settings).
+        size: Bytes per image, as a ratio (trial ÷ current settings).
+        num: Number of images in the trial.
     """
 
     flags: str
@@ -107,7 +108,14 @@ def advise(
     gains: Sequence[Gain],
     settings: Mapping[str, Any],
 ) -> Iterator[str]:
-    """Yields what to change, a sentence each; nothing if all is well."""
+    """Yields recommended changes, one sentence each.
+
+    Args:
+        figures: Measurements.
+        stored: Storage settings of the dataset.
+        gains: Results of the trials.
+        settings: Arguments of `load` that were measured.
+    """
     for gain in gains:
         if gain.speedup >= _MIN_SPEEDUP or gain.size <= _MAX_SIZE:
             yield _rebuild(gain, stored, settings)
@@ -118,15 +126,15 @@ def advise(
 
 
 def _rebuild(gain: Gain, stored: Stored, settings: Mapping[str, Any]) -> str:
-    what = stored.format or "images"
+    what = f"as {stored.format}"
     if "size" in gain.flags:
-        what = f"{stored.shorter_side} px for {settings['image_size']}"
+        what = f"at {stored.shorter_side} px, read at {settings['image_size']} px"
     elif "quality" in gain.flags:
         what = f"with quality {stored.quality}"
     return (
-        f"stored {what}: rebuilt with {gain.flags}, an image takes {gain.size:.2f} of "
-        f"its bytes and a core reads {gain.speedup:.1f} × as many (measured on "
-        f"{gain.num} of them)"
+        f"images are stored {what}: rebuild with {gain.flags} for "
+        f"{gain.size:.2f} × the bytes and {gain.speedup:.1f} × the images per "
+        f"CPU-second (measured on {gain.num} images)"
     )
 
 
@@ -135,7 +143,7 @@ def _threads(figures: Figures, settings: Mapping[str, Any]) -> Iterator[str]:
     if threads is not None and threads < figures.num_cores:
         yield (
             f"num_threads={threads} leaves {figures.num_cores - threads} of "
-            f"{figures.num_cores} cores to others: leave it out to use all"
+            f"{figures.num_cores} cores unused: remove it to use all cores"
         )
 
 
@@ -147,20 +155,20 @@ def _waiting(
         return
     if figures.load > figures.num_cores:
         yield (
-            f"others use this machine (its load was {figures.load:.1f}): measure again "
-            "without them, or read the column of a core alone"
+            f"other processes use this machine (load was {figures.load:.1f}): measure "
+            'again without them, or compare only "images/s per core"'
         )
         return
-    waits = f"{figures.cores_used:.1f} of {threads} cores are at work"
+    busy = f"{figures.cores_used:.1f} of {threads} cores are busy"
     if stored.remote:
-        yield f"{waits}: pass cache=FOLDER, a local disk that shards are copied to"
+        yield f"{busy}: pass cache=FOLDER to copy shards to a local disk"
     elif figures.per_second_read < 2 * figures.per_second:
         rate = size_text(figures.per_second_read * stored.record_bytes)
-        yield f"{waits}: the disk gives {rate}/s; copy the dataset to a faster one"
+        yield f"{busy}: the disk reads {rate}/s; copy the dataset to a faster disk"
     else:
         yield (
-            f"{waits}, and it is not the disk that they wait for: others use the "
-            "machine, or batches are too small to keep them busy"
+            f"{busy} and the disk is not the bottleneck: other processes use the "
+            "machine, or batches are too small to keep the cores busy"
         )
 
 
@@ -170,21 +178,21 @@ def _window(
     if not stored.remote and figures.per_second_read > 2 * figures.per_second:
         return
     shuffle_bytes = settings.get("shuffle_bytes", defaults.SHUFFLE_BYTES)
-    neighbours = shuffle_bytes / stored.record_bytes / NUM_STREAMS
-    if settings.get("shuffle", True) and neighbours < _MIN_NEIGHBOURS:
-        enough = _MIN_NEIGHBOURS * NUM_STREAMS * stored.record_bytes
+    neighbors = shuffle_bytes / stored.record_bytes / NUM_STREAMS
+    if settings.get("shuffle", True) and neighbors < _MIN_NEIGHBORS:
+        enough = _MIN_NEIGHBORS * NUM_STREAMS * stored.record_bytes
         mebibytes = -(-int(enough) // (1 << 20))
         yield (
-            f"shuffle_bytes holds {max(1, int(neighbours))} records of each of "
-            f"{NUM_STREAMS} streams, which are read so many at a time: "
-            f"shuffle_bytes={mebibytes} << 20 reads larger pieces"
+            f"reads are small, {max(1, int(neighbors))} records each, because "
+            f"shuffle_bytes is divided among {NUM_STREAMS} streams: "
+            f"shuffle_bytes={mebibytes} << 20 makes reads larger"
         )
 
 
 def _cast(figures: Figures) -> Iterator[str]:
     if figures.per_second_uint8 and figures.cast_share >= _MIN_CAST_SHARE:
         yield (
-            f"the cast takes {figures.cast_share:.0%} of the time: "
+            f"the cast takes {figures.cast_share:.0%} of the CPU time: "
             f'dtype="uint8" reads {figures.per_second_uint8:,.0f} images/s; divide by '
             "255 on the accelerator"
         )

@@ -1,4 +1,4 @@
-"""`diptych bench`: where the time goes, and what to change."""
+"""Command line of `diptych bench`: measures reading speed and prints advice."""
 
 import argparse
 import os
@@ -23,7 +23,7 @@ _EXAMPLES = (
     "diptych bench out --split=train --batch_size=256 --image_size=224 --seconds=30",
     "diptych bench out --dtype=uint8 --num_threads=4 --json",
 )
-# Of the time, for trying other ways to store images.
+# Share of the time for trials of other storage settings.
 _TRIALS = 0.3
 
 
@@ -33,9 +33,9 @@ def add_parser(commands: Any) -> None:
         commands,
         "bench",
         "OUT [--seconds=S] [--image_size=N …] [--json]",
-        "Measures how fast a dataset is read, stage by stage. Tells where "
-        "the time goes and what to change: some images are stored otherwise, and read, "
-        "to see what that would gain. The dataset is not touched.",
+        "Measures how fast a dataset is read, stage by stage. Reports where the time "
+        "goes and what to change: it stores some images with other settings in a "
+        "temporary folder and measures the gain. The dataset is not modified.",
         group="maintain a dataset",
         examples=_EXAMPLES,
     )
@@ -50,16 +50,16 @@ def add_parser(commands: Any) -> None:
         type=float,
         metavar="S",
         default=10.0,
-        help="how long, about (%(default)s)",
+        help="approximate duration in seconds (%(default)s)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
-    load = parser.add_argument_group("how to read: the words of reader.load")
-    load.add_argument("--split", metavar="NAME", help="(the first that holds examples)")
+    load = parser.add_argument_group("arguments of reader.load")
+    load.add_argument("--split", metavar="NAME", help="(the first with examples)")
     load.add_argument(
         "--batch_size", type=int, metavar="N", default=64, help="(%(default)s)"
     )
     load.add_argument(
-        "--image_size", type=int, metavar="N", help="(7/8 of what is stored)"
+        "--image_size", type=int, metavar="N", help="(7/8 of the stored size)"
     )
     load.add_argument(
         "--crop",
@@ -136,7 +136,7 @@ def _run(namespace: argparse.Namespace) -> int:
 
 
 def _first_split(pattern: str) -> str | None:
-    """Returns the first split that holds examples, where there are several."""
+    """Returns the first split that holds examples; None for a glob."""
     from reader.datasets.manifest_dataset import open_dataset
     from reader.storage.files import is_folder
 
@@ -174,21 +174,21 @@ def _stored(pattern: str, source: "RecordSource") -> "Stored":
 
 
 def _shorter_side(image: "ImageSpec", mean: int) -> int:
-    """Returns the shorter side of images, where that was asked for by name."""
+    """Returns the shorter side in pixels: exact if the resize mode fixes it."""
     exact = image.resize in ("shorter_side", "crop", "stretch", "pad")
     return min(mean, image.size) if exact else mean
 
 
 def _usual_size(stored: "Stored") -> int:
     if stored.shorter_side is None:
-        raise UsageError("how large images are is not known: say --image_size")
+        raise UsageError("the stored image size is unknown: pass --image_size")
     return max(1, stored.shorter_side * 7 // 8)
 
 
 def _gains(
     namespace: argparse.Namespace, stored: "Stored", measured: "Measured"
 ) -> list["Gain"]:
-    """Tries other ways to store images, as many as are worth it."""
+    """Measures the storage settings that may be faster."""
     from reader.tools.bench.advice import Gain, wanted_side, worth_storing
     from reader.tools.bench.trials import Storage, try_storages
 

@@ -1,4 +1,4 @@
-"""`diptych bench`: what was measured, as a page for a terminal and as JSON."""
+"""Formats measurements for `diptych bench`, as terminal text and as JSON."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -14,13 +14,20 @@ _BAR = 20
 def bench_page(
     measured: Measured, stored: Stored, advice: Sequence[str], terminal: Terminal
 ) -> Iterator[str]:
-    """Yields the lines of a page: a table of the stages, and what to change."""
+    """Yields lines of text: a table of the stages, then the advice.
+
+    Args:
+        measured: Measurements of reading the dataset.
+        stored: Storage settings of the dataset.
+        advice: Sentences from `advise`.
+        terminal: Output terminal, for its colors.
+    """
     settings = measured.settings
     shown = ", ".join(f"{k}={v}" for k, v in settings.items() if v is not None)
     yield f"reader.load(…, {shown})"
     yield _stored_line(stored)
     yield ""
-    heading = f"{'stage':<8}{'µs of a core':>13}{'images/s, a core':>18}"
+    heading = f"{'stage':<8}{'CPU µs/image':>13}{'images/s per core':>19}"
     yield terminal.paint(f"{heading}{'images/s so far':>17}", "bold", "cyan")
     total = sum(stage.cpu_us for stage in measured.stages)
     for stage in measured.stages:
@@ -29,11 +36,11 @@ def bench_page(
     yield ""
     yield (
         f"{rate} on {measured.cores_used:.1f} of {measured.num_cores} cores, "
-        f"{measured.per_core:,.0f} for each core's second"
+        f"{measured.per_core:,.0f} per CPU-second"
     )
     yield ""
     if not advice:
-        yield terminal.paint("nothing to change", "green")
+        yield terminal.paint("no changes recommended", "green")
     for line in advice:
         yield f"{terminal.paint('·', 'bold', 'yellow')} {line}"
 
@@ -42,7 +49,7 @@ def _stored_line(stored: Stored) -> str:
     quality = "" if stored.quality is None else f", quality {stored.quality}"
     side = "" if stored.shorter_side is None else f", {stored.shorter_side} px"
     size = size_text(stored.record_bytes)
-    return f"stored: {stored.format or 'images'}{quality}{side}, {size} a record"
+    return f"stored: {stored.format or 'images'}{quality}{side}, {size} per record"
 
 
 def _stage_line(stage: Stage, total: float, terminal: Terminal) -> str:
@@ -50,15 +57,15 @@ def _stage_line(stage: Stage, total: float, terminal: Terminal) -> str:
     per_core = "" if stage.per_core is None else f"{stage.per_core:,.0f}"
     so_far = "" if stage.per_second is None else f"{stage.per_second:,.0f}"
     bar = terminal.bar(share, _BAR, "cyan").rstrip()
-    cost = f"{stage.cpu_us:,.1f}" if stage.cpu_us else "in the noise"
-    columns = f"{cost:>13}{per_core:>18}{so_far:>17}"
+    cost = f"{stage.cpu_us:,.1f}" if stage.cpu_us else "within noise"
+    columns = f"{cost:>13}{per_core:>19}{so_far:>17}"
     return f"{stage.name:<8}{columns}  {bar} {share:.0%}"
 
 
 def bench_fields(
     measured: Measured, stored: Stored, gains: Sequence[Gain], advice: Sequence[str]
 ) -> dict[str, Any]:
-    """Returns what was measured, for JSON."""
+    """Returns the measurements, trials and advice as JSON values."""
     return {
         "settings": dict(measured.settings),
         "images_per_second": measured.per_second,

@@ -1,7 +1,7 @@
-"""What reading costs, stage by stage: measured by reading, and nothing kept.
+"""Measures the CPU time of reading, stage by stage.
 
-Stages are told apart by what they cost together: `load` without images, with them, and
-cast.
+The cost of a stage is the difference of two measurements: `load` without images, with
+images, and with the cast.
 """
 
 from collections.abc import Generator, Mapping
@@ -23,7 +23,7 @@ from reader.loader.load import load
 from reader.storage.files import read_bytes
 from reader.tools.bench.timing import Cost, Read, measure
 
-# Of chunks that batches are put together from.
+# Number of images in the chunks that batches are assembled from.
 _CHUNK = 16
 
 
@@ -31,12 +31,13 @@ class Stage(NamedTuple):
     """A stage of reading.
 
     Attributes:
-        name: `read`, `CRC`, `parse`, `decode`, `batch` or `cast`.
-        cpu_us: Microseconds of a core for an image, of its own; 0 where that is less
-            than the noise, some hundredths of the whole.
-        per_core: Images that a core does in a second, if it does nothing else.
-        per_second: Images a second, up to and with this stage; None where it cannot be
-            had alone.
+        name: Name of the stage: `read`, `CRC`, `parse`, `decode`, `batch` or `cast`.
+        cpu_us: CPU time of only this stage, in microseconds per image; 0 if it is less
+            than the noise, a few percent of the total.
+        per_core: Images per second of one core that runs only this stage; None if
+            `cpu_us` is 0.
+        per_second: Images per second of all stages up to this one; None if that was
+            not measured.
     """
 
     name: str
@@ -47,16 +48,16 @@ class Stage(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What was measured.
+    """Measurements of reading a dataset.
 
     Attributes:
         settings: Arguments of `load`.
-        stages: In order.
-        per_second: Images a second, all in all.
-        per_core: Images per second of a core, all in all.
-        cores_used: CPU time by wall time.
-        num_cores: There are.
-        as_uint8: Images a second without the cast; None if there is none.
+        stages: Stages of reading, in order.
+        per_second: Images per second, all stages together.
+        per_core: Images per CPU-second, all stages together.
+        cores_used: CPU time divided by wall time.
+        num_cores: Number of cores available.
+        as_uint8: Images per second without the cast; None if there is no cast.
     """
 
     settings: Mapping[str, Any]
@@ -77,18 +78,19 @@ def bench(
     seconds: float = 10.0,
     **settings: Any,
 ) -> Measured:
-    """Measures what `reader.load` costs, stage by stage.
+    """Measures the CPU time of `reader.load`, stage by stage.
 
     Args:
-        pattern: What to read.
-        split: Which split, where `pattern` is a folder that holds several.
-        batch_size: Examples of a batch.
-        image_size: Side in pixels; None for images as stored.
-        seconds: How long to measure, about.
-        **settings: Others of `load`: `dtype`, `crop`, `num_threads`, ….
+        pattern: Dataset folder or glob of TFRecords.
+        split: Name of the split; required if `pattern` is a folder with several.
+        batch_size: Number of examples per batch.
+        image_size: Side of the images in pixels; None for images as stored.
+        seconds: Approximate duration of the measurement in seconds.
+        **settings: More arguments of `load`: `dtype`, `crop`, `num_threads`, ….
 
     Raises:
-        UsageError, DatasetError: As `load`.
+        UsageError: `load` rejects an argument.
+        DatasetError: `load` cannot read the dataset.
     """
     check_at_least("batch_size", batch_size, 1)
     if not is_positive(seconds):
@@ -117,7 +119,7 @@ def bench(
 def _variants(
     source: RecordSource, pattern: str, settings: Mapping[str, Any]
 ) -> dict[str, Read]:
-    """Returns the ways to read, each of which does more than the one before it."""
+    """Returns the reads to compare, each with one stage more than the one before."""
     threads = settings.get("num_threads") or num_cores()
     plain = {**settings, "dtype": "uint8", "normalize": None}
     texts = _text_outputs(source.record_schema)
@@ -130,14 +132,14 @@ def _variants(
         variants["parse"] = reading(pattern, {**plain, "outputs": texts})
     variants["copy"] = lambda: _copies(size)
     variants["batch"] = reading(pattern, {**plain, "outputs": ("image", *texts)})
-    asked = {**settings, "outputs": ("image", *texts)}
+    full = {**settings, "outputs": ("image", *texts)}
     if settings.get("dtype", "float32") != "uint8" or settings.get("normalize"):
-        variants["cast"] = reading(pattern, asked)
+        variants["cast"] = reading(pattern, full)
     return variants
 
 
 def _text_outputs(record_schema: RecordSchema) -> tuple[str, ...]:
-    """Returns what is asked for beside images: tokens, else what little there is."""
+    """Returns the outputs to request besides images: tokens, or the key."""
     if record_schema.tokenizer is not None and "token_ids" in record_schema.features:
         return ("tokens", "mask")
     return ("key",) if "key" in record_schema.features else ()
@@ -149,10 +151,15 @@ def _batch_shape(pattern: str, settings: Mapping[str, Any]) -> tuple[int, ...]:
 
 
 def reading(pattern: str, settings: Mapping[str, Any]) -> Read:
-    """Returns what reads batches through `load`, without end.
+    """Returns a function that reads batches with `load` and yields their sizes forever.
+
+    Args:
+        pattern: Dataset folder or glob of TFRecords.
+        settings: Arguments of `load`.
 
     Raises:
-        UsageError, DatasetError: As `load`.
+        UsageError: `load` rejects an argument.
+        DatasetError: `load` cannot read the dataset.
     """
     batches = load(pattern, **{**settings, "epochs": None})
 
@@ -166,7 +173,7 @@ def reading(pattern: str, settings: Mapping[str, Any]) -> Read:
 def _blocks(
     source: RecordSource, threads: int, *, check: bool
 ) -> Generator[int, None, None]:
-    """Reads whole blocks of the index, again and again, in an order like `load`'s."""
+    """Reads whole blocks of the index forever, in a shuffled order like `load`'s."""
     blocks = _places_of_blocks(source)
     rng = np.random.default_rng(0)
 
@@ -186,7 +193,7 @@ def _blocks(
 
 
 def _places_of_blocks(source: RecordSource) -> list[tuple[str, int, int, int]]:
-    """Returns path, offset, bytes and records of each block."""
+    """Returns path, byte offset, size in bytes and number of records of each block."""
     blocks, first = [], 0
     for shard in source.shards:
         num_blocks = -(-shard.num_examples // BLOCK_RECORDS)
@@ -200,7 +207,7 @@ def _places_of_blocks(source: RecordSource) -> list[tuple[str, int, int, int]]:
 
 
 def _copies(shape: tuple[int, ...]) -> Generator[int, None, None]:
-    """Puts batches together of what is there already: what batching alone costs."""
+    """Assembles batches from existing tensors, to measure only the batching."""
     num, *image = shape
     chunk = tf.zeros([min(_CHUNK, num), *image], tf.uint8)
     batches = tf.data.Dataset.from_tensors(chunk).repeat().rebatch(num)
@@ -209,9 +216,9 @@ def _copies(shape: tuple[int, ...]) -> Generator[int, None, None]:
 
 
 def _stages(costs: Mapping[str, Cost]) -> list[Stage]:
-    """Returns the stages: each is what it costs more than what comes before it.
+    """Returns the stages, each with its cost on top of the stages before it.
 
-    What comes out below nothing is noise.
+    A negative difference is noise and becomes 0.
     """
     read, crc, whole = costs["read"], costs["CRC"], costs["batch"]
     parsed, copied = costs.get("parse", crc), costs["copy"]

@@ -1,6 +1,6 @@
-"""What ways to read cost, measured side by side.
+"""Measures the cost of several ways to read, side by side.
 
-All take turns, so that what else the machine does falls on each alike.
+They run round-robin, so that other load on the machine affects each of them equally.
 """
 
 import contextlib
@@ -8,22 +8,24 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from typing import NamedTuple
 
-# Enough to see an outlier; each begins iterators anew, which is as dear as 100 images.
+# Enough to detect an outlier. Each round creates new iterators, which costs as much as
+# reading 100 images.
 _ROUNDS = 3
-# Of the time: what makes few batches in a second needs more of it for a good mean.
+# Shares of the time. Slow variants yield few batches per second, so they need more time
+# for a good mean.
 _WEIGHTS = {"read": 1, "CRC": 1, "parse": 2, "copy": 1}
 _WEIGHT = 6
-# What an iterator gives before it is measured: what was made ahead.
+# Number of items to skip before measuring: they were prefetched.
 _WARM_UP = 3
 
 
 class Cost(NamedTuple):
-    """What reading some images cost.
+    """The cost of reading some images.
 
     Attributes:
-        num: Images.
-        seconds: Of wall time.
-        cpu_seconds: Of all threads, user and system.
+        num: Number of images.
+        seconds: Wall time in seconds.
+        cpu_seconds: CPU time of all threads in seconds, user and system.
     """
 
     num: int
@@ -32,12 +34,12 @@ class Cost(NamedTuple):
 
     @property
     def per_second(self) -> float:
-        """Images a second."""
+        """Images per second of wall time."""
         return self.num / self.seconds
 
     @property
     def cpu_us(self) -> float:
-        """Microseconds of a core for an image."""
+        """CPU time in microseconds per image."""
         return 1e6 * self.cpu_seconds / self.num
 
 
@@ -45,11 +47,12 @@ Read = Callable[[], Generator[int, None, None]]
 
 
 def measure(variants: Mapping[str, Read], seconds: float) -> dict[str, Cost]:
-    """Returns what each of some ways to read costs: the best of some rounds.
+    """Returns the cost of each variant, the best of several rounds.
 
     Args:
-        variants: Functions that begin to read, and give numbers of images.
-        seconds: For all of them together, about; one round is always whole.
+        variants: Functions that start to read and yield numbers of images, by name.
+        seconds: Approximate time for all variants together, in seconds. At least one
+            round is completed.
     """
     costs: dict[str, list[Cost]] = {name: [] for name in variants}
     weights = {name: _WEIGHTS.get(name, _WEIGHT) for name in variants}
@@ -57,10 +60,10 @@ def measure(variants: Mapping[str, Read], seconds: float) -> dict[str, Cost]:
     end = time.perf_counter() + seconds
     for number in range(_ROUNDS):
         if number and time.perf_counter() > end:
-            break  # Where beginning takes long, there are fewer rounds.
+            break  # If starting is slow, there are fewer rounds.
         for name, read in variants.items():
             costs[name].append(_cost(read, part * weights[name]))
-    # What else goes on only ever adds to it.
+    # Other load on the machine can only increase the cost, so the minimum is best.
     return {name: min(of, key=lambda cost: cost.cpu_us) for name, of in costs.items()}
 
 
@@ -72,7 +75,7 @@ def _cost(read: Read, seconds: float) -> Cost:
         num, began, cpu = 0, time.perf_counter(), time.process_time()
         for count in counts:
             num += count
-            # Some is measured even where beginning took all the time there was.
+            # Measures for a minimum time even if starting took all of it.
             if time.perf_counter() > max(end, began + seconds / 4):
                 break
         return Cost(num, time.perf_counter() - began, time.process_time() - cpu)

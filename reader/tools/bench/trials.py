@@ -1,4 +1,4 @@
-"""What reading would cost if images were stored otherwise: some are, and are read."""
+"""Measures how fast images would be read if they were stored with other settings."""
 
 import contextlib
 import os
@@ -20,17 +20,18 @@ from reader.records.random_access import RecordFiles
 from reader.tools.bench.stages import reading
 from reader.tools.bench.timing import Read, measure
 
-# Enough for a mean, and few enough to be encoded in a second.
+# Enough for a mean, and few enough to encode in a second.
 _NUM_IMAGES = 128
 _MIN_IMAGES = 16
 
 
 class Storage(NamedTuple):
-    """A way to store images.
+    """Storage settings of images.
 
     Attributes:
-        shorter_side: In pixels, unless an image is smaller; None for as it is.
-        quality: Of JPEG; None for the bytes as they are.
+        shorter_side: Shorter side in pixels; smaller images are not enlarged. None to
+            keep the size.
+        quality: JPEG quality; None to keep the encoded bytes.
     """
 
     shorter_side: int | None = None
@@ -38,13 +39,13 @@ class Storage(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """How images are read that are stored otherwise.
+    """The measured gain of other storage settings.
 
     Attributes:
-        storage: How they were stored.
-        speedup: Images per CPU-second, by those of the images as they are.
-        size: Bytes of an image, likewise.
-        num: Images that were tried.
+        storage: Storage settings of the trial.
+        speedup: Images per CPU-second, as a ratio (trial ÷ current settings).
+        size: Bytes per image, as a ratio (trial ÷ current settings).
+        num: Number of images in the trial.
     """
 
     storage: Storage
@@ -59,16 +60,19 @@ def try_storages(
     settings: Mapping[str, Any],
     seconds: float,
 ) -> list[Trial]:
-    """Stores some images of a dataset in each way, and reads them as they would be.
+    """Stores some images of a dataset with each of the settings and times reading them.
+
+    Images that do not decode are left out.
 
     Args:
-        pattern: The dataset.
-        storages: Ways to store images.
+        pattern: Dataset folder or glob of TFRecords.
+        storages: Storage settings to try.
         settings: Arguments of `load`.
-        seconds: For all measurements together, about.
+        seconds: Approximate time for all measurements together, in seconds.
 
     Raises:
-        UsageError, DatasetError: As `load`, or an image does not decode.
+        UsageError: `load` rejects an argument.
+        DatasetError: `load` cannot read the dataset.
     """
     source = open_one_record_source(pattern, settings.get("split"), None)
     images = list(_images(source, time.perf_counter() + seconds / 3))
@@ -85,7 +89,7 @@ def try_storages(
             sizes[str(number)] = _write(path, images, storage)
             variants[str(number)] = reading(path, {**settings, **changed})
         if needs_size(source.record_schema.image_format):
-            # Only a manifest says that they are stored so.
+            # Only a dataset with a manifest can hold this format.
             variants["0"] = reading(pattern, settings)
         costs = measure(variants, seconds)
     return [
@@ -105,12 +109,12 @@ class _Image(NamedTuple):
 
 
 def _images(source: RecordSource, end: float) -> Iterator[_Image]:
-    """Yields images from all over a corpus, fewer if it takes until `end`."""
+    """Yields images spread over all records, and stops early after the time `end`."""
     files, record_schema = RecordFiles(source), source.record_schema
     decode = decoder(record_schema.image_format)
     num = min(_NUM_IMAGES, source.num_examples)
     numbers = np.linspace(0, source.num_examples - 1, num).astype(int)
-    # Not the first ones of it, where not all can be taken.
+    # In random order, so that stopping early does not favor the first records.
     for place, number in enumerate(np.random.default_rng(0).permutation(numbers)):
         if place >= _MIN_IMAGES and time.perf_counter() > end:
             return
@@ -121,13 +125,13 @@ def _images(source: RecordSource, end: float) -> Iterator[_Image]:
             sides = [
                 example[record_schema.features[s].key][0] for s in ("height", "width")
             ]
-        # One that is damaged would be told by `load`.
+        # `load` reports damaged images.
         with contextlib.suppress(ValueError):
             yield _Image(encoded, decode(encoded, *sides))
 
 
 def _write(path: str, images: Sequence[_Image], storage: Storage) -> int:
-    """Writes a file of TFRecords; returns how many bytes the images have."""
+    """Writes a TFRecord file; returns the total size of its images in bytes."""
     num_bytes = 0
     with open(path, "wb") as file:
         for image in images:

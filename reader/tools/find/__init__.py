@@ -1,1 +1,1 @@
-"""`diptych find`: where a key, checksum or file is, or why it was rejected."""
+"""Implements `diptych find`: locates a key, checksum or source file in a dataset."""

@@ -1,4 +1,4 @@
-"""`diptych find`: written where, rejected why, or never seen."""
+"""Command line of `diptych find`: the record of a key, or why it was not written."""
 
 import argparse
 import sys
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _EXAMPLES = (
     "diptych find out park/0042                  # a key",
     "diptych find out photos/park/0042.jpg       # an image or caption file",
-    "diptych find out 9f86d081884c7d65           # of an image file's SHA-256",
+    "diptych find out 9f86d081884c7d65           # the SHA-256 of an image file",
     "diptych find out park/0042 --json | jq -r '.written[].shard'",
 )
 _MAX_SHOWN = 5
@@ -29,9 +29,9 @@ def add_parser(commands: Any) -> None:
         commands,
         "find",
         "OUT KEY|SHA256|PATH [--json]",
-        "Finds a key, checksum or file in a dataset. Tells where it was "
-        "written, why it was rejected, or that it was never seen, with the nearest "
-        "keys. Ends with 0 if the dataset knows it and 1 if not.",
+        "Finds a key, checksum or file in a dataset. Shows where it was written, why "
+        "it was rejected, or, if it is not found, the nearest keys. Exits with 0 if it "
+        "is found and 1 if not.",
         group="inspect a dataset",
         examples=_EXAMPLES,
     )
@@ -41,7 +41,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "wanted",
         metavar="KEY|SHA256|PATH",
-        help="a key; a checksum, or its first digits; the path of an image or caption",
+        help="a key; a checksum or its first digits; the path of an image or caption",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=_run)
@@ -76,8 +76,8 @@ def _fields(finding: "Finding") -> dict[str, Any]:
 def _lines(finding: "Finding", folder: str, terminal: Terminal) -> Iterator[str]:
     wanted = printable(finding.wanted)
     if finding.status == "unknown":
-        state = terminal.paint("never seen", "yellow")
-        yield f"{wanted}: {state}; it is no key and no source in {printable(folder)}"
+        state = terminal.paint("not found", "yellow")
+        yield f"{wanted}: {state}; no key or source matches in {printable(folder)}"
         for key in finding.nearest:
             yield f"  nearest  {printable(key)}"
         return
@@ -88,10 +88,10 @@ def _lines(finding: "Finding", folder: str, terminal: Terminal) -> Iterator[str]
         yield from lines
     if len(found) > _MAX_SHOWN:
         yield ""
-        yield f"… and {len(found) - _MAX_SHOWN:,} more: --json has all"
+        yield f"… and {len(found) - _MAX_SHOWN:,} more: --json lists all"
     if finding.num_others:
         yield ""
-        yield f"{finding.num_others:,} others have this content, or a name like it"
+        yield f"{finding.num_others:,} more with the same content or a similar name"
 
 
 def _written(
@@ -102,8 +102,8 @@ def _written(
     yield f"{key}: {terminal.paint('written', 'green')}{_BY[record.by]}"
     shard = f"{folder.rstrip('/')}/{record.shard}"
     yield f"  shard     {printable(shard)}, row {record.row:,}"
-    yield f"  bytes     {facts[samples.LENGTH]:,} from {facts[samples.OFFSET]:,} on"
-    yield f"  number    {record.number:,} of {record.split}, as reader.open counts"
+    yield f"  bytes     {facts[samples.LENGTH]:,} at offset {facts[samples.OFFSET]:,}"
+    yield f"  index     {record.number:,} of {record.split}, in reader.open"
     yield f"  image     {_image(facts)}"
     for name, label in (
         (samples.SOURCE, "source"),
@@ -117,7 +117,7 @@ def _written(
         and finding.sha256
         and finding.sha256 != facts[samples.SHA256]
     ):
-        yield f"            {finding.sha256} has the file here: it has changed"
+        yield f"            {finding.sha256} is the local file: it has changed"
     for name in filter(lambda name: name.startswith(EXTRA), facts):
         yield f"  {printable(name)}  {printable(str(facts[name]))}"
     for caption, num in zip(
@@ -147,7 +147,7 @@ def _image(facts: dict[str, Any]) -> str:
 def _rejected(reject: "Rejected", terminal: Terminal) -> Iterator[str]:
     line = reject.line
     key = terminal.paint(printable(line.key), "bold")
-    # Of which file, image or caption, is not told of what was not paired.
+    # An unpaired reject does not record whether its file is an image or a caption.
     by = "" if reject.by == samples.KEY else ", found by the name of its file"
     yield f"{key}: {terminal.paint('not written', 'red')}{by}"
     yield f"  reason    {line.reason}"

@@ -1,4 +1,4 @@
-"""What somebody looks for in a dataset, and how well something fits it."""
+"""Search queries of `diptych find`, and how well a record matches one."""
 
 import hashlib
 import os
@@ -11,18 +11,18 @@ from reader.contract import samples
 from reader.contract.schema import display_path
 
 SHA256_DIGITS = 64
-# Fewer digits of a checksum find too much by accident.
+# Shorter prefixes of a checksum match too many records by accident.
 _SHA256 = re.compile(r"[0-9a-fA-F]{8,64}\Z")
 
 
 class Wanted(NamedTuple):
-    """What is looked for.
+    """A search query.
 
     Attributes:
-        keys: What a key may be: as it was given, and in NFC, as keys are.
-        names: What a source may be called: the end of a path, the longest first.
-        sha256: Digits of a checksum; None if it is none.
-        content: Checksum of the file of that name; None if there is none.
+        keys: Keys to match: the text as given, and its NFC form, as in datasets.
+        names: Source names to match: the path and its trailing parts, longest first.
+        sha256: Leading hex digits of a checksum; None if the text is not a checksum.
+        content: SHA-256 of the local file of that name; None if no such file exists.
     """
 
     keys: tuple[str, ...]
@@ -33,25 +33,27 @@ class Wanted(NamedTuple):
     def fits(
         self, key: str, sha256: str | None, sources: Sequence[str | None]
     ) -> tuple[int, str] | None:
-        """Returns how well something fits, and by what; None if it does not.
+        """Returns the rank of a match and the field that matches; None if no match.
+
+        A lower rank is a better match.
 
         Args:
-            key: Of a record or a reject.
-            sha256: Of its image file; None where that is not known.
-            sources: Its files, the image first; none where they are not known.
+            key: Key of a record or a reject.
+            sha256: SHA-256 of its image file; None if unknown.
+            sources: Its source files, the image first; empty if unknown.
         """
         if key in self.keys:
             return 0, samples.KEY
         named = self._named(key, sources)
         if sha256 is not None and sha256 == self.content:
-            # Of several with this content, the one of this name.
+            # Among several with the same content, prefer the one with this name.
             return (1 if named else 2), "content"
         if sha256 is not None and self.sha256 and sha256.startswith(self.sha256):
             return 3, samples.SHA256
         return None if named is None else (4 + named[0], named[1])
 
     def _named(self, key: str, sources: Sequence[str | None]) -> tuple[int, str] | None:
-        """Returns how much of a path is lacking, and what has such a name."""
+        """Returns how many leading parts of the path are missing, and the field."""
         for place, name in enumerate(self.names):
             if name in sources:
                 image = sources[0] == name
@@ -62,10 +64,10 @@ class Wanted(NamedTuple):
 
 
 def wanted_of(text: str) -> Wanted:
-    """Returns what somebody looks for, of a key, a checksum or a path.
+    """Parses a key, a checksum or a path into a query.
 
     Raises:
-        OSError: There is a file of that name which cannot be read.
+        OSError: A file of that name exists but cannot be read.
     """
     exact = display_path(os.fsencode(text))
     parts = exact.split("/")

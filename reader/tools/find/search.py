@@ -1,4 +1,4 @@
-"""Where something is in a dataset, or why it is not: by key, checksum or file."""
+"""Searches a dataset's records and rejects by key, checksum or source file."""
 
 import logging
 import os
@@ -29,22 +29,22 @@ _SEARCHED = (
     samples.SOURCE,
     samples.CAPTION_SOURCE,
 )
-# Each takes a second with a million keys.
+# Trailing parts of a path to search for. Each takes a second with a million keys.
 _MAX_ENDS = 3
 
 
 class Written(NamedTuple):
-    """A record that was found.
+    """A record that matches a query.
 
     Attributes:
-        by: What it was found by: `key`, `content`, `sha256`, `source` or
+        by: Field that matches: `key`, `content`, `sha256`, `source` or
             `caption_source`.
-        split: Its split.
-        shard: Its file, below the dataset.
-        row: Its place in the shard.
-        number: Its place in the split, as `reader.open` counts.
-        facts: Of its row of `samples/`, or as much of it as its record has: `key`,
-            `offset`, `length` (with framing), `captions`, `sha256`, ….
+        split: Name of the record's split.
+        shard: Path of the record's shard, relative to the dataset.
+        row: Index of the record in its shard.
+        number: Index of the record in its split, as in `reader.open`.
+        facts: Row of the record in `samples/`, or the subset that the record itself
+            holds: `key`, `offset`, `length` (with framing), `captions`, `sha256`, ….
     """
 
     by: str
@@ -56,11 +56,11 @@ class Written(NamedTuple):
 
 
 class Rejected(NamedTuple):
-    """A key that was not written.
+    """A key that matches a query but was not written.
 
     Attributes:
-        by: What it was found by: `key`, `source` or `caption_source`.
-        line: Its line of `rejects.jsonl`.
+        by: Field that matches: `key`, `source` or `caption_source`.
+        line: Parsed line of `rejects.jsonl`.
     """
 
     by: str
@@ -69,15 +69,15 @@ class Rejected(NamedTuple):
 
 @dataclass(frozen=True)
 class Finding:
-    """What a dataset knows of something.
+    """The result of a search.
 
     Attributes:
-        wanted: What was looked for.
-        written: Records.
-        rejected: Keys that were not written.
-        nearest: Where there is neither: the keys most like it.
-        sha256: Of the file of that name, if there is one.
-        num_others: How many fit too, but not as well.
+        wanted: Text of the query.
+        written: Matching records.
+        rejected: Matching keys that were not written.
+        nearest: Most similar keys, if nothing matches.
+        sha256: SHA-256 of the local file of that name; None if no such file exists.
+        num_others: Number of further matches of a lower rank.
     """
 
     wanted: str
@@ -89,7 +89,7 @@ class Finding:
 
     @property
     def status(self) -> str:
-        """`written`, `rejected` or `unknown`."""
+        """Status of the query: `written`, `rejected` or `unknown`."""
         if self.written:
             return "written"
         return "rejected" if self.rejected else "unknown"
@@ -98,55 +98,56 @@ class Finding:
 def find(folder: str | os.PathLike[str], wanted: str) -> Finding:
     """Finds a record by its key, the SHA-256 of its image file, or a source file.
 
-    Reads `samples/` and `rejects.jsonl`; where pyarrow is not installed, all records.
+    Reads `samples/` and `rejects.jsonl`. Without pyarrow, reads all records instead of
+    `samples/`.
 
     Args:
-        folder: Of the dataset.
-        wanted: A key; a checksum, or at least 8 of its digits; or the path of an image
-            or a caption. Of a path, as much of its end counts as some source has, and
-            if there is such a file here, its content.
+        folder: Folder of the dataset.
+        wanted: Key; SHA-256 or at least its first 8 digits; or path of an image or
+            caption. A path matches a source by its longest common end. If the path is
+            a local file, its content is matched first.
 
     Raises:
-        DatasetError: There is no finished dataset.
-        UsageError: Nothing is wanted.
+        DatasetError: The folder holds no finished dataset.
+        UsageError: `wanted` is empty.
     """
     if not wanted:
         raise UsageError("find needs a key, a sha256 or a path, got nothing")
     dataset = open_dataset(folder)
-    words = wanted_of(wanted)
-    hits = [*_find_written(dataset, words), *_find_rejected(dataset, words)]
+    query = wanted_of(wanted)
+    hits = [*_find_written(dataset, query), *_find_rejected(dataset, query)]
     best = min((hit.rank for hit in hits), default=0)
     found = [hit.found for hit in hits if hit.rank == best]
     written = [one for one in found if isinstance(one, Written)]
     rejected = [one for one in found if isinstance(one, Rejected)]
     near: list[str] = []
-    if not hits and len(words.sha256 or "") < SHA256_DIGITS:
-        near = _nearest(words, list(_all_keys(dataset)))
+    if not hits and len(query.sha256 or "") < SHA256_DIGITS:
+        near = _nearest(query, list(_all_keys(dataset)))
     others = len(hits) - len(found)
-    return Finding(wanted, written, rejected, near, words.content, others)
+    return Finding(wanted, written, rejected, near, query.content, others)
 
 
-def _nearest(words: Wanted, keys: list[str]) -> list[str]:
-    """Returns the keys most like what is wanted, or like the end of that path."""
-    for name in words.names[:_MAX_ENDS]:
+def _nearest(query: Wanted, keys: list[str]) -> list[str]:
+    """Returns the keys most similar to the query, or to the end of its path."""
+    for name in query.names[:_MAX_ENDS]:
         if near := nearest(os.path.splitext(name)[0], keys):
             return near
     return []
 
 
 class _Hit(NamedTuple):
-    """How well something fits: the lower, the better."""
+    """A match; a lower rank is a better match."""
 
     rank: int
     by: str
     found: Written | Rejected
 
 
-# What was written.
+# Records.
 
 
 class _Place(NamedTuple):
-    """A shard, and the number of its first record in its split."""
+    """A shard, and the index of its first record in its split."""
 
     split: Split
     shard: Shard
@@ -166,14 +167,15 @@ def _places(dataset: ManifestDataset) -> Iterator[_Place]:
 
 
 def _find_written(dataset: ManifestDataset, wanted: Wanted) -> Iterator[_Hit]:
-    told = set()
+    warned = set()
     for place in _places(dataset):
         try:
             yield from _find_in_samples(dataset, place, wanted)
         except (DatasetError, MissingLibraryError) as error:
-            if str(error) not in told:  # Of a library it is the same for all shards.
+            # A missing library gives the same message for every shard.
+            if str(error) not in warned:
                 _LOG.warning("%s; reading records instead", error)
-            told.add(str(error))
+            warned.add(str(error))
             yield from _find_in_records(dataset, place, wanted)
 
 
@@ -225,7 +227,7 @@ def _find_in_records(
 
 
 def _records(dataset: ManifestDataset, shard: Shard) -> Iterator[tuple[int, Record]]:
-    """Yields the records that can be read, with their places."""
+    """Yields the readable records with their indices in the shard."""
     path = dataset.path(shard.file)
     try:
         for row, part in enumerate(scan_shard(path)):
@@ -240,7 +242,7 @@ def _records(dataset: ManifestDataset, shard: Shard) -> Iterator[tuple[int, Reco
 def _facts_of(
     example: dict[str, list[Any]], offset: int, num_bytes: int
 ) -> dict[str, Any]:
-    """Returns what a row of `samples/` would hold, as far as a record tells."""
+    """Returns the columns of `samples/` that can be computed from a record."""
     return {
         samples.KEY: display_path(example[schema.KEY][0]),
         samples.OFFSET: offset,
@@ -253,7 +255,7 @@ def _facts_of(
     }
 
 
-# What was not.
+# Rejects.
 
 
 def _find_rejected(dataset: ManifestDataset, wanted: Wanted) -> Iterator[_Hit]:

@@ -1,18 +1,21 @@
-"""`diptych report`: what a dataset is, on a page of HTML that needs no network.
+"""Implements `diptych report`: a self-contained HTML page about a dataset.
 
-    write.py           START HERE: a folder → a page on disk
+    write.py           START HERE: dataset folder → HTML file
     distributions.py   rows of samples/ → distributions, longest captions, formats
-    token_counts.py    captions → how often each token occurs
-    gallery.py         which records are shown, with thumbnails; captions.py: as tokens
-    key_accounting.py  what became of every key       rejects.py   examples of these
-    charts.py          which charts are drawn; histogram.py: bars and axis ticks
-    display_text.py    numbers and untrusted text, fit to be shown
-    page.py            all of it → HTML: page.html, charts.html, page.css, filter.js
+    token_counts.py    captions → number of occurrences of each token
+    gallery.py         selection of records, with thumbnails
+    captions.py        token ids of a caption → tokens to display
+    key_accounting.py  counts of written and rejected keys → bar segments
+    rejects.py         example rejects for each reason
+    charts.py          selection of charts
+    histogram.py       distribution → bars and axis ticks
+    display_text.py    formatting of numbers and untrusted text
+    page.py            all contents → HTML: page.html, charts.html, page.css, filter.js
 
-Captions, keys and file names are untrusted text. They reach the page through
-`display_text.shown` and jinja2's escaping alone; no script holds any of them, and the
-page's own policy forbids all scripts, styles and requests but its own.
+Captions, keys and file names are untrusted text. They reach the page only through
+`display_text.shown` and jinja2's escaping. No script contains any of them, and the
+page's Content Security Policy forbids all scripts, styles and requests except its own.
 """
 
-# Examples that are shown unless more or fewer are asked for: a page of about 1.5 MB.
+# Number of examples by default. The page then has about 1.5 MB.
 DEFAULT_SAMPLES = 60

@@ -1,4 +1,4 @@
-"""A caption's token ids → tokens to look at."""
+"""Converts the token ids of a caption to tokens for display."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,20 +11,20 @@ from reader.contract.tokenizers.protocol import Tokenizer
 from reader.decode.outputs import special_tokens
 from reader.tools.report.display_text import shown
 
-# Of one caption, so that the page stays small.
+# Limits per caption, which keep the page small.
 _MOST_TOKENS = 80
 _MOST_CHARACTERS = 600
 _LONGEST_TOKEN = 40
 
 
 class Token(NamedTuple):
-    """A token: how it is spelled, its id, and what kind it is.
+    """A token of a caption.
 
     Attributes:
-        text: As the tokenizer's file spells it.
-        id: Its number.
-        kind: `special` (start and end), `unknown`, `cut` (the reader leaves it out)
-            or `plain`.
+        text: Spelling of the token in the tokenizer's file.
+        id: Token id.
+        kind: Kind of the token: `special` (start and end), `unknown`, `cut` (truncated
+            by the reader) or `plain`.
     """
 
     text: str
@@ -33,13 +33,13 @@ class Token(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A caption as the reader gives it to a model.
+    """The tokens of a caption, as the reader delivers them to a model.
 
     Attributes:
-        tokens: The first of them, start and end among them.
-        num_hidden: How many more there are.
-        num_tokens: Of the caption, without start and end.
-        num_cut: How many of these the reader leaves out.
+        tokens: First tokens, including start and end tokens.
+        num_hidden: Number of further tokens, which are not displayed.
+        num_tokens: Number of tokens of the caption, without start and end.
+        num_cut: Number of those tokens that the reader truncates.
     """
 
     tokens: tuple[Token, ...]
@@ -50,11 +50,11 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Spelling:
-    """Makes rows of ids, cut as the reader cuts them by default.
+    """Converts ids to rows of tokens, truncated as by the reader's default.
 
     Attributes:
-        tokenizer: Spells the tokens.
-        spec: Says which of them are special.
+        tokenizer: Tokenizer that spells the tokens.
+        spec: Description of the tokenizer, with its special tokens.
     """
 
     tokenizer: Tokenizer
@@ -62,12 +62,12 @@ class Spelling:
 
     @property
     def room(self) -> int:
-        """How many tokens of a caption are kept, beside start and end."""
+        """Maximum number of tokens per caption, without start and end."""
         start, end = self._special
         return defaults.MAX_TOKENS - len(start) - len(end)
 
     def row(self, ids: Sequence[int]) -> Row:
-        """Returns the row of a caption's ids; what is cut comes after its end."""
+        """Returns the row of a caption; truncated tokens follow the end token."""
         start, end = self._special
         kept, cut = ids[: self.room], ids[self.room :]
         kinds = [

@@ -1,4 +1,4 @@
-"""Which pictures are drawn of what was counted."""
+"""Selects the charts of a dataset's statistics."""
 
 from collections.abc import Callable
 from fractions import Fraction
@@ -19,23 +19,23 @@ from reader.tools.report.histogram import (
     place_of,
 )
 
-# More are drawn as a distribution of their sizes.
+# Above this number of shards, the chart shows the distribution of their sizes.
 _MOST_COLUMNS = 128
 
 
 class Chart(NamedTuple):
-    """A picture, what it is of, and what is said of it.
+    """A histogram with its title, summary and table headings.
 
     Attributes:
-        name: For links and labels within the page.
-        title: What is counted.
-        note: What exactly; may be empty.
-        facts: `(what, value)`, the few numbers to remember.
-        heading: Of the bars, in the table that says the same.
-        counted: Of their heights, likewise.
-        histogram: The picture.
-        value_text: Shows what a bar's height stands for.
-        cut: Where the reader cuts; None where it does not.
+        name: Id of the chart, for links within the page.
+        title: Title of the chart.
+        note: Explanation beside the title; may be empty.
+        facts: Summary of the distribution, as pairs `(label, value)`.
+        heading: Table heading of the column of bar labels.
+        counted: Table heading of the column of bar values.
+        histogram: Bars and marks.
+        value_text: Function that formats the value of a bar.
+        cut: Mark where the reader truncates captions; None if it truncates none.
     """
 
     name: str
@@ -50,11 +50,11 @@ class Chart(NamedTuple):
 
 
 def charts_of(statistics: Statistics, room: int) -> dict[str, Chart]:
-    """Returns the charts of records, by name; none of what there is none of.
+    """Returns charts by name; empty distributions are left out.
 
     Args:
-        statistics: Of the records.
-        room: Tokens of a caption that the reader keeps.
+        statistics: Statistics of the records.
+        room: Number of tokens per caption that the reader keeps.
     """
     even, octaves = even_histogram, octave_histogram
     charts = [
@@ -62,10 +62,10 @@ def charts_of(statistics: Statistics, room: int) -> dict[str, Chart]:
         _chart(statistics.height, even, number_text, "height", "Height", "Pixels"),
         _chart(
             statistics.aspect,
-            _centred,
+            _centered,
             _ratio_text,
             "aspect",
-            "Shape",
+            "Aspect ratio",
             "Width : height",
         ),
         _chart(
@@ -82,17 +82,17 @@ def charts_of(statistics: Statistics, room: int) -> dict[str, Chart]:
 
 
 def shards_chart(manifest: Manifest) -> Chart:
-    """Returns the chart of the shards' sizes: a bar each, or of many, how many."""
+    """Returns the chart of shard sizes: one bar per shard, or a histogram if many."""
     value_text: Format
     sizes = [shard.num_bytes for shard in manifest.shards]
     if len(sizes) <= _MOST_COLUMNS:
         labels = [shard.file.removesuffix(".tfrecord") for shard in manifest.shards]
         histogram, value_text = columns(sizes, labels), bytes_text
-        note, heading, counted = "a bar for each, in order", "Shard", "Size"
+        note, heading, counted = "one bar per shard, in order", "Shard", "Size"
     else:
         distribution = Distribution().add(np.array(sizes))
         histogram, value_text = octave_histogram(distribution, bytes_text), number_text
-        note, heading, counted = "by their size", "Size", "Shards"
+        note, heading, counted = "by size", "Size", "Shards"
     facts = (
         ("smallest", bytes_text(min(sizes, default=0))),
         ("mean", bytes_text(sum(sizes) / max(1, len(sizes)))),
@@ -104,7 +104,7 @@ def shards_chart(manifest: Manifest) -> Chart:
 
 
 def _lengths_chart(statistics: Statistics, room: int) -> Chart | None:
-    """Returns the chart of captions' lengths, with where the reader cuts them."""
+    """Returns the chart of caption lengths, with a mark where the reader truncates."""
     chart = _chart(
         statistics.tokens,
         even_histogram,
@@ -116,7 +116,7 @@ def _lengths_chart(statistics: Statistics, room: int) -> Chart | None:
     if chart is None or not statistics.tokens.above(room):
         return chart
     place = place_of(room + 1, chart.histogram)
-    return chart._replace(cut=Mark("cut", place) if place < 100 else None)
+    return chart._replace(cut=Mark("truncated", place) if place < 100 else None)
 
 
 def _chart(
@@ -132,7 +132,7 @@ def _chart(
     facts = (
         ("smallest", text(distribution.smallest)),
         ("median", text(distribution.quantile(0.5))),
-        ("99 % ≤", text(distribution.quantile(0.99))),
+        ("99th percentile", text(distribution.quantile(0.99))),
         ("largest", text(distribution.largest)),
     )
     counted = "Captions" if name == "tokens" else "Examples"
@@ -140,13 +140,13 @@ def _chart(
     return Chart(name, title, heading.lower(), facts, heading, counted, histogram)
 
 
-def _centred(distribution: Distribution, text: Format) -> Histogram:
-    # Squares lie in the middle of a bar.
-    return octave_histogram(distribution, text, centred=True)
+def _centered(distribution: Distribution, text: Format) -> Histogram:
+    # Centers a bar on the ratio 1:1.
+    return octave_histogram(distribution, text, centered=True)
 
 
 def _ratio_text(ratio: float) -> str:
-    """Returns a shape: `3:2` where it is one of few, otherwise `1.37:1` or `1:2.05`.
+    """Formats an aspect ratio: `3:2` if it is simple, else `1.37:1` or `1:2.05`.
 
     >>> _ratio_text(0.667), _ratio_text(1.33), _ratio_text(1.37), _ratio_text(0.00025)
     ('2:3', '4:3', '1.37:1', '1:4\u202f000')
@@ -154,7 +154,7 @@ def _ratio_text(ratio: float) -> str:
     if ratio < 1:
         longer, _, shorter = _ratio_text(1 / ratio).partition(":")
         return f"{shorter}:{longer}"
-    # Shapes are counted to three digits: 4:3 is 1.33.
+    # Aspect ratios are rounded to three digits: 4:3 is 1.33.
     digits = f"{ratio:.3g}"
     for simple in (Fraction(ratio).limit_denominator(5), Fraction(16, 9)):
         if simple < 100 and f"{float(simple):.3g}" == digits:

@@ -1,4 +1,4 @@
-"""`diptych report`: a page of HTML about a dataset."""
+"""Command line of `diptych report`: writes an HTML page about a dataset."""
 
 import argparse
 from typing import Any
@@ -21,8 +21,8 @@ def add_parser(commands: Any) -> None:
         commands,
         "report",
         "OUT [--output=FILE] [--samples=N]",
-        "Makes a page of HTML about a dataset. It needs no network: its books, "
-        "examples, sizes, captions, tokens, and what was not written.",
+        "Writes an HTML page about a dataset. The page is self-contained and shows the "
+        "accounting of keys, examples, sizes, captions, tokens and rejects.",
         group="inspect a dataset",
         examples=_EXAMPLES,
     )
@@ -30,7 +30,7 @@ def add_parser(commands: Any) -> None:
         "folder", metavar="OUT", type=not_empty, help="the dataset's folder"
     )
     parser.add_argument(
-        "--output", metavar="FILE", help="the page (default: OUT/report.html)"
+        "--output", metavar="FILE", help="HTML file (default: OUT/report.html)"
     )
     parser.add_argument(
         "--samples",

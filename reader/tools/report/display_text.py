@@ -1,23 +1,23 @@
-"""Numbers and strangers' text, fit to be shown."""
+"""Formats numbers and untrusted text for display."""
 
 import unicodedata
 
 from reader.console.formatting import size_text
 
-# A narrow space that does not break, as SI has it: 1 204 224.
+# Thousands separator of the SI: a narrow space that does not break (1 204 224).
 _SEPARATOR = "\N{NARROW NO-BREAK SPACE}"
-# What joins letters or emoji, or chooses a form of the one before.
+# Characters that join letters or emoji, or select a variant of the one before.
 _FOLLOWERS = frozenset("\u034f\u180b\u180c\u180d\u180f\u200c\u200d") | frozenset(
     map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)))
 )
-# Letters that nothing is drawn for: Unicode's fillers, and vowels it took back.
+# Letters without a glyph: Unicode's fillers, and its deprecated Khmer vowels.
 _BLANK = "\u115f\u1160\u17b4\u17b5\u3164\uffa0"
-# Format characters reorder text, or cannot be seen.
+# Categories of characters that reorder text or are invisible.
 _HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 def number_text(number: float) -> str:
-    """Returns a number in groups of three digits, of fractions one digit.
+    """Formats a number in groups of three digits, with at most one decimal.
 
     >>> number_text(1204224).replace(_SEPARATOR, "_")
     '1_204_224'
@@ -27,7 +27,7 @@ def number_text(number: float) -> str:
 
 
 def percent_text(part: float, whole: float) -> str:
-    """Returns a share: `97.3 %`; never 0 % of something, nor 100 % of less than all."""
+    """Formats a share: `97.3 %`. Only exact shares are shown as 0 % and 100 %."""
     if not whole:
         return f"0{_SEPARATOR}%"
     percent = 100 * part / whole
@@ -41,15 +41,15 @@ def percent_text(part: float, whole: float) -> str:
 
 
 def bytes_text(num_bytes: float) -> str:
-    """Returns a size that does not break: `1.5 MiB`."""
+    """Formats a size in bytes without line breaks: `1.5 MiB`."""
     return size_text(num_bytes).replace(".0 ", " ").replace(" ", _SEPARATOR)
 
 
 def shown(text: str, limit: int) -> str:
-    r"""Returns strangers' text on one line, cut to a number of characters.
+    r"""Returns untrusted text on one line, truncated to a number of characters.
 
-    What reorders text or cannot be seen is written out, so that two names that differ
-    look different, and none looks like something else:
+    Escapes characters that reorder text or are invisible, so that different names look
+    different and no name imitates another:
 
     >>> shown("photo\u202egpj.exe", 40)
     'photo\\u202egpj.exe'
@@ -63,7 +63,7 @@ def _visible(char: str, before: str) -> str:
     if char in _FOLLOWERS and not before.isspace():
         return char
     code = ord(char)
-    # Unicode's noncharacters, which HTML forbids.
+    # Unicode noncharacters, which HTML forbids.
     forbidden = 0xFDD0 <= code <= 0xFDEF or code & 0xFFFE == 0xFFFE
     hidden = char in _FOLLOWERS or char in _BLANK or 0xE0000 <= code <= 0xE0FFF
     hidden = hidden or unicodedata.category(char) in _HIDDEN

@@ -1,4 +1,4 @@
-"""Rows of `samples/` → what is counted of a dataset, a table at a time."""
+"""Computes statistics of a dataset from rows of `samples/`, table by table."""
 
 import dataclasses
 from collections import Counter
@@ -13,13 +13,13 @@ from reader.shuffle.arrays import Float64s, Int64s
 
 
 class Distribution(NamedTuple):
-    """Values and how often each occurs.
+    """Distinct values and their counts.
 
-    As large as there are different values: round what may have any.
+    Memory grows with the number of distinct values, so round continuous values first.
 
     Attributes:
-        values: float64[n], ascending, none twice.
-        counts: int64[n].
+        values: Distinct values in ascending order, `float64[n]`.
+        counts: Number of occurrences of each value, `int64[n]`.
     """
 
     values: Float64s = np.zeros(0)
@@ -27,21 +27,21 @@ class Distribution(NamedTuple):
 
     @property
     def total(self) -> int:
-        """How many values were counted."""
+        """Number of values counted."""
         return int(self.counts.sum())
 
     @property
     def smallest(self) -> float:
-        """The smallest value; there must be one."""
+        """Smallest value; the distribution must not be empty."""
         return float(self.values[0])
 
     @property
     def largest(self) -> float:
-        """The largest value; there must be one."""
+        """Largest value; the distribution must not be empty."""
         return float(self.values[-1])
 
     def add(self, values: NDArray[np.generic]) -> "Distribution":
-        """Returns the distribution with some more values."""
+        """Returns the distribution with more values added."""
         unique, counts = np.unique(values.astype(np.float64), return_counts=True)
         merged, place = np.unique(
             np.concatenate([self.values, unique]), return_inverse=True
@@ -51,16 +51,16 @@ class Distribution(NamedTuple):
         return Distribution(merged, sums)
 
     def quantile(self, share: float) -> float:
-        """Returns the smallest value that at least this share of all do not exceed."""
+        """Returns the smallest value v such that `share` of all values are ≤ v."""
         wanted = max(1, int(np.ceil(share * self.total)))
         return float(self.values[np.searchsorted(np.cumsum(self.counts), wanted)])
 
     def above(self, value: float) -> int:
-        """Returns how many values are larger than one."""
+        """Returns the number of values larger than `value`."""
         return int(self.counts[self.values > value].sum())
 
 
-# The columns that are counted.
+# Columns of `samples/` that the statistics need.
 COUNTED = (
     samples.KEY,
     samples.WIDTH,
@@ -72,7 +72,7 @@ COUNTED = (
     samples.NUM_TOKENS,
 )
 _NUM_LONGEST = 5
-# Sizes of records and shapes may all differ: three digits tell them apart well enough.
+# Precision of record sizes and aspect ratios, which may all be distinct.
 _DIGITS = 3
 
 
@@ -80,9 +80,10 @@ class LongCaption(NamedTuple):
     """One of the longest captions.
 
     Attributes:
-        num_tokens: Without start and end.
-        split, key: Of its record.
-        text: All of it.
+        num_tokens: Number of tokens, without start and end.
+        split: Name of the record's split.
+        key: Key of the record.
+        text: Full text of the caption.
     """
 
     num_tokens: int
@@ -93,17 +94,18 @@ class LongCaption(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Statistics:
-    """What was counted of records.
+    """Statistics of records.
 
     Attributes:
-        width, height: Of images as stored, in pixels.
-        aspect: Width / height, to three digits.
-        record_bytes: Of whole records, framing and captions among them; to three
-            digits.
-        tokens: Of each caption, without start and end.
-        formats: How many source images were in each format.
-        actions: To how many images each was done.
-        longest: Captions of the most tokens, the longest first.
+        width: Widths of the stored images in pixels.
+        height: Heights of the stored images in pixels.
+        aspect: Aspect ratios (width / height), rounded to three digits.
+        record_bytes: Sizes of whole records in bytes, including captions and framing,
+            rounded to three digits.
+        tokens: Lengths of captions in tokens, without start and end.
+        formats: Number of source images by format.
+        actions: Number of images by processing step, such as `converted`.
+        longest: Captions with the most tokens, the longest first.
     """
 
     width: Distribution = field(default_factory=Distribution)
@@ -116,11 +118,11 @@ class Statistics:
     longest: tuple[LongCaption, ...] = ()
 
     def add(self, split: str, table: Any) -> "Statistics":
-        """Returns the statistics with the rows of one more table.
+        """Returns the statistics with the rows of a table added.
 
         Args:
-            split: That they belong to.
-            table: A `pyarrow.Table` with `COUNTED`.
+            split: Name of the split of the rows.
+            table: A `pyarrow.Table` with the columns `COUNTED`.
         """
         width, height = _numbers(table, samples.WIDTH), _numbers(table, samples.HEIGHT)
         lengths = np.asarray(
@@ -142,7 +144,7 @@ class Statistics:
 
 
 def captions_of(table: Any) -> list[str]:
-    """Returns all captions of a table with `COUNTED`, in order."""
+    """Returns all captions of a table with the columns `COUNTED`, in order."""
     captions: list[str] = _flat(table.column(samples.CAPTIONS)).to_pylist()
     return captions
 
@@ -166,7 +168,7 @@ def _longest_of(
 
 
 def _longest(captions: list[LongCaption]) -> tuple[LongCaption, ...]:
-    """Returns the longest ones; of equal ones, those that came first."""
+    """Returns the longest captions; earlier ones win ties."""
     return tuple(sorted(captions, key=lambda c: -c.num_tokens)[:_NUM_LONGEST])
 
 
@@ -188,7 +190,7 @@ def _flat(lists: Any) -> Any:
 
 
 def _parents(lists: Any) -> NDArray[np.int64]:
-    """Returns int64[n]: for each value in some lists, the number of its list."""
+    """Returns the index of the list of each value, `int64[n]`."""
     from pyarrow import compute
 
     return np.asarray(compute.list_parent_indices(lists).to_numpy(), np.int64)

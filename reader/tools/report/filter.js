@@ -1,5 +1,5 @@
-// Shows the examples of one split, and those whose text holds every word that is typed.
-// It reads what is on the page, and writes nothing into it but a count.
+// Filters the examples by split and by the words in the search field.
+// Reads only text on the page, and writes only the count of matches into it.
 "use strict";
 (() => {
   const search = document.getElementById("words");
@@ -38,6 +38,6 @@
   }
   search.addEventListener("input", update);
   for (const split of splits) split.addEventListener("change", update);
-  // A browser may remember what was typed before the page was loaded again.
+  // A browser may restore the search field when it reloads the page.
   update();
 })();

@@ -1,4 +1,4 @@
-"""Which records are shown, and what of them."""
+"""Selects the records to display and decodes their images and captions."""
 
 import base64
 import io
@@ -20,7 +20,13 @@ _QUALITIES = (80, 60, 40)
 
 
 class Thumbnail(NamedTuple):
-    """A picture on the page: a `data:` address, and its size in pixels."""
+    """A small image on the page.
+
+    Attributes:
+        uri: Image as a `data:` URI.
+        width: Width in pixels.
+        height: Height in pixels.
+    """
 
     uri: str
     width: int
@@ -28,7 +34,11 @@ class Thumbnail(NamedTuple):
 
 
 def thumbnail_of(pixels: Pixels) -> Thumbnail:
-    """Returns a picture of at most 400 pixels and 36 KiB; its shape is kept."""
+    """Returns a JPEG of at most 400 pixels per side and 36 KiB.
+
+    Args:
+        pixels: Image, `uint8[height, width, 3]`; the aspect ratio is kept.
+    """
     from PIL import Image
 
     image = Image.fromarray(pixels)
@@ -40,7 +50,7 @@ def thumbnail_of(pixels: Pixels) -> Thumbnail:
             if len(data) <= _MOST_BYTES:
                 text = base64.b64encode(data).decode()
                 return Thumbnail(f"data:image/jpeg;base64,{text}", *image.size)
-        # Noise: no quality makes it small.
+        # Noise stays large at every quality, so reduce the size.
         side //= 2
 
 
@@ -56,26 +66,32 @@ _MOST_VALUES = 4
 
 
 class Caption(NamedTuple):
-    """A caption, and the tokens that are stored for it."""
+    """A caption and its stored tokens.
+
+    Attributes:
+        text: Text of the caption.
+        row: Tokens to display.
+    """
 
     text: str
     row: Row
 
 
 class Example(NamedTuple):
-    """A record to look at.
+    """A record to display.
 
     Attributes:
-        split: That it belongs to.
-        number: Of the record in its split.
-        key: As it is shown.
-        width, height: Of the image as stored, in pixels.
-        image_bytes: Of the encoded image.
-        thumbnail: The image, small; None if it cannot be decoded.
-        captions: The first few.
-        num_captions: That there are.
-        columns: The first few that were carried through: `{name: value}`.
-        problem: What is wrong with the record; empty if nothing is.
+        split: Name of the record's split.
+        number: Index of the record in its split.
+        key: Key of the record, as displayable text.
+        width: Width of the stored image in pixels.
+        height: Height of the stored image in pixels.
+        image_bytes: Size of the encoded image in bytes.
+        thumbnail: Small version of the image; None if the record is damaged.
+        captions: First captions.
+        num_captions: Total number of captions.
+        columns: First extra columns, `{name: value}`.
+        problem: Description of damage to the record; empty if it is intact.
     """
 
     split: str
@@ -94,18 +110,18 @@ class Example(NamedTuple):
 def examples_of(
     record_sources: Mapping[str, RecordSource], num: int, spelling: Spelling
 ) -> Iterator[Example]:
-    """Yields records spread evenly over each split: the same ones every time.
+    """Yields records spread evenly over each split. The selection is deterministic.
 
-    A damaged record is yielded with what is wrong with it.
+    A damaged record is yielded with a description of its problem.
 
     Args:
-        record_sources: By split; none without records.
-        num: Of records, fewer if there are not as many.
-        spelling: Makes tokens of ids.
+        record_sources: Record sources by split; each holds at least one record.
+        num: Maximum number of records.
+        spelling: Converter of ids to tokens.
 
     Raises:
         DatasetError: The index is damaged.
-        UsageError: A library that decodes the images is not installed.
+        UsageError: The library that decodes the images is not installed.
     """
     shares = _share_out(
         num, [source.num_examples for source in record_sources.values()]
@@ -117,16 +133,16 @@ def examples_of(
             try:
                 yield records.example(number)
             except DatasetError as error:
-                # Where the dataset lies is no part of what it is.
+                # The page must not depend on the location of the dataset.
                 problem = str(error).replace(f"{source.name}/", "")
                 yield Example(split, number, problem=problem)
 
 
 def _share_out(num: int, sizes: Sequence[int]) -> list[int]:
-    """Returns how many of `num` examples to take of each split.
+    """Returns how many of `num` examples to take from each split.
 
-    In proportion to the square roots of their sizes: a validation split of a hundredth
-    is a tenth of the page, enough to be looked at.
+    The shares are proportional to the square roots of the sizes. So a validation split
+    with 1% of the records still has 10% of the examples on the page.
     """
     shares = [0] * len(sizes)
     for _ in range(min(num, sum(sizes))):
@@ -136,7 +152,7 @@ def _share_out(num: int, sizes: Sequence[int]) -> list[int]:
 
 
 class _Records:
-    """The records of a split, by their number."""
+    """Reads the records of a split by index."""
 
     def __init__(self, split: str, source: RecordSource, spelling: Spelling) -> None:
         self._split = split
@@ -146,10 +162,10 @@ class _Records:
         self._spelling = spelling
 
     def example(self, number: int) -> Example:
-        """Returns what is shown of a record.
+        """Reads a record and returns its displayed fields.
 
         Raises:
-            DatasetError: It is damaged, or its shard is missing.
+            DatasetError: The record is damaged, or its shard is missing.
         """
         record = self._files.read(number)
         try:
@@ -185,7 +201,7 @@ class _Records:
 
 
 def _pieces(values: Mapping[str, list[Any]]) -> Iterator[list[int]]:
-    """Yields the ids of each caption; they are stored one after the other."""
+    """Yields the token ids of each caption; a record stores them concatenated."""
     ids, begin = values[schema.TOKEN_IDS], 0
     for length in values[schema.TOKEN_LENGTHS]:
         yield ids[begin : begin + length]

@@ -1,7 +1,7 @@
-"""A distribution → the bars of a picture and the marks below it.
+"""Converts a distribution to the bars of a histogram and the marks of its axis.
 
-Places and lengths are percent of the picture's width and height, so that it fits any
-screen. Nothing is left out: what lies far from all else is in the first and last bars.
+Positions and lengths are percentages of the width and height, so the histogram fits any
+screen. No value is left out: the first and last bars include all outliers.
 """
 
 import math
@@ -14,21 +14,27 @@ from reader.shuffle.arrays import Float64s
 from reader.tools.report.distributions import Distribution
 
 _MOST_BARS = 32
-# A single bar would fill the picture, whatever it stands for.
+# With fewer bars, a single one could fill the histogram.
 _LEAST_BARS = 5
 _MOST_MARKS = 5
-# Of all values at either end: they do not stretch the axis.
+# Share of values at either end that may be outliers, which do not stretch the axis.
 _TAIL = 0.01
-# A bar that stands for something can be seen.
+# Minimum height of a bar with a count, in percent, so that it is visible.
 _LOWEST_BAR = 1.0
 
 Format = Callable[[float], str]
 
 
 class Bar(NamedTuple):
-    """One bar: what it stands for, how much, and where it is, in percent.
+    """One bar of a histogram.
 
-    `beyond` is true where it stands for all that lies farther out as well.
+    Attributes:
+        label: Range of values of the bar.
+        value: Number of values in the range.
+        x: Left edge in percent of the width.
+        width: Width in percent.
+        height: Height in percent.
+        beyond: Whether the bar includes the outliers on its side.
     """
 
     label: str
@@ -40,16 +46,25 @@ class Bar(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """A number below the axis: its text, and where it is, in percent."""
+    """A label on the axis.
+
+    Attributes:
+        label: Text of the label.
+        x: Position in percent of the width.
+    """
 
     label: str
     x: float
 
 
 class Histogram(NamedTuple):
-    """Bars from left to right, and marks below them.
+    """Bars from left to right, and marks on the axis.
 
-    `low` and `high` are where an even axis begins and ends.
+    Attributes:
+        bars: Bars from left to right.
+        marks: Labels on the axis.
+        low: Value at the start of a linear axis; NaN for other axes.
+        high: Value at the end of a linear axis; NaN for other axes.
     """
 
     bars: tuple[Bar, ...]
@@ -59,16 +74,21 @@ class Histogram(NamedTuple):
 
 
 def even_histogram(distribution: Distribution, text: Format) -> Histogram:
-    """Returns bars of whole numbers, each as many of them wide."""
+    """Returns a histogram of integers with bars of equal width.
+
+    Args:
+        distribution: Integer values.
+        text: Function that formats a value.
+    """
     low, high = _range(distribution)
     step = max(1.0, round_step(max(1.0, high - low) / _MOST_BARS))
     edges = step * _edges(math.floor(low / step), math.floor(high / step))
-    edges -= min(0, edges[0])  # There is no image of -1 pixels.
+    edges -= min(0, edges[0])  # Sizes are not negative.
 
     def label(begin: float, end: float) -> str:
         return text(begin) if step == 1 else f"{text(begin)}–{text(end - 1)}"
 
-    # A number that has a bar of its own is marked in the middle of it.
+    # If each bar is one number, its mark is centered below it.
     shift = 0.5 if step == 1 else 0
     marks = [
         Mark(text(mark), _percent(mark + shift, edges[0], edges[-1]))
@@ -80,18 +100,19 @@ def even_histogram(distribution: Distribution, text: Format) -> Histogram:
 
 
 def octave_histogram(
-    distribution: Distribution, text: Format, *, centred: bool = False
+    distribution: Distribution, text: Format, *, centered: bool = False
 ) -> Histogram:
-    """Returns bars that each stand for the same ratio, and marks at powers of two.
+    """Returns a histogram on a logarithmic axis, with marks at powers of two.
 
     Args:
-        distribution: Of positive values.
-        text: Shows a value.
-        centred: Whether powers of two lie in the middle of bars, not between them.
+        distribution: Positive values.
+        text: Function that formats a value.
+        centered: Whether powers of two are at the centers of bars instead of their
+            edges.
     """
     low, high = map(math.log2, _range(distribution))
     parts = next((p for p in (16, 8, 4, 2) if (high - low) * p < _MOST_BARS), 1)
-    shift = 0.5 if centred else 0
+    shift = 0.5 if centered else 0
     first, last = (math.floor(end * parts + shift) for end in (low, high))
     places = (_edges(first, last) - shift) / parts
 
@@ -111,7 +132,7 @@ def octave_histogram(
 
 
 def columns(values: Sequence[int], labels: Sequence[str]) -> Histogram:
-    """Returns a bar for each value, in order, as high as it is large."""
+    """Returns one bar per value, in order, with proportional heights."""
     width = 100 / max(1, len(values))
     most = max(values, default=0) or 1
     bars = (
@@ -122,14 +143,14 @@ def columns(values: Sequence[int], labels: Sequence[str]) -> Histogram:
 
 
 def _edges(first: int, last: int) -> Float64s:
-    """Returns float64[n + 1]: where bars begin, from the first to the last, and end."""
+    """Returns the edges of bars `first` to `last`, `float64[n + 1]`."""
     missing = max(0, _LEAST_BARS - (last - first + 1))
     first, last = first - missing // 2, last + missing - missing // 2
     return np.arange(first, last + 2, dtype=np.float64)
 
 
 def _range(distribution: Distribution) -> tuple[float, float]:
-    """Returns where the axis begins and ends: without outliers, if these are far."""
+    """Returns the range of the axis, without distant outliers."""
     low, high = distribution.quantile(_TAIL), distribution.quantile(1 - _TAIL)
     near = (high - low) / 2
     if distribution.smallest >= low - near:
@@ -166,7 +187,7 @@ def _bars(
 
 
 def place_of(value: float, histogram: Histogram) -> float:
-    """Returns where a value lies on the axis of an even histogram, in percent."""
+    """Returns the position of a value on a linear axis, in percent."""
     return _percent(value, histogram.low, histogram.high)
 
 
@@ -179,19 +200,19 @@ def _percent(value: float, low: float, high: float) -> float:
 
 
 def round_step(at_least: float) -> float:
-    """Returns the smallest of 1, 2, 5, 10, 20, … and their tenths that is enough.
+    """Rounds up to a number of the series …, 0.1, 0.2, 0.5, 1, 2, 5, 10, ….
 
     >>> round_step(0.3), round_step(7), round_step(20)
     (0.5, 10.0, 20.0)
     """
     power = 10.0 ** math.floor(math.log10(at_least))
-    # Rounding must not make 1.0000000000000002 of 1, and so the step twice as long.
+    # Tolerates rounding errors: 1.0000000000000002 must give 1, not 2.
     steps = (step * power for step in (1, 2, 5, 10))
     return next(step for step in steps if step >= at_least * (1 - 1e-9))
 
 
 def marks_between(low: float, high: float, at_most: int) -> Iterator[float]:
-    """Yields round numbers from `low` to `high`, equally far apart."""
+    """Yields evenly spaced round numbers from `low` to `high`."""
     step = round_step((high - low) / at_most)
     number = math.ceil(low / step - 1e-9)
     while number * step <= high + step * 1e-9:

@@ -1,4 +1,4 @@
-"""The books as a picture: found = written + rejected + filtered + …."""
+"""Computes the bar of key counts: found = written + rejected + filtered + …."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -8,24 +8,24 @@ from reader.contract.rejects import category_of
 
 MEANINGS = {
     "written": "Became a record.",
-    "rejected": "Cannot be used: damaged, ambiguous, unreadable.",
-    "filtered": "Sound, but declined by the filters of size and shape.",
-    "duplicates": "The same picture as another, which was kept.",
+    "rejected": "Unusable: damaged, ambiguous or unreadable.",
+    "filtered": "Valid, but excluded by the filters of size and aspect ratio.",
+    "duplicates": "The same image as another key, which was kept.",
     "unpaired": "An image without a caption, or a caption without an image.",
 }
-# Percent of the picture's width: what there is can be seen, be it one in a million.
+# Minimum width of a segment in percent, so that even one key in a million is visible.
 _THINNEST = 0.6
 
 
 class Line(NamedTuple):
-    """A line of the books.
+    """A category of keys, such as `written` or `rejected`.
 
     Attributes:
-        name: As the manifest's reasons are summed up.
-        num_keys: Of the line.
-        reasons: `{reason: keys}`, the most frequent first.
-        x: Where its part of the picture begins, in percent.
-        width: Of that part, in percent.
+        name: Name of the category.
+        num_keys: Number of keys in the category.
+        reasons: Number of keys by reason, the most frequent first.
+        x: Left edge of the bar segment in percent.
+        width: Width of the bar segment in percent.
     """
 
     name: str
@@ -36,12 +36,12 @@ class Line(NamedTuple):
 
     @property
     def meaning(self) -> str:
-        """What the line says of its keys."""
+        """Explanation of the category."""
         return MEANINGS[self.name]
 
 
 def reason_text(reason: str) -> str:
-    """Returns a reason in words.
+    """Returns a reason as readable text.
 
     >>> reason_text("damaged_image"), reason_text("duplicate_of")
     ('damaged image', 'duplicate of another')
@@ -50,7 +50,7 @@ def reason_text(reason: str) -> str:
 
 
 def lines_of(accounting: KeyAccounting) -> tuple[Line, ...]:
-    """Returns all lines, from left to right."""
+    """Returns all categories, from left to right."""
     reasons: dict[str, dict[str, int]] = {name: {} for name in MEANINGS}
     for reason, count in sorted(accounting.not_written.items(), key=_frequent_first):
         reasons[category_of(reason)][reason] = count

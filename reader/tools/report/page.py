@@ -1,7 +1,7 @@
-"""What a page is made of → its HTML.
+"""Renders the HTML page.
 
-jinja2 escapes every value; the page's policy allows its own style and its own script,
-by their digests, pictures within the page, and nothing else.
+jinja2 escapes every value. The Content Security Policy allows only the page's own style
+and script, by their digests, and images embedded in the page.
 """
 
 import base64
@@ -28,7 +28,16 @@ from reader.tools.report.token_counts import Vocabulary
 
 
 class Contents(NamedTuple):
-    """All that a page shows of a dataset."""
+    """The contents of a page.
+
+    Attributes:
+        manifest: Manifest of the dataset.
+        statistics: Statistics of all records.
+        vocabulary: Token counts.
+        spelling: Converter of ids to tokens.
+        examples: Records to display.
+        rejects: Keys that were not written, by reason.
+    """
 
     manifest: Manifest
     statistics: Statistics
@@ -39,7 +48,7 @@ class Contents(NamedTuple):
 
 
 def render(contents: Contents) -> str:
-    """Returns the page. Equal contents give an equal page."""
+    """Returns the HTML page; the output is deterministic."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -74,7 +83,7 @@ def render(contents: Contents) -> str:
 
 
 def _longest_cut(contents: Contents) -> list[tuple[LongCaption, Row]]:
-    """Returns the longest captions that are cut, with their tokens."""
+    """Returns the longest captions that the reader truncates, with their tokens."""
     spelling = contents.spelling
     return [
         (caption, spelling.row(spelling.tokenizer.encode(caption.text)))
@@ -97,7 +106,7 @@ def _policy(style: str, script: str) -> str:
 
 
 def _digest(text: str) -> str:
-    """Returns a source of a Content Security Policy: exactly this text."""
+    """Returns the Content Security Policy source that allows exactly this text."""
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
     return f"'sha256-{digest}'"
 
@@ -107,5 +116,5 @@ def _resource(name: str) -> str:
 
 
 def _place(percent: float) -> str:
-    """Returns a place or a length in a picture."""
+    """Returns a position or length for SVG."""
     return f"{percent:.2f}%"

@@ -1,4 +1,4 @@
-"""Some lines of `rejects.jsonl` for each reason."""
+"""Reads example rejects for each reason from `rejects.jsonl`."""
 
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
@@ -14,7 +14,14 @@ _CHUNK_BYTES = 1 << 20
 
 
 class Group(NamedTuple):
-    """All keys that were not written for one reason: how many, and some of them."""
+    """The rejects of one reason.
+
+    Attributes:
+        reason: Reason code, such as `damaged_image`.
+        line: Category of the reason, such as `rejected`.
+        num_keys: Number of keys with this reason.
+        examples: First rejects with this reason.
+    """
 
     reason: str
     line: str
@@ -23,10 +30,10 @@ class Group(NamedTuple):
 
 
 def groups_of(dataset: ManifestDataset) -> tuple[Group, ...]:
-    """Returns the reasons, the most frequent first, each with its first few rejects.
+    """Returns the rejects by reason, the most frequent reason first.
 
     Raises:
-        DatasetError: The file is missing or damaged.
+        DatasetError: `rejects.jsonl` is missing or damaged.
     """
     counts = dataset.manifest.accounting.not_written
     examples = _first_of_each(dataset, counts)
@@ -49,7 +56,7 @@ def _first_of_each(
             reject = parse_reject(next(lines))
         except StopIteration:
             raise DatasetError(
-                f"{path} has fewer lines than the books say: restore it"
+                f"{path} has fewer lines than the manifest counts: restore it"
             ) from None
         except ValueError as error:
             raise DatasetError(f"{path} is damaged ({error!r}): restore it") from error
@@ -61,9 +68,9 @@ def _first_of_each(
 
 
 def names_of(reject: RejectedKey) -> tuple[str, ...]:
-    """Returns what tells a reject from others: its files, after its key if need be.
+    """Returns the names that identify a reject: its files, and its key if needed.
 
-    All rows of a table have the same file.
+    The key is needed for tables: all rows of a table have the same source file.
     """
     if any(source.startswith(reject.key) for source in reject.source):
         return reject.source
@@ -71,7 +78,7 @@ def names_of(reject: RejectedKey) -> tuple[str, ...]:
 
 
 def _lines(path: str) -> Iterator[bytes]:
-    """Yields the lines of a file, here or in a bucket, without holding it."""
+    """Yields the lines of a local or remote file without loading all of it."""
     try:
         size = size_of(path)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Captions → how often each token occurs."""
+"""Counts the tokens of captions."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,13 +9,20 @@ from reader.contract.manifest import TokenizerSpec
 from reader.contract.tokenizers.protocol import Tokenizer
 from reader.shuffle.arrays import Int64s
 
-# Tokenizing takes 3 to 60 µs for each: a minute at the most.
+# Tokenizing takes 3 to 60 µs per caption, so at most a minute.
 MOST_CAPTIONS = 1_000_000
 _NUM_SHOWN = 40
 
 
 class TokenCount(NamedTuple):
-    """A token, how often it occurs, and whether it stands for the unknown."""
+    """A token and its count.
+
+    Attributes:
+        text: Spelling of the token.
+        id: Token id.
+        times: Number of occurrences.
+        unknown: Whether the token stands for out-of-vocabulary words.
+    """
 
     text: str
     id: int
@@ -24,17 +31,17 @@ class TokenCount(NamedTuple):
 
 
 class Vocabulary(NamedTuple):
-    """What a tokenizer's vocabulary is used for.
+    """Usage of a tokenizer's vocabulary.
 
     Attributes:
-        size: Ids that there are.
-        num_captions: That were counted: all, or every so many of them.
-        num_tokens: In these.
-        num_unknown: Tokens that stand for what is outside the vocabulary.
-        num_used: Different tokens that occur.
-        num_once: Different tokens that occur a single time.
-        frequent: The most frequent tokens, the most frequent first.
-        rare: The rarest that do occur, the rarest first.
+        size: Number of token ids.
+        num_captions: Number of captions counted: all, or an even sample.
+        num_tokens: Number of tokens in those captions.
+        num_unknown: Number of out-of-vocabulary tokens.
+        num_used: Number of distinct tokens that occur.
+        num_once: Number of distinct tokens that occur once.
+        frequent: Most frequent tokens, the most frequent first.
+        rare: Least frequent tokens that occur, the rarest first.
     """
 
     size: int
@@ -48,10 +55,16 @@ class Vocabulary(NamedTuple):
 
 
 class TokenCounter:
-    """Counts the tokens of captions, of every caption or of every so many."""
+    """Counts the tokens of all captions, or of every n-th caption if there are many."""
 
     def __init__(self, tokenizer: Tokenizer, num_captions: int) -> None:
-        """Takes how many captions will come: if they are many, some are passed over."""
+        """Creates a counter without counts.
+
+        Args:
+            tokenizer: Tokenizer of the captions.
+            num_captions: Total number of captions that `add` will receive; above
+                `MOST_CAPTIONS`, only every n-th caption is counted.
+        """
         self._tokenizer = tokenizer
         self._stride = max(1, -(-num_captions // MOST_CAPTIONS))
         self._counts = np.zeros(tokenizer.vocab_size, np.int64)
@@ -59,7 +72,7 @@ class TokenCounter:
         self._counted = 0
 
     def add(self, captions: Sequence[str]) -> None:
-        """Counts some more captions."""
+        """Counts the tokens of more captions."""
         chosen = captions[-self._seen % self._stride :: self._stride]
         ids = [id_ for caption in chosen for id_ in self._tokenizer.encode(caption)]
         counts = np.bincount(np.array(ids, np.int64), minlength=len(self._counts))
@@ -68,11 +81,11 @@ class TokenCounter:
         self._counted += len(chosen)
 
     def vocabulary(self, spec: TokenizerSpec) -> Vocabulary:
-        """Returns what was counted; of equally frequent tokens, low ids are first."""
+        """Returns the counts; equally frequent tokens are ordered by id."""
         counts = self._counts
         used = np.flatnonzero(counts)
         falling = used[np.argsort(-counts[used], kind="stable")]
-        # A small vocabulary need not be listed twice.
+        # Avoids listing a token twice if the vocabulary is small.
         num_frequent = min(_NUM_SHOWN, -(-len(used) // 2))
         num_rare = min(_NUM_SHOWN, len(used) - num_frequent)
         unknown = 0 if spec.unknown_id is None else int(counts[spec.unknown_id])

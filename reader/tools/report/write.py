@@ -1,4 +1,4 @@
-"""A dataset → a page about it, on disk."""
+"""Writes the report of a dataset to an HTML file."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -20,18 +20,25 @@ from reader.tools.report.page import Contents, render
 from reader.tools.report.rejects import groups_of
 from reader.tools.report.token_counts import TokenCounter
 
-# About 25 MB of pictures.
+# Maximum number of examples: about 25 MB of images.
 MOST_SAMPLES = 500
 
-# That become Python's objects at a time, however large a shard is.
+# Number of rows to convert to Python objects at once, which bounds the memory.
 _ROWS = 10_000
 
-# Of the writing side, which a host that only reads need not have.
+# Libraries of the writing side, which a host that only reads may lack.
 _LIBRARIES = ("jinja2", "PIL", "pyarrow")
 
 
 class Written(NamedTuple):
-    """A page that was written: where, how large, and how many examples it shows."""
+    """A page that was written.
+
+    Attributes:
+        path: Path of the HTML file.
+        num_bytes: Size of the file in bytes.
+        num_shown: Number of examples on the page.
+        num_examples: Number of examples in the dataset.
+    """
 
     path: str
     num_bytes: int
@@ -44,21 +51,21 @@ def write_report(
     output: str | os.PathLike[str] | None = None,
     num_samples: int = DEFAULT_SAMPLES,
 ) -> Written:
-    """Writes a page of HTML about a dataset: the same bytes for the same dataset.
+    """Writes a self-contained HTML page about a dataset.
 
-    The page holds all that it needs. Held are one shard's table at a time, and the
-    pictures.
+    The same dataset gives the same page, byte for byte. Memory holds the table of one
+    shard and the thumbnails.
 
     Args:
-        folder: Of the dataset, here or in a bucket.
-        output: The page's file, here; None for `report.html` in the folder.
-        num_samples: Examples to show, fewer if there are not as many.
+        folder: Folder of the dataset, local or in a bucket.
+        output: Path of the local HTML file; None for `report.html` in the folder.
+        num_samples: Maximum number of examples on the page.
 
     Raises:
-        DatasetError: There is no finished dataset, or one of its tables, its index, its
-            tokenizer or its rejects are missing or damaged.
+        DatasetError: The folder holds no finished dataset, or a table, the index, the
+            tokenizer or the rejects are missing or damaged.
         OSError: The page cannot be written.
-        UsageError: An argument is wrong, or a library is missing.
+        UsageError: An argument is invalid, or a library is not installed.
     """
     num_samples = check_at_least("samples", num_samples, 0)
     if num_samples > MOST_SAMPLES:
@@ -73,32 +80,32 @@ def write_report(
         with replaced(path) as file:
             file.write(data)
     except OSError as error:
-        told = f"{error.strerror} (--output=FILE names another place)"
-        raise OSError(error.errno, told, path) from error
+        message = f"{error.strerror} (use --output=FILE to write to another path)"
+        raise OSError(error.errno, message, path) from error
     shown = len(contents.examples)
     return Written(path, len(data), shown, contents.manifest.num_examples)
 
 
 def _checked_output(folder: str, output: str | os.PathLike[str] | None) -> str:
-    """Returns the file to write.
+    """Returns the path of the file to write.
 
     Raises:
-        UsageError: It would not be on this machine, or not a page.
+        UsageError: The path is remote, not an HTML file or in no existing folder.
     """
     path = os.path.join(folder, REPORT) if output is None else os.fspath(output)
     if is_remote(path):
         raise UsageError(
-            f"a report is written to this machine, not to {path}: name a file with "
-            f"--output={REPORT}, and copy it there"
+            f"a report must be a local file, got {path}: write it with "
+            f"--output={REPORT}, then copy it there"
         )
-    # Nobody overwrites a shard or the manifest with a page by mistake.
+    # Prevents overwriting a shard or the manifest by mistake.
     if not path.lower().endswith((".html", ".htm")):
         raise UsageError(f"output must be a file that ends in .html, got {path}")
     if os.path.isdir(path):
-        raise UsageError(f"output must be a file, {path} is a folder")
+        raise UsageError(f"output must be a file, but {path} is a folder")
     parent = os.path.dirname(path)
     if output is not None and not os.path.isdir(parent or "."):
-        raise UsageError(f"output must lie in a folder that exists, got {path}")
+        raise UsageError(f"output must be in an existing folder, got {path}")
     return path
 
 
@@ -107,7 +114,7 @@ def _contents_of(dataset: ManifestDataset, num_samples: int) -> Contents:
     spelling = Spelling(dataset.tokenizer(), manifest.tokenizer)
     num_captions = sum(s.statistics.caption_tokens.count for s in manifest.splits)
     counter = TokenCounter(spelling.tokenizer, num_captions)
-    record_sources = _corpora_of(dataset)
+    record_sources = _record_sources_of(dataset)
     statistics = Statistics()
     for split, table in _tables_of(record_sources):
         statistics = statistics.add(split, table)
@@ -122,8 +129,8 @@ def _contents_of(dataset: ManifestDataset, num_samples: int) -> Contents:
     )
 
 
-def _corpora_of(dataset: ManifestDataset) -> dict[str, RecordSource]:
-    """Returns the records of each split that has any."""
+def _record_sources_of(dataset: ManifestDataset) -> dict[str, RecordSource]:
+    """Returns the record source of each split that has records."""
     names = [split.name for split in dataset.manifest.splits if split.num_examples]
     several = len(dataset.manifest.splits) > 1
     return {
@@ -133,7 +140,7 @@ def _corpora_of(dataset: ManifestDataset) -> dict[str, RecordSource]:
 
 
 def _tables_of(record_sources: Mapping[str, RecordSource]) -> Iterator[tuple[str, Any]]:
-    """Yields the rows of all shards, some at a time, with the name of their split."""
+    """Yields the rows of all shards in chunks, each with the name of its split."""
     for split, source in record_sources.items():
         for shard in source.shards:
             table = read_table(source, shard, list(COUNTED))

@@ -1,1 +1,1 @@
-"""`diptych show`: a dataset's schema, splits, accounting and examples."""
+"""Implements `diptych show`: schema, splits, accounting and examples of a dataset."""

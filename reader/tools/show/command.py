@@ -1,4 +1,4 @@
-"""`diptych show`: a dataset on a page, or the keys of a step."""
+"""Command line of `diptych show`: a summary of a dataset, or the keys of a step."""
 
 import argparse
 import os
@@ -25,8 +25,8 @@ def add_parser(commands: Any) -> None:
         commands,
         "show",
         "OUT [--num=N] [--step=N --batch_size=N …] [--json]",
-        "Shows what a dataset is: splits, books, sizes, examples. "
-        "With --step, shows which keys a step of training reads.",
+        "Shows a dataset: splits, accounting of keys, sizes, examples. "
+        "With --step, lists the keys that a training step reads.",
         group="inspect a dataset",
         examples=_EXAMPLES,
     )
@@ -41,15 +41,20 @@ def add_parser(commands: Any) -> None:
         type=int,
         metavar="N",
         default=3,
-        help="examples of each split (%(default)s)",
+        help="examples per split (%(default)s)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     step = parser.add_argument_group(
-        "the keys of a step", "The same words as in reader.load, which reads the same."
+        "the keys of a step",
+        "Same names and defaults as the arguments of reader.load.",
     )
-    step.add_argument("--step", type=int, metavar="N", help="which, from 0")
-    step.add_argument("--split", metavar="NAME", help="where there are several")
-    step.add_argument("--batch_size", type=int, metavar="N", help="over all hosts")
+    step.add_argument("--step", type=int, metavar="N", help="step, counted from 0")
+    step.add_argument(
+        "--split", metavar="NAME", help="required if there are several splits"
+    )
+    step.add_argument(
+        "--batch_size", type=int, metavar="N", help="examples per step, over all hosts"
+    )
     step.add_argument(
         "--seed", type=int, metavar="N", default=defaults.SEED, help="(%(default)s)"
     )
@@ -91,7 +96,7 @@ def _run(namespace: argparse.Namespace) -> int:
         raise UsageError(f"num must not be negative, got {namespace.num}")
     if namespace.step is not None:
         return _show_step(namespace)
-    refuse_set(namespace, namespace.parser, _STEP, "goes with --step")
+    refuse_set(namespace, namespace.parser, _STEP, "needs --step")
     from reader.datasets.manifest_dataset import find_folder, has_manifest, no_dataset
     from reader.datasets.record_source import no_pattern
     from reader.storage.files import is_folder, match
@@ -152,7 +157,9 @@ def _show_step(namespace: argparse.Namespace) -> int:
     from reader.tools.show.step_keys import step_keys
 
     if namespace.batch_size is None:
-        raise UsageError("--step goes with --batch_size: the step depends on it")
+        raise UsageError(
+            "--step needs --batch_size, which decides the records of each step"
+        )
     settings = {name: getattr(namespace, name) for name in _STEP}
     found = step_keys(namespace.pattern, namespace.step, **settings)
     if namespace.json:
@@ -167,9 +174,9 @@ def _show_step(namespace: argparse.Namespace) -> int:
     print(terminal.paint(title, "bold"))
     for place in found.places:
         if place.number is None:
-            print(f"{'-':>12}  (filled up)")
+            print(f"{'-':>12}  (padding)")
             continue
-        told = place.problem or place.key or "(no key)"
+        text = place.problem or place.key or "(no key)"
         shard = os.path.basename(place.shard or "")
-        print(f"{place.number:>12,}  {shard}  {printable(told)}")
+        print(f"{place.number:>12,}  {shard}  {printable(text)}")
     return 0

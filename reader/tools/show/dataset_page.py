@@ -1,4 +1,4 @@
-"""`diptych show`: what a dataset is, as a page for a terminal and as JSON."""
+"""Formats a dataset for `diptych show`, as terminal text and as JSON."""
 
 import dataclasses
 import itertools
@@ -23,13 +23,22 @@ from reader.contract.statistics import Statistics, Tally
 from reader.datasets.manifest_dataset import ManifestDataset
 from reader.storage.tfrecord_file import read_shard
 
-# Columns, where there are so many.
+# Width of bars in columns; narrower on narrow terminals.
 _BAR = 22
-_BEFORE_REASONS = 13
+# Indentation of wrapped reasons, in columns.
+_REASONS_INDENT = 13
 
 
 class Shown(NamedTuple):
-    """An example, as far as it is shown."""
+    """The displayed fields of an example.
+
+    Attributes:
+        split: Name of the split.
+        key: Key, as displayable text.
+        width: Width of the stored image in pixels.
+        height: Height of the stored image in pixels.
+        captions: All captions of the example.
+    """
 
     split: str
     key: str
@@ -41,10 +50,15 @@ class Shown(NamedTuple):
 def page(
     dataset: ManifestDataset, num_examples: int, terminal: Terminal
 ) -> Iterator[str]:
-    """Yields the lines of a page about a dataset: splits, books, sizes, examples.
+    """Yields lines of text about a dataset: splits, accounting, sizes, examples.
+
+    Args:
+        dataset: Dataset to describe.
+        num_examples: Number of examples to show per split.
+        terminal: Output terminal, for its width and colors.
 
     Raises:
-        DatasetError: The first shard of a split is damaged, or missing.
+        DatasetError: The first shard of a split is damaged or missing.
     """
     manifest = dataset.manifest
     title = terminal.paint(printable(manifest.name), "bold")
@@ -54,7 +68,15 @@ def page(
         f"{counted(manifest.num_examples, 'example')} in "
         f"{counted(len(manifest.shards), 'shard')}, {size_text(num_bytes)}"
     )
-    for part in (_splits, _books, _images, _tokens, _features, _warnings, _loading):
+    for part in (
+        _splits,
+        _accounting,
+        _images,
+        _tokens,
+        _features,
+        _warnings,
+        _loading,
+    ):
         lines = [*part(dataset, terminal)]
         if lines:
             yield from ("", *lines)
@@ -82,7 +104,7 @@ def _bar_width(terminal: Terminal, beside: int) -> int:
 
 
 def _indented(text: str, terminal: Terminal) -> Iterator[str]:
-    indent = " " * _BEFORE_REASONS
+    indent = " " * _REASONS_INDENT
     yield from textwrap.wrap(
         text, terminal.width - 1, initial_indent=indent, subsequent_indent=indent
     )
@@ -92,7 +114,7 @@ def _share(part: int, whole: int) -> float:
     return part / whole if whole else 0.0
 
 
-def _books(dataset: ManifestDataset, terminal: Terminal) -> Iterator[str]:
+def _accounting(dataset: ManifestDataset, terminal: Terminal) -> Iterator[str]:
     accounting = dataset.manifest.accounting
     yield _heading(terminal, f"{accounting.found:,} keys found")
     rows = [("written", accounting.written, "green", "")]
@@ -109,7 +131,10 @@ def _books(dataset: ManifestDataset, terminal: Terminal) -> Iterator[str]:
         yield f"{count:>12,} {line:<12}{bar} {share:.1%}{more if fits else ''}"
         yield from () if fits else _indented(reasons, terminal)
     if accounting.dropped_captions:
-        yield f"{accounting.dropped_captions:>12,} captions dropped beside others"
+        yield (
+            f"{accounting.dropped_captions:>12,} unusable captions dropped from images "
+            "with others"
+        )
 
 
 def _images(dataset: ManifestDataset, terminal: Terminal) -> Iterator[str]:
@@ -142,7 +167,7 @@ def _tallies(tallies: dict[str, Tally | None]) -> Iterator[str]:
 
 
 def statistics_of_all(manifest: Manifest) -> Statistics:
-    """Returns the statistics of all splits together."""
+    """Returns the merged statistics of all splits."""
     statistics = Statistics()
     for split in manifest.splits:
         statistics = statistics.merge(split.statistics)
@@ -193,10 +218,10 @@ def _examples(dataset: ManifestDataset, num: int, terminal: Terminal) -> Iterato
 
 
 def examples_of(dataset: ManifestDataset, num: int) -> Iterator[Shown]:
-    """Yields the first examples of each split.
+    """Yields the first `num` examples of each split.
 
     Raises:
-        DatasetError: The first shard of a split is damaged, or missing.
+        DatasetError: The first shard of a split is damaged or missing.
     """
     for split in dataset.manifest.splits:
         paths = (dataset.path(shard.file) for shard in split.shards)
@@ -213,10 +238,10 @@ def examples_of(dataset: ManifestDataset, num: int) -> Iterator[Shown]:
 
 
 def page_fields(dataset: ManifestDataset, num_examples: int) -> dict[str, Any]:
-    """Returns what a page shows, and the rest of the manifest, for JSON.
+    """Returns the content of `page` and the rest of the manifest, as JSON values.
 
     Raises:
-        DatasetError: As `page`.
+        DatasetError: The first shard of a split is damaged or missing.
     """
     manifest = dataset.manifest
     return {

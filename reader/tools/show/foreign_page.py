@@ -1,4 +1,4 @@
-"""`diptych show` of TFRecords that others wrote: what some of their records hold."""
+"""Formats foreign TFRecords (written by other tools) for `diptych show`."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -20,8 +20,8 @@ def open_foreign(pattern: str) -> RecordSource:
     """Opens TFRecords that have no manifest.
 
     Raises:
-        DatasetError: There are none, or they are damaged.
-        UsageError: They are compressed.
+        DatasetError: No file matches the pattern, or a file is damaged.
+        UsageError: The files are compressed.
     """
     return open_record_source([pattern], None, None, compressed=False)
 
@@ -29,10 +29,17 @@ def open_foreign(pattern: str) -> RecordSource:
 def foreign_page(
     source: RecordSource, pattern: str, num_examples: int, terminal: Terminal
 ) -> Iterator[str]:
-    """Yields the lines of a page.
+    """Yields lines of text about foreign TFRecords.
+
+    Args:
+        source: Opened TFRecords.
+        pattern: Glob of the files, to be displayed.
+        num_examples: Number of records to show.
+        terminal: Output terminal, for its width and colors.
 
     Raises:
-        DatasetError: One of the first records is damaged, or no example.
+        DatasetError: One of the first records is damaged or is not a
+            `tf.train.Example`.
     """
     fields = foreign_fields(source, num_examples)
     yield f"TFRecords without a manifest: {printable(pattern)}"
@@ -43,7 +50,7 @@ def foreign_page(
     )
     yield ""
     yield from _features(fields, terminal)
-    yield from _told(fields, pattern, terminal)
+    yield from _loading(fields, pattern, terminal)
     for example in fields["examples"]:
         yield ""
         key = terminal.paint(printable(example["key"] or ""), "bold")
@@ -53,11 +60,11 @@ def foreign_page(
 
 
 def _features(fields: dict[str, Any], terminal: Terminal) -> Iterator[str]:
-    some = fields["num_looked_at"] < fields["num_examples"]
-    title = f"what {fields['num_looked_at']} of them hold" if some else "what they hold"
+    num = fields["num_looked_at"]
+    title = f"features of {num} records" if num < fields["num_examples"] else "features"
     names = [printable(feature["key"]) for feature in fields["features"]]
     width = max(map(len, (*names, title))) + 4
-    heading = f"{title:<{width}}{'type':<10}{'values':>8}  load reads it as"
+    heading = f"{title:<{width}}{'type':<10}{'values':>8}  loaded as"
     yield terminal.paint(heading, "bold", "cyan")
     for name, feature in zip(names, fields["features"], strict=True):
         values = f"{feature['min_values']:,}"
@@ -67,12 +74,12 @@ def _features(fields: dict[str, Any], terminal: Terminal) -> Iterator[str]:
         yield f"{row}  {feature['read_as'] or ''}".rstrip()
 
 
-def _told(fields: dict[str, Any], pattern: str, terminal: Terminal) -> Iterator[str]:
+def _loading(fields: dict[str, Any], pattern: str, terminal: Terminal) -> Iterator[str]:
     found = {feature["read_as"] for feature in fields["features"]}
     yield ""
     if "image" not in found:
         label = terminal.paint("warning:", "bold", "yellow")
-        yield f"{label} no feature has a usual name of an image: say features="
+        yield f"{label} no feature has a usual name for images: pass features="
     yield terminal.paint("read it with", "bold", "cyan")
     batch_size = usual_batch_size(fields["num_examples"])
     call = f'"{printable(pattern)}", batch_size={batch_size}, image_size=224'
@@ -84,10 +91,11 @@ def _told(fields: dict[str, Any], pattern: str, terminal: Terminal) -> Iterator[
 
 
 def foreign_fields(source: RecordSource, num_examples: int) -> dict[str, Any]:
-    """Returns what a page shows, for JSON.
+    """Returns the content of `foreign_page`, as JSON values.
 
     Raises:
-        DatasetError: One of the first records is damaged, or no example.
+        DatasetError: One of the first records is damaged or is not a
+            `tf.train.Example`.
     """
     files = RecordFiles(source)
     read_as = {
@@ -112,12 +120,14 @@ def foreign_fields(source: RecordSource, num_examples: int) -> dict[str, Any]:
 
 
 def _feature(key: str, examples: Sequence[Mapping[str, list[Any]]]) -> dict[str, Any]:
-    held = [example.get(key, []) for example in examples]
-    counts = [len(values) for values in held]
+    values_of_all = [example.get(key, []) for example in examples]
+    counts = [len(values) for values in values_of_all]
     return {
         "key": key,
-        # None where none has a value: records do not tell of what type it would be.
-        "dtype": next((_TYPES[type(values[0])] for values in held if values), None),
+        # None if every record has an empty list: the type cannot be inferred.
+        "dtype": next(
+            (_TYPES[type(values[0])] for values in values_of_all if values), None
+        ),
         "min_values": min(counts),
         "max_values": max(counts),
     }

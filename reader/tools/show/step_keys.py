@@ -1,4 +1,4 @@
-"""Which records a step holds: the plan, asked for one batch."""
+"""Looks up the keys of the records that a training step reads."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -16,13 +16,14 @@ from reader.shuffle.order import NO_RECORD
 
 
 class Place(NamedTuple):
-    """A place in a batch.
+    """A position in a batch.
 
     Attributes:
-        number: Of the record, in the order written; None where the batch is filled up.
-        key: Of the record, as it is shown; None if it has none, or is damaged.
-        shard: The record's file.
-        problem: What is wrong with the record; None for nothing.
+        number: Index of the record in write order; None for padding.
+        key: Key of the record, as displayable text; None if the record is damaged or
+            has no key.
+        shard: Path of the shard that holds the record.
+        problem: Description of damage to the record; None if the record is intact.
     """
 
     number: int | None
@@ -32,13 +33,13 @@ class Place(NamedTuple):
 
 
 class StepKeys(NamedTuple):
-    """What a host reads in a step.
+    """The records that a host reads in a step.
 
     Attributes:
-        step: Counted from 0, over all epochs.
-        epoch: Counted from 0.
-        step_of_epoch: Counted from 0.
-        places: Of the host's share of the batch, in order.
+        step: Step over all epochs, counted from 0.
+        epoch: Epoch of the step, counted from 0.
+        step_of_epoch: Step within the epoch, counted from 0.
+        places: Positions of the host's share of the batch, in order.
     """
 
     step: int
@@ -61,26 +62,27 @@ def step_keys(
     remainder: str = defaults.REMAINDER,
     features: Mapping[str, str] | None = None,
 ) -> StepKeys:
-    """Returns what `reader.load` delivers in a step; reads no other records.
+    """Returns the keys that `reader.load` delivers in a step.
 
-    The arguments are those of `reader.load`, without `bucket_by_length`.
+    Reads only the keys of that step. The arguments are those of `reader.load`, without
+    `bucket_by_length`.
 
     Args:
-        pattern: What to read.
-        step: Which step, from 0, over all epochs.
-        batch_size: Examples per step, over all hosts.
-        split: Which split, where `pattern` is a folder that holds several.
-        shuffle: Whether the order is shuffled.
-        seed: Of the order.
-        shuffle_bytes: How much is shuffled at a time.
-        host_index: Whose share.
-        host_count: How many hosts share each step.
-        remainder: `"drop"` or `"pad"`.
-        features: For TFRecords that others wrote.
+        pattern: Dataset folder or glob of TFRecords.
+        step: Step over all epochs, counted from 0.
+        batch_size: Number of examples per step, over all hosts.
+        split: Name of the split; required if `pattern` is a folder with several.
+        shuffle: Whether to shuffle the records.
+        seed: Seed of the shuffle order.
+        shuffle_bytes: Size of the shuffle window in encoded bytes, over all hosts.
+        host_index: Index of the host.
+        host_count: Number of hosts that share each step.
+        remainder: Handling of an incomplete last batch: `"drop"` or `"pad"`.
+        features: Names of the features of foreign TFRecords, by role.
 
     Raises:
-        UsageError: An argument is wrong, or the pattern is a mixture.
-        DatasetError: A dataset is unfinished or not whole.
+        UsageError: An argument is invalid, or the pattern is a mixture.
+        DatasetError: The dataset is unfinished or incomplete.
     """
     if whole_number("step", step) < 0:
         raise UsageError(f"step must be at least 0, got {step}")
@@ -109,7 +111,7 @@ def step_keys(
 
 
 def _numbers(run: Run, num: int) -> list[int]:
-    """Returns the numbers of the first records that a host reads."""
+    """Returns the indices of the first `num` records that a host reads."""
     stretch = next(iter(run.steps.stretches(0)))
     numbers: list[int] = []
     for window in run.order.windows(stretch, run.share):

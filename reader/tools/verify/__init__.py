@@ -1,1 +1,1 @@
-"""`diptych verify` and `reader.verify`: every checksum and count of a dataset."""
+"""Implements `diptych verify` and `reader.verify`: all checksums and counts."""

@@ -1,4 +1,4 @@
-"""`diptych verify`: what is wrong, and the command that mends it."""
+"""Command line of `diptych verify`: problems, and the commands that repair them."""
 
 import argparse
 import contextlib
@@ -22,7 +22,7 @@ _EXAMPLES = (
     "diptych verify out --json | jq -r '.problems[].path'",
     "diptych verify out --epoch=0 --split=train --batch_size=256 --host_count=8",
 )
-# A process takes a third of a second to start, and checks this much in as long.
+# A process takes a third of a second to start. It checks this many bytes in that time.
 _BYTES_FOR_A_PROCESS = 256 << 20
 
 
@@ -32,8 +32,8 @@ def add_parser(commands: Any) -> None:
         commands,
         "verify",
         "OUT [--decode] [--limit=N] [--json]",
-        "Checks a dataset, byte for byte. Lists all that is wrong and the "
-        "command that mends it. Ends with 0 if nothing is, 1 if something is, 2 for "
+        "Checks a dataset, byte for byte. Lists all problems and the commands that "
+        "repair them. Exits with 0 if there is no problem, 1 if there is one, 2 for "
         "wrong usage.",
         group="maintain a dataset",
         examples=_EXAMPLES,
@@ -49,22 +49,24 @@ def add_parser(commands: Any) -> None:
         type=int,
         default=20,
         metavar="N",
-        help="problems to print; --json has all (%(default)s)",
+        help="problems to print; --json lists all (%(default)s)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     plan = parser.add_argument_group(
         "the order of an epoch",
-        "With --epoch, walks the order of an epoch over all hosts instead, and\n"
-        "tells whether each record is read once. Nothing is read.",
+        "With --epoch, computes the order of an epoch over all hosts instead, and\n"
+        "checks that each record is read once. No record is read.",
     )
-    plan.add_argument("--epoch", type=int, metavar="N", help="which, from 0")
-    plan.add_argument("--split", metavar="NAME", help="where there are several")
+    plan.add_argument("--epoch", type=int, metavar="N", help="epoch, counted from 0")
+    plan.add_argument(
+        "--split", metavar="NAME", help="required if there are several splits"
+    )
     plan.add_argument(
         "--batch_size",
         type=int,
         metavar="N",
         default=192,
-        help="over all hosts (%(default)s)",
+        help="examples per step, over all hosts (%(default)s)",
     )
     plan.add_argument(
         "--host_count",
@@ -90,10 +92,10 @@ _ORDER = ("split", "batch_size", "host_count", "seed", "remainder")
 
 def _run(namespace: argparse.Namespace) -> int:
     if namespace.epoch is not None:
-        why = "does not go with --epoch, which reads nothing"
+        why = "cannot be combined with --epoch, which reads no records"
         refuse_set(namespace, namespace.parser, ("decode", "limit"), why)
         return _walk(namespace)
-    refuse_set(namespace, namespace.parser, _ORDER, "goes with --epoch")
+    refuse_set(namespace, namespace.parser, _ORDER, "needs --epoch")
     from reader.contract.checks import check_at_least
     from reader.datasets.manifest_dataset import open_dataset
     from reader.tools.verify.dataset_check import verify
@@ -123,7 +125,7 @@ def _workers(dataset: "ManifestDataset") -> int:
 
 @contextlib.contextmanager
 def _progress(dataset: "ManifestDataset") -> Iterator[Callable[[Any], object]]:
-    """Shows on a terminal how far it has come."""
+    """Shows a progress bar if stderr is a terminal."""
     from tqdm import tqdm
 
     total = sum(shard.num_bytes for shard in dataset.manifest.shards)
@@ -134,7 +136,7 @@ def _progress(dataset: "ManifestDataset") -> Iterator[Callable[[Any], object]]:
         unit_divisor=1024,
         leave=False,
         delay=1,
-        disable=None,  # Unless it is a terminal.
+        disable=None,  # Disables the bar unless stderr is a terminal.
     ) as bar:
         yield lambda shard: bar.update(shard.num_bytes)
 
@@ -153,7 +155,7 @@ def _fields(report: "Report", decoded: bool) -> dict[str, Any]:
         "decoded": decoded,
         "problems": [problem._asdict() for problem in report.problems],
         "repair": repairs,
-        "mend": repairs,  # Its former name.
+        "mend": repairs,  # Former name of `repair`, kept for existing scripts.
     }
 
 
@@ -166,25 +168,28 @@ def _print(report: "Report", decoded: bool, limit: int) -> None:
     if not report.problems:
         size = size_text(report.num_bytes)
         images = ", and every image decodes" if decoded else ""
-        right = out.paint("every checksum, count and key is right", "green")
-        print(f"{checked}, {size}: {right}{images}")
+        correct = out.paint("all checksums, counts and keys are correct", "green")
+        print(f"{checked}, {size}: {correct}{images}")
         return
     for problem in report.problems[:limit]:
         print(printable(str(problem)), file=sys.stderr)
     more = len(report.problems) - limit
     if more > 0:
-        print(f"… and {more:,} more: --limit=N, or --json", file=sys.stderr)
+        print(
+            f"… and {more:,} more: use --limit=N or --json to list them",
+            file=sys.stderr,
+        )
     num = out.paint(counted(len(report.problems), "problem"), "bold", "red")
     print(f"{num} in {checked} readable")
-    _print_mendings(report, terminal_of(sys.stderr))
+    _print_repairs(report, terminal_of(sys.stderr))
 
 
-def _print_mendings(report: "Report", err: Terminal) -> None:
+def _print_repairs(report: "Report", err: Terminal) -> None:
     from reader.tools.verify.problems import repairs_of
 
-    print("to mend it:", file=sys.stderr)
+    print("to repair:", file=sys.stderr)
     for command, note in repairs_of(report.folder, report.problems):
-        # As a comment of the shell, so that a line may be copied whole.
+        # The note is a shell comment, so users can copy the whole line.
         print(f"  {err.paint(command, 'bold')}  # {note}", file=sys.stderr)
 
 
@@ -199,9 +204,10 @@ def _walk(namespace: argparse.Namespace) -> int:
     for problem in report.problems:
         print(problem, file=sys.stderr)
     print(
-        f"epoch {namespace.epoch} over {namespace.host_count} hosts, of "
-        f"{report.steps[0]:,} steps each: of {report.num_examples:,} examples "
-        f"{report.num_once:,} once, {report.num_repeated:,} more than once, "
-        f"{report.num_never:,} not at all ({report.num_left_over:,} make no batch)"
+        f"epoch {namespace.epoch} on {counted(namespace.host_count, 'host')}, "
+        f"{counted(report.steps[0], 'step')} each: of "
+        f"{counted(report.num_examples, 'example')}, {report.num_once:,} are read "
+        f"once, {report.num_repeated:,} more than once, {report.num_never:,} never "
+        f"({report.num_left_over:,} in a dropped last batch)"
     )
     return 1 if report.problems else 0

@@ -1,4 +1,4 @@
-"""`diptych verify`: is everything there, and is it what was written?"""
+"""Checks every file of a dataset against the manifest, for `diptych verify`."""
 
 import contextlib
 import dataclasses
@@ -45,15 +45,15 @@ _CHUNK_BYTES = 1 << 20
 
 
 class Report(NamedTuple):
-    """What was checked, and all that is wrong.
+    """The result of verifying a dataset.
 
     Attributes:
-        folder: Of the dataset.
-        num_shards: Checked.
-        num_examples: Read, and found to be right.
-        num_bytes: Of the shards, as the manifest has it.
-        problems: With it, shard by shard, then with the other files; as text, a line
-            each.
+        folder: Folder of the dataset.
+        num_shards: Number of shards checked.
+        num_examples: Number of valid examples read.
+        num_bytes: Total size of the shards in bytes, from the manifest.
+        problems: All problems, first of the shards, then of the other files; `str` of a
+            problem is one line of text.
     """
 
     folder: str
@@ -73,22 +73,25 @@ def verify(
     """Checks every checksum, count and key of a dataset, and its side files.
 
     Args:
-        folder: Of the dataset, here or in a bucket.
-        decode: Whether to decode every image as well, with a thread per core.
-        workers: Processes that share the shards. More than one are spawned, so that a
-            script that asks for them needs its `if __name__ == "__main__":`.
-        on_shard: Called with each shard that was checked.
+        folder: Folder of the dataset, local or in a bucket.
+        decode: Whether to decode every image as well, with one thread per core.
+        workers: Number of processes that share the shards. With more than one,
+            processes are spawned, so a script needs `if __name__ == "__main__":`.
+        on_shard: Callback, called with each shard after its check.
+
+    Returns:
+        Counts of what was checked, and all problems.
 
     Raises:
-        DatasetError: There is no finished dataset.
-        UsageError: `workers` is no number of processes, or the library that decodes
-            its images is not installed.
+        DatasetError: The folder holds no finished dataset.
+        UsageError: `workers` is less than 1, or the library that decodes the images is
+            not installed.
     """
     check_at_least("workers", workers, 1)
     dataset = open_dataset(folder)
     manifest = dataset.manifest
     if decode:
-        decoder(manifest.image.format)  # Is it installed?
+        decoder(manifest.image.format)  # Raises if the library is not installed.
     threads = -(-num_cores() // workers) if decode else 0
     tasks = shard_tasks(dataset.folder, manifest, threads)
     reports = []
@@ -101,7 +104,7 @@ def verify(
     problems += repeated_keys(reports)
     problems += _check_statistics(dataset, reports)
     problems += _check_files(dataset)
-    problems += _check_books(dataset)
+    problems += _check_accounting(dataset)
     return Report(
         folder=dataset.folder,
         num_shards=len(tasks),
@@ -115,15 +118,15 @@ def verify(
 def _checked(
     tasks: Sequence[ShardTask], workers: int
 ) -> Iterator[Iterator[ShardReport]]:
-    """Gives the reports of shards, in order."""
+    """Yields an iterator over the reports of the shards, in order."""
     workers = min(workers, len(tasks))
     if workers < 2:
         yield map(check_shard, tasks)
         return
-    # Not forked: TensorFlow may be in this process, and have threads.
-    with ProcessPoolExecutor(workers, get_context("spawn"), _die_quietly) as pool:
+    # Spawn, do not fork: TensorFlow may be loaded in this process and have threads.
+    with ProcessPoolExecutor(workers, get_context("spawn"), _exit_quietly) as pool:
         try:
-            with _ctrl_c_later():
+            with _defer_ctrl_c():
                 reports = pool.map(check_shard, tasks)
             yield reports
         finally:
@@ -131,29 +134,30 @@ def _checked(
 
 
 @contextlib.contextmanager
-def _ctrl_c_later() -> Iterator[None]:
-    """Holds Ctrl-C back, also from processes that are started here.
+def _defer_ctrl_c() -> Iterator[None]:
+    """Defers Ctrl-C, also in processes that are started inside the block.
 
-    These inherit what is blocked. It does not hold off us: other threads, such as
-    those of numpy, may be given the signal, and Python tells the main one.
+    Child processes inherit the blocked signal. Blocking is not enough in this process:
+    the kernel may deliver the signal to another thread, such as numpy's, and Python
+    then runs the handler in the main thread. So the handler is replaced as well.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    came: list[int] = []
-    handler = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    received: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: received.append(number))
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         signal.signal(signal.SIGINT, handler)
-        if came:
+        if received:
             signal.raise_signal(signal.SIGINT)
 
 
-def _die_quietly() -> None:
-    """Lets Ctrl-C end a worker without a traceback: its parent has one to tell."""
+def _exit_quietly() -> None:
+    """Makes Ctrl-C end a worker without a traceback: the parent prints one."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
@@ -161,32 +165,32 @@ def _die_quietly() -> None:
 def _check_statistics(
     dataset: ManifestDataset, reports: Sequence[ShardReport]
 ) -> Iterator[Problem]:
-    """Yields where the manifest's statistics are not those of what is whole."""
+    """Yields splits whose statistics in the manifest differ from their records."""
     by_path = {report.path: report for report in reports}
     for split in dataset.manifest.splits:
         of_split = [by_path[dataset.path(shard.file)] for shard in split.shards]
         if any(report.problems for report in of_split):
-            continue  # Of those that can be read alone they cannot be.
+            continue  # The statistics of only the readable records would differ.
         statistics = Statistics()
         for report in of_split:
             statistics = statistics.merge(report.statistics)
         if _as_counted(statistics, split) != split.statistics:
-            what = f"its statistics of {split.name} are not those of the records"
+            what = f"the statistics of {split.name} do not match its records"
             yield Problem(dataset.path(MANIFEST), what, remedy="overwrite")
 
 
 def _as_counted(statistics: Statistics, split: Split) -> Statistics:
-    """Returns statistics without what was not counted when the split was written."""
-    told = split.statistics
-    if told.captions is None:
+    """Returns statistics without those that the split's manifest does not hold."""
+    stated = split.statistics
+    if stated.captions is None:
         statistics = dataclasses.replace(statistics, captions=None)
-    if told.one_token_captions is None:
+    if stated.one_token_captions is None:
         statistics = dataclasses.replace(statistics, one_token_captions=None)
     return statistics
 
 
 def _check_files(dataset: ManifestDataset) -> Iterator[Problem]:
-    """Yields what is wrong with the files beside the shards."""
+    """Yields problems with the files beside the shards."""
     manifest = dataset.manifest
     for file, crc32c in manifest.files.items():
         problem = _flaw_of_file(dataset.path(file), crc32c)
@@ -194,7 +198,7 @@ def _check_files(dataset: ManifestDataset) -> Iterator[Problem]:
             yield problem
     for file in _files_of(manifest):
         if file not in manifest.files:
-            what = f"it has no checksum of {file}"
+            what = f"no checksum for {file}"
             yield Problem(dataset.path(MANIFEST), what, remedy="overwrite")
     known = {*manifest.files, *(shard.file for shard in manifest.shards)}
     for folder in ("", INDEX_DIR, SAMPLES_DIR):
@@ -205,14 +209,14 @@ def _check_files(dataset: ManifestDataset) -> Iterator[Problem]:
             continue
         for file in files:
             if file not in known:
-                what = "it is no part of the dataset"
+                what = "not part of the dataset"
                 yield Problem(dataset.path(file), what, remedy="remove")
 
 
 def _flaw_of_file(path: str, crc32c: str) -> Problem | None:
-    """Returns what is wrong with a file that should have a checksum; None for nothing.
+    """Returns the problem with a file that should have a checksum, or None.
 
-    Whatever stops the reading of one must not keep the others from being checked.
+    An unreadable file is a problem, not an error, so the other files are still checked.
     """
     checksum = google_crc32c.Checksum()
     try:
@@ -222,12 +226,12 @@ def _flaw_of_file(path: str, crc32c: str) -> Problem | None:
     except OSError as error:
         return unreadable(path, error)
     if checksum.digest().hex() != crc32c:
-        return Problem(path, "its checksum is not that of the manifest")
+        return Problem(path, "checksum does not match the manifest")
     return None
 
 
 def _named_after_shards(dataset: ManifestDataset, folder: str) -> list[str]:
-    """Returns what a glob of shards, or of what goes with them, would catch."""
+    """Returns the files that a glob of shards or of their side files would match."""
     path = dataset.path(folder).rstrip("/")
     names = list_folder(path) if is_folder(path) else []
     names = [n for n in names if shard_of_file(n) or n.endswith(SHARD_SUFFIX)]
@@ -235,7 +239,7 @@ def _named_after_shards(dataset: ManifestDataset, folder: str) -> list[str]:
 
 
 def _files_of(manifest: Manifest) -> Iterator[str]:
-    """Yields every file that a dataset has beside its shards and its manifest."""
+    """Yields every file of a dataset except its shards and its manifest."""
     yield from (BLOCKS, REJECTS, f"{TOKENIZER_DIR}/{manifest.tokenizer.file}")
     for shard in manifest.shards:
         name = parse_shard_name(shard.file)
@@ -243,16 +247,17 @@ def _files_of(manifest: Manifest) -> Iterator[str]:
             yield from (name.index_file, name.samples_file)
 
 
-def _check_books(dataset: ManifestDataset) -> Iterator[Problem]:
-    """Yields where the manifest contradicts itself, the tokenizer or the rejects."""
+def _check_accounting(dataset: ManifestDataset) -> Iterator[Problem]:
+    """Yields contradictions of the manifest with itself, the tokenizer or rejects."""
     manifest = dataset.manifest
     for what in _contradictions(dataset):
         yield Problem(dataset.path(MANIFEST), what, remedy="overwrite")
     rejects = dataset.path(REJECTS)
     with contextlib.suppress(OSError), open_file(rejects) as file:
         num_lines = sum(1 for _ in file)
-        if num_lines != sum(manifest.accounting.not_written.values()):
-            what = "not a line for each key that the books say"
+        num_rejects = sum(manifest.accounting.not_written.values())
+        if num_lines != num_rejects:
+            what = f"{num_lines} lines, but the manifest counts {num_rejects} rejects"
             yield Problem(rejects, what)
 
 
@@ -261,14 +266,15 @@ def _contradictions(dataset: ManifestDataset) -> Iterator[str]:
     spec, file = manifest.tokenizer, f"{TOKENIZER_DIR}/{manifest.tokenizer.file}"
     if _flaw_of_file(dataset.path(file), manifest.files.get(file, "")) is None:
         try:
-            dataset.tokenizer_data()  # Its library may not be installed.
+            # Not `tokenizer()`: its library may not be installed.
+            dataset.tokenizer_data()
         except DatasetError as error:
-            yield f"{spec.file} is not the tokenizer that it names: {error}"
+            yield f"{spec.file} is not the tokenizer of the manifest: {error}"
     described = {feature.key for feature in manifest.features}
     for feature in schema.FEATURES:
         if feature.key not in described:
-            yield f"it does not describe {feature.key}"
+            yield f"feature {feature.key} is not described"
     if not manifest.accounting.balanced:
-        yield "its books do not balance"
+        yield "the counts of keys do not add up"
     if manifest.accounting.written != manifest.num_examples:
-        yield "its books and its shards count different examples"
+        yield "the number of written keys differs from the examples of the shards"

@@ -1,26 +1,28 @@
-"""What is wrong with a dataset, and what mends it: values, and nothing else."""
+"""Problems of a dataset, and the commands that repair them."""
 
 import os
 import shlex
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
-# repair      the sources are asked again: `diptych build … --repair`
-# overwrite   the manifest itself is wrong, so that nothing can be held against it
-# remove      it is no part of the dataset
-# permit      it may not be read, which nothing that is built again would change
+# repair      read the sources again: `diptych build … --repair`
+# overwrite   build again: the manifest itself is wrong and nothing can be checked
+#             against it
+# remove      delete the file: it is not part of the dataset
+# permit      grant read permission: rebuilding would not change it
 Remedy = Literal["repair", "overwrite", "remove", "permit"]
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong.
+    """A problem with a file or record.
 
     Attributes:
-        path: The file.
-        what: Is wrong with it.
-        offset: Of the record, in bytes; None if it is not about a record.
-        key: Of the record, as it is shown; None if that is not known.
-        remedy: What mends it.
+        path: Path of the file.
+        what: Description of the problem.
+        offset: Byte offset of the record in its shard; None if the problem concerns
+            the whole file.
+        key: Key of the record, as displayable text; None if unknown.
+        remedy: Kind of repair: `repair`, `overwrite`, `remove` or `permit`.
     """
 
     path: str
@@ -30,14 +32,14 @@ class Problem(NamedTuple):
     remedy: Remedy = "repair"
 
     def __str__(self) -> str:
-        """Returns it as a line."""
+        """Returns the problem as one line of text."""
         at = "" if self.offset is None else f" at byte {self.offset}"
         key = "" if self.key is None else f' (key "{self.key}")'
         return f"{self.path}{at}: {self.what}{key}"
 
 
 def unreadable(path: str, error: OSError) -> Problem:
-    """Returns the problem that a file could not be read."""
+    """Returns the problem of a file that cannot be read."""
     if isinstance(error, FileNotFoundError):
         return Problem(path, "missing")
     what = f"cannot be read ({error.strerror or error})"
@@ -46,42 +48,47 @@ def unreadable(path: str, error: OSError) -> Problem:
 
 
 class RepairCommand(NamedTuple):
-    """A command that mends something, and what there is to know about it."""
+    """A shell command that repairs a problem.
+
+    Attributes:
+        command: Shell command.
+        note: Explanation of the command.
+    """
 
     command: str
     note: str
 
 
 def repairs_of(folder: str, problems: Iterable[Problem]) -> list[RepairCommand]:
-    """Returns the commands that mend some problems, in the order to run them."""
+    """Returns the commands that repair the problems, in the order to run them."""
     problems = list(problems)
     remedies = {problem.remedy for problem in problems}
     output = f"--output={quoted(folder)}"
     found = [
-        RepairCommand(f"rm -- {quoted(problem.path)}", "it is no part of the dataset")
+        RepairCommand(f"rm -- {quoted(problem.path)}", "not part of the dataset")
         for problem in problems
         if problem.remedy == "remove"
     ]
     denied = dict.fromkeys(_denied(p.path) for p in problems if p.remedy == "permit")
-    note = "it may not be read; verify again when it may"
+    note = "no read permission; run verify again afterwards"
     found += [RepairCommand(f"chmod u+rX -- {quoted(path)}", note) for path in denied]
     if "overwrite" in remedies:
-        note = "the command that built it, with --overwrite: it begins anew"
+        note = "the original build command with --overwrite: rebuilds everything"
         found.append(RepairCommand(f"diptych build … {output} --overwrite", note))
     elif "repair" in remedies:
-        note = "the command that built it, with --repair"
+        note = "the original build command with --repair"
         found.append(RepairCommand(f"diptych build … {output} --repair", note))
     return found
 
 
 def _denied(path: str) -> str:
-    """Returns what denies access: a file, or the folder that it is in."""
+    """Returns the path that denies access: the file or its folder."""
     folder = os.path.dirname(path)
     return path if not folder or os.access(folder, os.X_OK) else folder
 
 
 def quoted(path: str) -> str:
-    r"""Returns a path as a shell takes it, of which nothing moves a cursor.
+    r"""Returns a path quoted for a shell, with control characters escaped.
 
     >>> quoted("two words"), quoted("two\nlines")
     ("'two words'", "$'two\\nlines'")

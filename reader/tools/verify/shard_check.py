@@ -1,7 +1,7 @@
-"""One shard, read once and held against all that the manifest says of it.
+"""Checks one shard against the manifest in a single pass.
 
-What is here is a function of a picklable task, so that processes can share the shards:
-a record takes some 20 µs of Python, which threads would wait for each other with.
+A check is a function of a picklable task, so several processes can share the shards.
+Threads would not help: each record takes about 20 µs of Python, under the GIL.
 """
 
 import functools
@@ -26,21 +26,21 @@ from reader.storage.tfrecord_file import Damage, Record, scan_shard
 from reader.tools.verify.problems import Problem, unreadable
 
 _TYPES = {"bytes": bytes, "int64": int, "float32": float}
-# Images that wait to be decoded: enough to keep threads busy, and little memory.
-_IMAGES_AT_A_TIME = 64
+# Images decoded together: enough to keep the threads busy, in little memory.
+_DECODE_BATCH = 64
 
 
 class ShardTask(NamedTuple):
-    """A shard to be checked.
+    """A shard to check.
 
     Attributes:
-        folder: Of the dataset.
-        shard: The shard.
-        features: Of every record.
-        image_format: Of every image.
-        unknown_id: Of tokens; None if there is none.
-        index_crc32c: Of the shard's text index; None if the manifest has none.
-        decode: With how many threads to decode its images; 0 not to.
+        folder: Folder of the dataset.
+        shard: Shard, as the manifest describes it.
+        features: Expected features of every record.
+        image_format: Format of every image.
+        unknown_id: Token id for out-of-vocabulary words; None if there is no such id.
+        index_crc32c: Checksum of the shard's text index; None if the manifest has none.
+        decode: Number of threads that decode the images; 0 to skip decoding.
     """
 
     folder: str
@@ -53,7 +53,11 @@ class ShardTask(NamedTuple):
 
 
 def shard_tasks(folder: str, manifest: Manifest, decode: int) -> list[ShardTask]:
-    """Returns a task for each shard: small, where a manifest may be large."""
+    """Returns a task for each shard.
+
+    A task is small, so sending it to a process is inexpensive even if the manifest is
+    large.
+    """
     names = [parse_shard_name(shard.file) for shard in manifest.shards]
     return [
         ShardTask(
@@ -71,14 +75,14 @@ def shard_tasks(folder: str, manifest: Manifest, decode: int) -> list[ShardTask]
 
 @dataclass
 class ShardReport:
-    """What was found in a shard.
+    """The result of checking a shard.
 
     Attributes:
-        path: Of the shard.
-        problems: With it, in the order of its bytes.
-        keys: Of the records that are right, in order.
-        offsets: Where these begin.
-        statistics: Of these.
+        path: Path of the shard.
+        problems: Problems with the shard, by byte offset.
+        keys: Keys of the valid records, in order.
+        offsets: Byte offsets of the valid records.
+        statistics: Statistics of the valid records.
     """
 
     path: str
@@ -89,7 +93,7 @@ class ShardReport:
 
 
 def check_shard(task: ShardTask) -> ShardReport:
-    """Reads a shard, from its first byte to its last."""
+    """Reads a whole shard and returns its problems, keys and statistics."""
     report = ShardReport(os.path.join(task.folder, task.shard.file))
     try:
         _ShardCheck(task, report).run()
@@ -121,25 +125,25 @@ class _ShardCheck:
             else:
                 self._check_record(part)
         self._decode_images()
-        self._tell_damages(damages)
+        self._add_damages(damages)
         report.problems.sort(key=lambda problem: problem.offset or 0)
         report.statistics = self._counts.statistics()
         if not damages and num_bytes != shard.num_bytes:
-            self._tell(f"{num_bytes} bytes, not {shard.num_bytes} as the manifest says")
+            self._add(f"{num_bytes} bytes, but the manifest states {shard.num_bytes}")
         elif not damages and checksum.digest().hex() != shard.crc32c:
-            self._tell("its checksum is not that of the manifest")
+            self._add("checksum does not match the manifest")
         if len(report.keys) != shard.num_examples:
-            self._tell(
-                f"{len(report.keys)} records can be read, not {shard.num_examples} as "
-                "the manifest says"
+            self._add(
+                f"{len(report.keys)} readable records, but the manifest states "
+                f"{shard.num_examples}"
             )
 
-    def _tell(self, what: str, offset: int | None = None) -> None:
+    def _add(self, what: str, offset: int | None = None) -> None:
         self._report.problems.append(Problem(self._report.path, what, offset))
 
     @functools.cached_property
     def _starts(self) -> Sequence[int]:
-        """Returns where records begin, if the text index is whole."""
+        """Returns the byte offsets of the records; empty if the index is damaged."""
         name = parse_shard_name(self._task.shard.file)
         if name is None:
             return ()
@@ -152,8 +156,8 @@ class _ShardCheck:
         starts: list[int] = parse_text_index(data)[:-1].tolist()
         return starts
 
-    def _tell_damages(self, damages: Sequence[Damage]) -> None:
-        """Adds damaged records with their keys, where the side files have these."""
+    def _add_damages(self, damages: Sequence[Damage]) -> None:
+        """Adds damaged records, with their keys if the side files hold them."""
         if not damages:
             return
         keys = sample_keys(self._report.path) or ()
@@ -169,33 +173,33 @@ class _ShardCheck:
         try:
             example = parse_example(record.data)
         except ValueError as error:
-            self._tell(str(error), record.offset)
+            self._add(str(error), record.offset)
             return
-        what = self._misfit(example)
+        what = self._mismatch(example)
         if what:
-            self._tell(what, record.offset)
+            self._add(what, record.offset)
             return
         self._report.keys.append(example[schema.KEY][0])
         self._report.offsets.append(record.offset)
         self._counts.add(example)
         if self._task.decode:
             self._images.append(_Image(record.offset, example))
-            if len(self._images) == _IMAGES_AT_A_TIME:
+            if len(self._images) == _DECODE_BATCH:
                 self._decode_images()
 
-    def _misfit(self, example: dict[str, list[Any]]) -> str | None:
-        """Returns what is wrong with an example; None for nothing."""
+    def _mismatch(self, example: dict[str, list[Any]]) -> str | None:
+        """Returns how an example differs from the schema, or None."""
         for key, kind, length in self._features:
             values = example.get(key)
             if (
                 values is None
                 or (length is not None and len(values) != length)
-                # Values of one feature have one type.
+                # All values of a feature have the same type.
                 or (values and type(values[0]) is not kind)
             ):
-                return f"feature {key} is not as the manifest says"
+                return f"feature {key} does not match the manifest"
         if sum(example[schema.TOKEN_LENGTHS]) != len(example[schema.TOKEN_IDS]):
-            return "caption/lengths do not add up to caption/ids"
+            return "the sum of caption/lengths is not the number of caption/ids"
         return None
 
     def _decode_images(self) -> None:
@@ -209,7 +213,7 @@ class _ShardCheck:
                 if what:
                     key = schema.display_path(image.example[schema.KEY][0])
                     problem = Problem(self._report.path, what, image.offset, key)
-                    # Its checksums are right: it would be written so again.
+                    # The checksums are correct, so a repair would write it again.
                     self._report.problems.append(problem._replace(remedy="overwrite"))
 
 
@@ -219,28 +223,28 @@ class _Image(NamedTuple):
 
 
 def _expected(feature: schema.Feature) -> tuple[str, type, int | None]:
-    """Returns a feature's key, its Python type, and how many values it has."""
+    """Returns a feature's key, Python type and number of values (None if any)."""
     length = 1 if feature.shape == () else feature.shape[0]
     return feature.key, _TYPES[feature.dtype], length
 
 
 def _flaw(image: _Image, decode: Decode) -> str | None:
-    """Decodes an image; returns what is wrong with it, or None."""
+    """Decodes an image; returns a description of the problem, or None."""
     (data,), (height,), (width,) = (
         image.example[name] for name in (schema.IMAGE, schema.HEIGHT, schema.WIDTH)
     )
     try:
         pixels = decode(data, height, width)
     except ValueError as error:
-        return f"its image does not decode ({error})"
+        return f"image does not decode ({error})"
     if pixels.shape != (height, width, 3):
         size = f"{pixels.shape[1]} × {pixels.shape[0]}"
-        return f"its image has {size} pixels, not {width} × {height} as it says"
+        return f"image has {size} pixels, but the record states {width} × {height}"
     return None
 
 
 class _Counts:
-    """What statistics are made of, gathered first: a tally of one value is dear."""
+    """Collects values for statistics; merging one value at a time is expensive."""
 
     def __init__(self, unknown_id: int | None) -> None:
         self._unknown_id = unknown_id
@@ -268,14 +272,14 @@ class _Counts:
 
 
 def repeated_keys(reports: Iterable[ShardReport]) -> Iterator[Problem]:
-    """Yields a problem for each record whose key an earlier one has."""
+    """Yields a problem for each record whose key an earlier record has."""
     seen: set[bytes] = set()
     for report in reports:
         if seen.isdisjoint(report.keys) and len({*report.keys}) == len(report.keys):
             seen.update(report.keys)
-            continue  # As good as always, and at a third of the time.
+            continue  # Most shards have no duplicate; this takes a third of the time.
         for key, offset in zip(report.keys, report.offsets, strict=True):
             if key in seen:
-                what = f"key {schema.display_path(key)} is there twice"
+                what = f"duplicate key {schema.display_path(key)}"
                 yield Problem(report.path, what, offset)
             seen.add(key)

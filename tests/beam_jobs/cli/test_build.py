@@ -79,7 +79,7 @@ def test_a_finished_dataset_is_not_built_again(folder, capfd):
     ("flags", "message"),
     [
         (["--jpeg_qualty=80"], "did you mean --jpeg_quality?"),
-        (["--direct_num_workers=2"], "say --workers=N instead"),
+        (["--direct_num_workers=2"], "use --workers=N instead"),
         (["--jpeg_quality=0"], "jpeg_quality must be from 1 to 100, got 0"),
         (
             ["--num_shards=0"],
@@ -100,8 +100,8 @@ def test_wrong_usage_is_told_before_any_work(folder, capfd, flags, message):
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
-        ("--splits=train", "splits are written train=0.9"),
-        ("--shard_size=big", "a size is written 128MiB"),
+        ("--splits=train", "write splits like train=0.9"),
+        ("--shard_size=big", "write a size like 128MiB"),
         ("--max_rejects=many", "write 20 or 0.5%"),
         ("--resize=bigger", "invalid choice"),
         ("--num_shards=x", "invalid int value"),
@@ -280,7 +280,7 @@ def test_demo_goes_the_whole_way(folder, capfd):
     assert main(["demo", "out", "--num=30"]) == 0
     out = capfd.readouterr().out
     assert "30 written" in out
-    assert "every checksum, count and key is right" in out
+    assert "all checksums, counts and keys are correct" in out
     assert "streamed" in out
     assert (folder / "out/manifest.json").exists()
 
@@ -371,10 +371,10 @@ def test_more_wrong_usage(folder, capfd, flags, status, message):
         ("--threads=5000", "threads must be from 1 to 256"),
         ("--output=hdfs://host/out", "local path, gs://BUCKET/… or s3://BUCKET/…"),
         ("--output=gs://bucket", "must name a bucket and a folder in it"),
-        ("--output=gs:/bucket/out", "output wants two slashes"),
-        ("--output=s3:bucket/out", "output wants two slashes"),
+        ("--output=gs:/bucket/out", "output needs two slashes"),
+        ("--output=s3:bucket/out", "output needs two slashes"),
         ("--take_over", "--take_over is for outputs in a bucket"),
-        ("--dry_run=True", "--plan_only plans, and writes nothing"),
+        ("--dry_run=True", "use --plan_only to plan without writing"),
     ],
 )
 def test_what_would_exhaust_the_machine_or_go_astray_is_refused(

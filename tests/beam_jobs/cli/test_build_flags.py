@@ -162,7 +162,7 @@ def test_dashes_in_values_stay():
     ("flag", "message_part"),
     [
         ("--splits=train", '"train"'),
-        ("--splits=a=0.5,a=0.5", "named twice"),
+        ("--splits=a=0.5,a=0.5", "split a is repeated"),
         ("--shard_size=12 apples", '"12 apples"'),
         ("--max_image_bytes=much", '"much"'),
         ("--max_rejects=101%", '"101%"'),
@@ -186,7 +186,7 @@ def test_an_output_that_is_not_given_is_named():
 
 
 def test_images_that_are_not_given_are_named():
-    with pytest.raises(UsageError, match="images must be given"):
+    with pytest.raises(UsageError, match="images is required"):
         parse(required=["--captions=c", "--output=o"])
 
 
@@ -198,9 +198,9 @@ def test_images_that_are_not_given_are_named():
         (["--webdataset=*.tar"], "captions and webdataset exclude each other"),
         (["--columns=a:int"], "columns need a table"),
         (["--key_column=a"], "columns need a table"),
-        (["--caption_encoding=utf-99"], "caption_encoding must be an encoding"),
-        (["--caption_encoding=base64"], "caption_encoding must be an encoding"),
-        (["--caption_encoding=idna"], "caption_encoding must be an encoding"),
+        (["--caption_encoding=utf-99"], "caption_encoding must be a text encoding"),
+        (["--caption_encoding=base64"], "caption_encoding must be a text encoding"),
+        (["--caption_encoding=idna"], "caption_encoding must be a text encoding"),
         ([f"--splits={'a' * 101}=1"], "up to 100 lower-case letters"),
     ],
 )
@@ -212,7 +212,7 @@ def test_what_goes_ill_together_is_wrong_usage(flags, message_part):
 @pytest.mark.parametrize("flag", ["--splits=a=0.5,b=0.5", "--split_by=folder"])
 def test_a_column_of_splits_names_them_alone(flag):
     required = [f"--{name}={path}" for name, path in TABLE.items()]
-    with pytest.raises(UsageError, match="split_column names the splits itself"):
+    with pytest.raises(UsageError, match="split_column assigns the splits"):
         parse("--split_column=fold", flag, required=required)
 
 

@@ -1,4 +1,4 @@
-"""Columns carried through: cells to values, against NumPy and plain arithmetic."""
+"""Conversion of table cells to values, compared with NumPy and plain arithmetic."""
 
 import datetime
 import json
@@ -22,7 +22,7 @@ def column(spec: str) -> Column:
 
 
 def stored(spec: str, cell: object) -> list[object]:
-    """Returns what a record holds of a cell, read from its bytes."""
+    """Returns the values that a record stores for a cell, parsed from its bytes."""
     one = column(spec)
     values = feature_values(one, one.value_of(cell))
     feature = one.feature
@@ -30,7 +30,7 @@ def stored(spec: str, cell: object) -> list[object]:
     return parse_example(data)[feature.key]
 
 
-# How columns are written.
+# Parsing of columns.
 
 
 def test_columns_as_they_are_written():
@@ -83,13 +83,13 @@ def test_the_configuration_stays_json_that_anyone_can_read(spec):
 
     config = JobConfig(table="t.csv", output="o", columns=parse_columns(spec))
     text = json.dumps(config.fingerprint_fields())
-    # A null's own value goes without saying.
+    # The type's default is left out.
     assert json.loads(text, parse_constant=refuse)["columns"] == [
         spec.removesuffix("=nan")
     ]
 
 
-# Whole numbers.
+# Integers.
 
 
 @given(st.integers())
@@ -140,7 +140,7 @@ def test_other_cells_are_no_whole_numbers(cell):
         stored("n:int", cell)
 
 
-# Fractions.
+# Floats.
 
 
 @given(st.floats(allow_nan=False) | st.integers(-(10**40), 10**40))
@@ -175,7 +175,7 @@ def test_other_cells_are_no_fractions(cell):
         stored("x:float", cell)
 
 
-# Truth values.
+# Booleans.
 
 
 @pytest.mark.parametrize("cell", [True, 1, "1", "true", "True", " TRUE "])
@@ -264,7 +264,7 @@ def test_lists_of_another_length_or_kind_are_refused(cell):
 def test_a_null_becomes_the_default(spec, expected):
     assert stored(spec, None) == expected
     if spec != "s:str=none":
-        # In a CSV an empty cell is all that a null can be.
+        # In a CSV, a null can only be an empty cell.
         assert stored(spec, "") == expected
 
 

@@ -1,4 +1,4 @@
-"""The configuration: what it accepts, what it refuses, and its fingerprint."""
+"""JobConfig: accepted and rejected values, and the fingerprint."""
 
 import dataclasses
 import json
@@ -67,7 +67,7 @@ def test_text_that_is_no_splits_is_refused_and_shown(text):
 
 
 def test_a_split_that_is_named_twice_is_refused():
-    with pytest.raises(UsageError, match="split a is named twice"):
+    with pytest.raises(UsageError, match="split a is repeated"):
         parse_splits("a=0.5,b=0.25,a=0.25")
 
 
@@ -77,7 +77,7 @@ def test_a_share_without_a_value_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("train=0.9", "got 0.9"),
         ("train=0.9,validation=0.2", "got 1.1"),
@@ -90,10 +90,10 @@ def test_a_share_without_a_value_is_refused():
         ("train=0.5,all=0.5", 'cannot be called "all"'),
     ],
 )
-def test_splits_that_will_not_do_are_refused_and_shown(text, said):
+def test_splits_that_will_not_do_are_refused_and_shown(text, message):
     with pytest.raises(UsageError) as caught:
         config(splits=parse_splits(text))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_a_size_in_bytes_is_itself(size):
         ("1%", 99, 0),
         ("1%", 100, 1),
         ("0.5%", 1000, 5),
-        ("0.57%", 10_000, 57),  # Not 56, as floats would have it.
+        ("0.57%", 10_000, 57),  # Floats would give 56.
         ("100%", 7, 7),
         ("100.0%", 7, 7),
         ("0%", 10**9, 0),
@@ -234,7 +234,7 @@ def test_a_percentage_is_exact_and_rounds_down(hundredths, found):
     assert allowed(limit, found) == hundredths * found // 10_000
 
 
-# Everything else.
+# Other fields.
 
 INVALID = [
     ("resize", "square", '"square"'),
@@ -263,12 +263,12 @@ INVALID = [
 ]
 
 
-@pytest.mark.parametrize(("field", "value", "said"), INVALID)
-def test_a_value_out_of_range_is_refused_named_and_shown(field, value, said):
+@pytest.mark.parametrize(("field", "value", "message"), INVALID)
+def test_a_value_out_of_range_is_refused_named_and_shown(field, value, message):
     with pytest.raises(UsageError) as caught:
         config(**{field: value})
     assert field in str(caught.value)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -331,7 +331,7 @@ def test_the_image_spec_is_that_of_the_flags():
     }
 
 
-# The fingerprint. Each field, with another value than its default.
+# The fingerprint. Each field has a value other than its default.
 
 CHANGES_THE_OUTPUT = {
     "name": "other",

@@ -1,4 +1,7 @@
-"""The local engine gives the same bytes in any shape; others: tests/engines."""
+"""The local engine writes the same bytes with any workers and threads.
+
+The other engines are tested in tests/engines.
+"""
 
 from pathlib import Path
 

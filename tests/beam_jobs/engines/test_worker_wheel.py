@@ -1,4 +1,4 @@
-"""The wheel that workers elsewhere install."""
+"""The wheel that remote workers install."""
 
 import subprocess
 import sys

@@ -18,8 +18,8 @@ import beam_jobs.sample_data
 from beam_jobs.sample_data import Scene, Shape, describe, draw, make_scene, write_sample
 from reader.contract.errors import UsageError
 
-# What people call these colours, not the palette the module draws with.
-USUAL_COLOURS = {
+# Typical values of the named colors, independent of the module's palette.
+USUAL_COLORS = {
     "red": (220, 20, 30),
     "orange": (255, 140, 0),
     "yellow": (255, 220, 0),
@@ -33,11 +33,11 @@ KINDS = ("circle", "square", "triangle", "star", "heart", "cross")
 SCENES = [make_scene(index) for index in range(400)]
 
 
-# A reader of captions that shares nothing with the writer of them.
+# A parser of captions that shares no code with the generator.
 
 NOUN = (
     r"(?:a single|an?|the|two|three|four)(?: small| large)?"
-    rf" (?:{'|'.join(USUAL_COLOURS)}) (?:{'|'.join(KINDS)})(?:es|s)?"
+    rf" (?:{'|'.join(USUAL_COLORS)}) (?:{'|'.join(KINDS)})(?:es|s)?"
 )
 RELATION = r"to the left of|to the right of|above|below"
 PLACE = (
@@ -59,7 +59,7 @@ DIRECTIONS: dict[str, Callable[[float, float], bool]] = {
 
 
 class Noun:
-    """A phrase such as "two small red circles", read against a scene."""
+    """A phrase such as "two small red circles", checked against a scene."""
 
     def __init__(self, text: str, scene: Scene) -> None:
         self.number, noun = re.fullmatch(
@@ -87,7 +87,7 @@ class Noun:
 
 
 def read_caption(caption: str, scene: Scene) -> tuple[bool, list[Noun]]:
-    """Says whether a caption is true of a scene, and what it names."""
+    """Returns whether a caption is correct for a scene, and its noun phrases."""
     body = re.fullmatch(rf"({OPENING})(.*?)( on a (?:light|dark) background)?", caption)
     opening, text, ground = body.groups()
     nouns = [Noun(noun, scene) for noun in re.findall(NOUN, text)]
@@ -105,7 +105,7 @@ def read_caption(caption: str, scene: Scene) -> tuple[bool, list[Noun]]:
 
 
 def is_claim_true(opening: str, text: str, nouns: list[Noun], scene: Scene) -> bool:
-    """Judges what a caption says beyond the existence of what it names."""
+    """Returns whether the relations, places and lists of a caption are correct."""
     if found := re.fullmatch(rf"{NOUN}(?: is)? ({RELATION}) {NOUN}", text):
         pairs = itertools.product(nouns[0].matches, nouns[1].matches)
         return any(is_related(*pair, found[1]) for pair in pairs)
@@ -138,7 +138,7 @@ def is_complete(nouns: list[Noun], scene: Scene) -> bool:
 
 
 def is_related(one: Shape, other: Shape, relation: str) -> bool:
-    """Tells whether a relation is plain to see in wide and in tall pictures."""
+    """Returns whether a relation holds in wide and in tall images."""
     across, down = one.x - other.x, one.y - other.y
     return all(
         DIRECTIONS[relation](across * width, down * height)
@@ -156,8 +156,8 @@ def is_at(shape: Shape, place: str) -> bool:
     }
     named = [word for word in ends if word in place.split()]
     if "corner" in place:
-        centres = (ends[word] - radius for word in named)
-        return all(centre < 0.4 for centre in centres)
+        centers = (ends[word] - radius for word in named)
+        return all(center < 0.4 for center in centers)
     if "half" in place:
         return all(ends[word] - 0.3 * radius < 0.5 for word in named)
     if "just" in place:
@@ -206,10 +206,10 @@ class TestMakeScene:
         assert len(small) + len(large) == len(shapes)
         assert max(small) * 1.5 < min(large)
 
-    def test_all_kinds_colours_and_counts_come_up(self):
+    def test_all_kinds_colors_and_counts_come_up(self):
         shapes = [shape for scene in SCENES for shape in scene.shapes]
         assert {shape.kind for shape in shapes} == set(KINDS)
-        assert {shape.color for shape in shapes} == set(USUAL_COLOURS)
+        assert {shape.color for shape in shapes} == set(USUAL_COLORS)
         assert {len(scene.shapes) for scene in SCENES} == {1, 2, 3, 4}
         assert len({scene.background for scene in SCENES}) > 2
 
@@ -355,13 +355,13 @@ class TestDescribe:
 
 class TestDraw:
     @pytest.mark.parametrize("size", [(320, 240), (240, 320), (288, 288), (97, 61)])
-    def test_centres_have_the_named_colours(self, size):
+    def test_centers_have_the_named_colors(self, size):
         for scene in SCENES[:60]:
             picture = draw(scene, *size)
             assert (picture.size, picture.mode) == (size, "RGB")
             for one in scene.shapes:
                 pixel = picture.getpixel((int(one.x * size[0]), int(one.y * size[1])))
-                assert nearest_colour(pixel) == one.color
+                assert nearest_color(pixel) == one.color
 
     def test_nothing_shows_outside_the_bounding_circles(self):
         for scene in SCENES[:60]:
@@ -390,7 +390,7 @@ class TestDraw:
             scene = Scene((Shape(of, "red", "large", 0.5, 0.5, 0.2),), "white")
             return np.asarray(draw(scene, 200, 200))[..., 2].astype(int)
 
-        # A quarter of a pixel's worth: the mirror image is drawn no more exactly.
+        # A quarter of the range of a pixel: mirror images differ by rounding.
         assert np.abs(ink(kind) - ink(kind)[:, ::-1]).max() <= 64
         for other in set(KINDS) - {kind}:
             assert (np.abs(ink(kind) - ink(other)) > 100).sum() > 400
@@ -416,8 +416,8 @@ class TestDraw:
             draw(PAIR, *size)
 
 
-def nearest_colour(pixel):
-    return min(USUAL_COLOURS, key=lambda name: math.dist(USUAL_COLOURS[name], pixel))
+def nearest_color(pixel):
+    return min(USUAL_COLORS, key=lambda name: math.dist(USUAL_COLORS[name], pixel))
 
 
 @pytest.fixture(scope="module")
@@ -458,7 +458,7 @@ class TestWriteSample:
                 for one in scene.shapes:
                     x, y = one.x * picture.width, one.y * picture.height
                     pixel = picture.getpixel((int(x), int(y)))
-                    assert nearest_colour(pixel) == one.color
+                    assert nearest_color(pixel) == one.color
             written = (sample / "captions" / f"{path.stem}.txt").read_bytes()
             *captions, rest = written.decode().split("\n")
             assert (len(set(captions)), rest) == (5, "")

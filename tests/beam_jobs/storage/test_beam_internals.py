@@ -1,4 +1,4 @@
-"""The private names of Beam that the job uses are still what they were."""
+"""The private names of Beam that the job uses still exist and behave as expected."""
 
 import inspect
 from importlib.metadata import version
@@ -40,7 +40,7 @@ def test_a_worker_that_connects_late_is_told_to_end(monkeypatch):
     own = worker_handlers.ControlConnection
     monkeypatch.setattr(worker_handlers, "ControlConnection", own)
     release_late_workers()
-    release_late_workers()  # Twice is once.
+    release_late_workers()  # Idempotent.
     patched = worker_handlers.ControlConnection
     assert patched.__mro__[1] is own
     connection = patched()
@@ -50,6 +50,6 @@ def test_a_worker_that_connects_late_is_told_to_end(monkeypatch):
 
 
 def test_a_worker_prints_by_a_name_of_its_own_module():
-    # What run_local_worker replaces; a `print` that is not called would do nothing.
+    # run_local_worker replaces `print`, which has no effect unless the module calls it.
     assert "print(" in inspect.getsource(sdk_worker)
     assert callable(sdk_worker_main.main)

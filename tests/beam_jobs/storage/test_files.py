@@ -1,4 +1,4 @@
-"""Storage: files are published whole or not at all, and read with patience."""
+"""Storage: files are published atomically and read with retries."""
 
 import os
 import signal
@@ -157,7 +157,7 @@ def test_a_name_as_long_as_a_file_system_allows_is_published(tmp_path, tmp):
 
 @pytest.fixture
 def waits(monkeypatch) -> list[float]:
-    """What the module waited for, without waiting."""
+    """Records the seconds of each wait, without waiting."""
     seconds: list[float] = []
     monkeypatch.setattr(storage.time, "sleep", seconds.append)
     return seconds
@@ -206,9 +206,9 @@ def test_an_error_that_passes_is_not_told(tmp_path, monkeypatch):
     path = tmp_path / "file"
     os.symlink("file", path)
 
-    def mend(seconds: float) -> None:
+    def repair(seconds: float) -> None:
         path.unlink()
         path.write_bytes(b"back again")
 
-    monkeypatch.setattr(storage.time, "sleep", mend)
+    monkeypatch.setattr(storage.time, "sleep", repair)
     assert read_file(str(path)) == b"back again"

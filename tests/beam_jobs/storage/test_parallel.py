@@ -1,6 +1,6 @@
-"""Threads: results in order, a bound on what is begun, a bound on memory.
+"""Threads: ordered results, bounded prefetch and bounded memory.
 
-No test sleeps: where an order of events matters, events make it.
+No test sleeps. Where the order of steps matters, `threading.Event` enforces it.
 """
 
 import random
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from beam_jobs.encoding.example import Budget
 from beam_jobs.storage.parallel import map_in_order
 
-# Long enough for any machine; nothing waits for it unless a test fails.
+# Long enough for any machine. Only a failing test waits this long.
 PATIENCE_SECONDS = 30
 
 
@@ -36,7 +36,7 @@ def test_results_come_in_order_and_none_is_lost(num, ahead, threads, together):
 
 @pytest.mark.parametrize("seed", range(10))
 def test_results_come_in_order_in_whatever_order_tasks_end(pool, seed):
-    # Of each four tasks that run at a time, the order of ending is drawn.
+    # Four tasks run at a time, and end in a random order.
     rng = random.Random(seed)
     fours = [rng.sample(range(first, first + 4), 4) for first in range(0, 40, 4)]
     follows = dict(pair for four in fours for pair in pairwise(four))
@@ -70,12 +70,12 @@ def test_no_more_than_ahead_are_begun_and_not_taken(pool, ahead):
 
     for taken, item in enumerate(map_in_order(work, range(50), pool, ahead), start=1):
         assert item == taken - 1
-        # One was given out; the others lie in wait.
+        # One result was consumed; the others are ready or running.
         assert begun <= taken - 1 + ahead
 
 
 def test_as_many_as_ahead_do_run_at_the_same_time(pool):
-    # Each waits for three others: they end only if four are under way.
+    # Each task waits for three others, so the tasks end only if four run together.
     together = threading.Barrier(4, timeout=PATIENCE_SECONDS)
     results = map_in_order(lambda item: together.wait() * 0 + item, range(8), pool, 4)
     assert list(results) == list(range(8))
@@ -157,7 +157,7 @@ def test_closing_waits_for_what_has_begun(pool):
 
 
 def begun_after_closing() -> list[int]:
-    """Returns what one thread begins, closed while it works on 1 and 2, 3 wait."""
+    """Returns the items begun by one thread, closed at item 1 while 2 and 3 wait."""
     running, go_on = threading.Event(), threading.Event()
     begun: list[int] = []
 
@@ -174,7 +174,7 @@ def begun_after_closing() -> list[int]:
         assert running.wait(PATIENCE_SECONDS)
         closer = threading.Thread(target=results.close)
         closer.start()
-        # Either way of closing comes to wait for 1 soon; this only makes it likely.
+        # Makes it likely that closing already waits for item 1.
         closer.join(0.02)
         go_on.set()
         closer.join(PATIENCE_SECONDS)
@@ -213,7 +213,7 @@ def test_what_is_held_never_exceeds_the_bound():
 def hold_in_thread(
     budget: Budget, size: int
 ) -> tuple[threading.Event, threading.Event]:
-    """Returns an event that tells that `size` is held, and one that lets it go."""
+    """Returns an event set once `size` is held, and an event that releases it."""
     holds, let_go = threading.Event(), threading.Event()
 
     def work() -> None:

@@ -36,7 +36,7 @@ def test_a_block_that_is_wholly_unreadable_is_an_error_in_any_case(
     told = message(load(own, on_corrupt=on_corrupt))
     assert any(place.named(own) in told for place in lost)
     if on_corrupt == "skip":
-        assert f"none of the {len(lost)} records of its block" in told
+        assert f"all {len(lost)} records of its block are damaged" in told
         assert "diptych verify" in told
 
 
@@ -130,7 +130,7 @@ def test_what_is_cut_off_after_load_is_replaced_where_it_is_to_be(
 def test_a_cut_that_takes_a_whole_block_is_an_error_in_any_case(own, records):
     batches = load(own, on_corrupt="skip")
     cut(own, SHARDS[0], records[63].begin + 100)
-    assert "none of the 45 records of its block" in message(batches)
+    assert "all 45 records of its block are damaged" in message(batches)
 
 
 def test_a_shard_cut_short_while_iterating_is_named(own, records):

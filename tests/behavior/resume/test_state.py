@@ -319,5 +319,5 @@ def test_a_state_of_the_first_of_many_iterators_is_refused(many):
 
 
 def test_a_state_needs_what_load_returned(many):
-    with pytest.raises(reader.UsageError, match="what reader"):
+    with pytest.raises(reader.UsageError, match="batches that reader"):
         reader.state(load(many).prefetch(1), 3)

@@ -33,7 +33,7 @@ def edit_manifest(folder: Path, edit: Callable[[dict[str, Any]], None]) -> None:
     path.write_text(json.dumps(fields))
 
 
-# What is selected.
+# Selection of shards.
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_glob_selects_the_shards_it_matches(dataset, glob, expected):
 @pytest.mark.parametrize("glob", ["*.tfrecord", "*"])
 def test_a_glob_that_would_mix_splits_is_refused(dataset, glob):
     message = refusal(UsageError, f"{dataset}/{glob}")
-    assert "takes in the splits train, validation" in message
+    assert "matches the splits train, validation" in message
     patterns = [f"{dataset}/{name}-*" for name in ("train", "validation")]
     assert files(patterns) == TRAIN + VALIDATION
 
@@ -67,7 +67,7 @@ def test_a_glob_for_the_folder_is_followed_where_it_is_one_folder(dataset):
 def test_a_glob_for_several_folders_is_refused(own_dataset):
     shutil.copytree(own_dataset, own_dataset.parent / "out2")
     message = refusal(UsageError, f"{own_dataset.parent}/out*/train-*")
-    assert "must lie in one folder, got 2" in message
+    assert "must match one folder, got 2" in message
     assert str(own_dataset.parent / "out2") in message
 
 
@@ -140,7 +140,7 @@ def test_a_glob_below_a_folder_with_brackets_in_its_name_is_found(own_dataset):
     assert files(f"{folder}/train-*") == TRAIN
 
 
-# Unfinished, or not there.
+# Unfinished or missing datasets.
 
 
 def test_a_folder_without_a_manifest_is_refused(own_dataset):
@@ -177,7 +177,7 @@ def test_a_mistyped_folder_is_named_as_it_was_given(tmp_path):
     assert f"{tmp_path}/nowhere" in message
 
 
-# Damaged.
+# Damaged shards.
 
 
 def test_a_missing_shard_is_named_though_the_glob_does_not_see_it(own_dataset):
@@ -234,7 +234,7 @@ def test_a_stray_shard_of_another_count_is_refused(own_dataset):
     shutil.copy(own_dataset / TRAIN[0], stray)
     message = refusal(DatasetError, f"{own_dataset}/train-*")
     assert str(stray) in message
-    assert "no part of the dataset" in message
+    assert "not part of the dataset" in message
     assert "remove it or narrow the pattern" in message
 
 
@@ -313,12 +313,12 @@ def test_a_manifest_cut_short_anywhere_is_refused(own_dataset):
 
 def test_fields_of_later_versions_are_passed_over(own_dataset):
     def add(fields: dict[str, Any]) -> None:
-        fields["colour"] = "blue"
+        fields["color"] = "blue"
         for part in (fields["image"], fields["tokenizer"], fields["books"]):
-            part["colour"] = "blue"
+            part["color"] = "blue"
         for split in fields["splits"]:
-            split["colour"] = split["shards"][0]["colour"] = "blue"
-            split["statistics"]["colour"] = {"count": 1}
+            split["color"] = split["shards"][0]["color"] = "blue"
+            split["statistics"]["color"] = {"count": 1}
 
     edit_manifest(own_dataset, add)
     assert files(f"{own_dataset}/train-*") == TRAIN

@@ -13,12 +13,12 @@ from reader.shuffle.order import NUM_STREAMS, Share, ShuffledOrder, Stretch
 
 
 class Fake(NamedTuple):
-    """An index of made-up shards.
+    """An index of synthetic shards.
 
     Attributes:
-        index: Under test.
-        tables: Offsets of each shard's records, and where the last ends.
-        looked_up: Shards whose tables the index asked for, in order.
+        index: Index under test.
+        tables: Byte offsets of each shard's records, and the end of the last one.
+        looked_up: Shards whose offsets the index has requested, in order.
     """
 
     index: RecordIndex
@@ -27,7 +27,7 @@ class Fake(NamedTuple):
 
     @property
     def records(self) -> list[tuple[int, int]]:
-        """Shard and place of each record, by its number."""
+        """Shard and position of each record, in the order of record numbers."""
         return [
             (shard, place)
             for shard, table in enumerate(self.tables)
@@ -56,21 +56,21 @@ def fake(counts: Sequence[int], *, scheme: str = "", seed: int = 0) -> Fake:
 
 
 def interpret(reads: Reads, tables: list[list[int]]) -> list[tuple[int, int]]:
-    """Shard and place of each record that is read, hopping as a reader would."""
+    """Returns shard and position of each record read, skipping as a reader does."""
     records = []
     for shard, offset, skip, count, _ in reads.pieces.tolist():
         place = tables[shard].index(offset)
         for _ in range(skip):
             place += 1
         for _ in range(count):
-            assert place < len(tables[shard]) - 1, "reads behind the last record"
+            assert place < len(tables[shard]) - 1, "reads past the last record"
             records.append((shard, place))
             place += 1
     return records
 
 
 def check(made: Fake, asked: list[int]) -> None:
-    """Holds the reads for some numbers against what was asked for."""
+    """Checks the reads for some numbers against the requested records."""
     reads = made.index.reads(np.array(asked, np.int64))
     records, read = made.records, interpret(reads, made.tables)
     assert [records[number] for number in reads.numbers.tolist()] == read
@@ -78,9 +78,9 @@ def check(made: Fake, asked: list[int]) -> None:
     for number, place in zip(asked, reads.order.tolist(), strict=True):
         assert 0 <= place < len(read)
         assert number < 0 or read[place] == records[number]
-    assert read == sorted(set(read)), "in the order of files, and none twice"
+    assert read == sorted(set(read)), "in file order and without duplicates"
     assert len(read) <= max(1, len({number for number in asked if number >= 0}))
-    # Neighbours in a file are one read.
+    # Neighbors in a file are one read.
     assert len(reads.pieces) == sum(
         at == 0 or read[at - 1] != (shard, place - 1)
         for at, (shard, place) in enumerate(read)
@@ -97,7 +97,7 @@ def questions(draw: st.DrawFn) -> tuple[list[int], list[int]]:
 
 @pytest.fixture(params=["exact", "skip", "remote"])
 def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """How records between every 64th are found."""
+    """Returns the mode in which the index finds records between block offsets."""
     if request.param == "skip":
         monkeypatch.setattr(reader.datasets.record_index, "_MAX_OFFSETS", 0)
     return request.param
@@ -129,7 +129,7 @@ def test_an_epoch_in_order_is_one_read_of_each_shard(mode: str) -> None:
     ]
 
 
-def test_neighbours_become_one_read(mode: str) -> None:
+def test_neighbors_become_one_read(mode: str) -> None:
     made = made_in(mode, [100, 100])
     reads = made.index.reads(np.array([12, 99, 11, 100, 10, 13, 50, 101]))
     assert reads.pieces[:, 3].tolist() == [4, 1, 1, 2]
@@ -199,7 +199,7 @@ def test_in_a_bucket_requests_are_few_equal_and_not_too_large(
         length = made.tables[shard][first + count] - offset
         num_requests = -(-length // request_bytes)
         assert 0 < request <= request_bytes
-        # As many as are needed, and the last no more than rounding smaller.
+        # As few requests as possible; the last is smaller only by rounding.
         assert (num_requests - 1) * request < length <= num_requests * request
         assert num_requests * request - length < num_requests
 
@@ -232,7 +232,7 @@ def test_a_table_larger_than_all_room_is_used_all_the_same(
 
 
 @pytest.mark.parametrize("counts", [[1], [64, 65, 1], [0, 3, 0, 200, 0], [700, 128]])
-def test_blocks_are_of_64_neighbours_in_one_shard(counts: list[int]) -> None:
+def test_blocks_are_of_64_neighbors_in_one_shard(counts: list[int]) -> None:
     firsts, begin = [], 0
     for count in counts:
         firsts += range(begin, begin + count, 64)

@@ -1,4 +1,4 @@
-"""Copies of shards in a local folder: made once, checked, and read instead."""
+"""Shard cache: each shard is copied once, checked, and then read from the copy."""
 
 import json
 import os
@@ -53,7 +53,7 @@ def cache(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def reads(monkeypatch) -> list[str]:
-    """Names of files, as often as a part of them was read to be copied."""
+    """Names of the files read for copying, once per part read."""
     names: list[str] = []
     read = reader.datasets.shard_cache.read_bytes
 
@@ -67,7 +67,7 @@ def reads(monkeypatch) -> list[str]:
 
 @pytest.fixture(scope="module")
 def order(dataset) -> list[bytes]:
-    """Keys of two epochs without a cache."""
+    """Keys of two epochs, loaded without a cache."""
     return keys(load(dataset, split="train", epochs=2, seed=3))
 
 
@@ -152,7 +152,7 @@ def test_hosts_may_share_a_folder(dataset, cache, order):
 
 
 def test_parts_of_a_mixture_share_a_folder(dataset, own_dataset, cache):
-    """Two of them are the same, byte for byte, so that one copy is enough."""
+    """Two parts are identical byte for byte, so one copy is enough."""
     mixture = {
         f"{folder}/{split}-*": 1
         for folder in (dataset, own_dataset)
@@ -166,7 +166,7 @@ def test_parts_of_a_mixture_share_a_folder(dataset, own_dataset, cache):
 def test_another_version_of_a_dataset_has_copies_of_its_own(
     dataset, many, cache, tmp_path
 ):
-    """Two datasets in one place, one after the other, with shards of the same names."""
+    """Two datasets with the same shard names use one folder, one after the other."""
     place = tmp_path / "out"
     for source in (dataset, many):
         shutil.copytree(source, place)
@@ -186,7 +186,7 @@ def test_two_loads_at_once_share_a_folder(dataset, cache, order):
     assert [keys(batches) for batches in loaded] == [order] * 4
 
 
-# What counts as a copy.
+# Incomplete and damaged copies.
 
 
 def test_what_another_process_left_half_done_is_no_copy(dataset, cache, order, reads):
@@ -225,7 +225,7 @@ def test_a_shard_with_another_checksum_is_refused_and_leaves_no_file(
     assert checksums(cache).items() <= expected.items()
 
 
-# What cannot be had.
+# Errors.
 
 
 def test_files_of_others_are_refused(tmp_path, cache):
@@ -265,7 +265,7 @@ def test_a_folder_that_cannot_be_made_is_named(dataset, tmp_path):
 
 @contextmanager
 def largest_file(num_bytes: int) -> Iterator[None]:
-    """Nothing larger can be written, as if there were no room for it."""
+    """Limits the size of written files, to simulate a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
     try:
@@ -302,7 +302,7 @@ def test_the_cache_is_not_to_blame_for_a_shard_that_cannot_be_read(
     with pytest.raises((OSError, reader.DatasetError, reader.UsageError)) as raised:
         load(dataset, cache, split="train")
     assert "connection reset" in str(raised.value)
-    assert "cannot take" not in str(raised.value)
+    assert "cannot write" not in str(raised.value)
     assert not files(cache)
 
 
@@ -314,7 +314,7 @@ import json, sys
 import reader
 pattern, cache = sys.argv[1:]
 keys = []
-for _ in range(2):  # The second time, all is there.
+for _ in range(2):  # The second time, all shards are cached.
     batches = reader.load(
         pattern, split="train", batch_size=8, outputs=("key",), cache=cache, epochs=2,
         seed=3,

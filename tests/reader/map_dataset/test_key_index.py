@@ -1,4 +1,4 @@
-"""Words like one, among very many."""
+"""Fuzzy matching of keys."""
 
 import difflib
 import random
@@ -12,7 +12,7 @@ KEYS = [f"{RNG.randrange(300):03d}/photo_{number:07d}" for number in range(150_0
 
 
 def changed(word: str) -> list[str]:
-    """A word with a slip of each kind, somewhere in it."""
+    """Returns a word with one typo of each kind, at a random position."""
     at = RNG.randrange(1, len(word) - 1)
     return [
         word[:at] + word[at + 1 :],
@@ -24,12 +24,12 @@ def changed(word: str) -> list[str]:
 
 @pytest.mark.parametrize("word", RNG.sample(KEYS, 5))
 def test_a_slip_anywhere_leads_back_to_the_word(word):
-    for slip in changed(word):
-        best, *_ = nearest(slip, KEYS)
+    for typo in changed(word):
+        best, *_ = nearest(typo, KEYS)
         ratios = [
-            difflib.SequenceMatcher(None, slip, other).ratio() for other in (best, word)
+            difflib.SequenceMatcher(None, typo, other).ratio() for other in (best, word)
         ]
-        # There may be another that is as near.
+        # Another key may be equally similar.
         assert ratios[0] >= ratios[1]
 
 

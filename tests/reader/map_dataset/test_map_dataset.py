@@ -1,110 +1,41 @@
-"""Records by their number: what `reader.open` is to return.
+"""Random access to records with `reader.open`: examples, numbers, keys and arguments.
 
-Answers come from `reader.load`, from TensorFlow's own parser, and from Pillow.
+Expected values come from `reader.load`, from TensorFlow's own parser, and from Pillow.
 """
 
-import io
 import json
 import operator
 import os
-import pickle
-import random
 import shutil
-import signal
-import subprocess
 import sys
-import threading
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import tensorflow as tf
 import torch
-from PIL import Image
-from torch.utils.data import DataLoader
+from record_access import (
+    NUM_TRAIN,
+    by_pillow,
+    encoded,
+    keys_of,
+    open_train,
+    stored,
+    texts,
+    write,
+)
 
 import beam_jobs
 import reader
-import reader.map_dataset.map_dataset
-import reader.records.random_access
 from beam_jobs import JobConfig
 from beam_jobs.config.columns import parse_columns
 from beam_jobs.config.values import parse_splits
 from reader import DatasetError, UsageError
 
-NUM_TRAIN, NUM_MANY = 48, 509
-FRAMING = 16  # Bytes of a record in its file, beside its own.
-
-
-def open_train(
-    folder: Path, *outputs: str, **settings: Any
-) -> reader.map_dataset.map_dataset.MapDataset:
-    settings = {"outputs": outputs, **settings} if outputs else settings
-    return reader.open(f"{folder}/train-*.tfrecord", **settings)
-
-
-def stored(folder: Path, glob: str = "train-*.tfrecord") -> list[Any]:
-    """The features of all records, in the order written, by TensorFlow alone."""
-    paths = sorted(map(str, folder.glob(glob)))
-    records = tf.data.TFRecordDataset(paths).as_numpy_iterator()
-    return [tf.train.Example.FromString(data).features.feature for data in records]
-
-
-def texts(features: Any, name: str) -> list[str]:
-    return [value.decode() for value in features[name].bytes_list.value]
-
-
-def keys_of(folder: Path, glob: str = "train-*.tfrecord") -> list[str]:
-    return [texts(f, "image/source_id")[0] for f in stored(folder, glob)]
-
-
-def by_pillow(encoded: bytes) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB"))
-
-
-def write(path: Path, rows: Iterable[dict[str, Any]], compression: str = "") -> Path:
-    """Writes TFRecords as others do."""
-    with tf.io.TFRecordWriter(str(path), compression) as writer:
-        for row in rows:
-            example = tf.train.Example()
-            for name, values in row.items():
-                feature = example.features.feature[name]
-                kind = {bytes: feature.bytes_list, int: feature.int64_list}
-                kind[type(values[0])].value.extend(values)
-            writer.write(example.SerializeToString())
-    return path
-
-
-def encoded(pixels: np.ndarray, form: str, mode: str = "RGB", **how: Any) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(pixels).convert(mode).save(file, form, **how)
-    return file.getvalue()
-
-
-def equal(one: Any, other: Any) -> bool:
-    return one.keys() == other.keys() and all(
-        np.array_equal(one[name], other[name]) for name in one
-    )
-
-
-def flip(path: Path, offset: int) -> None:
-    data = bytearray(path.read_bytes())
-    data[offset] ^= 1
-    path.write_bytes(data)
-
-
-def run_python(code: str, *args: object) -> str:
-    command = [sys.executable, "-c", code, *map(str, args)]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
 
 @pytest.fixture(scope="module")
 def photographs(shared_data, build, tmp_path_factory) -> Path:
-    """Twelve photographs, some of which are no JPEG or have an orientation."""
+    """Builds twelve photographs; some are not JPEG or have an EXIF orientation."""
     pairs, source = shared_data / "pairs", tmp_path_factory.mktemp("photographs")
     for image in sorted((pairs / "images").iterdir())[:12]:
         shutil.copy(image, source)
@@ -114,7 +45,7 @@ def photographs(shared_data, build, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def awkward(build, tmp_path_factory) -> Path:
-    """Three keys, of which two are shown alike; and an empty split."""
+    """Builds three keys, two of which are displayed alike, and an empty split."""
     source = os.fsencode(tmp_path_factory.mktemp("awkward"))
     for number, name in enumerate([b"caf\xe9", b"caf%E9", "né".encode()]):
         picture = encoded(np.full((8, 8, 3), 80 * number, np.uint8), "PNG")
@@ -125,7 +56,7 @@ def awkward(build, tmp_path_factory) -> Path:
     return build(folder, folder, folder / "out", splits=splits)
 
 
-# What an example holds.
+# Contents of an example.
 
 
 def test_an_example_is_a_dictionary_of_image_tokens_and_mask(dataset):
@@ -172,7 +103,7 @@ def test_pixels_are_those_that_pillow_decodes(source, request):
     for (image,), features in zip(found, records, strict=True):
         (jpeg,) = features["image/encoded"].bytes_list.value
         assert np.array_equal(image, by_pillow(jpeg))
-        image[:] = 0  # It is writable.
+        image[:] = 0  # The array is writable.
 
 
 @pytest.mark.parametrize("form", ["png", "raw"])
@@ -331,224 +262,7 @@ def test_a_missing_or_damaged_table_is_named(own_dataset):
             open_train(own_dataset).samples  # noqa: B018
 
 
-# PyTorch, processes, threads.
-
-
-@pytest.mark.parametrize(
-    ("workers", "context"), [(0, None), (2, "fork"), (1, "spawn")], ids=str
-)
-def test_it_is_a_map_style_dataset_for_pytorch(many, workers, context):
-    names = ("image", "tokens", "mask", "key")
-    data = open_train(many, *names)
-    loader = DataLoader(
-        data, 64, shuffle=True, num_workers=workers, multiprocessing_context=context
-    )
-    found = {}
-    for *tensors, keys in loader:
-        assert [t.shape[1:] for t in tensors] == [(12, 12, 3), (64,), (64,)]
-        found |= dict(zip(keys, zip(*tensors, strict=True), strict=True))
-    assert len(found) == NUM_MANY
-    for *arrays, key in data:
-        pairs = zip(arrays, found[key], strict=True)
-        assert all(np.array_equal(mine, theirs.numpy()) for mine, theirs in pairs)
-
-
-def test_a_pickled_one_is_small_and_reads_the_same(many):
-    data = open_train(many, max_tokens=7)
-    data.by_key("007"), data.samples, [data[i] for i in range(0, NUM_MANY, 50)]
-    pickled = pickle.dumps(data)
-    assert len(pickled) < 1000
-    copy = pickle.loads(pickled)
-    assert len(copy) == NUM_MANY
-    assert all(map(equal, copy, data))
-
-
-def test_a_pickled_one_of_a_dataset_that_has_changed_is_refused(own_dataset):
-    pickled = pickle.dumps(open_train(own_dataset))
-    manifest = own_dataset / "manifest.json"
-    data = json.loads(manifest.read_bytes())
-    # As if it were built anew, of as many records.
-    data["splits"][0]["shards"][1]["crc32c"] = "01234567"
-    manifest.write_text(json.dumps(data))
-    with pytest.raises(DatasetError, match=r"changed"):
-        pickle.loads(pickled)
-
-
-def test_threads_may_share_one_and_files_are_closed(many, monkeypatch):
-    monkeypatch.setattr(reader.records.random_access, "_MAX_OPEN_FILES", 1)
-    monkeypatch.setattr(reader.datasets.record_index, "_MAX_OFFSETS", 1)
-    before = len(os.listdir("/proc/self/fd"))
-    data, expected = open_train(many, "key"), keys_of(many)
-    numbers = random.Random(0).choices(range(NUM_MANY), k=2000)
-    with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(data.__getitem__, numbers))
-    assert found == [(expected[number],) for number in numbers]
-    assert len(os.listdir("/proc/self/fd")) == before + 1
-    del data
-    assert len(os.listdir("/proc/self/fd")) == before
-
-
-def test_a_process_forked_while_a_thread_reads_is_not_stuck(own_dataset, monkeypatch):
-    data, expected = open_train(own_dataset, "key"), keys_of(own_dataset)
-    read_bytes = reader.datasets.index_files.read_bytes
-    reading, done = threading.Event(), threading.Event()
-
-    def slow(*args: Any) -> bytes:
-        reading.set()
-        done.wait(20)
-        return read_bytes(*args)
-
-    monkeypatch.setattr(reader.datasets.index_files, "read_bytes", slow)
-    thread = threading.Thread(target=data.__getitem__, args=(0,))
-    thread.start()
-    assert reading.wait(20)
-    child = os.fork()
-    if not child:
-        signal.alarm(10)  # Kills it if it is stuck.
-        done.set()
-        os._exit(data[-1] != (expected[-1],))
-    done.set()
-    thread.join()
-    assert os.waitpid(child, 0)[1] == 0
-
-
-# Damage.
-
-
-def test_a_damaged_record_is_named_and_the_others_are_read(own_dataset):
-    first, second, *_ = sorted(own_dataset.glob("train-*.tfrecord"))
-    lengths = [len(r) for r in tf.data.TFRecordDataset(str(second)).as_numpy_iterator()]
-    number = sum(1 for _ in tf.data.TFRecordDataset(str(first))) + 2
-    begin = sum(lengths[:2]) + 2 * FRAMING
-    flip(second, begin + 300)
-    data, expected = open_train(own_dataset, "key"), keys_of(own_dataset, first.name)
-    with pytest.raises(DatasetError) as raised:
-        data[number]
-    key = data.samples.column("key")[number].as_py()
-    named = f'{second} at byte {begin} (key "{key}")'
-    assert f"checksum of its data differs) in {named}" in str(raised.value)
-    with pytest.raises(DatasetError, match=f"at byte {begin} "):
-        data.by_key(key)
-    assert [data[i][0] for i in range(number - 2)] == expected
-    assert data[number - 1] and data[number + 1]
-
-
-def test_a_record_cut_off_after_opening_is_named(own_dataset):
-    path = sorted(own_dataset.glob("train-*.tfrecord"))[-1]
-    data = open_train(own_dataset, "key")
-    os.truncate(path, path.stat().st_size - 5)
-    with pytest.raises(DatasetError, match=rf"truncated record in {path} at byte"):
-        data[-1]
-
-
-def test_a_missing_shard_is_named(own_dataset):
-    path = sorted(own_dataset.glob("train-*.tfrecord"))[-1]
-    data = open_train(own_dataset, "key")
-    path.unlink()
-    assert data[0]
-    for look in (lambda: data[-1], lambda: open_train(own_dataset)):
-        with pytest.raises(DatasetError, match=rf"{path} is missing"):
-            look()
-
-
-def test_without_an_index_of_its_records_a_shard_is_read_all_the_same(own_dataset):
-    expected = list(open_train(own_dataset, "key"))
-    for path in (own_dataset / "index").glob("*.idx"):
-        path.unlink()
-    assert list(open_train(own_dataset, "key")) == expected
-
-
-@pytest.mark.parametrize("how", ["jpeg", "none", "two", "png"])
-def test_an_intact_record_that_cannot_be_used_is_named(tmp_path, how):
-    noise = np.random.default_rng(0).integers(0, 256, (30, 30, 3), np.uint8)
-    jpeg = encoded(noise, "JPEG")
-    images = {
-        "jpeg": [jpeg[:-100]],
-        "png": [encoded(noise, "PNG")[:900]],
-        "two": [jpeg, jpeg],
-    }
-    rows = [{"image/encoded": [jpeg], "image/source_id": [b"a"]}] * 2
-    bad = {"image/encoded": images.get(how, []), "image/source_id": [b"b"]}
-    bad = {name: values for name, values in bad.items() if values}
-    begin = write(tmp_path / "good.record", rows).stat().st_size
-    data = reader.open(write(tmp_path / "a.record", [*rows, bad]))
-    assert np.array_equal(data[1]["image"], by_pillow(jpeg))
-    with pytest.raises(DatasetError, match=rf'a.record at byte {begin} \(key "b"\)'):
-        data[2]
-
-
-# TFRecords of others.
-
-
-def test_files_of_others_are_read_as_load_reads_them(shared_data):
-    path = shared_data / "tfrecords" / "pets_examples.record"
-    names = ("key", "height", "width")
-    loaded = reader.load(path, batch_size=1, shuffle=False, outputs=names)
-    expected = [
-        (key.decode(), int(height), int(width))
-        for key, height, width in loaded.unbatch().as_numpy_iterator()
-    ]
-    data = reader.open(path, outputs=(*names, "image"))
-    assert [row[:-1] for row in data] == expected
-    for features, (*_, image) in zip(stored(path.parent, path.name), data, strict=True):
-        (jpeg,) = features["image/encoded"].bytes_list.value
-        assert np.array_equal(image, by_pillow(jpeg))
-    assert list(reader.open(path)[0]) == ["image"]
-    with pytest.raises(UsageError, match="no samples"):
-        data.samples  # noqa: B018
-
-
-def test_images_of_others_may_be_of_any_kind(tmp_path):
-    y, x = np.mgrid[:12, :20]
-    pixels = np.stack([x * 12, y * 20, x + y], axis=-1).astype(np.uint8)
-    wide = (np.arange(240, dtype=np.uint16) * 271).reshape(12, 20)
-    deep = io.BytesIO()
-    Image.fromarray(wide).save(deep, "PNG")
-    jpeg = encoded(pixels, "JPEG")
-    images = {
-        "jpeg": jpeg,
-        "gray": encoded(pixels, "JPEG", "L"),
-        "progressive": encoded(pixels, "JPEG", progressive=True),
-        "cmyk": encoded(pixels, "JPEG", "CMYK"),
-        "stray": jpeg[:-2] + b"\0\0\0" + jpeg[-2:],
-        "png": encoded(pixels, "PNG"),
-        "alpha": encoded(pixels, "PNG", "RGBA"),
-        "gif": encoded(pixels, "GIF"),
-        "bmp": encoded(pixels, "BMP"),
-    }
-    rows = [
-        {"picture": [data], "name": [name.encode()]} for name, data in images.items()
-    ]
-    rows.append({"picture": [deep.getvalue()], "name": [b"deep"]})
-    path = write(tmp_path / "a.record", rows)
-    named = {"image": "picture", "key": "name"}
-    data = reader.open(path, features=named, outputs=("key", "image"))
-    found = dict(data)
-    for name, image in images.items():
-        difference = np.abs(found[name].astype(int) - by_pillow(image)).max()
-        assert difference <= (name == "cmyk"), name  # Each rounds in its own way.
-    assert np.array_equal(found["png"], pixels)
-    by_tensorflow = tf.io.decode_png(deep.getvalue(), channels=3).numpy()
-    assert np.array_equal(found["deep"], by_tensorflow)
-    assert data.by_key("gif")[0] == "gif"
-
-
-def test_ids_of_others_are_one_caption_and_may_be_missing(tmp_path):
-    rows = [{"w": [4, 5, 6, 7], "t": [b"caf\xe9", b"b"]}, {"w": [9]}, {"t": [b"c"]}]
-    path = write(tmp_path / "a.record", rows)
-    named = {"ids": "w", "caption": "t"}
-    how = {"features": named, "max_tokens": 3, "outputs": ("tokens", "mask", "caption")}
-    found = [(t.tolist(), m.tolist(), c) for t, m, c in reader.open(path, **how)]
-    assert found == [
-        ([4, 5, 6], [True] * 3, "caf�"),
-        ([9, 0, 0], [True, False, False], ""),
-        ([0, 0, 0], [False] * 3, "c"),
-    ]
-    with pytest.raises(UsageError, match=r"image.*features="):
-        reader.open(path, features=named)
-
-
-# Wrong usage.
+# Invalid arguments.
 
 
 @pytest.mark.parametrize(
@@ -596,75 +310,3 @@ def test_keys_of_records_that_have_none_are_refused(tmp_path):
     data = reader.open(path, outputs=("caption",))
     with pytest.raises(UsageError, match="key"):
         data.by_key("a")
-
-
-# Where it reads, and what is loaded.
-
-
-def test_buckets_are_read_through_tensorflow(gcs, dataset):
-    bucket = gcs.upload(dataset, "random-access")
-    code = (
-        "import sys; from reader.map_dataset.map_dataset import open; "
-        "data = open(sys.argv[1], outputs=('key', 'length')); "
-        "print(data[-1] == data.by_key(sys.argv[2]), len(data.samples), len(data))"
-    )
-    command = [sys.executable, "-c", code, f"{bucket}/train-*", keys_of(dataset)[-1]]
-    environment = os.environ | gcs.environment
-    done = subprocess.run(
-        command, env=environment, check=True, capture_output=True, text=True
-    )
-    assert done.stdout.split() == ["True", str(NUM_TRAIN), str(NUM_TRAIN)]
-
-
-def test_neither_tensorflow_nor_beam_nor_pyarrow_is_loaded_for_items(dataset):
-    code = (
-        "import sys; from reader.map_dataset.map_dataset import open\n"
-        "data = open(sys.argv[1]); "
-        "data[0]; data[-1]; heavy = 'tensorflow apache_beam pyarrow PIL cv2 tqdm'; "
-        "print(len(data), [m for m in heavy.split() if m in sys.modules])"
-    )
-    found = run_python(code, f"{dataset}/train-*.tfrecord")
-    assert found.split(maxsplit=1) == [str(NUM_TRAIN), "[]\n"]
-
-
-def test_what_is_open_when_python_ends_is_closed_without_a_word(dataset):
-    # TensorFlow keeps modules, so that these are emptied before their objects go.
-    code = (
-        "import sys, tensorflow, reader; "
-        "data = reader.open(sys.argv[1], split='train'); data[0]"
-    )
-    command = [sys.executable, "-c", code, str(dataset)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert "Exception ignored" not in done.stderr
-
-
-def test_numpy_protobuf_crc32c_and_simplejpeg_are_enough(dataset):
-    code = (
-        "import sys\n"
-        "for name in sys.argv[2].split(','):\n    sys.modules[name] = None\n"
-        "from reader.map_dataset.map_dataset import open\n"
-        "data = open(sys.argv[1])\n"
-        "assert data.by_key(sys.argv[3]).keys() == {'image', 'tokens', 'mask'}\n"
-        "try:\n    data.samples\n"
-        "except ValueError as error:\n    print(error)\n"
-    )
-    blocked = "tensorflow,apache_beam,pyarrow,PIL,cv2,tqdm"
-    found = run_python(code, f"{dataset}/train-*", blocked, keys_of(dataset)[5])
-    assert "pip install pyarrow" in found
-
-
-@pytest.mark.parametrize(
-    ("form", "blocked", "package"),
-    [("jpeg", "simplejpeg", "simplejpeg"), ("png", "PIL", "pillow")],
-)
-def test_a_missing_decoder_is_told_when_opening(
-    own_dataset, form, blocked, package, monkeypatch
-):
-    manifest = own_dataset / "manifest.json"
-    data = json.loads(manifest.read_bytes())
-    data["image"]["format"] = form
-    manifest.write_text(json.dumps(data))
-    monkeypatch.setitem(sys.modules, blocked, None)
-    assert open_train(own_dataset, "key", "tokens")[0]
-    with pytest.raises(UsageError, match=f"pip install {package}"):
-        open_train(own_dataset)

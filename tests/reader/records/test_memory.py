@@ -1,4 +1,4 @@
-"""Memory of decoded images is used again, where TensorFlow would give it back."""
+"""Memory of decoded images is reused; TensorFlow on its own would release it."""
 
 import os
 import platform
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-# An image of 224 pixels is 37 pages of memory. Prints how many pages the kernel gives
-# for each image of an epoch, once the process has what it needs.
+# A uint8 image of 224 x 224 pixels takes 37 pages of memory. The code prints the number
+# of pages that the kernel allocates per image of an epoch, after a warm-up epoch.
 CODE = """
 import resource, sys
 import reader
@@ -36,7 +36,7 @@ def pages_per_image(folder: Path, **environment: str) -> float:
     return float(done.stdout)
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc's malloc alone")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc's malloc")
 def test_decoded_images_take_no_fresh_memory(dataset):
     tensorflows = pages_per_image(dataset, MALLOC_MMAP_THRESHOLD_="131072")
     assert tensorflows > 37

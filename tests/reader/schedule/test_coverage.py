@@ -24,11 +24,11 @@ def walk(folder: Path, glob: str = "train-*.tfrecord", **settings) -> Coverage:
 
 
 def num_records(folder: Path, glob: str = "train-*.tfrecord") -> int:
-    """Counted one by one."""
+    """Counts the records by reading them."""
     return sum(1 for path in folder.glob(glob) for _ in read_shard(str(path)))
 
 
-# Whole orders.
+# Complete epochs.
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
@@ -114,7 +114,7 @@ def test_records_of_others_are_walked(dataset, tmp_path):
 
 
 def test_no_record_is_read(own_dataset):
-    # Sizes are held against the manifest; what lies between is not looked at.
+    # Shard sizes are checked against the manifest; shard contents are not read.
     num = num_records(own_dataset)
     for path in own_dataset.glob("train-*.tfrecord"):
         path.write_bytes(bytes(path.stat().st_size))
@@ -133,12 +133,12 @@ def test_walking_needs_no_tensorflow(dataset):
     assert done.stdout.strip() == "False"
 
 
-# The walk follows the order of the very epoch, seed and window.
+# The order walked is the order of the requested epoch.
 
 
 @pytest.fixture
 def asked(monkeypatch) -> list[tuple[int, int, int, int]]:
-    """(epoch, start, stop, host) of all windows that were asked for."""
+    """(epoch, start, stop, host) of all requested windows."""
     calls: list[tuple[int, int, int, int]] = []
     windows = ShuffledOrder.windows
 
@@ -156,11 +156,11 @@ def test_one_epoch_is_walked_by_each_host(dataset, asked, epoch):
     assert asked == [(epoch, 0, 40, host) for host in range(4)]
 
 
-# What is wrong is told.
+# Problems are reported.
 
 
 def replaced(monkeypatch, change, host: int = 1) -> None:
-    """Puts an order in place of the right one, changed for one host."""
+    """Replaces the order with one that is changed for one host."""
     windows = ShuffledOrder.windows
 
     def changed(
@@ -197,7 +197,7 @@ def test_a_host_with_fewer_batches_is_told(dataset, monkeypatch):
 def test_a_record_that_is_not_read_is_told_where_batches_are_filled_up(
     dataset, monkeypatch
 ):
-    # With "pad" there is a place for each record, so none may be left out.
+    # With "pad", each record has a position in a batch, so all must be read.
     def leave_out_one(numbers: np.ndarray) -> np.ndarray:
         return np.r_[NO_RECORD, numbers[1:]]
 
@@ -208,14 +208,14 @@ def test_a_record_that_is_not_read_is_told_where_batches_are_filled_up(
 
 
 def test_an_epoch_that_ends_too_early_is_told(dataset, monkeypatch):
-    # Of 48 records, six batches of eight leave none.
+    # Six batches of eight are exactly 48 records, so no record is left over.
     replaced(monkeypatch, lambda numbers: numbers[:-3], host=0)
     found = walk(dataset, batch_size=8)
     assert (found.num_never, found.num_repeated) == (3, 0)
     assert found.problems == ["3 records are not read"]
 
 
-# Refusals.
+# Rejected arguments.
 
 
 @pytest.mark.parametrize("epoch", [-1, 1.0, "0", None, True], ids=repr)
@@ -251,7 +251,7 @@ def test_a_mixture_is_refused(dataset):
         coverage(mixture, batch_size=8)
 
 
-# Steps of an epoch, which are counted the same way.
+# Steps per epoch agree with the walk.
 
 
 @pytest.mark.parametrize("remainder", ["drop", "pad"])
@@ -267,12 +267,12 @@ def test_steps_per_epoch_are_those_of_the_walk(dataset, batch_size, remainder):
     assert walk(dataset, batch_size=batch_size, remainder=remainder).steps == (steps,)
 
 
-# Nothing to read.
+# Empty record sources.
 
 
 @pytest.fixture
 def full_and_empty(dataset) -> list[RecordSource]:
-    """A corpus of 48 records, and one of none, as a split of too few keys is."""
+    """A record source of 48 records, and an empty one like a split without keys."""
     full = open_one_record_source(f"{dataset}/train-*.tfrecord", None, None)
     none = np.zeros(0, np.int64)
     nothing = dataclasses.replace(full.shards[0], num_examples=0, num_bytes=0)

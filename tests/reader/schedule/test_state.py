@@ -11,7 +11,7 @@ from reader.schedule.state import check_state, fingerprint, identity_of
 from reader.shuffle.order import PLAN_VERSION
 
 RECORDS = "0123456789abcdef"
-# Of [192, [["train-00000-of-00001.tfrecord", 9, "crc32c:1"]], []]: sha256sum.
+# sha256sum of [192, [["train-00000-of-00001.tfrecord", 9, "crc32c:1"]], []].
 FINGERPRINT = "8bbd8fc7fcd91796a3380087533daecb"
 
 
@@ -115,27 +115,27 @@ def test_a_state_of_another_plan_version_is_refused() -> None:
 def test_weights_are_compared_where_there_are_any() -> None:
     mixture = {**identity(), "weights": [3072, 1024]}
     assert check_state({**state(), "weights": [3072, 1024]}, mixture) == (80, 10)
-    for taken, going_on in [
+    for saved, resumed in [
         ({**state(), "weights": [2048, 2048]}, mixture),
         ({**state(), "weights": [3072, 1024]}, identity()),
         (state(), mixture),
     ]:
-        assert "weights=" in refusal(taken, going_on)
+        assert "weights=" in refusal(saved, resumed)
 
 
 def test_without_shuffling_the_seed_decides_nothing() -> None:
-    taken = state(shuffle=False, seed=1, shuffle_bytes=1 << 20)
-    going_on = identity(shuffle=False, seed=2, shuffle_bytes=1 << 21)
-    assert check_state(taken, going_on) == (80, 10)
+    saved = state(shuffle=False, seed=1, shuffle_bytes=1 << 20)
+    resumed = identity(shuffle=False, seed=2, shuffle_bytes=1 << 21)
+    assert check_state(saved, resumed) == (80, 10)
 
 
 @pytest.mark.parametrize(
     "missing", ["seed", "shuffle_bytes", "shuffle", "fingerprint", "plan_version"]
 )
 def test_a_state_that_lacks_something_is_refused(missing: str) -> None:
-    taken = state()
-    del taken[missing]
-    assert missing.replace("_", " ") in refusal(taken, identity()).replace("_", " ")
+    saved = state()
+    del saved[missing]
+    assert missing.replace("_", " ") in refusal(saved, identity()).replace("_", " ")
 
 
 @pytest.mark.parametrize(
@@ -163,13 +163,13 @@ def test_a_state_that_lacks_something_is_refused(missing: str) -> None:
 )
 def test_what_is_no_state_is_refused_and_shown(nonsense: object) -> None:
     message = refusal(nonsense, identity())
-    assert "resume must be what reader.state returned" in message
+    assert "resume must be a state returned by reader.state" in message
     assert repr(nonsense) in message
 
 
 def test_an_identity_survives_json() -> None:
-    taken = identity(seed=2**70, bucket_by_length=True)
-    assert json.loads(json.dumps(taken)) == taken
+    saved = identity(seed=2**70, bucket_by_length=True)
+    assert json.loads(json.dumps(saved)) == saved
 
 
 def test_records_in_another_folder_are_the_same() -> None:

@@ -1,4 +1,4 @@
-"""A command, run in this process."""
+"""Fixtures that run commands in this process."""
 
 import json
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from beam_jobs.__main__ import main
 
 
 class Done(NamedTuple):
-    """What a command left behind."""
+    """Exit status and output of a command."""
 
     status: int
     out: str
@@ -37,7 +37,7 @@ def diptych(capsys) -> Callable[..., Done]:
 
 @pytest.fixture(scope="session")
 def flawed(build, tmp_path_factory) -> tuple[Path, Path]:
-    """Sources with an unpaired caption and a bad image, and the dataset of them."""
+    """Sources with an unpaired caption and a bad image, and their dataset."""
     source = write_flawed_sample(tmp_path_factory.mktemp("flawed") / "source", 40)
     out = build(
         source / "images",

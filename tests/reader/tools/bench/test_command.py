@@ -1,4 +1,4 @@
-"""`diptych bench`: that it tells what is so, with figures that hang together."""
+"""Tests `diptych bench`: consistent measurements, and the advice from them."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from reader.tools.bench.advice import Figures, Gain, Stored, advise, worth_stori
 
 @pytest.fixture(scope="module")
 def large(build, tmp_path_factory):
-    """32 images of 512 pixels, of quality 98."""
+    """Dataset of 32 images of 512 pixels, stored with JPEG quality 98."""
     source = tmp_path_factory.mktemp("large")
     rng = np.random.default_rng(0)
     for number in range(32):
@@ -26,22 +26,22 @@ def large(build, tmp_path_factory):
 @pytest.mark.slow
 def test_the_stages_are_told_and_a_smaller_size_is_advised(diptych, large):
     args = ["bench", large, "--image_size=112", "--batch_size=16", "--seconds=4"]
-    told = diptych(*args, "--json").json
-    names = [stage["name"] for stage in told["stages"]]
+    fields = diptych(*args, "--json").json
+    names = [stage["name"] for stage in fields["stages"]]
     assert names == ["read", "CRC", "parse", "decode", "batch", "cast"]
-    dearest = max(told["stages"], key=lambda stage: stage["cpu_us"])
-    assert dearest["name"] == "decode"
-    # What is told apart adds up to the whole.
-    whole = sum(stage["cpu_us"] for stage in told["stages"])
-    assert whole == pytest.approx(1e6 / told["images_per_core_second"], rel=0.5)
-    assert told["stored"]["quality"] == 98
-    assert told["stored"]["shorter_side"] == 512
-    sizes = {trial["flags"]: trial for trial in told["trials"]}
+    slowest = max(fields["stages"], key=lambda stage: stage["cpu_us"])
+    assert slowest["name"] == "decode"
+    # The stages add up to the total.
+    total = sum(stage["cpu_us"] for stage in fields["stages"])
+    assert total == pytest.approx(1e6 / fields["images_per_core_second"], rel=0.5)
+    assert fields["stored"]["quality"] == 98
+    assert fields["stored"]["shorter_side"] == 512
+    sizes = {trial["flags"]: trial for trial in fields["trials"]}
     assert set(sizes) == {"--image_size=128", "--jpeg_quality=90"}
     smaller = sizes["--image_size=128"]
     assert smaller["speedup"] > 2
     assert smaller["size"] < 0.3
-    assert any("rebuilt with --image_size=128" in line for line in told["advice"])
+    assert any("rebuild with --image_size=128" in line for line in fields["advice"])
 
 
 @pytest.mark.slow
@@ -61,7 +61,7 @@ def test_what_cannot_be_measured_is_refused(diptych, dataset, tmp_path):
         assert diptych("bench", dataset, flag).status == 2, flag
 
 
-# What is advised.
+# Advice.
 
 STORED = Stored("jpeg", 90, 256, 25_000, False)
 FIGURES = Figures(1_500, 2_000, 200_000, 0.1, 2.0, 2, 0.5)
@@ -101,12 +101,12 @@ def test_a_gain_within_the_noise_is_not_told():
 
 
 @pytest.mark.parametrize(
-    ("change", "settings", "said"),
+    ("change", "settings", "message"),
     [
         ({}, {"num_threads": 1}, "num_threads=1 leaves 1 of 2 cores"),
         ({"cores_used": 0.5, "per_second_read": 1_600}, {}, "copy the dataset to a"),
-        ({"cores_used": 0.5}, {}, "it is not the disk that they wait for"),
-        ({"cores_used": 0.5, "load": 7.5}, {}, "others use this machine"),
+        ({"cores_used": 0.5}, {}, "the disk is not the bottleneck"),
+        ({"cores_used": 0.5, "load": 7.5}, {}, "other processes use this machine"),
         ({"cast_share": 0.3}, {}, 'dtype="uint8" reads 2,000 images/s'),
         (
             {"per_second_read": 1_600},
@@ -115,9 +115,9 @@ def test_a_gain_within_the_noise_is_not_told():
         ),
     ],
 )
-def test_what_holds_it_up_is_told(change, settings, said):
+def test_what_holds_it_up_is_told(change, settings, message):
     (line,) = advice(FIGURES._replace(**change), **settings)
-    assert said in line
+    assert message in line
 
 
 def test_a_bucket_is_to_be_copied():

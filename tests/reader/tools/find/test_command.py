@@ -1,4 +1,4 @@
-"""`diptych find`: what is found is held against the sources and the records."""
+"""Tests `diptych find`: checks its results against the sources and the records."""
 
 import hashlib
 import subprocess
@@ -17,7 +17,7 @@ WRITTEN = "scene-00003"
 
 
 def record_at(out: Path, shard: str, offset: int) -> bytes:
-    """The key of the record that begins there."""
+    """Returns the key of the record at a byte offset."""
     (found,) = (r for r in read_shard(str(out / shard)) if r.offset == offset)
     return parse_example(found.data)[KEY][0]
 
@@ -74,9 +74,9 @@ def test_what_was_rejected_is_found_with_its_reason(
 def test_an_image_is_found_by_its_checksum(diptych, flawed, digits):
     source, out = flawed
     data = (source / "images" / f"{WRITTEN}.png").read_bytes()
-    told = hashlib.sha256(data).hexdigest()[:digits]
-    for spelled in (told, told.upper()):
-        (found,) = diptych("find", out, spelled, "--json").json["written"]
+    prefix = hashlib.sha256(data).hexdigest()[:digits]
+    for text in (prefix, prefix.upper()):
+        (found,) = diptych("find", out, text, "--json").json["written"]
         assert (found["by"], found["facts"]["key"]) == ("sha256", WRITTEN)
 
 
@@ -111,9 +111,9 @@ def test_of_equal_images_the_one_of_that_name_is_found(
         (source / f"{name}.png").write_bytes(data)
         (source / f"{name}.txt").write_text(f"picture {name}")
     out = build(source, source, tmp_path / "out", num_shards=1)
-    told = diptych("find", out, source / "two.png", "--json").json
-    assert [found["facts"]["key"] for found in told["written"]] == ["two"]
-    assert told["num_others"] == 2
+    fields = diptych("find", out, source / "two.png", "--json").json
+    assert [found["facts"]["key"] for found in fields["written"]] == ["two"]
+    assert fields["num_others"] == 2
     by_sum = diptych("find", out, hashlib.sha256(data).hexdigest(), "--json").json
     assert len(by_sum["written"]) == 3
 
@@ -122,10 +122,10 @@ def test_what_was_never_seen_ends_with_1_and_names_the_nearest(diptych, flawed):
     _, out = flawed
     done = diptych("find", out, "scene_00003")
     assert done.status == 1
-    assert "scene_00003: never seen" in done.out
+    assert "scene_00003: not found" in done.out
     assert "nearest  scene-00003" in done.out
-    told = diptych("find", out, "photos/2026/baad.png", "--json").json
-    assert (told["status"], told["nearest"]) == ("unknown", ["bad"])
+    fields = diptych("find", out, "photos/2026/baad.png", "--json").json
+    assert (fields["status"], fields["nearest"]) == ("unknown", ["bad"])
 
 
 def test_a_key_with_folders_and_odd_characters_is_found(

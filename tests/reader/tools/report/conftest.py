@@ -1,6 +1,6 @@
-"""Datasets to report on, and a browser to look at the page with.
+"""Datasets to report on, and a browser that opens the page.
 
-Where there is no Chromium, tests that need it are skipped and say so; with
+Without Chromium, the tests that need a browser are skipped with a message. With
 DIPTYCH_REQUIRE_BROWSER=1 they fail.
 """
 
@@ -26,7 +26,7 @@ Page = Callable[..., Element]
 def naughty_dataset(
     build: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """Every naughty caption, keys of every naughty name, some of them refused."""
+    """Dataset with every naughty caption and name, and with some rejects."""
     source = tmp_path_factory.mktemp("naughty")
     rng = np.random.default_rng(0)
     for number, caption in enumerate(naughty.CAPTIONS):
@@ -50,7 +50,7 @@ def naughty_dataset(
 
 
 def _write_pair(folder: Path, key: str, image: bytes, caption: str) -> None:
-    # Not `with_suffix`: a name may hold dots.
+    # Not `with_suffix`: a name may contain dots.
     path = folder / f"{key}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(image)
@@ -61,7 +61,7 @@ def _write_pair(folder: Path, key: str, image: bytes, caption: str) -> None:
 def naughty_page(
     naughty_dataset: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """The page of `naughty_dataset`, with all its examples."""
+    """Page of `naughty_dataset`, with all its examples."""
     page = tmp_path_factory.mktemp("naughty_page") / "report.html"
     write_report(naughty_dataset, page)
     return page
@@ -69,7 +69,7 @@ def naughty_page(
 
 @pytest.fixture
 def page(tmp_path: Path) -> Page:
-    """`page(dataset, num_samples)` makes the page of a dataset; returns its tree."""
+    """`page(dataset, num_samples)` writes the page of a dataset, returns its tree."""
 
     def page(dataset: Path, num_samples: int = 60) -> Element:
         output = tmp_path / "page.html"
@@ -81,7 +81,7 @@ def page(tmp_path: Path) -> Page:
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[object]:
-    """A browser for all tests."""
+    """Browser shared by all tests."""
     from browser import NoBrowserError, browser
 
     with contextlib.ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""The page in a real browser: it runs nothing of strangers', and can be used by all."""
+"""Tests the page in a browser: it runs no untrusted code and is accessible."""
 
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -17,7 +17,8 @@ WIDTHS = (1440, 390, 320)
 
 _CARDS = "return [...document.querySelectorAll('.card')].filter(c => !c.hidden)"
 
-# WCAG 2.2: https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio, of all text that is shown.
+# Finds visible text with a contrast ratio below 4.5 (WCAG 2.2):
+# https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio
 _LOW_CONTRAST = """
 const channel = (value) => {
   value /= 255;
@@ -73,7 +74,7 @@ def active(chromium, what: str) -> str:
 @pytest.mark.parametrize("theme", THEMES)
 def test_hostile_text_runs_nothing_and_asks_nobody(chromium, naughty_page, theme):
     chromium.open(naughty_page, theme=theme)
-    # Whatever waits to be opened, pointed at or left.
+    # Opens every `details` and triggers event handlers.
     chromium.run(
         """
         for (const details of document.querySelectorAll("details")) details.open = true;
@@ -96,7 +97,7 @@ def test_hostile_text_runs_nothing_and_asks_nobody(chromium, naughty_page, theme
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Has nothing, and remembers what it was asked for."""
+    """Answers 404 to every request and records its path."""
 
     asked: ClassVar[list[str]] = []
 
@@ -138,7 +139,7 @@ def test_the_pages_policy_stops_what_escaping_would_not(
         assert not _Handler.asked
         assert all("Content Security Policy" in line for line in events.console)
     else:
-        # Nothing but the policy stood in its way, and we would have heard of it.
+        # Only the policy blocks the attack: without it, all parts of it succeed.
         assert chromium.driver.title == "hacked"
         assert not visible
         assert events.dialogs == ["1"]
@@ -221,7 +222,7 @@ def test_nothing_is_wider_than_the_screen(chromium, naughty_page, width):
     chromium.open(naughty_page, width=width)
     opened = "for (const d of document.querySelectorAll('details')) d.open = true;"
     chromium.run(opened)
-    # Tables may be, each in a box of its own that scrolls.
+    # Tables may be wider: each is in a box that scrolls.
     outside = chromium.run(
         """
         const widest = arguments[0] + 1;

@@ -1,4 +1,4 @@
-"""Numbers, sizes and strangers' text as the page shows them."""
+"""Tests the formatting of numbers, sizes and untrusted text."""
 
 import unicodedata
 

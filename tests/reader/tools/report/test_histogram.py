@@ -1,4 +1,4 @@
-"""Bars count every value, where it belongs."""
+"""Tests that the bars of a histogram count every value in its range."""
 
 import numpy as np
 from hypothesis import given
@@ -12,7 +12,7 @@ VALUES = st.lists(st.integers(0, 10**6), min_size=1, max_size=300)
 
 def distribution_of(values: list[int]) -> Distribution:
     distribution = Distribution()
-    # As they come: a part at a time.
+    # In several parts, as tables are read.
     for part in np.array_split(np.array(values), 3):
         distribution = distribution.add(part)
     return distribution
@@ -44,8 +44,8 @@ def test_even_bars_hold_each_value_once(values):
 
 @given(VALUES.map(lambda values: [value + 1 for value in values]))
 def test_bars_of_ratios_hold_each_value_once(values):
-    for centred in (False, True):
-        histogram = octave_histogram(distribution_of(values), str, centred=centred)
+    for centered in (False, True):
+        histogram = octave_histogram(distribution_of(values), str, centered=centered)
         assert sum(bar.value for bar in histogram.bars) == len(values)
         assert 5 <= len(histogram.bars) <= 40
         for bar in histogram.bars:

@@ -1,4 +1,4 @@
-"""Captions, keys and names of files are anybody's text: on the page they stay text."""
+"""Tests that untrusted captions, keys and file names stay text on the page."""
 
 import re
 import unicodedata
@@ -10,7 +10,7 @@ from html_tree import parse_page
 import reader
 from reader.tools.report.display_text import shown
 
-# All that a page is made of.
+# All elements of a page.
 _ELEMENTS = """
 a b bdi body code dd details div dl dt fieldset figcaption figure footer h1 h2 h3 head
 header html img input label legend li line link main meta nav ol output p path rect
@@ -63,7 +63,7 @@ def test_every_caption_is_there_word_for_word(tree, naughty_dataset):
     assert len(stored) == len(naughty.CAPTIONS)
     for caption in stored:
         assert shown(caption, 500) in texts
-    # And these are, all but the longest, what was written into the files.
+    # Most of the texts are unchanged from the files; long ones are truncated.
     assert len(set(naughty.CAPTIONS) & texts) > 35
 
 
@@ -93,7 +93,7 @@ def test_naughty_strings_of_others_stay_text(shared_data, build, tmp_path, page)
     lines = [line for line in lines if line.strip() and not line.startswith("#\t")]
     source = tmp_path / "source"
     source.mkdir()
-    # Five to a picture: that many are shown of each.
+    # Five captions per image: the page shows at most five.
     for first in range(0, len(lines), 5):
         Image.new("RGB", (8, 8)).save(source / f"{first:03}.png")
         (source / f"{first:03}.txt").write_text("\n".join(lines[first : first + 5]))

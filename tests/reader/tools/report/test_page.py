@@ -1,4 +1,4 @@
-"""What the page says of a dataset, against what the dataset holds."""
+"""Compares the contents of the page with the dataset."""
 
 import base64
 import io
@@ -48,7 +48,7 @@ def facts_of(tree, name: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def flawed(sample, build, tmp_path_factory) -> Path:
-    """One written of two copies, two damaged, three unpaired, one too small."""
+    """Dataset with a duplicate, two damaged, three unpaired and one small image."""
     folder = tmp_path_factory.mktemp("flawed")
     images, captions = folder / "images", folder / "captions"
     shutil.copytree(sample / "images", images)
@@ -74,7 +74,7 @@ def flawed(sample, build, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def own_flawed(flawed, tmp_path) -> Path:
-    """A copy of `flawed`, for one test to change."""
+    """Copy of `flawed` that a test may change."""
     return Path(shutil.copytree(flawed, tmp_path / "out"))
 
 
@@ -133,14 +133,14 @@ def test_rejected_rows_of_a_table_are_told_apart(tmp_path, page):
     source = [f"--table={tmp_path / 't.jsonl'}", f"--images={tmp_path}"]
     assert main(["build", *source, "--max_rejects=100%", f"--output={out}"]) == 0
     group = page(out).one(id="reason-empty_caption")
-    told = [[n.text for n in item.all(class_="name")] for item in group.all("li")]
-    assert told == [["first", "t.jsonl"], ["second", "t.jsonl"]]
+    names = [[n.text for n in item.all(class_="name")] for item in group.all("li")]
+    assert names == [["first", "t.jsonl"], ["second", "t.jsonl"]]
 
 
 def test_examples_are_spread_over_each_split_and_decoded(dataset, page):
     cards = list(page(dataset, 12).all(class_="card"))
     splits = Counter(card.attributes["data-split"] for card in cards)
-    # Of 48 and 12 records: in proportion to the square roots of their numbers.
+    # The splits have 48 and 12 records; shares are proportional to square roots.
     assert splits == {"train": 8, "validation": 4}
     for card in cards:
         split = card.attributes["data-split"]
@@ -247,11 +247,11 @@ def test_captions_that_the_reader_cuts_are_counted_and_shown(build, tmp_path, pa
     made = build(tmp_path, tmp_path, tmp_path / "out")
     tree = page(made)
     verdict = tree.one("section", id="captions").one(class_="verdict").words
-    # Start and end take two of 64.
-    assert verdict.startswith("2 of 4 captions are cut (50 %) at max_tokens=64")
-    assert verdict.endswith("max_tokens=202 keeps all of them whole.")
+    # Start and end tokens take two of 64.
+    assert verdict.startswith("2 of 4 captions are truncated (50 %) at max_tokens=64")
+    assert verdict.endswith("max_tokens=202 keeps all captions complete.")
     longest = list(tree.one(class_="longest").all(class_="meta"))
-    assert "200 tokens, 138 cut" in longest[0].words
+    assert "200 tokens, 138 truncated" in longest[0].words
     batches = reader.load(made, batch_size=4, shuffle=False, outputs=("length",))
     lengths = sorted(int(n) for (batch,) in batches for n in batch)
     assert lengths == [5, 64, 64, 64]
@@ -259,7 +259,7 @@ def test_captions_that_the_reader_cuts_are_counted_and_shown(build, tmp_path, pa
 
 def test_without_long_captions_nothing_is_cut(dataset, page):
     verdict = page(dataset).one("section", id="captions").one(class_="verdict").words
-    assert verdict.startswith("No caption is cut at max_tokens=64")
+    assert verdict.startswith("No caption is truncated at max_tokens=64")
 
 
 def test_the_page_is_the_same_for_the_same_dataset(dataset, own_dataset, tmp_path):
@@ -280,7 +280,7 @@ def test_a_dataset_built_anew_has_no_page_of_the_one_before(sample, build, tmp_p
     made = build(*folders, tmp_path / "out")
     write_report(made)
     build(*folders, made)
-    assert (made / "report.html").exists()  # It was complete: nothing was built.
+    assert (made / "report.html").exists()  # A complete dataset is not built again.
     (made / "mine.html").touch()
     build(*folders, made, image_size=16, overwrite=True)
     assert not (made / "report.html").exists()
@@ -332,26 +332,28 @@ def test_rejects_that_were_cut_short_are_told(own_flawed, cut):
 
 
 @pytest.mark.parametrize(
-    ("output", "told"),
+    ("output", "message"),
     [
         ("page.txt", "must be a file that ends in .html"),
         ("manifest.json", "must be a file that ends in .html"),
-        ("none/page.html", "must lie in a folder that exists"),
-        ("gs://bucket/page.html", "is written to this machine"),
+        ("none/page.html", "must be in an existing folder"),
+        ("gs://bucket/page.html", "must be a local file"),
     ],
 )
-def test_a_wrong_output_is_told_before_any_work(tmp_path, output, told, monkeypatch):
+def test_a_wrong_output_is_told_before_any_work(tmp_path, output, message, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(reader.UsageError, match=re.escape(told)):
+    with pytest.raises(reader.UsageError, match=re.escape(message)):
         write_report("there is no dataset here", output)
 
 
 def test_a_place_that_cannot_be_written_is_named(dataset, capsys):
-    # Whoever may write anywhere may not write there either.
+    # Even root cannot create files in /proc.
     assert main(["report", str(dataset), "--output=/proc/page.html"]) == 1
-    told = capsys.readouterr().err
-    assert told.endswith("(--output=FILE names another place): /proc/page.html\n")
-    assert "Traceback" not in told
+    err = capsys.readouterr().err
+    assert err.endswith(
+        "(use --output=FILE to write to another path): /proc/page.html\n"
+    )
+    assert "Traceback" not in err
 
 
 def test_a_dataset_in_a_bucket_needs_a_file_here():

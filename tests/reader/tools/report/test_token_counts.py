@@ -1,4 +1,4 @@
-"""Tokens are counted over all captions, or over every so many of very many."""
+"""Tests token counts of all captions, and of a sample of many captions."""
 
 from reader.contract.tokenizers.basic import SPECIAL_TOKENS, BasicTokenizer, basic_spec
 from reader.tools.report.token_counts import TokenCounter

@@ -1,4 +1,4 @@
-"""`diptych show`: the page, and the keys of a step as `reader.load` delivers them."""
+"""Tests `diptych show`: the page, and the keys of a step against `reader.load`."""
 
 import itertools
 import json
@@ -63,17 +63,17 @@ def test_what_has_no_effect_without_step_is_refused(diptych, dataset):
     for flag in ("--split=train", "--batch_size=4", "--no_shuffle", "--seed=1"):
         done = diptych("show", dataset, flag)
         assert (done.status, done.out) == (2, "")
-        assert f"{flag.partition('=')[0]} goes with --step" in done.err
+        assert f"{flag.partition('=')[0]} needs --step" in done.err
 
 
 def test_json_has_the_manifest_and_the_examples(diptych, flawed):
     _, out = flawed
-    told = diptych("show", out, "--num=2", "--json").json
+    fields = diptych("show", out, "--num=2", "--json").json
     manifest = json.loads((out / "manifest.json").read_text())
     for name in ("books", "image", "tokenizer", "fingerprints", "config"):
-        assert told[name] == manifest[name]
+        assert fields[name] == manifest[name]
     expected = [*itertools.islice(reader.open(out, outputs=("key", "captions")), 2)]
-    assert [(e["key"], e["captions"]) for e in told["examples"]] == expected
+    assert [(e["key"], e["captions"]) for e in fields["examples"]] == expected
 
 
 def test_what_the_call_says_can_be_loaded(diptych, dataset):
@@ -116,12 +116,12 @@ def test_a_damaged_manifest_ends_with_1(diptych, own_dataset, data):
     assert "manifest" in done.err
 
 
-# Of others.
+# Foreign TFRecords.
 
 
 @pytest.fixture
-def others(dataset, tmp_path):
-    """The records of a dataset in two files, with nothing beside them."""
+def foreign(dataset, tmp_path):
+    """Folder with records of a dataset in two files, without a manifest."""
     for number, shard in enumerate(sorted(dataset.glob("train-*"))[:2]):
         with open(tmp_path / f"x-{number:05}-of-00002.tfrecord", "wb") as file:
             for record in read_shard(str(shard)):
@@ -130,17 +130,17 @@ def others(dataset, tmp_path):
     return tmp_path
 
 
-def test_tfrecords_of_others_are_shown(diptych, others):
-    pattern = f"{others}/x-*.tfrecord"
+def test_tfrecords_of_others_are_shown(diptych, foreign):
+    pattern = f"{foreign}/x-*.tfrecord"
     done = diptych("show", pattern, "--num=2")
     assert done.status == 0
     assert re.search(r"^\d+ records in 2 files", done.out, re.M)
     assert re.search(r"image/encoded +bytes +1  image$", done.out, re.M)
     assert re.search(r"caption/ids +int64 +\d+ to \d+  ids$", done.out, re.M)
-    told = diptych("show", pattern, "--num=2", "--json").json
+    fields = diptych("show", pattern, "--num=2", "--json").json
     opened = reader.open(pattern, outputs=("key", "captions"))
-    assert told["num_examples"] == len(opened)
-    assert [(e["key"], e["captions"]) for e in told["examples"]] == [
+    assert fields["num_examples"] == len(opened)
+    assert [(e["key"], e["captions"]) for e in fields["examples"]] == [
         opened[0],
         opened[1],
     ]
@@ -154,7 +154,7 @@ def test_real_tfrecords_of_others_are_shown(diptych, shared_data, name):
 
 
 def write_captions(path, captions):
-    """Writes a record for each list of captions, all with an image and a long name."""
+    """Writes a record per list of captions, with an image and a long feature name."""
     with tf.io.TFRecordWriter(str(path)) as writer:
         for texts in captions:
             features = {"image": [b"?"], "caption": texts, LONG: [b"x"]}
@@ -171,18 +171,18 @@ LONG = "image/object/of/a/name/that/is/long"
 
 
 def test_features_are_those_of_all_records_that_are_looked_at(diptych, tmp_path):
-    # The first has no caption; what is read as one shows all the same.
+    # The caption feature is listed although the first record has no caption.
     captions = [[], [b"a"], [b"b", b"c"], *[[b"d"]] * 97]
     path = write_captions(tmp_path / "x.tfrecord", captions)
     done = diptych("show", path, "--num=0")
     assert (done.status, done.err) == (0, "")
-    assert re.search(r"^what 64 of them hold +type", done.out, re.M)
+    assert re.search(r"^features of 64 records +type", done.out, re.M)
     assert re.search(r"^  caption +bytes +0 to \d  caption$", done.out, re.M)
     assert re.search(rf"^  {LONG} +bytes +1$", done.out, re.M)
     assert re.search(r"^  never +0$", done.out, re.M)
-    told = diptych("show", path, "--num=0", "--json").json
-    assert told["num_looked_at"] == 64
-    found = {feature.pop("key"): feature for feature in told["features"]}
+    fields = diptych("show", path, "--num=0", "--json").json
+    assert fields["num_looked_at"] == 64
+    found = {feature.pop("key"): feature for feature in fields["features"]}
     assert found["image"] == {
         "dtype": "bytes",
         "min_values": 1,
@@ -213,7 +213,7 @@ def test_what_is_said_to_read_them_with_does(diptych, tmp_path, shared_data):
         for record in records:
             writer.write(record.numpy())
     done = diptych("show", few)
-    assert "what they hold" in done.out
+    assert re.search(r"^features +type", done.out, re.M)
     (call,) = re.findall(r"^  (reader\.load\(.*\))$", done.out, re.M)
     (batch,) = eval(call)
     assert batch["image"].shape == (3, 224, 224, 3)
@@ -234,7 +234,7 @@ def test_nothing_there_ends_with_1(diptych, tmp_path, monkeypatch, pattern):
 
 
 def delivered(pattern, step: int, **settings) -> list[str | None]:
-    """The keys of a batch as TensorFlow hands them out; None where it is filled up."""
+    """Returns the keys of a batch from `reader.load`; None for padding."""
     outputs = ("key", "valid") if settings.get("remainder") == "pad" else ("key",)
     batches = reader.load(pattern, start_step=step, outputs=outputs, **settings)
     keys, *valid = next(batches.as_numpy_iterator())
@@ -263,15 +263,15 @@ def flags(settings: dict) -> list[str]:
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
-# 509 records in batches of 100: five to an epoch, or six.
+# 509 records in batches of 100: five batches per epoch, or six with padding.
 @pytest.mark.parametrize("step", [0, 3, 5, 11])
 def test_a_step_has_the_keys_that_load_delivers(diptych, many, step, settings):
     args = ["show", many, f"--step={step}", "--batch_size=100", *flags(settings)]
-    told = diptych(*args, "--json").json
-    keys = [place["key"] for place in told["places"]]
+    fields = diptych(*args, "--json").json
+    keys = [place["key"] for place in fields["places"]]
     assert keys == delivered(str(many), step, batch_size=100, **settings)
     steps = 6 if settings.get("remainder") == "pad" else 5
-    assert (told["epoch"], told["step_of_epoch"]) == divmod(step, steps)
+    assert (fields["epoch"], fields["step_of_epoch"]) == divmod(step, steps)
 
 
 def test_a_split_is_taken_and_each_place_is_listed(diptych, dataset):
@@ -287,7 +287,7 @@ def test_a_split_is_taken_and_each_place_is_listed(diptych, dataset):
 def test_places_that_are_filled_up_are_told(diptych, dataset):
     args = ["show", dataset, "--step=0", "--split=validation", "--batch_size=20"]
     lines = diptych(*args, "--remainder=pad").out.splitlines()
-    assert sum("(filled up)" in line for line in lines) == 8
+    assert sum("(padding)" in line for line in lines) == 8
 
 
 def test_a_damaged_record_does_not_hide_the_others(diptych, own_dataset):
@@ -296,23 +296,23 @@ def test_a_damaged_record_does_not_hide_the_others(diptych, own_dataset):
         data[500] ^= 0xFF
         shard.write_bytes(data)
     args = ["show", own_dataset, "--step=0", "--split=validation", "--batch_size=12"]
-    told = diptych(*args, "--json").json
-    problems = [place["problem"] for place in told["places"]]
+    places = diptych(*args, "--json").json["places"]
+    problems = [place["problem"] for place in places]
     assert sum(problem is not None for problem in problems) == 1
-    assert sum(place["key"] is not None for place in told["places"]) == 11
+    assert sum(place["key"] is not None for place in places) == 11
 
 
 @pytest.mark.parametrize(
-    ("args", "said"),
+    ("args", "message"),
     [
-        (["--step=0"], "--step goes with --batch_size"),
+        (["--step=0"], "--step needs --batch_size"),
         (["--step=-1", "--batch_size=4"], "step must be at least 0, got -1"),
         (["--step=0", "--batch_size=0"], "batch_size must be at least 1"),
         (["--step=0", "--batch_size=4", "--host_count=3"], "divisible by host_count"),
-        (["--step=0", "--batch_size=4"], "say split="),
+        (["--step=0", "--batch_size=4"], "pass split="),
     ],
 )
-def test_a_step_that_there_is_none_of_is_refused(diptych, dataset, args, said):
+def test_a_step_that_there_is_none_of_is_refused(diptych, dataset, args, message):
     done = diptych("show", dataset, *args)
     assert (done.status, done.out) == (2, "")
-    assert said in done.err
+    assert message in done.err

@@ -1,4 +1,4 @@
-"""`diptych verify`, of datasets that were really damaged."""
+"""Tests `diptych verify` on damaged datasets."""
 
 import io
 import os
@@ -29,7 +29,7 @@ def flip(path: Path, offset: int) -> None:
 
 
 def rewrite(shard: Path, place: int, **features: list) -> int:
-    """Gives a record other values and right checksums; returns where it begins."""
+    """Changes values of a record, with valid checksums; returns its byte offset."""
     records = list(read_shard(str(shard)))
     values = parse_example(records[place].data) | features
     data = serialize_example({f.key: (f.dtype, values[f.key]) for f in FEATURES})
@@ -52,23 +52,23 @@ def test_an_intact_dataset_ends_with_0(diptych, dataset):
     done = diptych("verify", dataset)
     assert (done.status, done.err) == (0, "")
     assert re.match(
-        r"4 shards, 60 examples, .* KiB: every checksum, count and key is right\n$",
+        r"4 shards, 60 examples, .* KiB: all checksums, counts and keys are correct\n$",
         done.out,
     )
 
 
 def test_json_tells_that_all_is_well(diptych, dataset):
-    told = diptych("verify", dataset, "--json", "--decode").json
-    assert told["ok"] is True
-    assert (told["problems"], told["mend"]) == ([], [])
-    assert (told["num_shards"], told["num_examples"]) == (4, 60)
-    assert told["decoded"] is True
+    fields = diptych("verify", dataset, "--json", "--decode").json
+    assert fields["ok"] is True
+    assert (fields["problems"], fields["repair"], fields["mend"]) == ([], [], [])
+    assert (fields["num_shards"], fields["num_examples"]) == (4, 60)
+    assert fields["decoded"] is True
 
 
 def test_all_that_is_wrong_is_listed_behind_a_damaged_length_too(diptych, own_dataset):
     shard = own_dataset / SHARD
     records, keys = list(read_shard(str(shard))), keys_of(shard)
-    # A length hides where the next record begins; the index knows.
+    # A damaged length hides the offset of the next record; the index has it.
     flip(shard, records[2].offset)
     flip(shard, records[7].offset + 500)
     flip(shard, records[7].offset + 900)
@@ -80,7 +80,7 @@ def test_all_that_is_wrong_is_listed_behind_a_damaged_length_too(diptych, own_da
     assert [(p["offset"], p["key"]) for p in found] == expected
     assert done.json["num_examples"] == 57
     assert [p["what"] for p in done.json["problems"] if p["offset"] is None] == [
-        "17 records can be read, not 20 as the manifest says"
+        "17 readable records, but the manifest states 20"
     ]
 
 
@@ -90,8 +90,8 @@ def test_a_damaged_length_without_an_index_ends_the_shard_and_says_so(
     records = list(read_shard(str(own_dataset / SHARD)))
     flip(own_dataset / SHARD, records[2].offset)
     (own_dataset / f"index/{SHARD}.idx").unlink()
-    told = diptych("verify", own_dataset, "--json").json
-    assert any("2 records can be read, not 20" in p["what"] for p in told["problems"])
+    found = diptych("verify", own_dataset, "--json").json["problems"]
+    assert any(p["what"].startswith("2 readable records, but") for p in found)
 
 
 def test_other_shards_and_files_are_checked_whatever_one_is_like(diptych, own_dataset):
@@ -118,11 +118,11 @@ def test_what_a_glob_would_catch_too_is_told_and_the_command_removes_it(
     diptych, own_dataset, name
 ):
     shutil.copy(own_dataset / SHARD, own_dataset / name)
-    with pytest.raises(reader.DatasetError, match="no part of the dataset"):
+    with pytest.raises(reader.DatasetError, match="not part of the dataset"):
         reader.open(f"{own_dataset}/t*.tfrecord")
     done = diptych("verify", own_dataset)
     assert (done.status, "\x1b" in done.err) == (1, False)
-    (line,) = done.err.split("to mend it:\n")[1].splitlines()
+    (line,) = done.err.split("to repair:\n")[1].splitlines()
     subprocess.run(["bash", "-c", line], check=True)
     assert not (own_dataset / name).exists()
     assert diptych("verify", own_dataset).status == 0
@@ -132,18 +132,18 @@ def test_what_may_not_be_read_is_told_and_the_command_mends_it(own_dataset):
     denied = [own_dataset / SHARD, own_dataset / "features.json", own_dataset / "index"]
     for path in denied:
         path.chmod(0)
-    # Root may read everything, unless it gives that up.
+    # Root can read every file unless it drops these capabilities.
     rights = "-dac_override,-dac_read_search"
-    ordinary = ["setpriv", f"--bounding-set={rights}", f"--inh-caps={rights}"]
-    command = [*(ordinary if os.geteuid() == 0 else []), sys.executable, "-m", "reader"]
+    drop = ["setpriv", f"--bounding-set={rights}", f"--inh-caps={rights}"]
+    command = [*(drop if os.geteuid() == 0 else []), sys.executable, "-m", "reader"]
     verify = [*command, "verify", str(own_dataset)]
     done = subprocess.run(verify, capture_output=True, text=True)
     assert done.returncode == 1
-    told, mending = done.stderr.split("to mend it:\n")
-    assert all(f"{path}: cannot be read (Perm" in told for path in denied)
-    assert "index/blocks.bin: cannot be read" in told
-    assert "--repair" not in mending  # Which could not read them either.
-    subprocess.run(["bash", "-c", mending], check=True)
+    found, commands = done.stderr.split("to repair:\n")
+    assert all(f"{path}: cannot be read (Perm" in found for path in denied)
+    assert "index/blocks.bin: cannot be read" in found
+    assert "--repair" not in commands  # A repair could not read the files either.
+    subprocess.run(["bash", "-c", commands], check=True)
     assert subprocess.run(verify).returncode == 0
 
 
@@ -153,8 +153,8 @@ def test_the_terminal_has_so_many_problems_and_json_has_all(diptych, own_dataset
         flip(shard, record.offset + 100)
     done = diptych("verify", own_dataset, "--limit=5")
     lines = done.err.splitlines()
-    assert lines[5] == "… and 16 more: --limit=N, or --json"
-    assert lines[6] == "to mend it:"
+    assert lines[5] == "… and 16 more: use --limit=N or --json to list them"
+    assert lines[6] == "to repair:"
     assert "21 problems in 4 shards, 40 examples readable" in done.out
     assert len(diptych("verify", own_dataset, "--json").json["problems"]) == 21
     assert diptych("verify", own_dataset, "--limit=-1").status == 2
@@ -172,10 +172,11 @@ def test_the_command_that_is_named_mends(diptych, sample, tmp_path):
             flip(path, rng.randrange(path.stat().st_size))
     done = diptych("verify", out, "--json")
     assert done.status == 1
-    (mending,) = done.json["mend"]
-    told = shlex.split(mending["command"])
-    assert told[:3] == ["diptych", "build", "…"]
-    assert diptych(*command, *told[3:]).status == 0
+    (repair,) = done.json["repair"]
+    assert done.json["mend"] == [repair]
+    words = shlex.split(repair["command"])
+    assert words[:3] == ["diptych", "build", "…"]
+    assert diptych(*command, *words[3:]).status == 0
     assert diptych("verify", out).status == 0
     assert before == {path: path.read_bytes() for path in before}
 
@@ -183,23 +184,23 @@ def test_the_command_that_is_named_mends(diptych, sample, tmp_path):
 def test_what_is_no_part_of_the_dataset_is_to_be_removed(diptych, own_dataset):
     stray = own_dataset / "train-00000-of-00009.tfrecord"
     shutil.copy(own_dataset / SHARD, stray)
-    (mending,) = diptych("verify", own_dataset, "--json").json["mend"]
-    subprocess.run(["bash", "-euc", mending["command"]], check=True)
+    (repair,) = diptych("verify", own_dataset, "--json").json["repair"]
+    subprocess.run(["bash", "-euc", repair["command"]], check=True)
     assert diptych("verify", own_dataset).status == 0
 
 
 def test_a_wrong_manifest_is_not_to_be_repaired(diptych, own_dataset):
     path = own_dataset / "manifest.json"
     path.write_text(path.read_text().replace('"found": 60', '"found": 61'))
-    told = diptych("verify", own_dataset, "--json").json
-    assert [p["remedy"] for p in told["problems"]] == ["overwrite"]
-    assert told["mend"][0]["command"].endswith("--overwrite")
+    fields = diptych("verify", own_dataset, "--json").json
+    assert [p["remedy"] for p in fields["problems"]] == ["overwrite"]
+    assert fields["repair"][0]["command"].endswith("--overwrite")
 
 
 def test_a_damaged_shard_does_not_put_the_manifest_in_doubt(diptych, own_dataset):
     flip(own_dataset / SHARD, 300)
-    told = diptych("verify", own_dataset, "--json").json
-    assert {p["remedy"] for p in told["problems"]} == {"repair"}
+    fields = diptych("verify", own_dataset, "--json").json
+    assert {p["remedy"] for p in fields["problems"]} == {"repair"}
 
 
 # Images.
@@ -214,13 +215,13 @@ def test_images_are_decoded_when_asked_for(diptych, own_dataset):
     keys = keys_of(shard)
     image = parse_example(list(read_shard(str(shard)))[3].data)[IMAGE][0]
     offset = rewrite(shard, 3, **{IMAGE: [truncated(image)]})
-    # Its own checksums are right: without a look at the image, only the file is wrong.
+    # The record's checksums are valid: without decoding, only the file's is wrong.
     without = diptych("verify", own_dataset, "--json").json["problems"]
     assert [p["offset"] for p in without] == [None]
     found = diptych("verify", own_dataset, "--decode", "--json").json["problems"]
     (flaw,) = (p for p in found if p["offset"] is not None)
     assert (flaw["offset"], flaw["key"]) == (offset, keys[3])
-    assert "its image does not decode" in flaw["what"]
+    assert "image does not decode" in flaw["what"]
 
 
 def test_an_image_of_another_size_than_it_says_is_told(diptych, own_dataset):
@@ -288,13 +289,13 @@ if __name__ == "__main__":
         start_new_session=True,
     )
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    # The first is Python's own, which tidies up; of the others, none has begun.
+    # The first child is Python's resource tracker. No worker has started its work.
     while len(children.read_text().split()) < 2:
         assert process.poll() is None
     os.killpg(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert said.count("Traceback") == 1
-    assert said.splitlines()[-1] == "KeyboardInterrupt"
+    _, err = process.communicate(timeout=60)
+    assert err.count("Traceback") == 1
+    assert err.splitlines()[-1] == "KeyboardInterrupt"
 
 
 def test_a_number_of_workers_that_is_none_is_refused(dataset):
@@ -330,20 +331,23 @@ def test_verifying_in_a_folder_of_one_s_own_takes_a_relative_path(
 
 def test_an_epoch_is_walked_and_told_as_json(diptych, dataset):
     args = ["verify", dataset, "--epoch=1", "--split=train", "--batch_size=16"]
-    told = diptych(*args, "--json").json
-    assert (told["num_once"], told["steps"], told["problems"]) == (48, [3], [])
-    assert "48 once" in diptych(*args).out
+    fields = diptych(*args, "--json").json
+    assert (fields["num_once"], fields["steps"], fields["problems"]) == (48, [3], [])
+    assert diptych(*args).out == (
+        "epoch 1 on 1 host, 3 steps each: of 48 examples, 48 are read once, 0 more "
+        "than once, 0 never (0 in a dropped last batch)\n"
+    )
 
 
 def test_what_has_no_effect_is_refused(diptych, dataset):
     for flag in ("--split=train", "--batch_size=4", "--host_count=2", "--seed=1"):
         done = diptych("verify", dataset, flag)
         assert done.status == 2
-        assert f"{flag.partition('=')[0]} goes with --epoch" in done.err
+        assert f"{flag.partition('=')[0]} needs --epoch" in done.err
     for flag in ("--decode", "--limit=3"):
         done = diptych("verify", dataset, "--split=train", "--epoch=0", flag)
         assert done.status == 2
-        assert "does not go with --epoch, which reads nothing" in done.err
+        assert "cannot be combined with --epoch, which reads no records" in done.err
 
 
 def test_main_is_the_same_command_without_beam(dataset):
@@ -358,4 +362,4 @@ sys.exit(main(["verify", {str(dataset)!r}]))
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
-    assert "is right" in done.stdout
+    assert "are correct" in done.stdout

@@ -25,7 +25,7 @@ BLOCKS = "index/blocks.bin"
 VOCABULARY = "tokenizer/vocab.txt"
 REJECTS = "rejects.jsonl"
 
-# Every kind of file that has something in it, of the dataset's first and last shard.
+# Every kind of non-empty file, of the dataset's first and last shard.
 GUARDED = [
     SHARD,
     "validation-00000-of-00001.tfrecord",
@@ -48,19 +48,19 @@ def flip(path: Path, offset: int, mask: int = 0xFF) -> None:
 
 
 def named(found: list[str], *files: str) -> bool:
-    """Whether each of these files is named by a problem."""
+    """Returns whether the problems name each of the files."""
     return all(any(file in problem for problem in found) for file in files)
 
 
 def rewrite(path: Path, edit: Callable[[list[bytes]], list[bytes]]) -> None:
-    """Writes a shard again, each record rightly framed."""
+    """Rewrites a shard; each record has valid checksums."""
     records = [record.data for record in read_shard(str(path))]
     framed = ((frame_record(r), r) for r in edit(records))
     path.write_bytes(b"".join(head + r + foot for (head, foot), r in framed))
 
 
 def changed(record: bytes, **features: list[Any]) -> bytes:
-    """A record with other values, or fewer features (`None`)."""
+    """Returns a record with other values, or without features (`None`)."""
     values = {**parse_example(record), **features}
     return serialize_example(
         {f.key: (f.dtype, values[f.key]) for f in FEATURES if values[f.key] is not None}
@@ -139,7 +139,7 @@ def test_a_shard_cut_short_between_records_is_found(own_dataset):
     *_, last = read_shard(str(shard))
     shard.write_bytes(shard.read_bytes()[: last.offset])
     found = problems(own_dataset)
-    assert any("19 records can be read, not 20" in problem for problem in found)
+    assert any("19 readable records, but" in problem for problem in found)
 
 
 @pytest.mark.parametrize("file", [*GUARDED, REJECTS])
@@ -204,7 +204,7 @@ def test_a_corrupt_record_is_named_by_file_and_byte(own_dataset):
 def test_a_corrupt_length_is_named_by_file_and_byte(own_dataset):
     shard = own_dataset / SHARD
     _, second, *_ = read_shard(str(shard))
-    flip(shard, second.offset + 7)  # A length of 2^63 must not be read.
+    flip(shard, second.offset + 7)  # Must not read a record of 2^63 bytes.
     where = f"{shard} at byte {second.offset}"
     assert named(problems(own_dataset), f"{where}: corrupt record")
 
@@ -249,10 +249,10 @@ def test_a_feature_of_another_type_is_named(own_dataset, key, dtype, values):
 def test_a_key_that_is_there_twice_is_named(own_dataset):
     rewrite(own_dataset / SHARD, lambda records: [records[0], *records])
     key = parse_example(next(read_shard(str(own_dataset / SHARD))).data)[KEY][0]
-    assert named(problems(own_dataset), f"key {key.decode()} is there twice")
+    assert named(problems(own_dataset), f"duplicate key {key.decode()}")
 
 
-def edit_books(folder: Path, **accounting: Any) -> None:
+def edit_accounting(folder: Path, **accounting: Any) -> None:
     path = folder / "manifest.json"
     fields = json.loads(path.read_bytes())
     fields["books"].update(accounting)
@@ -260,15 +260,17 @@ def edit_books(folder: Path, **accounting: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "books", [{"found": 61}, {"written": 59}, {"not_written": {"empty_caption": 1}}]
+    "accounting",
+    [{"found": 61}, {"written": 59}, {"not_written": {"empty_caption": 1}}],
 )
 def test_books_that_do_not_balance_are_found(own_dataset, accounting):
-    edit_books(own_dataset, **accounting)
-    assert named(problems(own_dataset), "manifest.json: its books do not balance")
+    edit_accounting(own_dataset, **accounting)
+    found = problems(own_dataset)
+    assert named(found, "manifest.json: the counts of keys do not add up")
 
 
 def test_books_that_count_other_examples_than_the_shards_are_found(own_dataset):
-    edit_books(own_dataset, found=61, written=61)
+    edit_accounting(own_dataset, found=61, written=61)
     assert named(problems(own_dataset), "manifest.json")
 
 
@@ -316,7 +318,7 @@ def test_a_stray_shard_is_found(own_dataset):
     assert named(problems(own_dataset), stray)
 
 
-# Several things wrong: all are listed.
+# Several problems: all are listed.
 
 
 def test_damage_to_several_files_is_all_listed(own_dataset):
@@ -326,7 +328,7 @@ def test_damage_to_several_files_is_all_listed(own_dataset):
         flip(own_dataset / file, 20 if file != BLOCKS else 3)
     for file in missing:
         (own_dataset / file).unlink()
-    edit_books(own_dataset, found=99)
+    edit_accounting(own_dataset, found=99)
     assert named(problems(own_dataset), *broken, *missing, "manifest.json")
 
 
@@ -399,9 +401,9 @@ def test_verify_ends_with_1_and_lists_the_problems(own_dataset, capsys):
     assert status == 1
     assert str(own_dataset / SHARD) in err
     assert str(own_dataset / REJECTS) in err
-    told, mending = err.split("to mend it:\n")
-    assert f"{len(told.splitlines())} problems" in out
-    assert f"diptych build … --output={own_dataset} --repair" in mending
+    listed, commands = err.split("to repair:\n")
+    assert f"{len(listed.splitlines())} problems" in out
+    assert f"diptych build … --output={own_dataset} --repair" in commands
 
 
 @pytest.mark.parametrize("command", ["show", "verify"])
@@ -413,7 +415,7 @@ def test_a_folder_without_a_dataset_ends_with_1_and_says_so(tmp_path, capsys, co
 
 
 @pytest.mark.parametrize(
-    "args", [[], ["verify"], ["show"], ["walk", "out"], ["verify", "out", "--colour"]]
+    "args", [[], ["verify"], ["show"], ["walk", "out"], ["verify", "out", "--color"]]
 )
 def test_wrong_usage_ends_with_2(args, capsys):
     status, out, err = run(capsys, *args)
