@@ -99,8 +99,8 @@ def test_datasets_of_before_are_read_checked_and_mended(table, folder, capsys):
     [
         ("--dataset_version=1.0", 'three numbers such as 1.0.0, got "1.0"'),
         ("--dataset_version=1.0.0-rc", 'three numbers such as 1.0.0, got "1.0.0-rc"'),
-        ("--date_published=20251231", 'a day such as 2025-12-31, got "20251231"'),
-        ("--date_published=2025-02-30", 'a day such as 2025-12-31, got "2025-02-30"'),
+        ("--date_published=20251231", 'a date such as 2025-12-31, got "20251231"'),
+        ("--date_published=2025-02-30", 'a date such as 2025-12-31, got "2025-02-30"'),
         ("--url=example.org", 'url must be http://… or https://…, got "example.org"'),
         ("--license= ", "license must not be empty"),
         ("--citation=\udcff", "citation must be UTF-8, got '\\udcff'"),
