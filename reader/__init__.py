@@ -1,4 +1,4 @@
-"""The reading side of Diptych: a shard glob → GPU-ready batches.
+"""The reader of Diptych: a glob of shards → GPU-ready batches.
 
     import reader
 
@@ -6,7 +6,7 @@
     for batch in batches:
         batch["image"], batch["tokens"], batch["mask"]
 
-Names are loaded when they are first used, so that importing costs nothing.
+Public names are imported on first use, so importing the package is fast.
 """
 
 import importlib
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from reader.schedule.run import steps_per_epoch as steps_per_epoch
     from reader.tools.verify.dataset_check import verify as verify
 
-_HOMES = {
+_MODULES = {
     "DatasetError": "reader.contract.errors",
     "UsageError": "reader.contract.errors",
     "__version__": "reader.contract.version",
@@ -51,22 +51,23 @@ _HOMES = {
     "verify": "reader.tools.verify.dataset_check",
 }
 
-__all__ = sorted(_HOMES)
+__all__ = sorted(_MODULES)
 
-# TensorFlow looks at it once, when it is imported. Unset, it fetches 64 MB of a gs://
-# file for each block of 1 MB that is read: docs/performance.md#buckets.
+# TensorFlow reads this variable once, on import. If it is not set, TensorFlow fetches
+# 64 MB of a gs:// file for each block of 1 MB that is read:
+# docs/performance.md#buckets.
 if "tensorflow" not in sys.modules:
     os.environ.setdefault("GCS_READAHEAD_BUFFER_SIZE_BYTES", "0")
 
 
-# A type checker that saw it would take any name for one of ours.
+# Hidden from type checkers, which would otherwise accept any name in this module.
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
         """Loads a public name from its module (PEP 562)."""
-        if name not in _HOMES:
+        if name not in _MODULES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = globals()[name] = getattr(importlib.import_module(_HOMES[name]), name)
+        value = globals()[name] = getattr(importlib.import_module(_MODULES[name]), name)
         return value
 
 

@@ -25,13 +25,13 @@ _EXAMPLES = (
 
 
 def add_parsers(commands: Any) -> None:
-    """Adds the commands that read a dataset."""
+    """Adds the parsers of the commands that read a dataset."""
     for command in _COMMANDS:
         command.add_parser(commands)
 
 
 def main(args: list[str] | None = None) -> int:
-    """Runs one command; returns its exit status."""
+    """Runs a command and returns its exit status."""
     parser = MainParser("python -m reader", __doc__, __version__, _EXAMPLES)
     add_parsers(parser.commands)
     return run_command(parser, sys.argv[1:] if args is None else args)

@@ -1,1 +1,1 @@
-"""ReadConfig and ImageConfig: every argument of `load`, validated once."""
+"""`ReadConfig` and `ImageConfig`: the arguments of `load`, validated once."""

@@ -1,10 +1,10 @@
-"""Defaults of `reader.load`, declared once; flags of commands show them too.
+"""Defaults of `reader.load`, declared once and also shown in the help of commands.
 
-It imports nothing, so that `--help` need not wait.
+This module imports nothing, so `--help` is fast.
 """
 
 CROP = "center"
-# A center cut of 224 pixels out of 256 needs no resampling.
+# A center crop of 224 pixels from an image of 256 pixels needs no resampling.
 CROP_FRACTION = 0.875
 CROP_SCALE = (0.08, 1.0)
 CROP_RATIO = (3 / 4, 4 / 3)

@@ -1,4 +1,4 @@
-"""How images are brought into shape: one frozen value, checked when it is made."""
+"""The image settings of `load` as a frozen dataclass, validated on construction."""
 
 import math
 import numbers
@@ -11,10 +11,10 @@ from reader.config import defaults
 from reader.contract.checks import check_flag, check_word, is_positive, whole_number
 from reader.contract.errors import UsageError
 
-# Means and standard deviations of red, green and blue in [0, 1], as the models of these
-# families were trained with. ImageNet's: torchvision, "Models and pre-trained weights".
-# CLIP's: Radford et al., Learning Transferable Visual Models From Natural Language
-# Supervision, 2021, in its released code.
+# Means and standard deviations of red, green and blue in [0, 1], with which these model
+# families were trained. ImageNet: torchvision, "Models and pre-trained weights". CLIP:
+# Radford et al., Learning Transferable Visual Models From Natural Language Supervision,
+# 2021, in its released code.
 _KNOWN = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "clip": (
@@ -28,7 +28,7 @@ _WORDS = {
     "data_format": ("channels_last", "channels_first"),
 }
 
-# Attempts to find a region of a drawn area and shape that fits, as in torchvision.
+# Attempts to draw a region that fits into the image, as in torchvision.
 RESIZED_TRIES = 10
 
 Triple = tuple[float, float, float]
@@ -36,21 +36,28 @@ Triple = tuple[float, float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class ImageConfig:
-    """How images are brought into shape.
+    """Settings for cropping, resizing, flipping and converting images.
 
     Attributes:
-        size: (height, width) in pixels; None for images as they are stored.
-        crop: `center`, `random`, `random_resized`, or `none` to stretch.
-        fraction: Of the largest region with the target's aspect ratio, along a side.
-        scale: Smallest and largest share of the area, of `random_resized`.
-        ratio: Smallest and largest width by height, of `random_resized`.
-        flip: Whether every second image, by chance, is mirrored.
-        dtype: `float32`, `uint8` or `bfloat16`.
-        normalize: (mean, standard deviation) of each channel, or None.
-        data_format: `channels_last` or `channels_first`.
+        size: Size of the images in a batch, (height, width) in pixels; None to keep the
+            stored size.
+        crop: Crop mode: `center`, `random`, `random_resized`, or `none` to stretch the
+            whole image to `size`.
+        fraction: Side of the cropped region as a fraction of the largest region with
+            the aspect ratio of `size`, for `center` and `random`.
+        scale: Smallest and largest area of the cropped region as a fraction of the
+            image's area, for `random_resized`.
+        ratio: Smallest and largest aspect ratio of the cropped region, width / height,
+            for `random_resized`.
+        flip: Whether images are flipped horizontally with a probability of 1/2.
+        dtype: Type of pixel values: `float32`, `uint8` or `bfloat16`.
+        normalize: Mean and standard deviation of each channel, in [0, 1]; None for no
+            normalization.
+        data_format: Order of dimensions: `channels_last` or `channels_first`.
 
     Raises:
-        UsageError: A value is out of range; it is named and shown.
+        UsageError: A value is out of range. The message names the argument and shows
+            its value.
     """
 
     size: tuple[int, int] | None = None
@@ -77,38 +84,43 @@ class ImageConfig:
             )
         if self.scale[1] > 1:
             raise UsageError(
-                f"crop_scale is of an image's area, so at most 1, got {self.scale}"
+                "crop_scale is a fraction of the image's area and must be at most 1, "
+                f"got {self.scale}"
             )
         if self.dtype == "uint8" and self.normalize is not None:
             raise UsageError(
-                'normalize gives fractions, and dtype="uint8" has none: pass '
+                'normalize gives fractions, which dtype="uint8" cannot hold: pass '
                 '"float32" or "bfloat16", or normalize on the accelerator'
             )
         if self.size is None and self.crop in ("random", "random_resized"):
             raise UsageError(
-                f'crop="{self.crop}" needs a size to bring its regions to: pass '
+                f'crop="{self.crop}" needs a size to resize its regions to: pass '
                 "image_size"
             )
 
     @property
     def target(self) -> tuple[int, int]:
-        """(height, width) in pixels, when it is known."""
+        """Size of the images in a batch, (height, width) in pixels.
+
+        Raises:
+            ValueError: The size is None.
+        """
         if self.size is None:
             raise ValueError("image_size must be known before images are decoded")
         return self.size
 
     @property
     def num_draws(self) -> dict[str, int]:
-        """How many random numbers an image needs, by what for."""
+        """Random numbers needed per image, `{use: count}`."""
         crop = {"random": 2, "random_resized": 2 + 2 * RESIZED_TRIES}.get(self.crop, 0)
         return {"crop": crop, "flip": int(self.flip)}
 
 
 def image_size_pair(size: object) -> tuple[int, int] | None:
-    """Returns (height, width) of what a caller gave as `image_size`.
+    """Returns the caller's `image_size` argument as (height, width) in pixels.
 
     Raises:
-        UsageError: It is neither a number nor a pair of numbers.
+        UsageError: The value is neither a whole number nor a pair of whole numbers.
     """
     if size is None:
         return None
@@ -121,15 +133,15 @@ def image_size_pair(size: object) -> tuple[int, int] | None:
 
 
 def dtype_name(dtype: object) -> object:
-    """Returns the name of a type of NumPy's or TensorFlow's, or what it was given."""
+    """Returns the name of a NumPy or TensorFlow dtype; other values unchanged."""
     return getattr(dtype, "name", dtype)
 
 
 def mean_and_std(normalize: object) -> tuple[Triple, Triple] | None:
-    """Returns (mean, standard deviation) of what a caller gave as `normalize`.
+    """Returns the caller's `normalize` argument as (mean, standard deviation).
 
     Raises:
-        UsageError: It is neither a known name nor such a pair.
+        UsageError: The value is neither a known name nor a pair (mean, std).
     """
     if normalize is None:
         return None
@@ -141,13 +153,14 @@ def mean_and_std(normalize: object) -> tuple[Triple, Triple] | None:
         if mean is not None and std is not None and _are_usable(mean, std):
             return mean, std
     raise UsageError(
-        'normalize must be "imagenet", "clip", or (mean, std) of images in [0, 1], a '
-        f"number or three each, std above 0, got {normalize!r}"
+        'normalize must be "imagenet", "clip", or (mean, std) of pixel values in '
+        "[0, 1], each one number or three numbers, std above 0, got "
+        f"{normalize!r}"
     )
 
 
 def _triple(value: object) -> Triple | None:
-    """Returns a value for each channel, of one or of three; None if it is neither."""
+    """Returns one number per channel from one or three numbers; otherwise None."""
     if isinstance(value, np.ndarray):
         value = value.tolist()
     values = list(value) if isinstance(value, (tuple, list)) else [value]
@@ -163,7 +176,7 @@ def _is_number(value: object) -> bool:
 
 
 def _are_usable(mean: Triple, std: Triple) -> bool:
-    """Tells whether they leave numbers that a float32 can hold."""
+    """Returns whether normalized pixel values fit into a float32."""
     if not all(map(math.isfinite, (*mean, *std))) or min(std) <= 0:
         return False
     largest = float(np.finfo(np.float32).max)

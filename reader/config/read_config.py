@@ -1,4 +1,4 @@
-"""How to read: one frozen value, checked when it is made. No TensorFlow in here."""
+"""The settings of `load` as frozen dataclasses, validated without TensorFlow."""
 
 import math
 import os
@@ -51,16 +51,17 @@ _WORDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What reading may use.
+    """Limits on the resources that reading uses.
 
     Attributes:
-        num_threads: For parsing and decoding; None for one per core.
-        ram_budget: In bytes; None for what keeps all threads busy.
-        prefetch: Batches made ahead.
-        cache: A local folder to keep copies of shards in; None for none.
+        num_threads: Number of threads for parsing and decoding; None for one per core.
+        ram_budget: Memory budget, in bytes; None for as much as keeps all threads busy.
+        prefetch: Number of batches to prefetch.
+        cache: Path of a local folder for copies of remote shards; None for no cache.
 
     Raises:
-        UsageError: A value is out of range; it is named and shown.
+        UsageError: A value is out of range. The message names the argument and shows
+            its value.
     """
 
     num_threads: int | None = defaults.NUM_THREADS
@@ -73,7 +74,7 @@ class Resources:
         for name, at_least in (("num_threads", 1), ("ram_budget", 1), ("prefetch", 0)):
             value = getattr(self, name)
             if value is not None or name == "prefetch":
-                # Python's own, which TensorFlow takes.
+                # Stores a Python int, since TensorFlow rejects NumPy integers.
                 number = check_at_least(name, value, at_least)
                 object.__setattr__(self, name, number)
         if self.cache is not None and is_remote(self.cache):
@@ -81,37 +82,43 @@ class Resources:
 
     @property
     def threads(self) -> int:
-        """How many threads there are to decode with."""
+        """Number of threads for parsing and decoding."""
         return self.num_threads or num_cores()
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReadConfig:
-    """How to read.
+    """The settings of `load`.
 
     Attributes:
-        batch_size: Examples per step.
-        images: How images are brought into shape.
-        max_tokens: Tokens of a caption, start and end among them.
-        add_special_tokens: Whether captions begin with start and close with end.
-        caption: Which of an example's captions: `first`, `random` or `all`.
-        max_captions: Of an example, with `all`; None for as many as there are.
-        shuffle: Whether every epoch has an order of its own.
-        seed: Of these orders, and of all else that is left to chance.
-        shuffle_bytes: How much is held for shuffling, over all hosts, in encoded bytes.
-        bucket_by_length: Whether windows are sorted by the length of captions.
-        epochs: In an iterator; None for endless ones.
+        batch_size: Examples per step, over all hosts.
+        images: Settings for cropping, resizing, flipping and converting images.
+        max_tokens: Maximum number of tokens per caption, including start and end.
+        add_special_tokens: Whether captions get a start and an end token.
+        caption: Captions to read of each example: `first`, `random` or `all`.
+        max_captions: Maximum number of captions per example with `all`; None for no
+            limit.
+        shuffle: Whether the order is shuffled, differently in each epoch.
+        seed: Seed of the order and of all other random choices.
+        shuffle_bytes: Size of the shuffle window over all hosts, in bytes of encoded
+            records.
+        bucket_by_length: Whether the examples of a window are sorted by caption length.
+        epochs: Number of epochs per iterator; None for endless iterators.
         start_step: Number of the first step.
-        start_example: Where to begin instead, in examples.
-        host_index, host_count: This host, of how many.
-        remainder: `drop` an epoch's last examples, or `pad` their batch.
-        on_corrupt: `raise`, or `skip` to replace a damaged record.
-        outputs: What a batch holds, in order; None for a dictionary of the usual.
-        absent: Of the usual, what the records do not hold.
-        resources: What may be used.
+        start_example: Position at which to begin, in examples, instead of `start_step`.
+        host_index: Index of this host, from 0.
+        host_count: Number of hosts.
+        remainder: Treatment of an epoch's incomplete last batch: `drop` or `pad`.
+        on_corrupt: Treatment of damaged records: `raise` an error, or `skip` and
+            replace the record.
+        outputs: Names of a batch's components, in order; None for a dictionary of the
+            default outputs.
+        absent: Default outputs that the records do not have.
+        resources: Limits on threads, memory, prefetching and caching.
 
     Raises:
-        UsageError: A value is out of range; it is named and shown.
+        UsageError: A value is out of range. The message names the argument and shows
+            its value.
     """
 
     batch_size: int
@@ -140,7 +147,7 @@ class ReadConfig:
         for name, at_least in _AT_LEAST.items():
             value = getattr(self, name)
             if value is not None or name not in _MAY_BE_NONE:
-                # Python's own, which JSON and TensorFlow take.
+                # Stores a Python int, since JSON and TensorFlow reject NumPy integers.
                 number = check_at_least(name, value, at_least)
                 object.__setattr__(self, name, number)
         for name in ("shuffle", "bucket_by_length", "add_special_tokens"):
@@ -149,8 +156,8 @@ class ReadConfig:
             check_word(name, getattr(self, name), words)
         if self.max_captions is not None and self.caption != "all":
             raise UsageError(
-                f'max_captions goes with caption="all", got {self.max_captions} and '
-                f'caption="{self.caption}": leave it out'
+                f'max_captions needs caption="all", got {self.max_captions} and '
+                f'caption="{self.caption}": omit max_captions'
             )
         self._check_start()
         self._check_hosts()
@@ -159,13 +166,13 @@ class ReadConfig:
     def _check_start(self) -> None:
         if self.start_example is not None and self.start_step:
             raise UsageError(
-                "start_step and start_example say the same thing: give one of them, "
+                "start_step and start_example both set the start: pass only one, "
                 f"got {self.start_step} and {self.start_example}"
             )
         if self.bucket_by_length and not self.shuffle:
             raise UsageError(
-                "bucket_by_length brings examples in another order and shuffle=False "
-                "keeps theirs: leave one of them out"
+                "bucket_by_length reorders examples, but shuffle=False keeps their "
+                "order: omit one of them"
             )
 
     def _check_hosts(self) -> None:
@@ -188,30 +195,30 @@ class ReadConfig:
         counts = [str(num) for num in range(1, both + 1) if both % num == 0]
         return (
             f"with batch_size {self.batch_size}, host_count may be "
-            f"{', '.join(counts)} (what divides both that and {NUM_STREAMS})"
+            f"{', '.join(counts)} (the divisors of both that and {NUM_STREAMS})"
         )
 
     def _check_outputs(self) -> None:
         check_names(self.outputs, OUTPUTS)
         if "valid" in self.names and not self.may_be_invalid:
             raise UsageError(
-                'outputs names valid, but every example is: pass remainder="pad" or '
-                'on_corrupt="skip", or leave it out'
+                "outputs names valid, but every example is valid: pass "
+                'remainder="pad" or on_corrupt="skip", or omit valid'
             )
         if "caption_valid" in self.names and self.caption != "all":
             raise UsageError(
-                'outputs names caption_valid, which goes with caption="all", got '
+                'outputs names caption_valid, which needs caption="all", got '
                 f'caption="{self.caption}"'
             )
 
     @property
     def may_be_invalid(self) -> bool:
-        """Whether a place of a batch may hold no example of its own."""
+        """Whether a batch may contain padding or replaced examples."""
         return self.remainder == "pad" or self.on_corrupt == "skip"
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What a batch holds."""
+        """Names of a batch's components, in order."""
         if self.outputs is not None:
             return self.outputs
         usual = [*DEFAULT_OUTPUTS]
@@ -221,26 +228,26 @@ class ReadConfig:
 
     @property
     def draws(self) -> Draws:
-        """What is left to chance about each record."""
+        """Random numbers of each record, for crops, flips and captions."""
         counts = self.images.num_draws if "image" in self.names else {}
         return Draws(self.seed, {**counts, "caption": int(self.caption == "random")})
 
     @property
     def host_batch_size(self) -> int:
-        """Examples per step of one host."""
+        """Examples per step on one host."""
         return self.batch_size // self.host_count
 
 
 def is_extra(name: object) -> bool:
-    """Tells whether an output is a column that was carried through."""
+    """Returns whether an output is a column carried through, such as `extra/score`."""
     return isinstance(name, str) and name.startswith(EXTRA)
 
 
 def output_names(outputs: object) -> tuple[str, ...] | None:
-    """Returns the names of what a caller gave as `outputs`.
+    """Returns the caller's `outputs` argument as a tuple of names.
 
     Raises:
-        UsageError: It is no sequence of names.
+        UsageError: The value is not a sequence of names.
     """
     if outputs is None:
         return None
@@ -252,7 +259,12 @@ def output_names(outputs: object) -> tuple[str, ...] | None:
 
 
 def check_names(outputs: tuple[str, ...] | None, allowed: Sequence[str]) -> None:
-    """Refuses names of outputs that nobody can have, and no names at all."""
+    """Checks the names of outputs.
+
+    Raises:
+        UsageError: A name is neither allowed nor that of a column carried through, or
+            there are no names.
+    """
     for name in outputs or ():
         if name not in allowed and not is_extra(name):
             raise UsageError(
@@ -260,14 +272,14 @@ def check_names(outputs: tuple[str, ...] | None, allowed: Sequence[str]) -> None
                 f"extra/score, got {name!r}"
             )
     if outputs == ():
-        raise UsageError("outputs must not be empty: leave it out for the usual")
+        raise UsageError("outputs must not be empty: omit it for the default outputs")
 
 
 def folder_name(cache: object) -> str | None:
-    """Returns the path of what a caller gave as `cache`.
+    """Returns the caller's `cache` argument as a path.
 
     Raises:
-        UsageError: It is no path.
+        UsageError: The value is not a path, or is empty.
     """
     if cache is None:
         return None

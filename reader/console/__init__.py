@@ -1,1 +1,1 @@
-"""What every command line shares: parser, exit status, terminal, formatting."""
+"""Parts shared by all commands: parser, exit status, terminal and formatting."""

@@ -1,4 +1,4 @@
-"""What both sides print of a dataset."""
+"""Formats dataset facts for the output of commands."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,7 @@ from reader.contract.rejects import category_of
 
 
 def size_text(num_bytes: float) -> str:
-    """Returns a size for people: `1.5 MiB`."""
+    """Returns a size in bytes with a binary unit: `1.5 MiB`."""
     size, units = float(num_bytes), ["B", "KiB", "MiB", "GiB", "TiB"]
     while size >= 1000 and len(units) > 1:
         size, _ = size / 1024, units.pop(0)
@@ -15,12 +15,12 @@ def size_text(num_bytes: float) -> str:
 
 
 def counted(num: int, noun: str) -> str:
-    """Returns a number of things: `1 shard`, `1,204 shards`."""
+    """Returns a number with its noun: `1 shard`, `1,204 shards`."""
     return f"{num:,} {noun}{'' if num == 1 else 's'}"
 
 
 def splits_table(manifest: Manifest) -> list[str]:
-    """Returns a line per split, below a heading."""
+    """Returns a heading and one line per split."""
     lines = [f"{'split':<16}{'examples':>12}{'shards':>8}{'size':>12}"]
     for split in manifest.splits:
         size = size_text(split.num_bytes)
@@ -30,7 +30,7 @@ def splits_table(manifest: Manifest) -> list[str]:
 
 
 def accounting_table(accounting: KeyAccounting) -> list[str]:
-    """Returns the lines of the books: the first is the sum of those below it."""
+    """Returns the lines of the accounting; the first is the sum of the others."""
     lines = [
         f"{accounting.found:>12,} keys found",
         f"{accounting.written:>12,} written",
@@ -39,13 +39,13 @@ def accounting_table(accounting: KeyAccounting) -> list[str]:
         lines.append(f"{sum(counts.values()):>12,} {line}: {reasons_text(counts)}")
     if accounting.dropped_captions:
         lines.append(
-            f"{accounting.dropped_captions:>12,} captions dropped beside others"
+            f"{accounting.dropped_captions:>12,} captions dropped from written keys"
         )
     return lines
 
 
 def by_line(accounting: KeyAccounting) -> dict[str, dict[str, int]]:
-    """Returns `{line of the books: {reason: keys}}` of what was not written."""
+    """Returns the keys not written, `{category: {reason: number of keys}}`."""
     lines: dict[str, dict[str, int]] = {}
     for reason, count in sorted(accounting.not_written.items()):
         lines.setdefault(category_of(reason), {})[reason] = count
@@ -53,12 +53,12 @@ def by_line(accounting: KeyAccounting) -> dict[str, dict[str, int]]:
 
 
 def reasons_text(counts: Mapping[str, int]) -> str:
-    """Returns reasons with their numbers: `2 damaged_image, 1 empty_caption`."""
+    """Returns reasons with their counts: `2 damaged_image, 1 empty_caption`."""
     return ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
 
 
 def loading_text(folder: str, split: Split, image: ImageSpec) -> str:
-    """Returns a call of `reader.load` that will do for a first look."""
+    """Returns a `reader.load` call with sensible sizes for the dataset."""
     pattern = f"{folder.rstrip('/')}/{split.name}-*.tfrecord"
     batch_size = usual_batch_size(split.num_examples)
     sizes = f"batch_size={batch_size}, image_size={usual_image_size(image)}"
@@ -66,10 +66,10 @@ def loading_text(folder: str, split: Split, image: ImageSpec) -> str:
 
 
 def usual_batch_size(num_examples: int) -> int:
-    """Returns what will do for a first look: no more than there are examples."""
+    """Returns a default batch size: 64, or the number of examples if smaller."""
     return max(1, min(64, num_examples))
 
 
 def usual_image_size(image: ImageSpec) -> int:
-    """Returns what a cut of `load`'s default fraction gives with no resampling."""
+    """Returns the size for which `load`'s default crop needs no resampling."""
     return max(1, image.size * 7 // 8)

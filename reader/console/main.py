@@ -1,6 +1,6 @@
-"""What every command has in common: errors in one line, and the exit status.
+"""Runs commands: prints an error as one line and returns the exit status.
 
-0 complete, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C, 141 nobody reads on.
+0 complete, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C, 141 output pipe closed.
 """
 
 import argparse
@@ -22,17 +22,18 @@ from reader.contract.host import import_library
 def run_command(parser: MainParser, args: list[str]) -> int:
     """Parses a command line and runs its command; returns the exit status.
 
-    A command's parser has the default `run`, a function of what was parsed. With the
-    default `passes_on`, flags that it does not know are in `rest`.
+    The parser of a command sets the default `run`, a function of the parsed namespace.
+    If it also sets the default `passes_on`, unknown flags are passed in `rest` instead
+    of being rejected.
     """
-    # Python has None for those that are closed.
+    # Python sets a closed stream to None.
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
-        # A terminal that cannot show a caption should not end the command.
+        # A caption that the terminal cannot display must not stop the command.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    told = _Told(parser.prog, "--traceback" in args)
+    reporter = _ErrorReporter(parser.prog, "--traceback" in args)
     args = underscored(arg for arg in args if arg != "--traceback")
     namespace = argparse.Namespace(stopped="stopped")
     try:
@@ -51,31 +52,30 @@ def run_command(parser: MainParser, args: list[str]) -> int:
         sys.stdout.flush()
         return status
     except UsageError as error:
-        return told.error(error, 2)
+        return reporter.report(error, 2)
     except (BuildError, DatasetError) as error:
-        return told.error(error, 1)
+        return reporter.report(error, 1)
     except KeyboardInterrupt:
-        return told.error(namespace.stopped, 130)
+        return reporter.report(namespace.stopped, 130)
     except BrokenPipeError:
-        # Whoever read our output, such as `head`, has had enough. The status is what
-        # a shell shows of SIGPIPE: we cannot say that all went well.
+        # The reader of the output, such as `head`, has closed the pipe. The command may
+        # be incomplete, so the status is the one that shells report for SIGPIPE.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
-        # Of files, here, and so nothing that a traceback would explain.
-        return told.error(f"{error.strerror or error}: {file_of(error)}", 1)
+        # The error concerns a file; a traceback would not explain more.
+        return reporter.report(f"{error.strerror or error}: {file_of(error)}", 1)
 
 
-class _Told:
-    """How errors are told."""
-
+class _ErrorReporter:
     def __init__(self, prog: str, with_traceback: bool) -> None:
         self._prog, self._with_traceback = prog, with_traceback
 
-    def error(self, error: object, status: int) -> int:
+    def report(self, error: object, status: int) -> int:
+        """Prints an error as one line and returns the exit status."""
         if self._with_traceback:
             traceback.print_exc()
-        # Names of files are anybody's: none may move a cursor or make a second line.
+        # File names are untrusted: they must not move the cursor or add a line.
         text, label = printable(str(error)), terminal_of(sys.stderr)
         print(
             f"{self._prog}: {label.paint('error:', 'bold', 'red')} {text}",
@@ -85,20 +85,25 @@ class _Told:
 
 
 def print_json(value: Any) -> None:
-    """Prints a value for scripts: one JSON document, in ASCII.
+    """Prints a value for scripts as one JSON document in ASCII.
 
-    It is valid whatever the terminal's encoding, and no caption moves its cursor.
+    The output is valid in any terminal encoding and has no control characters other
+    than newlines.
     """
     print(json.dumps(value, indent=1))
 
 
 def import_tensorflow(wanted_by: str) -> None:
-    """Imports TensorFlow without its greeting, some of which no setting of it stops.
+    """Imports TensorFlow without its startup messages.
 
-    Who has set `TF_CPP_MIN_LOG_LEVEL` to less than 3 is shown it.
+    No TensorFlow setting suppresses all of them, so stderr is redirected. If
+    `TF_CPP_MIN_LOG_LEVEL` is set to another value than 3, the messages are shown.
+
+    Args:
+        wanted_by: Feature that needs TensorFlow; begins the error message.
 
     Raises:
-        MissingLibraryError: It is not installed.
+        MissingLibraryError: TensorFlow is not installed.
     """
     level = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _no_stderr() if level == "3" else contextlib.nullcontext():
@@ -107,11 +112,11 @@ def import_tensorflow(wanted_by: str) -> None:
 
 @contextlib.contextmanager
 def _no_stderr() -> Iterator[None]:
-    """Sends to nowhere what is written to stderr, be it by Python or by C."""
+    """Discards everything written to stderr, by Python or by C code."""
     sys.stderr.flush()
     stderr = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
+    with open(os.devnull, "w") as null:
+        os.dup2(null.fileno(), 2)
     try:
         yield
     finally:

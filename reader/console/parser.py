@@ -1,4 +1,4 @@
-"""Command lines: what both sides parse theirs with."""
+"""Command-line parsers with one-line errors and grouped help pages."""
 
 import argparse
 import difflib
@@ -11,30 +11,41 @@ from reader.contract.errors import UsageError
 
 
 class CommandParser(argparse.ArgumentParser):
-    """The parser of one command; its errors are one line, not a page of usage.
+    """The parser of one command, which reports errors as one line without usage.
 
     Attributes:
-        group: Heading of the main help page that the command is listed under.
+        group: Heading on the main help page that lists the command.
     """
 
     group = ""
 
     def error(self, message: str) -> NoReturn:
-        """Refuses a command line.
+        """Rejects a command line.
 
         Raises:
-            UsageError: Always.
+            UsageError: Always; the message names the help page.
         """
         raise UsageError(f"{message}: see {self.prog} --help")
 
 
 class MainParser(CommandParser):
-    """The parser of `diptych` itself, which shows its commands in groups."""
+    """The main parser, whose help page lists the commands in groups.
+
+    Attributes:
+        commands: Subparsers action, to which `add_command` adds commands.
+    """
 
     def __init__(
         self, prog: str, description: str, version: str, examples: Sequence[str]
     ) -> None:
-        """Takes what its page says; commands are added to `commands`."""
+        """Creates the parser.
+
+        Args:
+            prog: Name of the program.
+            description: Description at the top of the help page.
+            version: Version that `--version` prints.
+            examples: Command lines shown at the end of the help page.
+        """
         super().__init__(
             prog=prog,
             usage=f"{prog} COMMAND [--help] …",
@@ -43,9 +54,9 @@ class MainParser(CommandParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
-        # It is taken out before anything is parsed, so that it may stand anywhere.
+        # `run_command` removes this flag before parsing, so it may appear anywhere.
         self.add_argument(
-            "--traceback", action="store_true", help="show where an error comes from"
+            "--traceback", action="store_true", help="show the traceback of an error"
         )
         self.add_argument("--version", action="version", version=f"diptych {version}")
         self.commands = self.add_subparsers(
@@ -57,12 +68,12 @@ class MainParser(CommandParser):
 
     @property
     def parsers(self) -> Mapping[str, CommandParser]:
-        """`{command: parser}`, in the order they were added."""
+        """Parsers by command, in the order in which they were added."""
         parsers: Mapping[str, CommandParser] = self.commands.choices
         return parsers
 
     def format_help(self) -> str:
-        """Returns the page of `--help`, with the commands before the options."""
+        """Returns the help page, with the commands before the options."""
         before, options, after = super().format_help().partition("options:\n")
         groups: dict[str, list[str]] = {}
         for name, parser in self.parsers.items():
@@ -76,10 +87,10 @@ class MainParser(CommandParser):
         return before + "\n".join([*lines, ""]) + options + after
 
     def suggest(self, args: Sequence[str]) -> None:
-        """Refuses a command that there is none of.
+        """Checks that the command exists.
 
         Raises:
-            UsageError: Names the one that was probably meant.
+            UsageError: The command does not exist; the message suggests a similar one.
         """
         names = [arg for arg in args if not arg.startswith("-")]
         if names and names[0] not in self.parsers:
@@ -102,12 +113,13 @@ def add_command(
     Args:
         commands: `MainParser.commands`.
         name: The command's name.
-        arguments: Usage line after the command's name; need not list every flag.
-        description: Its first sentence is shown on the main help page.
-        group: Heading of the main help page to list the command under; groups appear
-            in the order of their first command.
-        examples: Command lines shown at the end of the help page.
-        more: A last paragraph.
+        arguments: Usage line after the command's name; may omit flags.
+        description: Description of the command; the first sentence is also shown on the
+            main help page.
+        group: Heading on the main help page that lists the command; groups appear in
+            the order of their first command.
+        examples: Command lines shown at the end of the command's help page.
+        more: Paragraph below the examples.
     """
     parser: CommandParser = commands.add_parser(
         name,
@@ -122,7 +134,7 @@ def add_command(
 
 
 def _filled(text: str) -> str:
-    """Returns lines that are easily read, and fit the terminal."""
+    """Returns text wrapped to the terminal, at most 79 columns."""
     return textwrap.fill(text, min(79, shutil.get_terminal_size().columns - 2))
 
 
@@ -135,15 +147,18 @@ def _lowered(text: str) -> str:
 
 
 def examples_text(examples: Sequence[str], more: str = "") -> str:
-    """Returns the end of a page of help."""
+    """Returns the examples at the end of a help page."""
     lines = ["examples:", *(f"  {example}" for example in examples)]
     return "\n".join([*lines, "", _filled(more)] if more else lines)
 
 
 def not_empty(text: str) -> str:
-    """Refuses an argument that is empty, as that of an unset variable is.
+    """Checks that an argument is not empty, as an unset shell variable would be.
 
-    Without this it would be the folder that one is in.
+    An empty path would mean the current folder.
+
+    Raises:
+        ArgumentTypeError: The argument is empty.
     """
     if not text:
         raise argparse.ArgumentTypeError("must not be empty")
@@ -151,21 +166,21 @@ def not_empty(text: str) -> str:
 
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
-    """Returns what was probably meant, or else where to look."""
+    """Returns a suggestion for a mistyped word; `otherwise` if no word is similar."""
     near = difflib.get_close_matches(word, [*known], n=1)
     return f"did you mean {near[0]}?" if near else otherwise
 
 
 def flags_of(parser: argparse.ArgumentParser) -> list[str]:
-    """Returns the flags that a parser knows."""
+    """Returns the flags of a parser."""
     return [flag for action in parser._actions for flag in action.option_strings]
 
 
 def check_rest(rest: Sequence[str], parser: argparse.ArgumentParser) -> None:
-    """Refuses what a parser left over.
+    """Checks that a parser left no arguments over.
 
     Raises:
-        UsageError: There is something; names the flag that was probably meant.
+        UsageError: An argument is left over; the message suggests a similar flag.
     """
     if not rest:
         return
@@ -173,7 +188,7 @@ def check_rest(rest: Sequence[str], parser: argparse.ArgumentParser) -> None:
     if not flag.startswith("-"):
         raise UsageError(f'unexpected argument "{flag}": see {parser.prog} --help')
     if flag in flags_of(parser):
-        raise UsageError(f"{flag} goes behind the command: {parser.prog} … {flag}")
+        raise UsageError(f"{flag} must follow the command: {parser.prog} … {flag}")
     hint = did_you_mean(flag, flags_of(parser), f"see {parser.prog} --help")
     raise UsageError(f"unknown flag {flag}: {hint}")
 
@@ -184,16 +199,16 @@ def refuse_set(
     names: Iterable[str],
     why: str,
 ) -> None:
-    """Refuses arguments that would have no effect.
+    """Rejects arguments that would have no effect.
 
     Args:
-        namespace: What was parsed.
-        parser: By this one.
-        names: Of arguments that must have their defaults.
-        why: Ends the message, such as `goes with --step`.
+        namespace: Parsed arguments.
+        parser: Parser of these arguments.
+        names: Names of the arguments that must have their default values.
+        why: End of the error message after the flag, such as `needs --step`.
 
     Raises:
-        UsageError: One has not; names its flag.
+        UsageError: An argument does not have its default; the message names its flag.
     """
     flags = {action.dest: action.option_strings for action in parser._actions}
     for name in names:
@@ -202,9 +217,9 @@ def refuse_set(
 
 
 def underscored(args: Iterable[str]) -> list[str]:
-    """Returns arguments with flags spelled with underscores: `--image-size=9` too.
+    """Replaces `-` in the names of flags by `_`, so `--image-size=9` is accepted.
 
-    Behind `--` there are no flags.
+    Arguments after `--` are not flags and stay unchanged.
     """
     left = list(args)
     end = left.index("--") if "--" in left else len(left)

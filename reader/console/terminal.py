@@ -1,7 +1,7 @@
-"""Text for terminals: colours where they are wanted, bars, nothing that moves a cursor.
+"""Text for terminals: colors, bars and escaped control characters.
 
-Some sixty lines rather than a dependency on rich, which takes longer to import than
-`diptych --help` to run, and brings four packages of its own to every host.
+The module replaces a dependency on rich, which takes longer to import than
+`diptych --help` takes to run, and which adds four more packages on every host.
 """
 
 import os
@@ -11,19 +11,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TextIO
 
-# Select Graphic Rendition, of ECMA-48.
+# Parameters of Select Graphic Rendition, ECMA-48.
 _STYLES = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33, "cyan": 36}
 _MAX_WIDTH = 100
 
 
 @dataclass(frozen=True)
 class Terminal:
-    """What a stream of text can show.
+    """Capabilities of a text stream.
 
     Attributes:
-        color: Whether to colour.
-        width: Columns there are, 100 at the most.
-        blocks: Whether it has block elements, to draw bars of.
+        color: Whether the text may have colors.
+        width: Number of columns, at most 100.
+        blocks: Whether the encoding has block elements, which bars are drawn with.
     """
 
     color: bool = False
@@ -31,16 +31,16 @@ class Terminal:
     blocks: bool = True
 
     def paint(self, text: str, *styles: str) -> str:
-        """Returns text in some of bold, dim, red, green, yellow and cyan."""
+        """Returns text in the given styles: bold, dim, red, green, yellow, cyan."""
         if not self.color or not text:
             return text
         codes = ";".join(str(_STYLES[style]) for style in styles)
         return f"\x1b[{codes}m{text}\x1b[0m"
 
     def bar(self, share: float, width: int, *styles: str) -> str:
-        """Returns a bar of a share of `width` columns, and spaces for what is left.
+        """Returns a bar that fills a share of `width` columns, padded with spaces.
 
-        What is more than nothing shows.
+        Any share above 0 is visible.
         """
         eighths = round(max(0.0, min(1.0, share)) * width * 8)
         if share > 0:
@@ -54,9 +54,9 @@ class Terminal:
 
 
 def terminal_of(stream: TextIO, environ: Mapping[str, str] = os.environ) -> Terminal:
-    """Returns what a stream can show, as https://no-color.org and others have it.
+    """Returns the capabilities of a stream, following https://no-color.org.
 
-    `NO_COLOR` is obeyed before `FORCE_COLOR`, as Python itself does.
+    `NO_COLOR` takes precedence over `FORCE_COLOR`, as in Python.
     """
     blocks = True
     try:
@@ -76,7 +76,7 @@ def _wants_color(stream: TextIO, environ: Mapping[str, str]) -> bool:
 
 
 def printable(text: str) -> str:
-    r"""Returns text of which nothing moves a cursor or makes a second line.
+    r"""Returns text with characters that are not printable escaped.
 
     >>> printable("a\x1b[2J")
     'a\\x1b[2J'
@@ -85,7 +85,7 @@ def printable(text: str) -> str:
 
 
 def shortened(text: str, width: int) -> str:
-    """Returns text that takes at most `width` columns, `…` for what is cut off."""
+    """Returns text truncated to `width` columns, with `…` for the rest."""
     columns = 0
     for place, char in enumerate(text):
         columns += 2 if unicodedata.east_asian_width(char) in "WF" else 1

@@ -1,21 +1,21 @@
-"""What a person should know before training on a dataset."""
+"""Warnings about the dataset for users who want to train on it."""
 
 from collections.abc import Iterator
 
 from reader.contract.manifest import Manifest, Split
 
-# A captioner that cannot say one word in ten is of little use.
+# A caption model that lacks one word in ten is of little use.
 _HIGH_UNKNOWN_RATE = 0.1
-# Whole sentences become one token where a script has no spaces between words, as Thai.
+# In a script without spaces between words, such as Thai, a sentence becomes one token.
 _HIGH_ONE_TOKEN_RATE = 0.5
 _FEW_CAPTIONS = 10
 
 
 def warnings_of(manifest: Manifest) -> Iterator[str]:
-    """Yields what a person should know before training on a dataset."""
+    """Yields warnings to read before training on a dataset."""
     for split in manifest.splits:
         if not split.num_examples:
-            yield f"split {split.name} holds no examples: give it a larger share"
+            yield f"split {split.name} has no examples: give it a larger share"
         yield from _token_warnings(split, manifest.tokenizer.kind)
 
 
@@ -24,14 +24,14 @@ def _token_warnings(split: Split, kind: str) -> Iterator[str]:
     tokens, unknown = statistics.caption_tokens.sum, statistics.unknown_tokens
     if unknown > _HIGH_UNKNOWN_RATE * tokens:
         advice = (
-            "it takes more captions to train on, a higher --vocab_size or a lower "
-            "--min_count"
+            "add training captions, raise --vocab_size or lower --min_count"
             if kind == "basic"
-            else "it was made for other texts; --tokenizer=bytes knows every one"
+            else "choose a tokenizer for this language, or --tokenizer=bytes, which "
+            "encodes any text"
         )
-        what = "words" if kind == "basic" else "tokens"
+        unit = "words" if kind == "basic" else "tokens"
         yield (
-            f"{unknown / tokens:.0%} of the {what} of {split.name} are not in the "
+            f"{unknown / tokens:.0%} of the {unit} of {split.name} are not in the "
             f"vocabulary: {advice}"
         )
     captions, single = statistics.caption_tokens.count, statistics.one_token_captions

@@ -1,5 +1,5 @@
-"""The facts that the writing and the reading side share.
+"""The dataset format, shared by the job that writes it and the reader.
 
-No Beam, no TensorFlow and no input or output in here: names of files, the schema, the
-manifest, record framing and tokenizers, as plain values and pure functions.
+File names, the record schema, the manifest, record framing and tokenizers, as plain
+values and pure functions. Nothing here needs Beam or TensorFlow, or accesses files.
 """

@@ -1,4 +1,4 @@
-"""Arguments of a caller, looked at: what is wrong is told by name, with the value."""
+"""Checks of caller arguments; each error names the argument and shows its value."""
 
 import numbers
 from collections.abc import Sequence
@@ -7,10 +7,10 @@ from reader.contract.errors import UsageError
 
 
 def whole_number(field: str, value: object) -> int:
-    """Returns a whole number of any type, NumPy's among them.
+    """Returns a whole number of any integer type, including NumPy's, as an `int`.
 
     Raises:
-        UsageError: It is none.
+        UsageError: The value is not a whole number.
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise UsageError(f"{field} must be a whole number, got {value!r}")
@@ -18,10 +18,10 @@ def whole_number(field: str, value: object) -> int:
 
 
 def check_at_least(field: str, value: object, at_least: int) -> int:
-    """Returns a whole number of any type.
+    """Returns a whole number of any integer type, with a minimum, as an `int`.
 
     Raises:
-        UsageError: It is none, or too small a one.
+        UsageError: The value is not a whole number, or is below `at_least`.
     """
     number = whole_number(field, value)
     if number < at_least:
@@ -30,7 +30,11 @@ def check_at_least(field: str, value: object, at_least: int) -> int:
 
 
 def check_word(field: str, value: object, words: Sequence[str]) -> None:
-    """Refuses what is none of some words."""
+    """Checks that a value is one of the allowed words.
+
+    Raises:
+        UsageError: The value is not one of `words`.
+    """
     if not isinstance(value, str) or value not in words:
         shown = " or ".join(f'"{word}"' for word in words)
         given = f'"{value}"' if isinstance(value, str) else repr(value)
@@ -38,23 +42,27 @@ def check_word(field: str, value: object, words: Sequence[str]) -> None:
 
 
 def check_flag(field: str, value: object) -> None:
-    """Refuses what is neither True nor False."""
+    """Checks that a value is True or False.
+
+    Raises:
+        UsageError: The value is not a `bool`.
+    """
     if not isinstance(value, bool):
         raise UsageError(f"{field} must be True or False, got {value!r}")
 
 
 def is_positive(value: object) -> bool:
-    """Tells whether something is a number above 0, and not infinite."""
+    """Returns whether a value is a positive, finite number."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         return False
     return 0 < float(value) < float("inf")
 
 
 def number_range(field: str, value: object) -> tuple[float, float]:
-    """Returns (smallest, largest) of what a caller gave as two positive numbers.
+    """Returns a caller's (smallest, largest) pair of positive numbers as floats.
 
     Raises:
-        UsageError: It is something else.
+        UsageError: The value is not such a pair, or the numbers are in the wrong order.
     """
     if isinstance(value, (tuple, list)) and len(value) == 2:
         low, high = value

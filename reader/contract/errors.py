@@ -1,28 +1,28 @@
 """The errors that callers may catch.
 
     UsageError (ValueError)       wrong arguments; raised before any work is done
-    DatasetError (RuntimeError)   what is on disk is not a finished, intact dataset
-    BuildError (RuntimeError)     a job could not finish; what it has done is kept
+    DatasetError (RuntimeError)   the files are not a finished, intact dataset
+    BuildError (RuntimeError)     a job failed; the work that it completed is kept
 
-Anything else that is raised is a bug of ours.
+Any other exception is a bug in Diptych.
 """
 
 import os
 
 
 class UsageError(ValueError):
-    """Wrong usage: says what is wrong, the value, and what to do."""
+    """Wrong usage; the message states the problem, the value and the fix."""
 
 
 class DatasetError(RuntimeError):
-    """A dataset that is unfinished, damaged, or newer than this reader."""
+    """A dataset is unfinished, damaged, or newer than this reader."""
 
 
 class BuildError(RuntimeError):
-    """A job that failed: says what is missing and how to go on."""
+    """A job failed; the message states what is missing and how to resume."""
 
 
 def file_of(error: OSError) -> str:
-    """Returns the file that an error is about; of one to be renamed, the new name."""
+    """Returns the path that an error is about; for a failed rename, the new path."""
     name = error.filename2 or error.filename
     return os.fsdecode(name) if name else "a file"

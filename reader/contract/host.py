@@ -1,4 +1,4 @@
-"""How many cores there are to use."""
+"""CPU cores and optional libraries of this host."""
 
 import importlib
 import os
@@ -8,28 +8,29 @@ from reader.contract.errors import UsageError
 
 
 def num_cores() -> int:
-    """Returns how many cores this process may use."""
+    """Returns the number of CPU cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 class MissingLibraryError(UsageError):
-    """A library that this kind of tokenizer needs is not installed."""
+    """An optional library is not installed."""
 
 
 def import_library(
     module: str, wanted_by: str, package: str = "'diptych[tokenizers]'"
 ) -> Any:
-    """Imports a library that only some datasets need.
+    """Imports an optional library, which only some datasets need.
 
     Args:
-        module: Its name in Python.
-        wanted_by: What for, as the beginning of a message.
-        package: What to install.
+        module: Name of the library's Python module.
+        wanted_by: Feature that needs the library; begins the error message.
+        package: Argument of `pip install` that installs the library.
 
     Raises:
-        MissingLibraryError: It is not installed; says what to install.
+        MissingLibraryError: The library is not installed. The message states how to
+            install it.
     """
     try:
         return importlib.import_module(module)

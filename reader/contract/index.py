@@ -1,9 +1,13 @@
-"""The bytes of `index/`: where records begin.
+r"""The files in `index/`, which hold the byte offsets of records.
 
-`index/blocks.bin` holds, for each shard in the manifest's order, the offset of every
-64th record as a little-endian uint64. `index/<shard>.idx` is text, a line
-`"<offset> <length>"` per record; lengths include the 16 bytes of framing. Both count
-from the first byte of the shard.
+`index/blocks.bin` is a sequence of little-endian uint64 values: for each shard, in the
+manifest's order, the byte offsets of its records 0, 64, 128 and so on.
+
+`index/<shard>.idx` is ASCII text: for each record, in order, a line
+`<offset> <length>\n` with both numbers in decimal.
+
+An offset is the position of the first byte of a record's framing, counted from the
+first byte of its shard. A length is in bytes and includes the 16 bytes of framing.
 """
 
 from collections.abc import Sequence
@@ -17,35 +21,35 @@ _OFFSET = "<u8"
 
 
 def num_blocks(num_examples: int) -> int:
-    """Returns how many blocks of 64 records a shard has; the last may be shorter."""
+    """Returns the number of 64-record blocks of a shard; the last may be shorter."""
     return -(-num_examples // BLOCK_RECORDS)
 
 
 def dump_blocks(offsets: Sequence[int]) -> bytes:
-    """Returns `blocks.bin` of the block offsets of all shards, in order."""
+    """Serializes the block offsets of all shards, in order, as `blocks.bin`."""
     return np.asarray(offsets, _OFFSET).tobytes()
 
 
 def parse_blocks(data: bytes) -> NDArray[np.int64]:
-    """Returns int64[num_blocks]: the block offsets of all shards.
+    """Returns the block offsets of all shards, int64[num_blocks].
 
     Raises:
-        ValueError: The data does not end with a whole number.
+        ValueError: The length of the data is not a multiple of 8 bytes.
     """
     return np.frombuffer(data, _OFFSET).astype(np.int64)
 
 
 def dump_text_index(offsets: Sequence[int], lengths: Sequence[int]) -> bytes:
-    """Returns a shard's text index: offset and framed length of each record."""
+    """Serializes the offsets and framed lengths of a shard's records as text."""
     rows = zip(offsets, lengths, strict=True)
     return "".join(f"{offset} {length}\n" for offset, length in rows).encode()
 
 
 def parse_text_index(data: bytes) -> NDArray[np.int64]:
-    """Returns int64[n + 1]: where each of n records begins, and where the last ends.
+    """Returns int64[n + 1], the offsets of n records and the end of the last one.
 
     Raises:
-        ValueError: A line does not hold two numbers.
+        ValueError: The text does not consist of pairs of numbers.
     """
     rows = np.fromstring(data.decode("ascii"), np.int64, sep=" ").reshape(-1, 2)
     offsets: NDArray[np.int64] = np.append(rows[:, 0], rows[-1:].sum())

@@ -1,4 +1,4 @@
-"""From what JSON holds to frozen values, with the types looked at."""
+"""Builds dataclasses from JSON with type checks, and dumps reproducible JSON."""
 
 import functools
 import json
@@ -8,7 +8,13 @@ from typing import Any
 
 
 def known_fields(cls: type[Any], fields: Mapping[str, Any]) -> Any:
-    """Makes a dataclass of the fields that it has, and checks the plain ones' types."""
+    """Builds a dataclass from JSON fields and checks numbers, strings and mappings.
+
+    Unknown fields are ignored, so later versions can add fields.
+
+    Raises:
+        TypeError: A field is missing or has another type.
+    """
     types = _types_of(cls)  # type: ignore[arg-type]
     known = {name: value for name, value in fields.items() if name in types}
     for name, value in known.items():
@@ -28,5 +34,9 @@ def _types_of(cls: type[Any]) -> dict[str, Any]:
 
 
 def dump_json(value: Any) -> bytes:
-    """Returns JSON that is equal for equal values: sorted keys, UTF-8, one newline."""
+    """Serializes a value as JSON; equal values give equal bytes.
+
+    Keys are sorted, other characters than ASCII are escaped, and one newline ends the
+    JSON.
+    """
     return (json.dumps(value, sort_keys=True, indent=1) + "\n").encode()

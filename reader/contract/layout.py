@@ -1,16 +1,16 @@
-"""Names of files: what lies where in a dataset's directory.
+"""File names and the layout of a dataset's directory.
 
 train-00000-of-00064.tfrecord                 shards
-index/blocks.bin                              offset of every 64th record
+index/blocks.bin                              byte offset of every 64th record
 index/train-00000-of-00064.tfrecord.idx       "<offset> <length>" of each record
-samples/train-00000-of-00064.parquet          a row per record
-tokenizer/                                    all that is needed to tokenize again
-rejects.jsonl                                 a line per key that was not written
-features.json, dataset_info.json              for TensorFlow Datasets
-croissant.json                                for tools that know Croissant
-report.html                                   a page about it, if one was asked for
-manifest.json                                 written last: the dataset is complete
-_build/                                       work in progress
+samples/train-00000-of-00064.parquet          one row per record
+tokenizer/                                    file of the tokenizer
+rejects.jsonl                                 one line per key that was not written
+features.json, dataset_info.json              metadata for TensorFlow Datasets
+croissant.json                                metadata in the Croissant format
+report.html                                   HTML report, if requested
+manifest.json                                 written last: marks a complete dataset
+_build/                                       work in progress; removed at the end
 """
 
 import re
@@ -31,14 +31,14 @@ TOKENIZER_DIR = "tokenizer"
 BUILD_DIR = "_build"
 SHARD_SUFFIX = ".tfrecord"
 
-# Records a block of the index spans: 64 stored photographs of 256 pixels are about
-# 1 MB, a good size for one read, and 10^8 records need an index of 12.5 MB only.
+# Records per block of the index. 64 stored photographs of 256 pixels are about 1 MB, a
+# good size for one read, and the index of 10^8 records takes only 12.5 MB.
 BLOCK_RECORDS = 64
 
-# What TensorFlow Datasets calls all splits together: it reads no split of that name.
+# TensorFlow Datasets uses this name for all splits together: no split may have it.
 ALL_SPLITS = "all"
 
-# Names of files end at 255 bytes, and a shard's is longer than its split's.
+# File names are limited to 255 bytes, and the name of a shard contains its split's.
 _SPLIT_NAME = re.compile(r"[a-z][a-z0-9_]{0,99}\Z")
 _SHARD_NAME = re.compile(
     r"(?P<split>[a-z][a-z0-9_]*)-(?P<number>[0-9]{5,})-of-(?P<num>[0-9]{5,})\.tfrecord\Z"
@@ -46,7 +46,13 @@ _SHARD_NAME = re.compile(
 
 
 class ShardName(NamedTuple):
-    """A shard's place: its split, its number, and how many the split has."""
+    """The parts of a shard's file name.
+
+    Attributes:
+        split: Name of the split.
+        number: Number of the shard in its split, from 0.
+        num_shards: Number of shards in the split.
+    """
 
     split: str
     number: int
@@ -54,27 +60,27 @@ class ShardName(NamedTuple):
 
     @property
     def stem(self) -> str:
-        """`train-00003-of-00064`, which all files of the shard begin with."""
+        """Common stem of the shard's file names, such as `train-00003-of-00064`."""
         return f"{self.split}-{self.number:05d}-of-{self.num_shards:05d}"
 
     @property
     def file(self) -> str:
-        """Path of the shard below the dataset."""
+        """Path of the shard, relative to the dataset's directory."""
         return f"{self.stem}{SHARD_SUFFIX}"
 
     @property
     def index_file(self) -> str:
-        """Path of its text index, a line per record, below the dataset."""
+        """Path of the shard's text index, relative to the dataset's directory."""
         return f"{INDEX_DIR}/{self.file}.idx"
 
     @property
     def samples_file(self) -> str:
-        """Path of its table of samples below the dataset."""
+        """Path of the shard's samples table, relative to the dataset's directory."""
         return f"{SAMPLES_DIR}/{self.stem}.parquet"
 
     @property
     def files(self) -> tuple[str, str, str]:
-        """Paths of all three below the dataset."""
+        """Paths of the shard, its text index and its samples table."""
         return self.file, self.index_file, self.samples_file
 
 
@@ -88,7 +94,9 @@ def parse_shard_name(file: str) -> ShardName | None:
 
 
 def shard_of_file(name: str) -> ShardName | None:
-    """Returns the shard that a file in any folder is called after, or None.
+    """Returns the shard that a file belongs to by its name, or None.
+
+    The file may be a shard, a text index or a samples table.
 
     >>> shard_of_file("train-00000-of-00002.parquet").file
     'train-00000-of-00002.tfrecord'
@@ -98,5 +106,5 @@ def shard_of_file(name: str) -> ShardName | None:
 
 
 def is_split_name(name: str) -> bool:
-    """Tells whether a split may be called so (it becomes part of file names)."""
+    """Returns whether a split may have this name, which is part of file names."""
     return _SPLIT_NAME.match(name) is not None and name != ALL_SPLITS

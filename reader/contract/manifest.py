@@ -1,7 +1,8 @@
-"""The manifest: what a dataset says of itself, as values and as JSON.
+"""The manifest of a dataset, as values and as the JSON of `manifest.json`.
 
-Nothing in it depends on when, where or how the job ran: two builds of the same input
-into two folders have the same manifest, byte for byte.
+The manifest does not depend on when, where or how the job ran. Two builds of the same
+input into two folders have the same manifest, byte for byte, given the same library
+versions and CPU architecture.
 """
 
 import dataclasses
@@ -20,15 +21,17 @@ from reader.contract.statistics import Statistics
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSpec:
-    """How images are stored.
+    """Format and size of the stored images.
 
     Attributes:
-        format: `jpeg`, `png` or `raw` (`uint8[height, width, 3]`).
-        quality: JPEG quality, 1 to 100.
-        subsampling: Chroma subsampling, `420` or `444`.
-        resize: `shorter_side`, `longer_side`, `area`, `crop`, `pad`, `stretch`, `none`.
-        size: What `resize` refers to, in pixels.
-        upscale: Whether smaller images were enlarged.
+        format: Format of the stored images: `jpeg`, `png` or `raw`
+            (`uint8[height, width, 3]`).
+        quality: Quality of JPEGs, 1 to 100.
+        subsampling: Chroma subsampling of JPEGs, `420` or `444`.
+        resize: Resize mode: `shorter_side`, `longer_side`, `area`, `crop`, `pad`,
+            `stretch` or `none`.
+        size: Target size of the resize mode, in pixels.
+        upscale: Whether images smaller than the target size were enlarged.
     """
 
     format: str
@@ -41,18 +44,24 @@ class ImageSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerSpec:
-    """How captions were tokenized.
+    """The tokenizer of the captions.
+
+    Records hold token ids without padding, start and end. The reader adds these.
 
     Attributes:
-        kind: `basic`, `bytes`, `huggingface`, `sentencepiece` or `clip`.
-        file: Its file below `tokenizer/`.
-        sha256: Hex digest of that file.
-        vocab_size: Number of ids; every id is below it.
-        pad_id: Fills up to a common length; 0 where the tokenizer has no token for it.
-        unknown_id: Stands for what is outside the vocabulary; None if nothing is.
-        start_id: Put before a caption by the reader; ids are stored without. None if
-            the tokenizer has no such token.
-        end_id: Put after a caption by the reader, likewise.
+        kind: Kind of tokenizer: `basic`, `bytes`, `huggingface`, `sentencepiece` or
+            `clip`.
+        file: Name of the tokenizer's file in `tokenizer/`.
+        sha256: SHA-256 of that file, in hex.
+        vocab_size: Size of the vocabulary; every id is below it.
+        pad_id: Id that pads captions to a common length. 0 if the tokenizer has no pad
+            token; 0 may then also be the id of a text token.
+        unknown_id: Id of out-of-vocabulary tokens; None if the tokenizer has no such
+            token.
+        start_id: Id that the reader puts before a caption; None if the tokenizer has
+            no such token.
+        end_id: Id that the reader puts after a caption; None if the tokenizer has no
+            such token.
     """
 
     kind: str
@@ -67,15 +76,15 @@ class TokenizerSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class About:
-    """What its makers say of a dataset; catalogues ask for it. None where nobody said.
+    """Descriptive metadata for dataset catalogs; None where the author gave no value.
 
     Attributes:
-        version: `major.minor.patch`.
-        description: What it is.
-        license: Its name or address.
-        url: Where its page is.
-        citation: How to cite it, best as BibTeX.
-        date_published: `YYYY-MM-DD`.
+        version: Version of the dataset, `major.minor.patch`.
+        description: Description of the dataset.
+        license: Name or URL of the license.
+        url: URL of the dataset's page.
+        citation: Citation of the dataset, preferably as BibTeX.
+        date_published: Date of publication, `YYYY-MM-DD`.
     """
 
     version: str = "1.0.0"
@@ -88,7 +97,14 @@ class About:
 
 @dataclass(frozen=True, kw_only=True)
 class Shard:
-    """One shard: its file below the dataset, and what it must contain."""
+    """A shard file and its expected content.
+
+    Attributes:
+        file: Path of the shard, relative to the dataset's directory.
+        num_examples: Number of records in the shard.
+        num_bytes: Size of the file, in bytes.
+        crc32c: CRC-32C of the whole file, as 8 hex digits.
+    """
 
     file: str
     num_examples: int
@@ -98,7 +114,13 @@ class Shard:
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """A split: its shards in order, and the statistics of its records."""
+    """A split of the dataset.
+
+    Attributes:
+        name: Name of the split.
+        shards: Shards of the split, in order.
+        statistics: Statistics of the split's records.
+    """
 
     name: str
     shards: tuple[Shard, ...]
@@ -106,24 +128,26 @@ class Split:
 
     @property
     def num_examples(self) -> int:
-        """Records in all shards."""
+        """Number of records in all shards of the split."""
         return sum(shard.num_examples for shard in self.shards)
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of all shards."""
+        """Size of all shards of the split, in bytes."""
         return sum(shard.num_bytes for shard in self.shards)
 
 
 @dataclass(frozen=True, kw_only=True)
 class KeyAccounting:
-    """Every key among the sources, by what became of it.
+    """Accounting of the source keys: written, or not written for a reason.
 
     Attributes:
-        found: Keys among the sources.
-        written: Keys that became a record.
-        not_written: `{reason: keys}` for the others.
-        dropped_captions: Captions of no use, of keys written for their others.
+        found: Number of keys in the sources.
+        written: Number of keys that became a record.
+        not_written: Number of keys that did not become a record, `{reason: keys}`. The
+            reasons are those of `rejects.jsonl`.
+        dropped_captions: Number of unusable captions of keys that were written with
+            their other captions.
     """
 
     found: int
@@ -133,29 +157,35 @@ class KeyAccounting:
 
     @property
     def balanced(self) -> bool:
-        """Whether every key found was accounted for, exactly once."""
+        """Whether the counts add up: every found key is counted exactly once."""
         return self.found == self.written + sum(self.not_written.values())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What a dataset says of itself.
+    """The manifest of a dataset.
+
+    The attributes are the fields of `manifest.json`, except that `accounting` is called
+    `books` there.
 
     Attributes:
-        name: The dataset's name.
-        features: Of every record.
-        image: How images are stored.
-        tokenizer: How captions were tokenized.
-        splits: In the order they were asked for.
-        accounting: What became of every key.
-        files: `{file: crc32c}` of all other files but the manifest itself.
-        fingerprints: `input` (contents of what was written), `listing` (names and
-            sizes of the sources' files) and `config` (all that changes the output).
-        config: The configuration behind that last fingerprint.
-        versions: Of the format's plan and of the libraries that shaped the bytes.
-        about: What its makers say of it.
-        overlays: Reserved: columns aligned with the records, row by row.
-        format_version: Of what is on disk.
+        name: Name of the dataset.
+        features: Features of each record.
+        image: Format and size of the stored images.
+        tokenizer: Tokenizer of the captions.
+        splits: Splits, in the order in which the configuration lists them.
+        accounting: Accounting of the source keys.
+        files: CRC-32C of each file except the shards and the manifest, `{path: crc32c}`
+            with 8 hex digits.
+        fingerprints: Hashes of the job's input: `input` (content of the written
+            records), `listing` (names and sizes of the source files) and `config` (all
+            settings that change the output).
+        config: Settings that change the output; `fingerprints["config"]` is their hash.
+        versions: Versions of Diptych and of the libraries that affect the bytes of a
+            record.
+        about: Descriptive metadata from the dataset's author.
+        overlays: Reserved for columns aligned with the records, row by row.
+        format_version: Format version of the dataset's files.
     """
 
     name: str
@@ -174,47 +204,52 @@ class Manifest:
 
     @property
     def shards(self) -> tuple[Shard, ...]:
-        """All shards, in the order that `index/blocks.bin` follows."""
+        """Shards of all splits, in the order of `index/blocks.bin`."""
         return tuple(shard for split in self.splits for shard in split.shards)
 
     @property
     def num_examples(self) -> int:
-        """Records in all splits."""
+        """Number of records in all splits."""
         return sum(split.num_examples for split in self.splits)
 
     @property
     def description(self) -> str:
-        """What its makers say it is; otherwise a sentence on how much it holds."""
+        """Description by the author, or else a sentence that states the size."""
         if self.about.description is not None:
             return self.about.description
         parts = [f"{split.num_examples:,} {split.name}" for split in self.splits]
         return f"{self.num_examples:,} images with captions: {', '.join(parts)}."
 
 
-# The name of `Manifest.accounting` in `manifest.json`: format 1 is frozen.
+# Key of `Manifest.accounting` in `manifest.json`. It stays: format 1 is frozen.
 _ACCOUNTING = "books"
 
 
 def dump_manifest(manifest: Manifest) -> bytes:
-    """Returns the bytes of `manifest.json`."""
+    """Serializes a manifest as the bytes of `manifest.json`."""
     data = dataclasses.asdict(manifest)
     data["features"] = [feature._asdict() for feature in manifest.features]
     data[_ACCOUNTING] = data.pop("accounting")
     return dump_json(data)
 
 
-# Not with --overwrite: of what lies there nobody knows any more whose it is.
-_AGAIN = "put back a copy of it, or build the dataset again, into an empty folder"
+# Does not suggest --overwrite: without a valid manifest, a folder may hold other files
+# than a dataset.
+_FIX = "restore it from a copy, or rebuild the dataset into an empty folder"
 
 
 def parse_manifest(data: bytes, where: str) -> Manifest:
-    """Returns the manifest that `manifest.json` holds.
+    """Parses the bytes of `manifest.json`.
 
-    Fields that this version does not know are passed over, so that later ones can add
-    to format 1.
+    Unknown fields are ignored, so later versions can add fields to format 1.
+
+    Args:
+        data: Bytes of `manifest.json`.
+        where: Path of the dataset, for error messages.
 
     Raises:
-        DatasetError: It is no manifest, or of a newer format. `where` names it.
+        DatasetError: The bytes are not a manifest, or the format version is newer than
+            this reader supports.
     """
     try:
         fields = json.loads(data)
@@ -228,11 +263,11 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
         return manifest
     except (KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
         raise DatasetError(
-            f"{where}/{MANIFEST} is not a manifest of diptych ({error!r}): {_AGAIN}"
+            f"{where}/{MANIFEST} is not a Diptych manifest ({error!r}): {_FIX}"
         ) from error
     except json.JSONDecodeError as error:
         raise DatasetError(
-            f"{where}/{MANIFEST} is damaged ({error}): {_AGAIN}"
+            f"{where}/{MANIFEST} is damaged ({error}): {_FIX}"
         ) from error
 
 
@@ -254,7 +289,7 @@ def _manifest_from(fields: Mapping[str, Any]) -> Any:
 
 def _feature_from(fields: Mapping[str, Any]) -> Feature:
     if fields["dtype"] not in typing.get_args(Dtype):
-        raise TypeError(f"dtype must not be {fields['dtype']!r}")
+        raise TypeError(f"unknown dtype {fields['dtype']!r}")
     return Feature(
         str(fields["key"]), fields["dtype"], tuple(fields["shape"]), fields["role"]
     )

@@ -1,8 +1,16 @@
-"""A record: `tf.train.Example` bytes, and their framing in a TFRecord file.
+"""A record: a `tf.train.Example` and its framing in a TFRecord file.
 
-The messages are declared here, in a descriptor pool of our own, so that neither side
-needs TensorFlow to build or parse a record, and a process that does import TensorFlow
-does not meet the same names twice.
+A TFRecord file is a sequence of framed records without gaps. A framed record is
+
+    bytes   type     content
+    8       uint64   n, the length of the data; little-endian
+    4       uint32   masked CRC-32C of those 8 bytes; little-endian
+    n                data: a serialized `tf.train.Example`
+    4       uint32   masked CRC-32C of the data; little-endian
+
+The protobuf messages are declared here, in a private descriptor pool. So neither the
+job nor the reader needs TensorFlow to build or parse a record, and the message names do
+not collide with TensorFlow's in a process that imports it.
 """
 
 import struct
@@ -110,10 +118,10 @@ _Example = _declare_example()
 
 
 def serialize_example(features: Mapping[str, tuple[Dtype, Values]]) -> bytes:
-    """Returns `tf.train.Example` bytes of `{key: (dtype, values)}`.
+    """Serializes `{key: (dtype, values)}` as a `tf.train.Example`.
 
-    Deterministic: protobuf's plain `SerializeToString()` orders maps differently in
-    each process.
+    The bytes are deterministic: the map is in the order of its keys' bytes. Protobuf's
+    default `SerializeToString()` orders maps differently in each process.
     """
     example = _Example()
     for key, (dtype, values) in features.items():
@@ -123,10 +131,10 @@ def serialize_example(features: Mapping[str, tuple[Dtype, Values]]) -> bytes:
 
 
 def parse_example(data: bytes) -> dict[str, list[Any]]:
-    """Returns `{key: values}` of `tf.train.Example` bytes.
+    """Parses a `tf.train.Example` into `{key: values}`.
 
     Raises:
-        ValueError: The bytes are no such message.
+        ValueError: The bytes are not a `tf.train.Example`.
     """
     try:
         example = _Example.FromString(data)
@@ -140,33 +148,37 @@ def parse_example(data: bytes) -> dict[str, list[Any]]:
 
 
 def masked_crc32c(data: bytes | Bytes) -> int:
-    """Returns the checksum TFRecord stores: CRC-32C, rotated by 15 and offset."""
+    """Returns the checksum that TFRecord stores.
+
+    It is the CRC-32C rotated right by 15 bits, plus 0xA282EAD8, modulo 2³².
+    """
     crc: int = google_crc32c.value(data)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def crc32c_hex(data: bytes) -> str:
-    """Returns the plain CRC-32C of a file's bytes, as 8 hex digits."""
+    """Returns the CRC-32C of bytes, not masked, as 8 hex digits."""
     return f"{google_crc32c.value(data):08x}"
 
 
 def frame_record(data: bytes) -> tuple[bytes, bytes]:
-    """Returns what precedes and what follows a record's bytes in a TFRecord file."""
+    """Returns the 12-byte header and 4-byte footer that frame a record's bytes."""
     length = struct.pack("<Q", len(data))
     header = length + FOOTER.pack(masked_crc32c(length))
     return header, FOOTER.pack(masked_crc32c(data))
 
 
+# Protobuf tags of length-delimited fields with the numbers 1 and 2.
 _FIRST, _SECOND = 0x0A, 0x12
 
 
 class Found(NamedTuple):
-    """A value among the bytes of an Example.
+    """Position of a feature's value in the bytes of an Example.
 
     Attributes:
-        begin: Where the value begins.
-        end: Where it ends.
-        rest: The Example without that feature.
+        begin: Byte offset of the value's first byte.
+        end: Byte offset after the value's last byte.
+        rest: Serialized Example without that feature.
     """
 
     begin: int
@@ -175,16 +187,16 @@ class Found(NamedTuple):
 
 
 def find_value(data: memoryview, key: bytes) -> Found:
-    """Returns the one value of a feature of bytes.
+    """Finds the only value of a bytes feature in a serialized Example.
 
     Raises:
-        ValueError: There is no such feature, it holds another number of values, or
-            these are no bytes of an Example as protobuf writes it.
+        ValueError: The feature is missing, it does not have exactly one value, or the
+            data is not an Example as protobuf serializes it.
     """
     try:
         return _find(data, key)
     except IndexError:
-        raise ValueError("not a tf.train.Example: it ends early") from None
+        raise ValueError("not a tf.train.Example: the data is truncated") from None
 
 
 def _find(data: memoryview, key: bytes) -> Found:
@@ -199,23 +211,25 @@ def _find(data: memoryview, key: bytes) -> Found:
             length = _varint(len(before) + len(after))
             return Found(value, value_end, b"".join((b"\n", length, before, after)))
         place = next_entry
-    raise ValueError(f"it holds no {key.decode()}")
+    raise ValueError(f"feature {key.decode()} is missing")
 
 
 def _single(data: memoryview, place: int, key: bytes) -> tuple[int, int]:
-    """Returns where the one value of a feature begins and ends, which ends `data`."""
+    """Returns begin and end of a feature's only value, which must end `data`."""
     feature, end = _inside(data, place, _SECOND)
     values, _ = _inside(data, feature, _FIRST) if feature < end else (end, end)
     value, value_end = _inside(data, values, _FIRST) if values < end else (end, -1)
     if value_end != len(data):
-        raise ValueError(f"{key.decode()} holds another number of values than 1")
+        raise ValueError(f"feature {key.decode()} must have exactly one value")
     return value, value_end
 
 
 def _inside(data: memoryview, place: int, tag: int) -> tuple[int, int]:
-    """Returns where the contents of a field begin and end."""
+    """Returns begin and end of the content of a length-delimited field."""
     if data[place] != tag:
-        raise ValueError(f"not a tf.train.Example: a tag {data[place]} at byte {place}")
+        raise ValueError(
+            f"not a tf.train.Example: unexpected tag {data[place]} at byte {place}"
+        )
     length = shift = 0
     while True:
         place += 1
@@ -225,7 +239,7 @@ def _inside(data: memoryview, place: int, tag: int) -> tuple[int, int]:
         shift += 7
     begin, end = place + 1, place + 1 + length
     if end > len(data):
-        raise ValueError("not a tf.train.Example: it ends early")
+        raise ValueError("not a tf.train.Example: the data is truncated")
     return begin, end
 
 

@@ -1,4 +1,8 @@
-"""`rejects.jsonl`: a line of JSON for each key that was not written, and why."""
+"""The file `rejects.jsonl`: a JSON object per line for each key not written.
+
+Each object has the fields of `RejectedKey`: `key`, `source` (a list), `stage`, `reason`
+and `detail`.
+"""
 
 import json
 from collections.abc import Iterable
@@ -6,8 +10,8 @@ from typing import NamedTuple
 
 from reader.contract.schema import display_path
 
-# The closed list of reasons for which a key is not written, each with the category of
-# the accounting that it is counted under.
+# All reasons for not writing a key, each with its category in the accounting. Names of
+# reasons never change.
 REASONS = {
     "unpaired_image": "unpaired",
     "unpaired_caption": "unpaired",
@@ -38,11 +42,12 @@ class RejectedKey(NamedTuple):
     """A line of `rejects.jsonl`.
 
     Attributes:
-        key: The key, as `display_path` shows it.
-        source: Paths of the files concerned, below their roots.
-        stage: `list`, `pair`, `caption` or `image`.
-        reason: One of `REASONS`; a later version may have more.
-        detail: What exactly was found, for a person to read.
+        key: Key as text, from `display_path`.
+        source: Paths of the key's source files, relative to their roots, as text from
+            `display_path`.
+        stage: Stage that rejected the key: `list`, `pair`, `caption` or `image`.
+        reason: Reason, one of `REASONS`; later versions may add reasons.
+        detail: Explanation of this case, for people.
     """
 
     key: str
@@ -53,30 +58,33 @@ class RejectedKey(NamedTuple):
 
 
 def category_of(reason: str) -> str:
-    """Returns the category that a reason is counted under, such as `rejected`."""
+    """Returns the category of a reason in the accounting, such as `rejected`.
+
+    An unknown reason, from a later version, counts as `rejected`.
+    """
     return REASONS.get(reason, "rejected")
 
 
 def rejected_key(
     key: bytes, source: Iterable[bytes], stage: str, reason: str, detail: str
 ) -> RejectedKey:
-    """Returns the line of a key, with paths as text."""
+    """Builds the line of a key, with the key and paths as text."""
     sources = tuple(map(display_path, source))
     return RejectedKey(display_path(key), sources, stage, reason, detail)
 
 
 def dump_rejects(rejects: Iterable[RejectedKey]) -> bytes:
-    """Returns the bytes of `rejects.jsonl`, in UTF-8."""
+    """Serializes rejected keys as the bytes of `rejects.jsonl`, in UTF-8."""
     lines = (json.dumps(one._asdict(), ensure_ascii=False) + "\n" for one in rejects)
-    # A library's message about damaged bytes need not be text itself.
+    # A library's message about damaged bytes may hold characters that UTF-8 cannot.
     return "".join(lines).encode(errors="backslashreplace")
 
 
 def parse_reject(line: bytes) -> RejectedKey:
-    """Returns what a line holds; fields that this version does not know are ignored.
+    """Parses a line of `rejects.jsonl`; unknown fields are ignored.
 
     Raises:
-        ValueError: It is not such a line.
+        ValueError: The line is not a JSON object with the fields of `RejectedKey`.
     """
     fields = json.loads(line)
     try:
@@ -92,8 +100,8 @@ def parse_reject(line: bytes) -> RejectedKey:
 
 
 def text_in_line(text: str) -> bytes:
-    """Returns the bytes that a line holds wherever it holds a text.
+    """Returns a text as it is encoded within a line of `rejects.jsonl`.
 
-    A line without them need not be parsed.
+    A line without these bytes does not contain the text and need not be parsed.
     """
     return json.dumps(text, ensure_ascii=False)[1:-1].encode(errors="backslashreplace")

@@ -1,4 +1,7 @@
-"""The columns of `samples/`: a Parquet table per shard, a row per record, in order."""
+"""The columns of `samples/`: a Parquet table per shard with a row per record, in order.
+
+The columns are `COLUMNS`, in this order, then the columns carried through.
+"""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -25,10 +28,9 @@ class ColumnType(NamedTuple):
     """The type of a column.
 
     Attributes:
-        value: Type of one value, as Arrow names it: `string`, `int32`, `int64` or
-            `float`.
+        value: Arrow type of a single value: `string`, `int32`, `int64` or `float`.
         is_list: Whether a cell is a list of such values.
-        size: Length of every list; None if lists differ in length.
+        size: Length of every list; None if the lists have different lengths.
     """
 
     value: str
@@ -40,23 +42,29 @@ _TEXT = ColumnType("string")
 _INT32, _INT64 = ColumnType("int32"), ColumnType("int64")
 _TEXTS = ColumnType("string", is_list=True)
 
-# `length` includes the 16 bytes of framing; `source` and `caption_source` are paths
-# below the source's roots; `actions` is what was done to the image; `num_tokens` counts
-# the tokens of each caption, without start and end.
 COLUMNS = {
+    # Key as text, from `display_path`.
     KEY: _TEXT,
+    # Byte offset and length in bytes of the framed record in its shard. The length
+    # includes the 16 bytes of framing.
     OFFSET: _INT64,
     LENGTH: _INT64,
+    # Paths of the image file and the caption file, relative to their source roots.
     SOURCE: _TEXT,
     CAPTION_SOURCE: _TEXT,
+    # Size in pixels and format of the source image.
     ORIGINAL_WIDTH: _INT32,
     ORIGINAL_HEIGHT: _INT32,
     ORIGINAL_FORMAT: _TEXT,
+    # Size in pixels of the stored image.
     WIDTH: _INT32,
     HEIGHT: _INT32,
+    # Operations applied to the image.
     ACTIONS: _TEXTS,
+    # Captions as stored, and the number of tokens of each, without start and end.
     CAPTIONS: _TEXTS,
     NUM_TOKENS: ColumnType("int32", is_list=True),
+    # SHA-256 of the source image file, in hex.
     SHA256: _TEXT,
 }
 
@@ -64,7 +72,7 @@ _VALUES = {"int64": "int64", "float32": "float", "bytes": "string"}
 
 
 def columns_of(features: Iterable[Feature]) -> dict[str, ColumnType]:
-    """Returns all columns of a dataset: `COLUMNS`, then those carried through.
+    """Returns all columns of a dataset, `{name: type}`, in order.
 
     Args:
         features: Features of the dataset's records.

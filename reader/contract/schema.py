@@ -1,6 +1,6 @@
-"""What a record holds: its features, and the formats of stored images.
+"""The record schema: features of a record and formats of stored images.
 
-Feature keys follow TensorFlow's Model Garden, so that existing decoders work.
+Feature keys follow the TensorFlow Model Garden, so existing decoders work.
 """
 
 from typing import Literal, NamedTuple
@@ -17,18 +17,20 @@ SHA256 = "image/key/sha256"
 CAPTIONS = "image/caption"
 TOKEN_IDS = "caption/ids"
 TOKEN_LENGTHS = "caption/lengths"
-# Features of columns carried through are called `extra/<name>`.
+# A column carried through is stored as the feature `extra/<name>`.
 EXTRA = "extra/"
 
 
 class Feature(NamedTuple):
-    """One feature of a record.
+    """A feature of a record.
 
     Attributes:
-        key: Its key in `tf.train.Example`.
-        dtype: `bytes`, `int64` or `float32`.
-        shape: `()` for one value, `(None,)` for any number of values.
-        role: What a reader uses it for.
+        key: Key of the feature in the `tf.train.Example`.
+        dtype: Type of the values: `bytes`, `int64` or `float32`.
+        shape: Shape of the values: `()` for exactly one value, `(n,)` for exactly n
+            values, `(None,)` for any number of values.
+        role: Meaning of the feature, such as `image`; `extra` for a column carried
+            through.
     """
 
     key: str
@@ -38,30 +40,36 @@ class Feature(NamedTuple):
 
 
 FEATURES = (
+    # Encoded image, in one of `STORED_FORMATS`; the name of that format.
     Feature(IMAGE, "bytes", (), "image"),
     Feature(IMAGE_FORMAT, "bytes", (), "format"),
+    # Size of the stored image, in pixels.
     Feature(HEIGHT, "int64", (), "height"),
     Feature(WIDTH, "int64", (), "width"),
+    # Path of the source relative to its root, without the last suffix.
     Feature(KEY, "bytes", (), "key"),
+    # SHA-256 of the source image file, in hex.
     Feature(SHA256, "bytes", (), "sha256"),
+    # Captions, in UTF-8 and NFC.
     Feature(CAPTIONS, "bytes", (None,), "captions"),
+    # Token ids of all captions, concatenated: not truncated, without padding, start and
+    # end. The lengths are the number of ids of each caption.
     Feature(TOKEN_IDS, "int64", (None,), "token_ids"),
     Feature(TOKEN_LENGTHS, "int64", (None,), "token_lengths"),
 )
 
 
 class StoredFormat(NamedTuple):
-    """A format that records hold images in; its name is the value of `image/format`.
+    """A format of stored images; its name is the value of `image/format`.
 
     Attributes:
-        needs_size: Whether its bytes are meaningless without `image/height` and
-            `image/width`.
+        needs_size: Whether decoding needs `image/height` and `image/width`.
     """
 
     needs_size: bool
 
 
-# `raw` is uint8[height, width, 3], row by row.
+# `raw` is the bytes of uint8[height, width, 3], row by row from the top.
 STORED_FORMATS = {
     "jpeg": StoredFormat(needs_size=False),
     "png": StoredFormat(needs_size=False),
@@ -70,17 +78,18 @@ STORED_FORMATS = {
 
 
 def needs_size(image_format: str | None) -> bool:
-    """Whether images of a stored format cannot be decoded without their size.
+    """Returns whether decoding a stored format needs the size of the image.
 
     Args:
-        image_format: Its name; None where each image says its own format.
+        image_format: Name of the format; None if each image's bytes identify their
+            format.
     """
     known = STORED_FORMATS.get(image_format or "")
     return known is not None and known.needs_size
 
 
 def display_path(path: bytes) -> str:
-    r"""Returns a key or path as text; bytes that are not UTF-8 are shown as `%XX`.
+    r"""Returns a key or path as text, with `%XX` for each byte that is not UTF-8.
 
     >>> display_path(b"caf\xe9/1")
     'caf%E9/1'

@@ -1,4 +1,4 @@
-"""What was counted of records, exactly: tallies that can be merged."""
+"""Exact, mergeable statistics of records."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -9,7 +9,16 @@ from reader.contract.json_values import known_fields
 
 @dataclass(frozen=True, kw_only=True)
 class Tally:
-    """Count, sum, smallest and largest of some integers; exact, and mergeable."""
+    """Exact count, sum, minimum and maximum of integers; mergeable.
+
+    All attributes are 0 for no integers.
+
+    Attributes:
+        count: Number of integers.
+        sum: Sum of the integers.
+        min: Smallest integer.
+        max: Largest integer.
+    """
 
     count: int = 0
     sum: int = 0
@@ -18,13 +27,13 @@ class Tally:
 
     @classmethod
     def of(cls, values: Collection[int]) -> "Tally":
-        """Returns the tally of some values."""
+        """Returns the tally of integers."""
         if not values:
             return cls()
         return cls(count=len(values), sum=sum(values), min=min(values), max=max(values))
 
     def merge(self, other: "Tally") -> "Tally":
-        """Returns the tally of both."""
+        """Returns the tally of the integers of both tallies."""
         if not self.count or not other.count:
             return self if self.count else other
         return Tally(
@@ -40,13 +49,14 @@ class Statistics:
     """Exact statistics of a split's records, as stored.
 
     Attributes:
-        width, height: Of images, in pixels.
-        image_bytes: Of encoded images.
-        captions: Of each record; None in manifests of before this was counted.
-        caption_tokens: Tokens of each caption, without start and end.
-        unknown_tokens: How many of these tokens are unknown.
-        one_token_captions: How many captions are a single token; None in manifests of
-            before this was counted.
+        width: Widths of the images, in pixels.
+        height: Heights of the images, in pixels.
+        image_bytes: Sizes of the encoded images, in bytes.
+        captions: Captions per record; None if a manifest of format 0 lacks it.
+        caption_tokens: Tokens per caption, without start and end.
+        unknown_tokens: Number of out-of-vocabulary tokens in all captions.
+        one_token_captions: Number of captions with a single token; None if a manifest
+            of format 0 lacks it.
     """
 
     width: Tally = Tally()
@@ -58,7 +68,7 @@ class Statistics:
     one_token_captions: int | None = 0
 
     def merge(self, other: "Statistics") -> "Statistics":
-        """Returns the statistics of both."""
+        """Returns the statistics of the records of both."""
         return Statistics(
             width=self.width.merge(other.width),
             height=self.height.merge(other.height),
@@ -71,7 +81,7 @@ class Statistics:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Statistics":
-        """Reads what `dataclasses.asdict` and JSON made of one."""
+        """Builds statistics from the JSON object in a manifest."""
         tallies = ("width", "height", "image_bytes", "caption_tokens")
         return cls(
             **{name: known_fields(Tally, data[name]) for name in tallies},
@@ -99,14 +109,14 @@ def statistics_of(
     num_tokens: Collection[Collection[int]],
     num_unknown: int,
 ) -> Statistics:
-    """Returns the statistics of some records.
+    """Returns the statistics of records.
 
     Args:
-        widths: Of each record's image, in pixels.
-        heights: Likewise.
-        image_bytes: Of each encoded image.
-        num_tokens: Of each record's captions.
-        num_unknown: How many of all tokens are unknown.
+        widths: Width of each record's image, in pixels.
+        heights: Height of each record's image, in pixels.
+        image_bytes: Size of each record's encoded image, in bytes.
+        num_tokens: Number of tokens of each caption, for each record.
+        num_unknown: Number of out-of-vocabulary tokens in all captions.
     """
     tokens = [number for numbers in num_tokens for number in numbers]
     return Statistics(

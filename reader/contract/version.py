@@ -1,3 +1,3 @@
-"""Version of the distribution, alone in a file so that setup.cfg can read it."""
+"""Version of the distribution, in its own module because setup.cfg reads it."""
 
 __version__ = "0.1.0"

@@ -1,1 +1,1 @@
-"""Which record comes at which position: pure NumPy arithmetic, no files."""
+"""The order of records and their random numbers, computed with NumPy without files."""

@@ -1,4 +1,4 @@
-"""Types of the arrays that plans, indexes and random draws are made of."""
+"""Array types of orders, indexes and random numbers."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,8 +1,9 @@
-"""Several datasets by weight: an order without end, as easy to enter at any place.
+"""The order of a weighted mixture of datasets: endless, with constant-time seeks.
 
-Each stream follows a fixed pattern of datasets in which every stretch has about the
-right share of each, and takes the next record of that stream of the dataset whose turn
-it is. How often a dataset had its turn is a sum over whole patterns and a look-up.
+Each stream repeats a fixed pattern of datasets, in which every stretch has about the
+right share of each dataset. At each turn the stream takes the next record of the
+same stream of the pattern's dataset. The number of turns that a dataset had before any
+position is computed from the number of whole patterns and a lookup table.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ from reader.shuffle.arrays import Int64s
 from reader.shuffle.order import NUM_STREAMS, Share, ShuffledOrder, Stretch, Window
 from reader.shuffle.randomness import permutation, random_bits, random_key
 
-# Turns of a pattern: weights are met to one in so many.
+# Number of turns in a pattern. Weights are accurate to one turn of these.
 PATTERN_TURNS = 4096
 
 
@@ -22,8 +23,8 @@ class Part(NamedTuple):
     """A dataset of a mixture.
 
     Attributes:
-        order: Of its records.
-        begin: The number of its first record, among those of all parts.
+        order: Order of the dataset's records.
+        begin: Number of the dataset's first record among the records of all parts.
     """
 
     order: ShuffledOrder
@@ -31,7 +32,7 @@ class Part(NamedTuple):
 
 
 def share_turns(weights: Sequence[float]) -> list[int]:
-    """Returns how many of the turns each weight gets: one at least.
+    """Divides the turns of a pattern by weight; each weight gets at least one turn.
 
     >>> share_turns([3, 1])
     [3072, 1024]
@@ -39,17 +40,18 @@ def share_turns(weights: Sequence[float]) -> list[int]:
     exact = np.array(weights) / sum(weights) * PATTERN_TURNS
     turns = np.maximum(np.round(exact), 1).astype(np.int64)
     while (over := int(turns.sum()) - PATTERN_TURNS) != 0:
-        # From, or to, the one that is furthest off.
+        # Moves one turn away from or to the weight with the largest error.
         off = np.where(turns - over // abs(over) < 1, -np.inf, (turns - exact) * over)
         turns[np.argmax(off)] -= over // abs(over)
     return [int(turn) for turn in turns]
 
 
 def stream_phases() -> Int64s:
-    """Returns int64[NUM_STREAMS]: where in the pattern each stream begins.
+    """Returns the start of each stream in the pattern, int64[NUM_STREAMS].
 
-    Each in a part of its own of the pattern, in any order, at any place of its part: so
-    a round has about the right share of each dataset, however often its turn comes.
+    The pattern is divided into `NUM_STREAMS` sections. Each stream starts at a random
+    position in a different section, and the sections are in random order. So each round
+    has about the right share of each dataset, for frequent and rare datasets.
     """
     key = random_key("phases", 0, 0)
     parts = permutation(key, NUM_STREAMS)
@@ -59,7 +61,7 @@ def stream_phases() -> Int64s:
 
 
 def spread_turns(turns: Sequence[int]) -> Int64s:
-    """Returns int64[sum of turns]: whose turn it is, each evenly spread.
+    """Returns the part of each turn, int64[sum of turns], with parts evenly spread.
 
     >>> spread_turns([2, 1]).tolist()
     [0, 1, 0]
@@ -70,17 +72,26 @@ def spread_turns(turns: Sequence[int]) -> Int64s:
 
 
 class MixedOrder:
-    """The order of a mixture. It has no epochs: stretches are of an endless one."""
+    """The order of a mixture.
+
+    A mixture has no epochs: all stretches belong to one endless epoch.
+    """
 
     def __init__(
         self, parts: Sequence[Part], weights: Sequence[float], rounds: int
     ) -> None:
-        """Takes the parts, how much of each to take, and the size of a window."""
+        """Creates the order.
+
+        Args:
+            parts: Datasets of the mixture.
+            weights: Weight of each dataset; only their ratios matter.
+            rounds: Number of records of each stream in a window.
+        """
         self._parts, self._rounds = parts, rounds
         self._pattern = spread_turns(share_turns(weights))
         self._phases = stream_phases()
         had = self._pattern[:, np.newaxis] == np.arange(len(parts))
-        # int64[turns + 1, parts]: how often each part had its turn before.
+        # int64[turns + 1, parts], number of turns of each part before a turn.
         self._had = np.concatenate([[[0] * len(parts)], np.cumsum(had, axis=0)])
 
     def windows(self, stretch: Stretch, share: Share) -> Iterator[Window]:
@@ -109,7 +120,7 @@ class MixedOrder:
         return numbers.T.ravel(), epochs.T.ravel()
 
     def _turns(self, turn: Int64s, part: int) -> Int64s:
-        """Returns how often a part had its turn before these."""
+        """Returns the number of turns of a part before each of these turns."""
         patterns, rest = np.divmod(turn, PATTERN_TURNS)
         counts: Int64s = patterns * self._had[-1, part] + self._had[rest, part]
         return counts
@@ -118,7 +129,8 @@ class MixedOrder:
 def _take(part: Part, streams: Int64s, had: Int64s) -> tuple[Int64s, Int64s]:
     """Returns a part's records of a window, shuffled in each stream, and their epochs.
 
-    A part's epochs lie end to end; its g-th example is of stream g mod NUM_STREAMS.
+    The epochs of a part follow one another, and its g-th example belongs to stream
+    g mod NUM_STREAMS.
     """
     epochs, places = np.divmod(had * NUM_STREAMS + streams, part.order.num_records)
     numbers, bits = np.empty_like(had), np.empty(had.shape, np.uint64)
@@ -127,6 +139,6 @@ def _take(part: Part, streams: Int64s, had: Int64s) -> tuple[Int64s, Int64s]:
         row, stream = np.divmod(places[mine], NUM_STREAMS)
         numbers[mine] = order.stream_part(stream, row)
         bits[mine] = order.window_bits(numbers[mine])
-    # The cells of a stream stand together, in the order of rounds.
+    # The cells of a stream are adjacent, in the order of rounds.
     sooner = np.lexsort((bits, streams))
     return part.begin + numbers[sooner], epochs[sooner]

@@ -1,19 +1,21 @@
-"""Which records, in which order: arithmetic on the block index, and nothing else.
+"""The shuffle order of an epoch, computed from the block index only.
 
-An epoch's order is a pure function of (blocks, seed, epoch, rounds in a window):
+An epoch's order is a pure function of (blocks, seed, epoch, rounds per window):
 
-1. The index's blocks, each up to 64 neighbours, are permuted and laid end to end, as a
-   ring.
-2. From a place of its own each epoch, the ring is cut into `NUM_STREAMS` streams,
-   equal but for one record.
-3. Each stream is shuffled inside windows of so many of its own records.
-4. The order takes one record of each stream in turn: position p is of stream
+1. The blocks of the index, each of up to 64 neighboring records, are permuted and
+   concatenated into a ring.
+2. The ring is cut into `NUM_STREAMS` streams, whose lengths differ by at most one
+   record. The first cut is at an offset that differs in each epoch. Which piece of the
+   ring becomes which stream is a permutation that differs in each epoch.
+3. Each stream is shuffled within windows. A window holds as many consecutive records
+   of each stream as it has rounds.
+4. The order takes one record of each stream, round-robin: position p belongs to stream
    p mod `NUM_STREAMS`.
 
-Host h of H takes the positions p with p mod H = h. Where H divides `NUM_STREAMS` it
-therefore owns whole streams and reads no other bytes, and where it divides the batch
-size it finds as many records in any batch as every other host. docs/reading.md has a
-drawing.
+Host h of H reads the positions p with p mod H = h. If H divides `NUM_STREAMS`, each
+host therefore owns whole streams and reads no bytes of other streams. If H divides the
+batch size, each host has the same number of records in every batch. docs/reading.md has
+a drawing.
 """
 
 from collections.abc import Iterator
@@ -26,30 +28,32 @@ import numpy as np
 from reader.shuffle.arrays import Int64s, UInt64s
 from reader.shuffle.randomness import permutation, random_bits, random_key
 
-# Of all that decides an order. A state of another version is refused.
+# Version of everything that determines an order. Resuming from a state of another
+# version is rejected.
 PLAN_VERSION = 1
 
-# Hosts may be any divisor: 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 192. More
-# streams mix better and cost more and smaller reads: docs/performance.md#shuffling.
+# The number of hosts may be any divisor: 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96,
+# 192. More streams mix better, but need more and smaller reads:
+# docs/performance.md#shuffling.
 NUM_STREAMS = 192
 
-# What stands for no record, where a batch is filled up.
+# Record number of a padding position in a batch.
 NO_RECORD = -1
 
 
 class Blocks(NamedTuple):
-    """Blocks of neighbouring records, numbered in the order written.
+    """Blocks of neighboring records. Records are numbered in the order written.
 
     Attributes:
-        first: int64[num_blocks + 1]: the number of each block's first record; the last
-            is where the numbers end.
+        first: int64[num_blocks + 1], number of each block's first record, then the end
+            of the last block.
     """
 
     first: Int64s
 
     @property
     def num_records(self) -> int:
-        """Records in all blocks."""
+        """Number of records in all blocks."""
         return int(self.first[-1] - self.first[0])
 
 
@@ -57,32 +61,43 @@ class EpochOrder:
     """The order of one epoch.
 
     Attributes:
-        lengths: int64[NUM_STREAMS]: records of each stream.
+        lengths: int64[NUM_STREAMS], number of records of each stream.
     """
 
     def __init__(self, blocks: Blocks, seed: int | str, epoch: int) -> None:
-        """Permutes the blocks, lays them end to end, and cuts the line."""
+        """Permutes the blocks, concatenates them and cuts them into streams.
+
+        Args:
+            blocks: Blocks of the index.
+            seed: Seed of all orders.
+            epoch: Number of the epoch, from 0.
+        """
         self._blocks = blocks
         self._order = permutation(
             random_key("blocks", seed, epoch), len(blocks.first) - 1
         ).astype(np.int32)
         counts = np.diff(blocks.first)[self._order]
         self._line = np.concatenate([[0], np.cumsum(counts)])
-        # The line is a ring, entered anywhere: if streams were always whole blocks, a
-        # record would have the same company in every epoch.
+        # The first cut is anywhere on the ring. If cuts were only between blocks, a
+        # record would be near the same records in every epoch.
         self._shift = random_key("shift", seed, epoch) % max(1, blocks.num_records)
         self._window_key = random_key("window", seed, epoch)
         each, more = divmod(blocks.num_records, NUM_STREAMS)
         self.lengths = each + (np.arange(NUM_STREAMS) < more)
-        # Which part of the line a stream is has an order of its own: neighbours on
-        # the line may share a block.
+        # Numbers the streams in a random order, since neighboring pieces of the ring
+        # may share a block.
         parts = permutation(random_key("streams", seed, epoch), NUM_STREAMS)
         ends = np.cumsum(self.lengths[parts])
         self._starts = np.empty(NUM_STREAMS, np.int64)
         self._starts[parts] = ends - self.lengths[parts]
 
     def stream_part(self, stream: Int64s, place: Int64s) -> Int64s:
-        """Returns record numbers by their places in streams, before shuffling."""
+        """Returns the numbers of records in streams, before shuffling in windows.
+
+        Args:
+            stream: int64[...], stream of each record.
+            place: int64[...], position of each record in its stream.
+        """
         at = (self._starts[stream] + place + self._shift) % self._line[-1]
         block = np.searchsorted(self._line, at, side="right") - 1
         within = at - self._line[block]
@@ -90,7 +105,7 @@ class EpochOrder:
         return numbers
 
     def window_bits(self, numbers: Int64s) -> UInt64s:
-        """Returns what records of a window are sorted by."""
+        """Returns the sort keys that shuffle the records of a window."""
         return random_bits(self._window_key, numbers)
 
 
@@ -98,13 +113,12 @@ class Window(NamedTuple):
     """Consecutive records of one host, in order.
 
     Attributes:
-        numbers: int64[n]: of the records; `NO_RECORD` where a batch is filled up.
-        columns: Records that are one after the other belong to so many streams in
-            turn.
-        keep: Which of them are meant, from and to; the others only take part where
-            the window is sorted.
-        number: Which window of the epoch it is.
-        epochs: int64[n]: the epoch that each record is read in.
+        numbers: int64[n], record numbers; `NO_RECORD` at padding positions.
+        columns: Number of streams; the records belong to them round-robin.
+        keep: First and last position to read, (start, stop). Records outside only take
+            part in sorting the window.
+        number: Number of the window in the epoch.
+        epochs: int64[n], epoch of each record.
     """
 
     numbers: Int64s
@@ -114,7 +128,7 @@ class Window(NamedTuple):
     epochs: Int64s
 
     def cut(self) -> "Window":
-        """Returns the window without what only takes part in sorting."""
+        """Returns the window with only the records of `keep`."""
         start, stop = self.keep
         numbers, epochs = self.numbers[start:stop], self.epochs[start:stop]
         return self._replace(numbers=numbers, epochs=epochs, keep=(0, len(numbers)))
@@ -122,11 +136,11 @@ class Window(NamedTuple):
 
 @dataclass(frozen=True)
 class Share:
-    """A host's share of every batch.
+    """The share of a host in every batch.
 
     Attributes:
-        host_index: 0 to `host_count` - 1.
-        host_count: Divides `NUM_STREAMS` and the batch size.
+        host_index: Index of this host, 0 to `host_count` - 1.
+        host_count: Number of hosts, a divisor of `NUM_STREAMS` and of the batch size.
     """
 
     host_index: int = 0
@@ -134,22 +148,22 @@ class Share:
 
     @property
     def streams(self) -> Int64s:
-        """Those that the host reads."""
+        """Streams that the host reads, int64[NUM_STREAMS / host_count]."""
         return np.arange(self.host_index, NUM_STREAMS, self.host_count)
 
     def count(self, position: int) -> int:
-        """Returns how many positions below this one are the host's."""
+        """Returns the number of the host's positions below a position."""
         return max(0, -(-(position - self.host_index) // self.host_count))
 
 
 class Stretch(NamedTuple):
-    """Consecutive positions of one epoch; all it holds is whole batches.
+    """Consecutive positions of one epoch, a whole number of batches.
 
     Attributes:
-        epoch: Counted from 0.
+        epoch: Number of the epoch, from 0.
         start: First position.
-        stop: Position behind the last; beyond the epoch's records where the last batch
-            is filled up.
+        stop: Position after the last one. It exceeds the number of records in the epoch
+            if the last batch is padded.
     """
 
     epoch: int
@@ -158,18 +172,25 @@ class Stretch(NamedTuple):
 
 
 class ShuffledOrder:
-    """A new order each epoch.
+    """The shuffle order, which differs in each epoch.
 
     Attributes:
-        num_records: Positions of an epoch.
-        rounds: Records of each stream in a window.
+        num_records: Number of records in an epoch.
+        rounds: Number of records of each stream in a window.
+        epoch: Function from the number of an epoch to its `EpochOrder`.
     """
 
     def __init__(self, blocks: Blocks, seed: int | str, rounds: int) -> None:
-        """Takes the blocks, the seed of all orders, and the size of a window."""
+        """Creates the order.
+
+        Args:
+            blocks: Blocks of the index.
+            seed: Seed of all orders.
+            rounds: Number of records of each stream in a window.
+        """
         self.num_records = blocks.num_records
         self.rounds = rounds
-        # The latest ones: a window may reach over the end of an epoch.
+        # Keeps the last two epochs, since a window may span the end of an epoch.
         self.epoch = lru_cache(2)(lambda epoch: EpochOrder(blocks, seed, epoch))
 
     def windows(self, stretch: Stretch, share: Share) -> Iterator[Window]:
@@ -195,19 +216,19 @@ class ShuffledOrder:
         numbers, bits = np.zeros_like(place), np.zeros(place.shape, np.uint64)
         numbers[there] = order.stream_part(streams[there], place[there])
         bits[there] = order.window_bits(numbers[there])
-        # What is not there goes last: some streams are a record shorter than others.
+        # Missing records sort last: some streams are a record shorter than others.
         by_bits = np.lexsort((bits, ~there), axis=1)
         return np.take_along_axis(numbers, by_bits, axis=1).T[there.T]
 
 
 @dataclass(frozen=True)
 class WrittenOrder:
-    """The order written, in every epoch; each host has a piece of each batch.
+    """The order in which records were written; each host has a piece of each batch.
 
     Attributes:
-        num_records: Positions of an epoch.
-        batch_size: Over all hosts.
-        batches: In a window.
+        num_records: Number of records in an epoch.
+        batch_size: Records per batch, over all hosts.
+        batches: Number of batches in a window.
     """
 
     num_records: int

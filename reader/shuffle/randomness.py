@@ -1,7 +1,7 @@
-"""Random numbers about records: a pure function of use, seed, epoch and record.
+"""Random numbers of records: a pure function of use, seed, epoch and record number.
 
-They are the same whatever was read before, on whatever number of hosts, and in whatever
-order, so that crops, flips and captions go on as they were.
+They do not depend on the records read before, the order, or the number of hosts, so a
+resumed run has the same crops, flips and captions as an uninterrupted one.
 """
 
 import hashlib
@@ -21,11 +21,14 @@ def random_key(use: str, seed: int | str, epoch: int) -> int:
 
 
 def random_bits(key: int, numbers: Int64s) -> UInt64s:
-    """Returns uint64 of the shape of `numbers`: what SplitMix64 gives, by its place.
+    """Returns the outputs `numbers` of SplitMix64 seeded with `key`, counted from 0.
 
-    Guy Steele, Doug Lea, Christine Flood: Fast Splittable Pseudorandom Number
-    Generators, OOPSLA 2014, figure 17; started at `key`, its n-th output needs none of
-    those before it.
+    The n-th output is computed without the outputs before it. Source: Guy Steele, Doug
+    Lea, Christine Flood: Fast Splittable Pseudorandom Number Generators, OOPSLA 2014,
+    figure 17.
+
+    Returns:
+        uint64 array of the shape of `numbers`.
     """
     bits = (numbers.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
     bits += np.uint64(key)
@@ -35,19 +38,25 @@ def random_bits(key: int, numbers: Int64s) -> UInt64s:
 
 
 def permutation(key: int, num: int) -> Int64s:
-    """Returns int64[num]: 0 … num - 1 in an order that `key` alone decides."""
+    """Returns a permutation of 0 … num - 1 that depends only on `key`, int64[num]."""
     return np.argsort(random_bits(key, np.arange(num)), kind="stable")
 
 
 class Draws:
-    """Draws for several uses, side by side.
+    """Random numbers for several uses, such as crops and flips.
 
     Attributes:
-        columns: `{use: slice}`: where each use's numbers are.
+        columns: Columns of each use in the drawn array, `{use: slice}`.
+        num_columns: Total number of random numbers per record.
     """
 
     def __init__(self, seed: int, counts: Mapping[str, int]) -> None:
-        """Takes the seed, and how many numbers each use needs of a record."""
+        """Creates the draws.
+
+        Args:
+            seed: Seed of all random numbers.
+            counts: Random numbers that each use needs per record, `{use: count}`.
+        """
         self._seed = seed
         self._counts = {use: count for use, count in counts.items() if count}
         self.columns: dict[str, slice] = {}
@@ -57,11 +66,11 @@ class Draws:
             self.num_columns += count
 
     def of(self, numbers: Int64s, epochs: Int64s) -> Float64s:
-        """Returns float64[n, num_columns] in [0, 1).
+        """Returns uniform random numbers in [0, 1), float64[n, num_columns].
 
         Args:
-            numbers: int64[n]: of records.
-            epochs: int64[n]: the epoch that each is read in.
+            numbers: int64[n], record numbers.
+            epochs: int64[n], epoch of each record.
         """
         draws = np.empty((len(numbers), self.num_columns))
         if not self.num_columns:
@@ -76,6 +85,6 @@ class Draws:
         for use, count in self._counts.items():
             places = numbers[:, np.newaxis] * count + np.arange(count)
             bits = random_bits(random_key(use, self._seed, epoch), places)
-            # The upper 53 bits: as many as a float64 has.
+            # The upper 53 bits, the precision of a float64.
             parts.append((bits >> np.uint64(11)).astype(np.float64) * 2.0**-53)
         return np.concatenate(parts, axis=1)

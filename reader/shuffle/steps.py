@@ -1,7 +1,8 @@
-"""From steps to places in the order and back: arithmetic, and nothing else.
+"""Converts steps of a run to positions in the order.
 
-Epochs lie one after the other on an endless line of *examples*, N for each epoch,
-whether or not its last batch is dropped. Where a run stands is one whole number.
+Epochs follow one another on an endless line of examples. Each epoch takes N examples of
+this line, whether or not its last batch is dropped. So the position of a run is one
+whole number, in examples.
 """
 
 import itertools
@@ -19,15 +20,16 @@ class Steps:
     """The batches of a run.
 
     Attributes:
-        num_examples: Of an epoch.
+        num_examples: Number of examples in an epoch.
         batch_size: Examples per step, over all hosts.
-        pad: Whether an epoch's last batch is filled up; it is dropped otherwise.
-        epochs: In an iterator; None for endless ones.
-        begin: Where the first iterator begins, in examples.
-        begin_step: The number of its first step.
+        pad: Whether an epoch's incomplete last batch is padded; otherwise it is
+            dropped.
+        epochs: Number of epochs per iterator; None for endless iterators.
+        begin: Position at which the first iterator begins, in examples.
+        begin_step: Number of the first iterator's first step.
 
     Raises:
-        UsageError: It begins behind its end.
+        UsageError: The run begins after its end.
     """
 
     num_examples: int
@@ -38,24 +40,24 @@ class Steps:
     begin_step: int = 0
 
     def __post_init__(self) -> None:
-        """Checks that it does not begin behind its end."""
-        # With one epoch, each iterator is the next epoch, and there is no end.
+        """Checks that the run does not begin after its end."""
+        # With one epoch per iterator, each iterator is the next epoch, without an end.
         if self.epochs in (None, 1) or self.begin <= self.epochs * self.num_examples:
             return
         raise UsageError(
             f"the run would begin at example {self.begin}, but epochs={self.epochs} "
             f"ends at {self.epochs * self.num_examples} ({self.epochs} epochs of "
-            f"{self.per_epoch} steps): raise epochs"
+            f"{self.per_epoch} steps): increase epochs"
         )
 
     @property
     def endless(self) -> bool:
-        """Whether iterators have no end; then each begins anew."""
+        """Whether iterators are endless; then each one begins at `begin`."""
         return self.epochs is None
 
     @property
     def per_epoch(self) -> int:
-        """Steps of a whole epoch."""
+        """Number of steps in a whole epoch."""
         return self._steps_in(self.num_examples)
 
     def _steps_in(self, num_examples: int) -> int:
@@ -64,16 +66,16 @@ class Steps:
 
     @property
     def _first(self) -> Stretch:
-        """What is left of the epoch that the first iterator begins in."""
+        """Rest of the epoch in which the first iterator begins."""
         epoch, start = divmod(self.begin, self.num_examples)
         steps = self._steps_in(self.num_examples - start)
         return Stretch(epoch, start, start + steps * self.batch_size)
 
     def stretches(self, iterator: int) -> Iterator[Stretch]:
-        """Yields what an iterator goes through; they are counted from 0.
+        """Yields the stretches that an iterator reads; iterators are counted from 0.
 
-        The n-th has the n-th so many epochs; the first begins at `begin`. Endless ones
-        all begin there.
+        Each iterator reads the `epochs` epochs after those of the previous iterator.
+        The first iterator begins at `begin`. Endless iterators all begin at `begin`.
         """
         first = self._first
         if self.epochs is None:
@@ -90,14 +92,14 @@ class Steps:
                 yield first
 
     def length(self, iterator: int = 0) -> int | None:
-        """Returns how many batches an iterator has; None if it has no end."""
+        """Returns the number of batches of an iterator; None if it is endless."""
         if self.epochs is None:
             return None
         stretches = self.stretches(iterator)
         return sum((part.stop - part.start) // self.batch_size for part in stretches)
 
     def example_at(self, step: int) -> int:
-        """Returns where the run stands before a step, in examples."""
+        """Returns the position of the run before a step, in examples."""
         ahead, first = step - self.begin_step, self._first
         left = (first.stop - first.start) // self.batch_size
         if ahead < left:
@@ -113,8 +115,9 @@ class EndlessSteps:
 
     Attributes:
         batch_size: Examples per step, over all hosts.
-        begin: Where every iterator begins, in examples.
-        begin_step: The number of its first step.
+        begin: Position at which every iterator begins, in examples.
+        begin_step: Number of an iterator's first step.
+        endless: Whether iterators are endless; always True.
     """
 
     batch_size: int
@@ -123,12 +126,12 @@ class EndlessSteps:
     endless: bool = True
 
     def stretches(self, iterator: int) -> Iterator[Stretch]:
-        """Yields the one stretch there is, which no run gets to the end of."""
+        """Yields one stretch, too long for any run to reach its end."""
         yield Stretch(0, self.begin, self.begin + _ENDLESS_STEPS * self.batch_size)
 
     def length(self, iterator: int = 0) -> None:
-        """Returns None: it has no end."""
+        """Returns None: an iterator is endless."""
 
     def example_at(self, step: int) -> int:
-        """Returns where the run stands before a step, in examples."""
+        """Returns the position of the run before a step, in examples."""
         return self.begin + (step - self.begin_step) * self.batch_size

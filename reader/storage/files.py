@@ -1,8 +1,8 @@
-"""Files to read, here or in a bucket: the few calls that the reader needs.
+"""File access for the reader, in local folders and in buckets.
 
-A path with a scheme, such as `gs://bucket/out`, goes through TensorFlow's own file
-systems, but for `s3://`, which TensorFlow has none for; every other one goes through
-Python's, which needs no TensorFlow.
+A path with a scheme, such as `gs://bucket/out`, is read through TensorFlow's file
+systems, except `s3://`, which TensorFlow does not support and boto3 reads. Other paths
+are local and read by Python without TensorFlow.
 """
 
 import contextlib
@@ -20,21 +20,26 @@ Pattern = str | os.PathLike[str]
 
 
 def is_remote(path: str) -> bool:
-    """Tells whether a path is an address, such as `gs://bucket/out`."""
+    """Returns whether a path has a scheme, such as `gs://bucket/out`."""
     return "://" in path
 
 
 def is_s3(path: str) -> bool:
-    """Tells whether a path is an address that TensorFlow itself cannot read."""
+    """Returns whether a path is in S3, which TensorFlow cannot read."""
     return path.startswith("s3://")
 
 
 def read_bytes(path: str, offset: int = 0, length: int = -1) -> bytes:
-    """Returns a part of a file: `length` bytes from `offset` on, or all that follow.
+    """Returns a part of a file.
+
+    Args:
+        path: Path of the file.
+        offset: Byte offset at which the part begins.
+        length: Number of bytes; negative to read to the end of the file.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        OSError: It cannot be read.
+        FileNotFoundError: The file does not exist.
+        OSError: The file cannot be read.
     """
     if not is_remote(path):
         with open(path, "rb") as file:
@@ -50,11 +55,11 @@ def read_bytes(path: str, offset: int = 0, length: int = -1) -> bytes:
 
 
 def open_file(path: str) -> BinaryIO:
-    """Opens a file to be read from its beginning to its end, a piece at a time.
+    """Opens a file for sequential, buffered reading.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        OSError: It cannot be read.
+        FileNotFoundError: The file does not exist.
+        OSError: The file cannot be read.
     """
     if not is_remote(path):
         return open(path, "rb", buffering=_BUFFER_BYTES)
@@ -62,12 +67,12 @@ def open_file(path: str) -> BinaryIO:
 
 
 _BUFFER_BYTES = 1 << 20
-# A request costs more than its bytes.
+# A request is more expensive than the bytes it transfers.
 _REMOTE_BUFFER_BYTES = 8 << 20
 
 
 class _RemoteFile(io.RawIOBase):
-    """An object in a bucket, as Python sees files."""
+    """A Python file object for an object in a bucket."""
 
     def __init__(self, path: str, size: int) -> None:
         self._path, self._size, self._offset = path, size, 0
@@ -95,9 +100,12 @@ class _RemoteFile(io.RawIOBase):
 
 @contextlib.contextmanager
 def replaced(path: str) -> Iterator[BinaryIO]:
-    """Opens a file of this machine that gets its name when it is whole, or never."""
-    # A name of its own: others may be writing it too. Not by mkstemp, whose files
-    # nobody else may read.
+    """Opens a temporary local file that replaces `path` atomically when complete.
+
+    If the block raises, the temporary file is removed and `path` stays unchanged.
+    """
+    # The name is unique because other processes may write the same file. mkstemp is not
+    # used because other users cannot read its files.
     temporary = f"{path}.{uuid.uuid4().hex}"
     try:
         with open(temporary, "wb") as file:
@@ -110,11 +118,11 @@ def replaced(path: str) -> Iterator[BinaryIO]:
 
 
 def size_of(path: str) -> int:
-    """Returns how many bytes a file has.
+    """Returns the size of a file, in bytes.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        OSError: That cannot be found out.
+        FileNotFoundError: The file does not exist.
+        OSError: The size cannot be read.
     """
     if not is_remote(path):
         return os.path.getsize(path)
@@ -125,7 +133,7 @@ def size_of(path: str) -> int:
 
 
 def is_folder(path: str) -> bool:
-    """Tells whether a path is a folder."""
+    """Returns whether a path is an existing folder."""
     if not is_remote(path):
         return os.path.isdir(path)
     if is_s3(path):
@@ -135,7 +143,7 @@ def is_folder(path: str) -> bool:
 
 
 def list_folder(path: str) -> list[str]:
-    """Returns the names in a folder, in order."""
+    """Returns the names of the entries of a folder, sorted."""
     if not is_remote(path):
         return sorted(os.listdir(path))
     if is_s3(path):
@@ -146,7 +154,7 @@ def list_folder(path: str) -> list[str]:
 
 
 def match(pattern: str) -> list[str]:
-    """Returns the paths that a glob matches, in order."""
+    """Returns the paths that match a glob, sorted."""
     if not is_remote(pattern):
         return sorted(glob.glob(pattern))
     if is_s3(pattern):
@@ -156,13 +164,13 @@ def match(pattern: str) -> list[str]:
 
 
 def same_place(path: str) -> str:
-    """Returns a path that is equal for two spellings of one local folder."""
+    """Returns a canonical path, equal for all spellings of the same local folder."""
     return path.rstrip("/") if is_remote(path) else os.path.realpath(path)
 
 
 @contextlib.contextmanager
 def _errors_of_python(path: str) -> Iterator[None]:
-    """Turns TensorFlow's errors about a file into those that Python has for them."""
+    """Converts TensorFlow's errors about a file to Python's errors."""
     errors = _tensorflow().errors
     try:
         yield
@@ -170,8 +178,8 @@ def _errors_of_python(path: str) -> Iterator[None]:
         raise FileNotFoundError(error.message) from None
     except errors.UnimplementedError as error:
         raise UsageError(
-            f"TensorFlow cannot read {path} ({error.message}): copy it here, or to "
-            "gs://"
+            f"TensorFlow cannot read {path} ({error.message}): copy it to a local "
+            "folder or to gs://"
         ) from None
     except errors.OpError as error:
         raise OSError(f"{path} cannot be read: {error.message}") from error

@@ -1,6 +1,7 @@
-"""`s3://`, which TensorFlow does not read: small files, and shards to copy.
+"""Access to `s3://` through boto3, since TensorFlow does not read S3.
 
-boto3 takes account and address from its usual places: AWS_PROFILE, AWS_ENDPOINT_URL, ….
+Reads small files and downloads shards. boto3 takes its credentials and endpoint from
+the usual places, such as AWS_PROFILE and AWS_ENDPOINT_URL.
 """
 
 import contextlib
@@ -15,14 +16,14 @@ _MORE_ATTEMPTS = 3
 
 
 def read_bytes(path: str, offset: int, length: int) -> bytes:
-    """Returns a part of an object; all behind `offset` if `length` is negative."""
+    """Returns a part of an object; a negative `length` reads to the end."""
     if length == 0:
         return b""
     end = offset + length - 1 if length > 0 else ""
     wanted = {"Range": f"bytes={offset}-{end}"} if offset or length > 0 else {}
     with _errors_of_python(path):
         for _ in range(_MORE_ATTEMPTS):
-            # boto3 tries again to ask, but not to hear the answer out.
+            # boto3 retries a failed request, but not an interrupted response.
             with contextlib.suppress(*_cut_off()):
                 return _read(path, wanted)
         return _read(path, wanted)
@@ -45,23 +46,23 @@ def _cut_off() -> tuple[type[Exception], ...]:
 
 
 def size_of(path: str) -> int:
-    """Returns how many bytes an object has."""
+    """Returns the size of an object, in bytes."""
     with _errors_of_python(path):
         return int(_client().head_object(**_address(path))["ContentLength"])
 
 
 def is_folder(path: str) -> bool:
-    """Tells whether anything lies below a name."""
+    """Returns whether any object exists below a path."""
     return next(_scan(path, 1), None) is not None
 
 
 def list_folder(path: str) -> list[str]:
-    """Returns the names in a folder."""
+    """Returns the names of the entries of a folder."""
     return list(_scan(path, 1000))
 
 
 def match(pattern: str) -> list[str]:
-    """Returns the objects of one folder that a glob matches."""
+    """Returns the objects in one folder that match a glob."""
     folder, _, names = pattern.rpartition("/")
     return [f"{folder}/{name}" for name in fnmatch.filter(_scan(folder, 1000), names)]
 
@@ -90,8 +91,8 @@ def _client() -> Any:
 
 @contextlib.contextmanager
 def _errors_of_python(path: str) -> Iterator[None]:
-    """Turns boto3's errors about an object into those that Python has for files."""
-    _client()  # Says what to install.
+    """Converts boto3's errors about an object to Python's errors about files."""
+    _client()  # Raises if boto3 is not installed, with the command to install it.
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:

@@ -1,6 +1,7 @@
-"""Shards read record by record in plain Python: for looking and checking, not training.
+"""Reads shards record by record in plain Python, for inspection and verification.
 
-Checks every checksum on the way, and says where a record is damaged.
+Every checksum is checked, and damage is reported with its byte offset. Training uses
+faster code.
 """
 
 import bisect
@@ -23,8 +24,8 @@ class Record(NamedTuple):
     """A record of a shard.
 
     Attributes:
-        offset: Where its framing begins in the file, in bytes.
-        data: Its bytes, without framing.
+        offset: Byte offset of the framed record in the file.
+        data: Serialized record, without framing.
     """
 
     offset: int
@@ -32,7 +33,12 @@ class Record(NamedTuple):
 
 
 class Damage(NamedTuple):
-    """Where a shard is damaged, and how."""
+    """Damage in a shard.
+
+    Attributes:
+        offset: Byte offset of the damaged record in the file.
+        what: Description of the damage.
+    """
 
     offset: int
     what: str
@@ -42,8 +48,8 @@ def read_shard(path: str) -> Iterator[Record]:
     """Yields the records of a shard.
 
     Raises:
-        DatasetError: It is missing, or a record is damaged or cut short; names the
-            file and the byte.
+        DatasetError: The shard is missing, or a record is damaged or truncated. The
+            message names the file and the byte offset.
     """
     try:
         for part in scan_shard(path):
@@ -60,15 +66,17 @@ def scan_shard(
     starts: Callable[[], Sequence[int]] = tuple,
     take: Callable[[bytes], object] = len,
 ) -> Iterator[Record | Damage]:
-    """Yields the records of a shard and what is damaged, as far as there is a way on.
+    """Yields the records and the damage of a shard, in order.
 
-    A record whose length cannot be trusted hides where the next one begins.
+    If the length of a record is damaged, the start of the next record is unknown. The
+    scan then resumes at the next offset from `starts`, or ends if there is none.
 
     Args:
-        path: Of the shard.
-        starts: Returns where records are known to begin, in order: asked where a
-            length is damaged, to go on behind it.
-        take: Called with every piece of the file, as long as none is passed over.
+        path: Path of the shard.
+        starts: Function that returns the known byte offsets of records, sorted. It is
+            called when a length is damaged.
+        take: Function called with each piece of the file that is read, in order. It
+            gets the whole file if the scan skips no bytes.
     """
     size = size_of(path)
     with open_file(path) as file:
@@ -87,7 +95,8 @@ def scan_shard(
             for piece in (header, data, footer):
                 take(piece)
             if len(data) + len(footer) < length + FOOTER.size:
-                yield Damage(offset, _TRUNCATED)  # Just now: it is being written.
+                # The file became shorter during the scan: another process writes it.
+                yield Damage(offset, _TRUNCATED)
             elif masked_crc32c(data) != FOOTER.unpack(footer)[0]:
                 yield Damage(offset, "corrupt record (checksum of its data differs)")
             else:
@@ -99,11 +108,11 @@ _TRUNCATED = "truncated record"
 
 
 def _length_in(header: bytes, num_bytes: int) -> tuple[str, int | None]:
-    """Returns a record's length; or what is wrong, and None.
+    """Returns ("", length of the record), or (description of the damage, None).
 
     Args:
-        header: Of the record.
-        num_bytes: From there to the end of the file.
+        header: Header of the record.
+        num_bytes: Number of bytes from the header to the end of the file.
     """
     if len(header) < HEADER.size:
         return _TRUNCATED, None
@@ -116,14 +125,19 @@ def _length_in(header: bytes, num_bytes: int) -> tuple[str, int | None]:
 
 
 def damage_of(framed: bytes | Bytes, length: int) -> str | None:
-    """Returns what is wrong with a record of a known length, or None."""
+    """Returns the damage of a framed record of known length; None if it is intact.
+
+    Args:
+        framed: Bytes of the record, framing included.
+        length: Length of the framed record according to the index, in bytes.
+    """
     if len(framed) < length:
         return _TRUNCATED
     data_length, length_crc = HEADER.unpack(bytes(framed[: HEADER.size]))
     if masked_crc32c(framed[:8]) != length_crc:
         return "corrupt record (checksum of its length differs)"
     if data_length != length - FRAMING_BYTES:
-        return "record of another length than the index has: the shard was replaced"
+        return "record length differs from the index: the shard was replaced"
     (crc,) = FOOTER.unpack(bytes(framed[-FOOTER.size :]))
     if masked_crc32c(framed[HEADER.size : -FOOTER.size]) != crc:
         return "corrupt record (checksum of its data differs)"
@@ -131,9 +145,13 @@ def damage_of(framed: bytes | Bytes, length: int) -> str | None:
 
 
 def scan_headers(path: str) -> tuple[list[int], Damage | None]:
-    """Returns where each record begins and the last one ends, and what stops the scan.
+    """Returns the offsets of a shard's records, and the damage that ended the scan.
 
-    Only headers are read, so damage within a record goes unnoticed here.
+    Only headers are read, so damage within a record is not detected.
+
+    Returns:
+        Byte offsets of the intact records and of the end of the last one; the damage,
+        or None if the scan reached the end of the file.
 
     Raises:
         OSError: The file cannot be read.
@@ -148,14 +166,15 @@ def scan_headers(path: str) -> tuple[list[int], Damage | None]:
     return offsets, None
 
 
-# What a bucket is asked for at a time: there a request costs more than its bytes.
+# Bytes per request to a bucket. A request is more expensive than its bytes.
 _CHUNK_BYTES = 8 << 20
 
 
 def _reader_at(path: str) -> Callable[[int, int], bytes]:
-    """Returns a function (offset, length) → bytes, good for going forwards."""
+    """Returns a function (offset, length) → bytes, efficient for increasing offsets."""
     if not is_remote(path):
-        file = open(path, "rb", buffering=0)  # noqa: SIM115 (closed with its last user)
+        # Closed when the returned function is garbage-collected.
+        file = open(path, "rb", buffering=0)  # noqa: SIM115
         return lambda offset, length: os.pread(file.fileno(), length, offset)
     chunk, begin = b"", 0
 

@@ -128,7 +128,7 @@ def test_nothing_asked_shows_help_as_an_error(command):
         (["show", "out", "--num=many"], "invalid int value: 'many'"),
         (["show"], "the following arguments are required: OUT: see "),
         (["--traceback"], "inspect a dataset:"),
-        (["--json", "show", "out"], "--json goes behind the command: "),
+        (["--json", "show", "out"], "--json must follow the command: "),
         (["-x"], "unknown flag -x: see "),
         (["--vresion"], "unknown flag --vresion: did you mean --version?"),
         (["show", ""], "argument OUT: must not be empty: see "),

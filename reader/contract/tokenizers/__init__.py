@@ -1,6 +1,7 @@
-"""Tokenizers: text to ids and back, the same in the job and in training code.
+"""Tokenizers: text → token ids → text, the same in the job and in training code.
 
-A module for each kind, and `loading` to choose among them. Nothing is read or written
-here: a tokenizer is made of a `TokenizerSpec` and of the bytes of its file. Libraries
-that a kind needs are imported when a tokenizer of that kind is made.
+Each kind of tokenizer has its own module, and `registry` loads a tokenizer of any kind.
+Nothing here reads or writes files: a tokenizer is built from a `TokenizerSpec` and the
+bytes of its file. The libraries of a kind are imported when a tokenizer of that kind is
+built.
 """

@@ -1,7 +1,8 @@
 """The `basic` tokenizer: words, with a vocabulary that the job counts.
 
-It lower-cases, keeps the letters, marks and digits of every script,
-makes each Han or kana character a token of its own, and splits on white space:
+It lower-cases the text, keeps the letters, marks and digits of every script (Unicode
+categories L, M and N), drops all other characters, makes each Han or kana character a
+separate token, and splits on white space:
 
     "A red circle."           -> a | red | circle
     "It's black-and-white!"   -> its | blackandwhite
@@ -19,13 +20,13 @@ from reader.contract.manifest import TokenizerSpec
 from reader.contract.tokenizers.protocol import checked_id, sha256_hex, text_ids
 
 PAD_ID, UNKNOWN_ID, START_ID, END_ID = range(4)
-# Brackets never survive `split_words`, so no word can be mistaken for one of these.
+# `split_words` drops brackets, so no word equals a special token.
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[START]", "[END]")
 VOCABULARY_FILE = "vocab.txt"
 
 
-# Ideographs (with their iteration mark and zero) and kana, each with what is written
-# onto it: voicing marks and variation selectors.
+# A Han character (including iteration marks and the zero) or kana, with the voicing
+# marks and variation selectors that follow it.
 _IDEOGRAPH = re.compile(
     "([\u3005\u3007\u3021-\u3029\u3038-\u303b\u3041-\u3096\u309d-\u30ff\u31f0-\u31ff"
     "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9d\U0001aff0-\U0001b16f"
@@ -35,9 +36,9 @@ _IDEOGRAPH = re.compile(
 
 
 class _KeepWords(dict[int, str | None]):
-    """A table for `str.translate`: what is no letter, mark or digit goes.
+    """A table for `str.translate` that keeps letters, marks, digits and white space.
 
-    Filled as characters are met, since most of Unicode never is.
+    Entries are added when a character first occurs, since most of Unicode never does.
     """
 
     def __missing__(self, code: int) -> str | None:
@@ -54,19 +55,30 @@ _KEEP_WORDS = _KeepWords()
 
 
 def split_words(text: str) -> list[str]:
-    """Returns the tokens of a text under the `basic` rules (see the module)."""
+    """Splits a text into words by the `basic` rules; see the module."""
     text = text.lower().translate(_KEEP_WORDS)
     if not text.isascii():
-        # After dropping: what stood between a letter and its mark may be gone.
+        # NFC comes last: a dropped character may have separated a letter and its mark.
         text = _IDEOGRAPH.sub(r" \1 ", unicodedata.normalize("NFC", text))
     return text.split()
 
 
 class BasicTokenizer:
-    """The `basic` tokenizer over a vocabulary whose line number is the id."""
+    """The `basic` tokenizer.
+
+    Attributes:
+        vocabulary: Words in the order of their ids, special tokens first.
+    """
 
     def __init__(self, vocabulary: Sequence[str]) -> None:
-        """Takes the vocabulary, special tokens first."""
+        """Creates the tokenizer.
+
+        Args:
+            vocabulary: Words in the order of their ids, special tokens first.
+
+        Raises:
+            DatasetError: The vocabulary does not begin with the special tokens.
+        """
         if tuple(vocabulary[: len(SPECIAL_TOKENS)]) != SPECIAL_TOKENS:
             raise DatasetError(
                 f"{VOCABULARY_FILE} must begin with {', '.join(SPECIAL_TOKENS)}, "
@@ -78,7 +90,7 @@ class BasicTokenizer:
 
     @property
     def vocab_size(self) -> int:
-        """Number of words, special tokens among them."""
+        """Size of the vocabulary, including the special tokens."""
         return len(self.vocabulary)
 
     def encode(self, text: str) -> list[int]:
@@ -87,10 +99,10 @@ class BasicTokenizer:
         return [get(word, UNKNOWN_ID) for word in split_words(text)]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Returns the words of `ids`, a space between; pad, start and end left out.
+        """Returns the words of `ids`, joined by spaces, without pad, start and end.
 
         Raises:
-            UsageError: An id is not of this vocabulary.
+            UsageError: An id is not in the vocabulary.
         """
         return " ".join(self.vocabulary[id_] for id_ in text_ids(ids, self._spec))
 
@@ -98,7 +110,7 @@ class BasicTokenizer:
         """Returns the word of an id: `5` -> `"cat"`, `1` -> `"[UNK]"`.
 
         Raises:
-            UsageError: The id is not of this vocabulary.
+            UsageError: The id is not in the vocabulary.
         """
         return self.vocabulary[checked_id(id_, self.vocab_size)]
 
@@ -106,24 +118,33 @@ class BasicTokenizer:
 def make_vocabulary(
     counts: dict[str, int], *, vocab_size: int, min_count: int
 ) -> list[str]:
-    """Returns special tokens and the most frequent words; ties by code point."""
+    """Returns the special tokens and the most frequent words; ties by code point.
+
+    Args:
+        counts: Number of occurrences of each word.
+        vocab_size: Maximum size of the vocabulary, including the special tokens.
+        min_count: Minimum number of occurrences of a word.
+    """
     frequent = [word for word, count in counts.items() if count >= min_count]
     frequent.sort(key=lambda word: (-counts[word], word))
     return [*SPECIAL_TOKENS, *frequent][: max(vocab_size, len(SPECIAL_TOKENS))]
 
 
 def dump_vocabulary(vocabulary: Sequence[str]) -> bytes:
-    """Returns `vocab.txt`: a token per line, in UTF-8; the line number is the id."""
+    """Serializes a vocabulary as `vocab.txt`: UTF-8, one token per line.
+
+    The id of a token is the number of its line, counted from 0.
+    """
     return "".join(f"{word}\n" for word in vocabulary).encode()
 
 
 def parse_vocabulary(data: bytes) -> list[str]:
-    """Returns the tokens that `vocab.txt` holds."""
+    """Returns the tokens in `vocab.txt`, in the order of their ids."""
     return data.decode().split("\n")[:-1]
 
 
 def basic_spec(vocabulary: Sequence[str]) -> TokenizerSpec:
-    """Returns what the manifest says of a `basic` tokenizer."""
+    """Returns the manifest entry of a `basic` tokenizer."""
     return TokenizerSpec(
         kind="basic",
         file=VOCABULARY_FILE,

@@ -1,8 +1,8 @@
-"""The `bytes` tokenizer: a token for each byte of UTF-8. No script is unknown to it.
+"""The `bytes` tokenizer: one token per byte of UTF-8, so no text is out of vocabulary.
 
-    "A é"   -> 69 36 199 173        (41 20 c3 a9, each plus 4)
+    "A é"   -> 69 36 199 173        (bytes 41 20 c3 a9 in hex, each plus 4)
 
-ByT5 does the same with three special tokens: its ids are these minus one.
+ByT5 has three special tokens instead of four: its ids are these minus one.
 """
 
 import json
@@ -22,8 +22,8 @@ FILE = "bytes.json"
 FIRST_BYTE_ID = 4
 VOCAB_SIZE = FIRST_BYTE_ID + 256
 
-# There is nothing to learn, but whoever opens the folder should find out what the ids
-# mean, and a change of it must be noticed as of any other tokenizer's file.
+# The tokenizer has no vocabulary to store. The file documents the ids, and its checksum
+# is verified like that of any other tokenizer's file.
 DESCRIPTION = (
     json.dumps(
         {
@@ -42,7 +42,7 @@ DESCRIPTION = (
 
 
 def bytes_spec() -> TokenizerSpec:
-    """Returns what the manifest says of the `bytes` tokenizer."""
+    """Returns the manifest entry of the `bytes` tokenizer."""
     return TokenizerSpec(
         kind="bytes",
         file=FILE,
@@ -59,22 +59,22 @@ class ByteTokenizer:
     """The `bytes` tokenizer."""
 
     def __init__(self, spec: TokenizerSpec) -> None:
-        """Takes what the manifest says of it."""
+        """Creates the tokenizer from its manifest entry."""
         self._spec = spec
 
     @property
     def vocab_size(self) -> int:
-        """260: 256 bytes and four special tokens."""
+        """Number of ids, 260: 256 bytes and four special tokens."""
         return self._spec.vocab_size
 
     def encode(self, text: str) -> list[int]:
-        """Returns the ids of a text: a byte plus four each."""
-        # Half a surrogate pair has no UTF-8; captions have none, queries might.
+        """Returns the ids of a text: each byte of its UTF-8, plus four."""
+        # UTF-8 cannot encode half a surrogate pair. Captions have none; queries might.
         data = text.encode("utf-8", errors="replace")
         return [byte + FIRST_BYTE_ID for byte in data]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Returns text again; a character that was cut is shown as U+FFFD.
+        """Returns the text of ids, with U+FFFD for an incomplete character.
 
         Raises:
             UsageError: An id is not from 0 to 259.
@@ -84,7 +84,7 @@ class ByteTokenizer:
         return data.decode("utf-8", errors="replace")
 
     def token(self, id_: int) -> str:
-        """Returns a byte as its character if that is visible ASCII, else as `0xC3`.
+        """Returns a byte as a character if it is visible ASCII, else as hex: `0xC3`.
 
         Raises:
             UsageError: The id is not from 0 to 259.

@@ -1,9 +1,9 @@
 """CLIP's byte pair encoding, with the ids of OpenAI's `simple_tokenizer`.
 
-Read are OpenAI's `bpe_simple_vocab_16e6.txt.gz`, zipped or not, and the `merges.txt`
-that Hugging Face made of it. The library `tokenizers` is not used: its expressions know
-other letters than those of `regex`, which OpenAI splits with (U+0345, control
-characters), and so its ids differ.
+It reads OpenAI's `bpe_simple_vocab_16e6.txt.gz`, with or without gzip compression, and
+Hugging Face's `merges.txt`, which is derived from it. The library `tokenizers` is not
+used: its regular expressions classify some characters (U+0345, control characters)
+differently from `regex`, which OpenAI uses, and so some of its ids differ.
 """
 
 import functools
@@ -23,10 +23,11 @@ VOCAB_SIZE = 49_408
 START_ID, END_ID = 49_406, 49_407
 
 _SPECIAL = {"<|startoftext|>": START_ID, "<|endoftext|>": END_ID}
-# OpenAI's file holds more; these are used.
+# OpenAI's file holds more merges, but its code uses only these.
 _NUM_MERGES = VOCAB_SIZE - 2 * 256 - len(_SPECIAL)
 _WORD_END = "</w>"
-# Letters, each digit alone, and runs of all else; case is ignored, as there.
+# Runs of letters, single digits, and runs of other characters. Case is ignored, as in
+# OpenAI's code.
 _WORDS = (
     r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d"
     r"|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
@@ -35,10 +36,13 @@ _CACHED_WORDS = 1 << 16
 
 
 def clip_spec(data: bytes) -> TokenizerSpec:
-    """Returns what the manifest says of CLIP's merges.
+    """Returns the manifest entry of a CLIP tokenizer.
+
+    Args:
+        data: Bytes of the merges file.
 
     Raises:
-        UsageError: They are not CLIP's, or a library is not installed.
+        UsageError: The file does not hold CLIP's merges, or a library is not installed.
     """
     ClipTokenizer(_spec(data), data)
     return _spec(data)
@@ -51,7 +55,7 @@ def _spec(data: bytes) -> TokenizerSpec:
         file="bpe_merges.txt.gz" if zipped else "bpe_merges.txt",
         sha256=sha256_hex(data),
         vocab_size=VOCAB_SIZE,
-        pad_id=0,  # As CLIP pads, though 0 is an exclamation mark as well.
+        pad_id=0,  # CLIP pads with 0, which is also the id of "!".
         unknown_id=None,
         start_id=START_ID,
         end_id=END_ID,
@@ -59,7 +63,7 @@ def _spec(data: bytes) -> TokenizerSpec:
 
 
 def merges_text(data: bytes) -> str | None:
-    """Returns the text of a merges file, unzipped; None for any other file."""
+    """Returns the text of a merges file, decompressed; None for any other file."""
     try:
         text = gzip.decompress(data) if data.startswith(GZIP_MAGIC) else data
         first, _, _ = text.partition(b"\n")
@@ -72,7 +76,16 @@ class ClipTokenizer:
     """CLIP's tokenizer."""
 
     def __init__(self, spec: TokenizerSpec, data: bytes) -> None:
-        """Takes what the manifest says of it, and the bytes of the merges."""
+        """Creates the tokenizer.
+
+        Args:
+            spec: Manifest entry of the tokenizer.
+            data: Bytes of the merges file.
+
+        Raises:
+            UsageError: The file does not hold CLIP's merges, or a library is not
+                installed.
+        """
         self._fix_text = import_library("ftfy", "CLIP's tokenizer").fix_text
         regex = import_library("regex", "CLIP's tokenizer")
         self._words = regex.compile(_WORDS, regex.IGNORECASE)
@@ -91,7 +104,7 @@ class ClipTokenizer:
 
     @property
     def vocab_size(self) -> int:
-        """49,408."""
+        """Number of ids, 49,408."""
         return self._spec.vocab_size
 
     def encode(self, text: str) -> list[int]:
@@ -100,10 +113,12 @@ class ClipTokenizer:
         return [id_ for word in words for id_ in self._word_ids(word)]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Returns text again, in lower case, a space between words.
+        """Returns the text of ids, in lower case, with a space between words.
+
+        Text ends at the end token, since the pad id is also the id of "!".
 
         Raises:
-            UsageError: An id is not of this tokenizer.
+            UsageError: An id is not from 0 to 49,407.
         """
         plain = text_ids(ids, self._spec, own_pad=False)
         text = "".join(map(self._tokens.__getitem__, plain)).replace(_WORD_END, " ")
@@ -111,10 +126,12 @@ class ClipTokenizer:
         return data.decode("utf-8", errors="replace").strip()
 
     def token(self, id_: int) -> str:
-        """Returns a token as OpenAI spells it: `cat</w>`, a visible sign for a byte.
+        """Returns a token in OpenAI's notation, such as `cat</w>`.
+
+        Each byte of the token is one visible character.
 
         Raises:
-            UsageError: The id is not of this tokenizer.
+            UsageError: The id is not from 0 to 49,407.
         """
         return self._tokens[checked_id(id_, self.vocab_size)]
 
@@ -124,7 +141,7 @@ class ClipTokenizer:
         return cleaned
 
     def _merge(self, word: str) -> tuple[int, ...]:
-        """Returns the ids of a word: neighbours are merged, the earliest rule first."""
+        """Returns the ids of a word; neighbors merge in the order of the merge list."""
         if word in _SPECIAL:
             return (_SPECIAL[word],)
         parts = [_BYTE_CHARS[byte] for byte in word.encode()]
@@ -142,7 +159,7 @@ class ClipTokenizer:
 
 
 def _merge_pairs(parts: list[str], ranks: list[int], rank: int) -> Iterator[str]:
-    """Yields the parts, each pair of that rank as one; from left to right."""
+    """Yields the parts from left to right, with each pair of that rank merged."""
     place = 0
     while place < len(parts):
         merged = place < len(ranks) and ranks[place] == rank
@@ -154,21 +171,22 @@ def _parse_merges(data: bytes) -> list[tuple[str, str]]:
     """Returns the merges, in order.
 
     Raises:
-        UsageError: They are not CLIP's.
+        UsageError: The file does not hold CLIP's merges.
     """
     text = merges_text(data)
     if text is None:
-        raise UsageError("not a file of merges: its first line has no #version")
+        raise UsageError("not a merges file: the first line has no #version")
     lines = text.split("\n")[1 : 1 + _NUM_MERGES]
     merges = [_pair(line) for line in lines if line]
     if len(merges) != _NUM_MERGES:
         raise UsageError(
-            f"CLIP has {_NUM_MERGES} merges, this file has {len(merges)}: is it whole?"
+            f"CLIP has {_NUM_MERGES} merges, but this file has {len(merges)}: check "
+            "that the file is complete"
         )
     if not any(right.endswith(_WORD_END) for _, right in merges):
         raise UsageError(
-            f"CLIP's merges mark a word's end with {_WORD_END}, these do not: pass the "
-            "tokenizer.json of the model they belong to"
+            f"CLIP's merges mark the end of a word with {_WORD_END}, but this file's "
+            "merges do not: pass the tokenizer.json of their model"
         )
     return merges
 
@@ -176,12 +194,12 @@ def _parse_merges(data: bytes) -> list[tuple[str, str]]:
 def _pair(line: str) -> tuple[str, str]:
     left, space, right = line.strip("\r").partition(" ")
     if not (left and space and right) or " " in right:
-        raise UsageError(f"a merge is two parts with a space between, got {line!r}")
+        raise UsageError(f"a merge must be two parts joined by a space, got {line!r}")
     return left, right
 
 
 def _byte_chars() -> dict[int, str]:
-    """Returns a visible character for each byte, as GPT-2 has it, in order of ids."""
+    """Returns GPT-2's visible character for each byte, in the order of ids."""
     visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in visible]
     chars = {byte: chr(byte) for byte in visible}
@@ -189,5 +207,5 @@ def _byte_chars() -> dict[int, str]:
 
 
 _BYTE_CHARS = _byte_chars()
-# A space comes of a word's end, since no token holds one.
+# A space stands for the end of a word; no token contains a space.
 _CHAR_BYTES = {char: byte for byte, char in _BYTE_CHARS.items()} | {" ": 0x20}

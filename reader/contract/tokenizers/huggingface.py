@@ -1,7 +1,7 @@
-"""Hugging Face's `tokenizer.json`, read by their library `tokenizers`.
+"""Hugging Face's `tokenizer.json`, read by the library `tokenizers`.
 
-What the file says of truncation, padding and dropout is switched off: ids are stored
-whole, and the same text has the same ids.
+The file's truncation, padding and dropout are disabled: records hold all ids of a
+caption, and the same text always has the same ids.
 """
 
 import json
@@ -16,17 +16,20 @@ from reader.contract.tokenizers.protocol import checked_id, sha256_hex, text_ids
 FILE = "tokenizer.json"
 
 _PAD_TOKENS = ("[PAD]", "<pad>", "<|pad|>")
-# A letter, which any vocabulary encodes, and a character that hardly any has: a
-# tokenizer that cannot encode the latter is better told of before work begins.
+# A letter that any vocabulary encodes, and a character that hardly any vocabulary has.
+# A tokenizer that fails on unknown characters is rejected before any work is done.
 _PROBE, _RARE = "a", "\U0010fffd"
 
 
 def huggingface_spec(data: bytes) -> TokenizerSpec:
-    """Returns what the manifest says of a `tokenizer.json`.
+    """Returns the manifest entry of a Hugging Face tokenizer.
+
+    Args:
+        data: Bytes of `tokenizer.json`.
 
     Raises:
-        UsageError: It is none, the library is not installed, or the tokenizer puts
-            several tokens before or after a text.
+        UsageError: The library cannot read the bytes or is not installed, or the
+            tokenizer puts several tokens before or after a text.
     """
     tokenizer, pad = _parse(data)
     start, end = _start_and_end(tokenizer)
@@ -34,7 +37,7 @@ def huggingface_spec(data: bytes) -> TokenizerSpec:
         kind="huggingface",
         file=FILE,
         sha256=sha256_hex(data),
-        # Ids may have gaps, so that the number of tokens is no bound.
+        # Ids may have gaps, so the number of tokens is not an upper bound.
         vocab_size=max(tokenizer.get_vocab().values()) + 1,
         pad_id=0 if pad is None else pad,
         unknown_id=_unknown_id(tokenizer, json.loads(data)["model"]),
@@ -44,17 +47,25 @@ def huggingface_spec(data: bytes) -> TokenizerSpec:
 
 
 class HuggingFaceTokenizer:
-    """A tokenizer of Hugging Face's library."""
+    """A tokenizer of Hugging Face's library `tokenizers`."""
 
     def __init__(self, spec: TokenizerSpec, data: bytes) -> None:
-        """Takes what the manifest says of it, and the bytes of `tokenizer.json`."""
+        """Creates the tokenizer.
+
+        Args:
+            spec: Manifest entry of the tokenizer.
+            data: Bytes of `tokenizer.json`.
+
+        Raises:
+            UsageError: The library cannot read the bytes or is not installed.
+        """
         self._spec = spec
         self._tokenizer, pad = _parse(data)
         self._own_pad = pad is not None
 
     @property
     def vocab_size(self) -> int:
-        """Number of ids; every id is below it."""
+        """Size of the vocabulary; every id is below it."""
         return self._spec.vocab_size
 
     def encode(self, text: str) -> list[int]:
@@ -63,37 +74,37 @@ class HuggingFaceTokenizer:
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Returns text again, as the library writes it; unknown tokens are shown.
+        """Returns the text of ids as the library decodes it, with unknown tokens.
 
         Raises:
-            UsageError: An id is not of this tokenizer.
+            UsageError: An id is not below `vocab_size`.
         """
         plain = text_ids(ids, self._spec, own_pad=self._own_pad)
         text: str = self._tokenizer.decode(plain, skip_special_tokens=False)
         return text
 
     def token(self, id_: int) -> str:
-        """Returns a token as the library spells it: `##ing`, `Ġcat`.
+        """Returns a token in the library's notation, such as `##ing` or `Ġcat`.
 
         Raises:
-            UsageError: The id is not of this tokenizer.
+            UsageError: The id is not below `vocab_size`.
         """
         token = self._tokenizer.id_to_token(checked_id(id_, self.vocab_size))
-        # Ids may have gaps.
+        # Ids may have gaps, which have no token.
         return f"[{id_}]" if token is None else str(token)
 
 
 def _parse(data: bytes) -> tuple[Any, int | None]:
-    """Returns a tokenizer that neither cuts, pads nor varies, and the id of its pad."""
+    """Returns the tokenizer without truncation, padding and dropout, and its pad id."""
     tokenizers = import_library("tokenizers", "a Hugging Face tokenizer.json")
     try:
         tokenizer = tokenizers.Tokenizer.from_str(data.decode())
-        # Raises for what cannot be encoded at all.
+        # Raises if the tokenizer has no token for unknown characters.
         tokenizer.encode(_PROBE + _RARE)
-    except Exception as error:  # The library raises nothing narrower.
+    except Exception as error:  # The library raises no narrower type.
         raise UsageError(
             f"not a tokenizer.json that the library tokenizers reads ({error}): save "
-            "the tokenizer again with a version that is installed here"
+            "the tokenizer again with the version of the library installed here"
         ) from error
     pad = _pad_id(tokenizer)
     tokenizer.no_padding()
@@ -104,10 +115,11 @@ def _parse(data: bytes) -> tuple[Any, int | None]:
 
 
 def _start_and_end(tokenizer: Any) -> tuple[int | None, int | None]:
-    """Returns the ids that the tokenizer itself puts before and after a text."""
+    """Returns the ids that the tokenizer puts before and after a text."""
     bare = tokenizer.encode(_PROBE, add_special_tokens=False).ids
     encoding = tokenizer.encode(_PROBE, add_special_tokens=True)
-    # Told by the mask and not by searching: the text may be unknown, and so the end.
+    # Uses the mask instead of a search for the text's ids: both the text and the start
+    # or end may be the unknown token.
     full, mask = encoding.ids, encoding.special_tokens_mask
     first = mask.index(0) if 0 in mask else 0
     before, after = full[:first], full[first + len(bare) :]
@@ -115,14 +127,14 @@ def _start_and_end(tokenizer: Any) -> tuple[int | None, int | None]:
         if len(ids) > 1:
             tokens = " ".join(map(str, map(tokenizer.id_to_token, ids)))
             raise UsageError(
-                f"a tokenizer may put one token {name} a caption, this one puts "
+                f"a tokenizer may put one token {name} a caption, but this one puts "
                 f"{len(ids)} ({tokens}): change its post_processor"
             )
     return (*before, None)[0], (*after, None)[0]
 
 
 def _pad_id(tokenizer: Any) -> int | None:
-    """Returns the id of the pad; None where there is no token for that alone."""
+    """Returns the id of the pad token; None if the tokenizer has no pad token."""
     padding: Mapping[str, Any] | None = tokenizer.padding
     if padding is not None:
         return int(padding["pad_id"])
@@ -131,7 +143,7 @@ def _pad_id(tokenizer: Any) -> int | None:
 
 
 def _unknown_id(tokenizer: Any, model: Mapping[str, Any]) -> int | None:
-    """Returns the id of the unknown token; models of bytes have none."""
+    """Returns the id of the unknown token; None for byte-level models."""
     if model.get("unk_token") is not None:
         found: int | None = tokenizer.token_to_id(model["unk_token"])
         return found

@@ -1,4 +1,4 @@
-"""The kinds of tokenizers: told by a file's content, described, and loaded."""
+"""The registry of tokenizer kinds: detects, describes and loads a tokenizer's file."""
 
 import json
 from collections.abc import Callable
@@ -29,12 +29,12 @@ from reader.contract.tokenizers.sentencepiece_model import (
 
 
 class _Kind(NamedTuple):
-    """How tokenizers of a kind are described and loaded.
+    """Functions of a tokenizer kind.
 
     Attributes:
-        make_spec: Bytes of the file → what the manifest says.
-        load: That and the bytes → the tokenizer.
-        libraries: Distributions whose versions shape the ids.
+        make_spec: Function from the bytes of the file to the manifest entry.
+        load: Function from the manifest entry and the bytes to the tokenizer.
+        libraries: Distributions whose versions affect the ids.
     """
 
     make_spec: Callable[[bytes], TokenizerSpec]
@@ -57,13 +57,13 @@ _KINDS = {
 
 
 def kind_of(data: bytes) -> str | None:
-    """Tells by its content what kind of tokenizer a file holds; None if of none."""
+    """Returns the kind of tokenizer in a file, detected by content; None if unknown."""
     if data.lstrip()[:1] == b"{":
         return "huggingface" if _has_model(data) else None
     if merges_text(data) is not None:
         return "clip"
-    # A message of protobuf whose first field is a message with such a field again: the
-    # first piece, and its text. The library reads the rest, or says why not.
+    # A SentencePiece model is a protobuf message. Its field 1 is the first piece, a
+    # message whose field 1 is the piece's text. The library validates the rest.
     if data[:1] == b"\n" and data[2:3] == b"\n":
         return "sentencepiece"
     return None
@@ -78,26 +78,26 @@ def _has_model(data: bytes) -> bool:
 
 
 def libraries_of(kind: str) -> tuple[str, ...]:
-    """Returns the distributions that a kind of tokenizer needs."""
+    """Returns the distributions that a kind of tokenizer depends on."""
     return _KINDS[kind].libraries
 
 
 def make_spec(kind: str, data: bytes) -> TokenizerSpec:
-    """Returns what the manifest says of a tokenizer, from the bytes of its file.
+    """Returns the manifest entry of a tokenizer from the bytes of its file.
 
     Raises:
-        UsageError: The bytes are no tokenizer of that kind, or a library that it
-            needs is not installed.
+        UsageError: The bytes are not a tokenizer of that kind, or a required library
+            is not installed.
     """
     return _KINDS[kind].make_spec(data)
 
 
 def check_tokenizer(spec: TokenizerSpec, data: bytes) -> None:
-    """Holds the bytes of a tokenizer's file against the manifest; needs no library.
+    """Checks the bytes of a tokenizer's file against the manifest; needs no library.
 
     Raises:
-        DatasetError: The bytes are not those the dataset was tokenized with, or this
-            version knows no tokenizer of that kind.
+        DatasetError: The bytes have changed since the dataset was built, or this
+            version does not know the tokenizer's kind.
     """
     found = sha256_hex(data)
     if found != spec.sha256:
@@ -106,15 +106,16 @@ def check_tokenizer(spec: TokenizerSpec, data: bytes) -> None:
             f"(sha256 {found[:12]}…, not {spec.sha256[:12]}…): restore it"
         )
     if spec.kind not in _KINDS:
-        raise DatasetError(f"unknown kind of tokenizer {spec.kind!r}: upgrade diptych")
+        raise DatasetError(f"unknown tokenizer kind {spec.kind!r}: upgrade diptych")
 
 
 def load_tokenizer(spec: TokenizerSpec, data: bytes) -> Tokenizer:
     """Returns the tokenizer that `spec` describes, from the bytes of its file.
 
     Raises:
-        DatasetError: See `check_tokenizer`.
-        MissingLibraryError: A library that it needs is not installed.
+        DatasetError: The bytes do not match the manifest, or they are not a tokenizer
+            of that kind.
+        MissingLibraryError: A library that the tokenizer needs is not installed.
     """
     check_tokenizer(spec, data)
     try:

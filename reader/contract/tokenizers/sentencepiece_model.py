@@ -1,6 +1,6 @@
-"""SentencePiece's `.model`, read by their library `sentencepiece`.
+"""SentencePiece's `.model`, read by the library `sentencepiece`.
 
-(Not called `sentencepiece.py`, which is the library's name.)
+The module is not named `sentencepiece` because the library has that name.
 """
 
 from collections.abc import Iterable
@@ -15,10 +15,14 @@ FILE = "sentencepiece.model"
 
 
 def sentencepiece_spec(data: bytes) -> TokenizerSpec:
-    """Returns what the manifest says of a SentencePiece model.
+    """Returns the manifest entry of a SentencePiece model.
+
+    Args:
+        data: Bytes of the `.model` file.
 
     Raises:
-        UsageError: It is none, or the library is not installed.
+        UsageError: The bytes are not a SentencePiece model, or the library is not
+            installed.
     """
     model = _parse(data)
     return TokenizerSpec(
@@ -26,7 +30,8 @@ def sentencepiece_spec(data: bytes) -> TokenizerSpec:
         file=FILE,
         sha256=sha256_hex(data),
         vocab_size=model.get_piece_size(),
-        # Many models are trained without a pad: then 0, and the mask tells.
+        # Many models are trained without a pad. Then 0 pads, and the reader's mask
+        # marks the padding.
         pad_id=max(0, model.pad_id()),
         unknown_id=_id(model.unk_id()),
         start_id=_id(model.bos_id()),
@@ -38,14 +43,23 @@ class SentencePieceTokenizer:
     """A SentencePiece model."""
 
     def __init__(self, spec: TokenizerSpec, data: bytes) -> None:
-        """Takes what the manifest says of it, and the bytes of the model."""
+        """Creates the tokenizer.
+
+        Args:
+            spec: Manifest entry of the tokenizer.
+            data: Bytes of the `.model` file.
+
+        Raises:
+            UsageError: The bytes are not a SentencePiece model, or the library is not
+                installed.
+        """
         self._spec = spec
         self._model = _parse(data)
         self._own_pad = self._model.pad_id() >= 0
 
     @property
     def vocab_size(self) -> int:
-        """Number of pieces; every id is below it."""
+        """Number of pieces in the model; every id is below it."""
         return self._spec.vocab_size
 
     def encode(self, text: str) -> list[int]:
@@ -54,19 +68,19 @@ class SentencePieceTokenizer:
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Returns text again, as the library writes it; ⁇ stands for the unknown.
+        """Returns the text of ids as the library decodes it, with ⁇ for unknown pieces.
 
         Raises:
-            UsageError: An id is not of this model.
+            UsageError: An id is not below `vocab_size`.
         """
         text: str = self._model.decode(text_ids(ids, self._spec, own_pad=self._own_pad))
         return text
 
     def token(self, id_: int) -> str:
-        """Returns a piece as the model spells it: `▁cat`.
+        """Returns a piece in the model's notation, such as `▁cat`.
 
         Raises:
-            UsageError: The id is not of this model.
+            UsageError: The id is not below `vocab_size`.
         """
         return str(self._model.id_to_piece(checked_id(id_, self.vocab_size)))
 
@@ -78,10 +92,10 @@ def _parse(data: bytes) -> Any:
     except RuntimeError as error:
         raise UsageError(f"not a SentencePiece model: {error}") from error
     if not model.get_piece_size():
-        raise UsageError("not a SentencePiece model: there are no pieces in it")
+        raise UsageError("not a SentencePiece model: it has no pieces")
     return model
 
 
 def _id(id_: int) -> int | None:
-    """Returns an id, or None for -1: the model was trained without that token."""
+    """Returns the id, or None for -1: the model was trained without that token."""
     return id_ if id_ >= 0 else None

@@ -1,6 +1,6 @@
-"""What is refused of the arguments about images, by `reader.load`, before it reads.
+"""Validation of the image arguments of `reader.load` before anything is read.
 
-Each message names the argument, shows the value, and says what would be right.
+Each message names the argument, shows its value, and states the allowed values.
 """
 
 import dataclasses
@@ -44,13 +44,13 @@ def load(folder: Path, **settings: Any) -> Any:
 @pytest.mark.parametrize(
     ("settings", "parts"),
     [
-        # Of which size.
+        # Size.
         ({"image_size": 0}, ["image_size must be positive", "0"]),
         ({"image_size": (8, -1)}, ["image_size must be positive", "(8, -1)"]),
         ({"image_size": (8, 8, 3)}, ["image_size must be an int or", "(8, 8, 3)"]),
         ({"image_size": 8.0}, ["image_size must be an int or", "8.0"]),
         ({"image_size": (8, NAN)}, ["image_size", "whole number", "nan"]),
-        # Which region.
+        # Region.
         ({"crop": "middle"}, ['crop must be "center" or "random"', '"middle"']),
         ({"crop": "Center"}, ["crop must be", '"Center"']),
         ({"crop": True}, ["crop must be", "True"]),
@@ -91,7 +91,7 @@ def load(folder: Path, **settings: Any) -> Any:
         ({"flip": 1}, ["flip must be True or False", "1"]),
         ({"flip": "yes"}, ["flip must be True or False", "'yes'"]),
         ({"flip": None}, ["flip must be True or False", "None"]),
-        # As what.
+        # Type and layout.
         ({"dtype": "float16"}, ['"float32" or "uint8" or "bfloat16"', '"float16"']),
         ({"dtype": "float"}, ["dtype must be", '"float"']),
         ({"dtype": None}, ["dtype must be", "None"]),
@@ -138,7 +138,7 @@ def test_a_wrong_argument_is_refused_at_once(pictures, settings, parts):
         assert part in str(raised.value)
 
 
-# What looks like numbers, letter by letter or key by key, is no mean for all that.
+# Iterating over these values gives numbers, but they are not valid means.
 @pytest.mark.parametrize(
     "normalize",
     [
@@ -230,7 +230,7 @@ def test_a_size_is_height_and_width(given, pair):
     assert image_size_pair(given) == pair
 
 
-# The value itself.
+# The dataclass.
 
 
 def test_a_config_does_not_change_and_equals_its_like():

@@ -1,4 +1,4 @@
-"""Threads, memory and batches ahead: they change how fast it goes, and nothing else."""
+"""Threads, memory and prefetching, which affect only the speed of reading."""
 
 import os
 import re
@@ -23,7 +23,7 @@ def load(folder: Path, **settings: Any) -> tf.data.Dataset:
 
 
 def least(folder: Path, **settings: Any) -> int:
-    """The smallest budget, as the refusal of one byte says."""
+    """The smallest budget, from the error message for a budget of one byte."""
     with pytest.raises(reader.UsageError, match="ram_budget") as raised:
         load(folder, ram_budget=1, **settings)
     assert "got 1:" in str(raised.value)
@@ -66,7 +66,7 @@ def test_without_settings_threads_are_tensorflows(dataset):
 
 
 def test_an_iterator_that_is_done_does_not_wait_for_tensorflows_tuning(dataset):
-    """Its thread sleeps longer each time, up to a minute, and is waited for."""
+    """The tuning thread sleeps up to a minute, and its end would be waited for."""
     assert load(dataset).options().autotune.enabled is False
 
 
@@ -143,7 +143,8 @@ def test_what_costs_memory_raises_the_smallest_budget(dataset):
 
 
 IMAGES = ImageConfig(size=(100, 100))
-# A chunk of 16 is decoded, then stacked: uint8[100, 100, 3], and 64 ids and marks.
+# A chunk of 16 examples is decoded, then stacked: uint8[100, 100, 3] each, with 64
+# token ids and mask values.
 CHUNK = 2 * 16 * (30_000 + 64 * 5)
 BATCH = 32 * (120_000 + 64 * 5)
 

@@ -1,4 +1,4 @@
-"""What a stream of text is thought able to show."""
+"""Detecting the capabilities of a text stream and formatting text for it."""
 
 import io
 

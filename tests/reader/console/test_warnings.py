@@ -1,4 +1,4 @@
-"""What a person is warned of."""
+"""Warnings about a dataset."""
 
 import dataclasses
 
@@ -26,9 +26,9 @@ def warnings(dataset, kind: str, captions: int, single: int | None, unknown: int
 
 
 def test_one_token_captions_are_told_and_what_to_do(dataset):
-    (said,) = warnings(dataset, "basic", captions=40, single=30, unknown=0)
-    assert "75% of the captions of train are a single token" in said
-    assert "--tokenizer=bytes or a SentencePiece model" in said
+    (warning,) = warnings(dataset, "basic", captions=40, single=30, unknown=0)
+    assert "75% of the captions of train are a single token" in warning
+    assert "--tokenizer=bytes or a SentencePiece model" in warning
 
 
 @pytest.mark.parametrize(
@@ -41,10 +41,10 @@ def test_a_half_of_one_token_captions_or_too_few_captions_are_not_told(
 
 
 def test_unknown_tokens_are_told_with_advice_for_the_kind(dataset):
-    (said,) = warnings(dataset, "basic", captions=40, single=0, unknown=11)
-    assert "11% of the words of train" in said
-    assert "--vocab_size" in said
-    (said,) = warnings(dataset, "huggingface", captions=40, single=0, unknown=11)
-    assert "11% of the tokens of train" in said
-    assert "--vocab_size" not in said
+    (warning,) = warnings(dataset, "basic", captions=40, single=0, unknown=11)
+    assert "11% of the words of train" in warning
+    assert "--vocab_size" in warning
+    (warning,) = warnings(dataset, "huggingface", captions=40, single=0, unknown=11)
+    assert "11% of the tokens of train" in warning
+    assert "--vocab_size" not in warning
     assert warnings(dataset, "basic", captions=40, single=0, unknown=10) == []

@@ -1,4 +1,4 @@
-"""One value found among an Example's bytes: where protobuf itself reads it."""
+"""Finding a single value in a serialized Example, compared with protobuf's parser."""
 
 import pytest
 from hypothesis import given
@@ -29,15 +29,19 @@ def test_it_is_the_value_that_protobuf_reads_and_the_rest_is_the_rest(
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
-    [([], "number of"), ([b"one", b"two"], "number of"), (None, "holds no pixels")],
+    ("values", "message"),
+    [
+        ([], "pixels must have exactly one value"),
+        ([b"one", b"two"], "pixels must have exactly one value"),
+        (None, "feature pixels is missing"),
+    ],
     ids=["no value", "two values", "no feature"],
 )
-def test_anything_but_one_value_is_an_error(values, said):
+def test_anything_but_one_value_is_an_error(values, message):
     features = {"other": ("bytes", [b"value"])}
     if values is not None:
         features["pixels"] = ("bytes", values)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         find_value(memoryview(serialize_example(features)), b"pixels")
 
 

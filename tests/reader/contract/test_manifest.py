@@ -95,7 +95,7 @@ MANIFESTS = st.builds(
     overlays=st.lists(JSON, max_size=2).map(tuple),
     format_version=st.integers(0, FORMAT_VERSION),
 )
-# A manifest has many parts: drawing one takes longer than most examples do.
+# A manifest has many parts, so generating one is slower than most examples.
 many_parts = settings(
     max_examples=40,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
@@ -139,20 +139,20 @@ def test_the_order_of_keys_and_white_space_do_not_matter(manifest, rng):
     assert dump_manifest(parse_manifest(other, "out")) == data
 
 
-def with_strangers(value: Any, *, below: tuple[str, ...] = ()) -> Any:
+def with_unknown_fields(value: Any, *, below: tuple[str, ...] = ()) -> Any:
     """The same JSON with an unknown field in every object that has fixed fields."""
     if isinstance(value, list):
-        return [with_strangers(item, below=below) for item in value]
+        return [with_unknown_fields(item, below=below) for item in value]
     free = ("config", "files", "fingerprints", "versions", "not_written", "overlays")
     if not isinstance(value, dict) or (below and below[-1] in free):
         return value
-    fields = {k: with_strangers(v, below=(*below, k)) for k, v in value.items()}
+    fields = {k: with_unknown_fields(v, below=(*below, k)) for k, v in value.items()}
     return {**fields, "a_field_of_later": {"x": [1]}}
 
 
 def test_fields_this_version_does_not_know_are_passed_over_at_every_depth(dataset):
     data = (dataset / "manifest.json").read_bytes()
-    later = json.dumps(with_strangers(json.loads(data))).encode()
+    later = json.dumps(with_unknown_fields(json.loads(data))).encode()
     assert later.count(b"a_field_of_later") > 20
     assert parse_manifest(later, "out") == parse_manifest(data, "out")
 

@@ -44,25 +44,25 @@ def tensorflow_example(features) -> tf.train.Example:
 
 
 @given(FEATURES)
-def test_bytes_are_those_of_tensorflows_deterministic_serialisation(features):
+def test_bytes_are_those_of_tensorflows_deterministic_serialization(features):
     expected = tensorflow_example(features).SerializeToString(deterministic=True)
     assert serialize_example(features) == expected
 
 
 @given(FEATURES)
-def test_what_was_serialised_parses_back(features):
+def test_what_was_serialized_parses_back(features):
     parsed = parse_example(serialize_example(features))
     assert parsed == {key: values for key, (_, values) in features.items()}
 
 
 @given(FEATURES)
-def test_what_tensorflow_serialised_in_any_order_parses(features):
+def test_what_tensorflow_serialized_in_any_order_parses(features):
     data = tensorflow_example(features).SerializeToString()
     assert parse_example(data) == {key: v for key, (_, v) in features.items()}
 
 
 @given(FEATURES)
-def test_tensorflows_message_reads_what_was_serialised(features):
+def test_tensorflows_message_reads_what_was_serialized(features):
     example = tf.train.Example.FromString(serialize_example(features))
     assert example == tensorflow_example(features)
 
@@ -75,7 +75,7 @@ def test_tensorflows_message_reads_what_was_serialised(features):
         max_size=4,
     )
 )
-def test_tensorflows_parser_reads_what_was_serialised(features):
+def test_tensorflows_parser_reads_what_was_serialized(features):
     spec = {
         key: tf.io.VarLenFeature(TF_TYPES[dtype])
         for key, (dtype, _) in features.items()
@@ -153,7 +153,7 @@ def framed(record: bytes) -> bytes:
 
 @pytest.fixture(scope="module")
 def scratch(tmp_path_factory) -> Path:
-    """A file to write over and over."""
+    """A temporary file that each example overwrites."""
     return tmp_path_factory.mktemp("record") / "records"
 
 

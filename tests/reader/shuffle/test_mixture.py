@@ -19,16 +19,15 @@ from reader.shuffle.order import NUM_STREAMS, Blocks, Share, ShuffledOrder, Stre
 
 HOST_COUNTS = (1, 2, 3, 4, 8, 64, 192)
 MASK = 2**64 - 1
-# Between where two neighbouring streams begin in the pattern: of the plan's version.
 
 weight_lists = st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=20)
 
 
-# The order once more, as slow and as plain as can be.
+# A plain and slow reference implementation of the order.
 
 
 def plain_bits(key: int, number: int) -> int:
-    """What Vigna's SplitMix64, started at `key`, gives as output `number`."""
+    """Output `number` of Vigna's SplitMix64, seeded with `key`."""
     state = (key + (number + 1) * 0x9E3779B97F4A7C15) & MASK
     bits = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & MASK
     bits = ((bits ^ (bits >> 27)) * 0x94D049BB133111EB) & MASK
@@ -47,7 +46,7 @@ def plain_permutation(use: str, seed: str, epoch: int, num: int) -> list[int]:
 
 
 def plain_part(num_records: int, seed: str, epoch: int) -> list[int]:
-    """A part's epoch by position, before windows are shuffled; it is one shard."""
+    """Order of a part's epoch before windows are shuffled; the part has one shard."""
     records = range(num_records)
     blocks = [list(records[at : at + 64]) for at in range(0, num_records, 64)]
     line = [
@@ -66,7 +65,7 @@ def plain_part(num_records: int, seed: str, epoch: int) -> list[int]:
 
 
 def plain_phases() -> list[int]:
-    """Where in the pattern each stream begins: at random in a part of its own."""
+    """Start of each stream in the pattern, random within a section of its own."""
     key = plain_key("phases", 0, 0)
     parts = plain_permutation("phases", 0, 0, 192)
     return [
@@ -78,7 +77,7 @@ def plain_phases() -> list[int]:
 def plain_mixture(
     sizes: list[int], pattern: list[int], rounds: int, num_windows: int
 ) -> list[int]:
-    """The first windows of a mixture by position, each part's turns counted up."""
+    """The first windows of a mixture; counts the turns of each part one by one."""
     lines = [[] for _ in sizes]  # Of (epoch, record), epoch after epoch.
 
     def example(part: int, at: int) -> tuple[int, int]:
@@ -112,7 +111,7 @@ def plain_mixture(
     return order
 
 
-# What is under test.
+# The code under test.
 
 
 def mixed(sizes: list[int], weights: list[float], rounds: int = 3) -> MixedOrder:
@@ -151,7 +150,7 @@ def test_mixture_is_that_of_a_plain_loop(
 
 
 def counts_in_stretches(weights: list[float], length: int) -> list[np.ndarray]:
-    """How many of each part are in any stretch so long of the first 50 000."""
+    """Records of each part in every stretch of a length in the first 50,000."""
     size = 1000
     whose = numbers(mixed([size] * len(weights), weights), 0, 50_000) // size
     had = [
@@ -172,8 +171,8 @@ def test_every_stretch_has_the_right_share_of_each_part(
         counts_in_stretches(weights, length), weights, strict=True
     ):
         exact = length * weight / sum(weights)
-        # A pattern meets weights to one in 4096; by lot, the worst of so many would
-        # be off by about four times the square root: 110 of a quarter of 4000.
+        # A pattern is accurate to one turn in 4096. With random draws, the largest
+        # error would be about four standard deviations: 110 for a quarter of 4000.
         assert np.abs(counts - exact).max() <= 30 + length / PATTERN_TURNS
 
 
@@ -202,7 +201,7 @@ def test_records_of_a_part_come_equally_often(sizes: list[int]) -> None:
     begins = [0, *itertools.accumulate(sizes)]
     for begin, end, share in zip(begins[:-1], begins[1:], (2, 1, 1), strict=True):
         each = num * share / 4 / (end - begin)
-        # Streams are at most a turn apart, and 192 turns may meet few records.
+        # Streams differ by at most one turn; 192 turns may repeat a few records often.
         apart = 2 + 2 * 192 / (end - begin)
         off = np.abs(counts[begin:end] - each).max()
         assert off <= apart
@@ -289,7 +288,7 @@ def test_only_ratios_of_weights_count(weights: list[float], factor: float) -> No
 
 
 def test_turns_are_whole_numbers_of_python() -> None:
-    # They go into a state's JSON.
+    # A state stores them as JSON, which NumPy integers do not support.
     assert [type(turn) for turn in share_turns([1, 2])] == [int, int]
 
 
@@ -304,7 +303,7 @@ def test_turns_of_tiny_weights_are_not_taken_from_one_part_alone(
     turns = share_turns([1.0] * num_equal + [1e-9] * num_tiny)
     assert sum(turns) == PATTERN_TURNS
     assert turns[num_equal:] == [1] * num_tiny
-    # What the tiny ones get, all of the equal ones give.
+    # The turns of the tiny weights are taken from all equal weights.
     each = (PATTERN_TURNS - num_tiny) / num_equal
     assert [turn for turn in turns[:num_equal] if abs(turn - each) > 1] == []
 
@@ -319,7 +318,7 @@ def test_turns_are_spread_evenly(weights: list[float]) -> None:
     for index, num in enumerate(turns):
         had = np.concatenate([[0], np.cumsum(pattern == index)])
         share = num / PATTERN_TURNS
-        # Each part is at most half a turn early or late, and so are all others.
+        # Each part is at most half a turn early or late, and so is every other part.
         assert np.abs(had - so_far * share).max() <= 0.5 + share * len(turns) / 2
 
 

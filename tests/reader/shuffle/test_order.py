@@ -22,13 +22,13 @@ from reader.shuffle.randomness import permutation, random_bits, random_key
 
 HOST_COUNTS = (1, 2, 3, 4, 8, 64, 192)
 
-# The order once more, as plain and as slow as can be.
+# A plain and slow reference implementation of the order.
 
 _MASK = 2**64 - 1
 
 
 def splitmix64(state: int, num: int) -> list[int]:
-    """The first outputs of Vigna's reference generator, which carries a state on."""
+    """The first outputs of Vigna's reference generator, which updates a state."""
     outputs = []
     for _ in range(num):
         state = (state + 0x9E3779B97F4A7C15) & _MASK
@@ -50,7 +50,7 @@ def plain_permutation(key: int, num: int) -> list[int]:
 
 
 def plain_blocks(shard_sizes: list[int]) -> list[list[int]]:
-    """Numbers of the records of each block: up to 64 neighbours of one shard."""
+    """Numbers of the records of each block: up to 64 neighbors of one shard."""
     blocks, number = [], 0
     for size in shard_sizes:
         for place in range(size):
@@ -90,7 +90,7 @@ def plain_order(
     ]
 
 
-# What is under test.
+# The code under test.
 
 
 def blocks_of(shard_sizes: list[int]) -> Blocks:
@@ -105,7 +105,7 @@ def order_of(shard_sizes: list[int], seed: int = 0, rounds: int = 5) -> Shuffled
 def numbers_of(
     order: ShuffledOrder | WrittenOrder, stretch: Stretch, share: Share
 ) -> list[int]:
-    """Numbers of the records that a host has of a stretch."""
+    """Numbers of a host's records in a stretch."""
     windows = order.windows(stretch, share)
     return [number for window in windows for number in window.cut().numbers.tolist()]
 
@@ -187,7 +187,7 @@ def test_order_is_that_of_a_plain_loop_at_the_edges(shard_sizes, rounds):
 
 
 def test_an_order_of_this_plan_version_never_changes():
-    # A new version may: then states of this one are refused.
+    # A new plan version may change the order; it then rejects states of this version.
     assert PLAN_VERSION == 1
     orders = [epoch_of(order_of([1000, 500], 7, 2), epoch) for epoch in (0, 1)]
     assert [order[:6] for order in orders] == [
@@ -259,18 +259,18 @@ def test_each_record_may_come_anywhere_in_an_epoch(shard_sizes, rounds):
     order, places = order_of(shard_sizes, rounds=rounds), np.empty((epochs, num))
     for epoch in range(epochs):
         places[epoch, epoch_of(order, epoch)] = range(num)
-    # Of uniform places, six standard deviations of a mean of so many.
+    # Six standard deviations of the mean of that many uniform positions.
     means = places.mean(axis=0) / num
     assert abs(means - 0.5).max() < 6 / np.sqrt(12 * epochs)
 
 
-def test_neighbours_that_share_a_window_come_in_either_order():
+def test_neighbors_that_share_a_window_come_in_either_order():
     num, epochs = 1536, 200
     after = np.zeros(num - 1)
     for epoch in range(epochs):
         places = np.argsort(epoch_of(order_of([num], rounds=100), epoch))
         after += np.diff(places) > 0
-    # Six standard deviations of that many throws of a coin.
+    # Six standard deviations of that many coin tosses.
     assert abs(after / epochs - 0.5).max() < 3 / np.sqrt(epochs)
 
 
@@ -359,7 +359,7 @@ def test_each_stream_is_one_piece_of_each_block_it_touches(seed):
             for before, number in itertools.pairwise(numbers)
         )
         assert pieces == len(touched)
-        # It begins and ends inside of a block, and all between are whole.
+        # The stream begins and ends inside a block; the blocks between are whole.
         cut = [each for each in touched if touched[each] < len(blocks[each])]
         assert len(cut) <= 2
         num_cut += len(cut)
@@ -374,7 +374,7 @@ def test_a_host_touches_its_part_of_the_blocks_and_few_others(host_count):
     for host in range(host_count):
         numbers = numbers_of(order, stretch, Share(host, host_count))
         touched = np.unique(np.searchsorted(starts, numbers, side="right"))
-        # Each of its streams ends inside of a block that is not all its own.
+        # Each stream of the host ends inside a block that it shares.
         assert len(touched) <= (len(starts) + 192) / host_count + 1
 
 
@@ -384,7 +384,7 @@ def test_a_host_touches_its_part_of_the_blocks_and_few_others(host_count):
 def plain_windows(
     whole: list[int], rounds: int, share: Share
 ) -> list[tuple[int, list[int]]]:
-    """All windows of a host: numbers of the window and of its records."""
+    """All windows of a host: number of the window, numbers of its records."""
     size, windows = rounds * 192, []
     for begin in range(0, len(whole), size):
         positions = range(begin, min(begin + size, len(whole)))
@@ -411,7 +411,7 @@ def test_a_window_keeps_what_the_stretch_means():
     order, whole = order_of([2500], 1, 2), plain_order([2500], 1, 0, 2)
     first, last = order.windows(Stretch(0, 500, 1000), Share(1, 4))
     assert (first.number, last.number) == (1, 2)
-    # Positions 385, 389 … are the host's; from 500 on, those of 501.
+    # The host's positions are 385, 389, …; the first one from 500 on is 501.
     assert first.keep == ((501 - 385) // 4, 384 // 4)
     assert last.keep == (0, (1001 - 769) // 4)
     assert first.cut().numbers.tolist() == whole[501:768:4]
@@ -461,7 +461,7 @@ def test_a_batch_beyond_the_last_record_is_filled_up(
         assert numbers_of(order, Stretch(0, start, stop), share) == mine
 
 
-# The order written.
+# The order in which records were written.
 
 
 @given(

@@ -1,7 +1,7 @@
-"""What is left to chance about a record, as numbers and as seen in pictures.
+"""The random numbers of a record, and the crops and flips that follow from them.
 
-The pictures of `coded` say in each pixel where it was, and in which picture, so that a
-crop that is not resampled tells its own corner, and whether it is mirrored.
+Each pixel of the images of `coded` encodes its position and its image. So a crop that
+is not resampled shows its corner, and whether it is flipped.
 """
 
 import hashlib
@@ -23,14 +23,14 @@ from reader.shuffle.randomness import Draws
 from reader.storage.tfrecord_file import read_shard
 
 NUM, HEIGHT, WIDTH, SIDE = 576, 40, 56, 20
-# Half of the largest square is the size asked for: regions are not resampled.
+# Half of the largest square has the requested size, so regions are not resampled.
 RANDOM = {"image_size": SIDE, "crop": "random", "crop_fraction": 0.5, "flip": True}
 USES = {"crop": 2, "flip": 1, "caption": 1}
 WORD = 1 << 64
 
 
 def number_by_hand(use: str, seed: int, epoch: int, place: int) -> float:
-    """SplitMix64's output of that place, begun at BLAKE2b: docs/reading.md."""
+    """Output `place` of SplitMix64, seeded with BLAKE2b: docs/reading.md."""
     digest = hashlib.blake2b(
         f"{seed}:{epoch}".encode(), digest_size=8, person=use.encode()
     )
@@ -47,7 +47,7 @@ def drawn(numbers: Any, epochs: Any, seed: int = 0, uses: dict = USES) -> np.nda
 
 
 def chi_square(counts: np.ndarray) -> float:
-    """How many standard deviations above what chance gives."""
+    """Chi-square statistic, in standard deviations above its expectation."""
     expected, free = counts.sum() / counts.size, counts.size - 1
     statistic = ((counts - expected) ** 2 / expected).sum()
     return float((statistic - free) / math.sqrt(2 * free))
@@ -127,13 +127,13 @@ def test_draws_are_uniform_in_each_column(seed, epoch):
     rows = drawn(np.arange(50_000), epoch, seed, {**USES, "crop": 22})
     place = np.arange(1, 50_001) / 50_000
     for column in rows.T:
-        # Kolmogorov and Smirnov's statistic; 2.2 has a chance of 1 in 8,000.
+        # Kolmogorov-Smirnov statistic; it exceeds 2.2 with probability 1 in 8,000.
         gap = np.abs(np.sort(column) - place).max() + 1 / 50_000
         assert gap * math.sqrt(50_000) < 2.2
 
 
 def correlation(one: np.ndarray, other: np.ndarray) -> float:
-    """In standard deviations of what chance gives."""
+    """Absolute correlation, in standard deviations for independent values."""
     return abs(float(np.corrcoef(one, other)[0, 1])) * math.sqrt(len(one))
 
 
@@ -145,7 +145,7 @@ def test_columns_of_a_record_are_independent():
     assert chi_square(counts) < 4
 
 
-def test_neighbours_epochs_and_seeds_are_independent():
+def test_neighbors_epochs_and_seeds_are_independent():
     numbers = np.arange(50_000)
     rows = drawn(numbers, 0)
     for column in range(rows.shape[1]):
@@ -159,7 +159,7 @@ def test_neighbours_epochs_and_seeds_are_independent():
 
 
 class Seen(NamedTuple):
-    """What a crop of a coded picture tells."""
+    """Position and orientation of a crop, decoded from its pixels."""
 
     top: int
     left: int
@@ -168,7 +168,7 @@ class Seen(NamedTuple):
 
 @pytest.fixture(scope="module")
 def coded(build, tmp_path_factory) -> Path:
-    """576 pictures whose red is the row, green the column, and blue the number."""
+    """576 images whose red is the row, green the column, and blue the number."""
     source = tmp_path_factory.mktemp("coded")
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     for number in range(NUM):
@@ -188,7 +188,7 @@ def coded(build, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def numbers(coded) -> dict[bytes, int]:
-    """The number of each key's record: its place in the order written."""
+    """Record number of each key: its position in the order written."""
     shards = sorted(coded.glob("train-*.tfrecord"))
     records = [record.data for shard in shards for record in read_shard(str(shard))]
     keys = [parse_example(record)["image/source_id"][0] for record in records]
@@ -202,7 +202,7 @@ def load(folder: Path, **settings: Any) -> Any:
 
 
 def read_crop(image: np.ndarray, key: bytes) -> Seen:
-    """Reads a crop's place off its pixels, all of which must agree."""
+    """Decodes a crop's position from its pixels, which must all agree."""
     mirrored = bool(image[0, 0, 1] > image[0, -1, 1])
     upright = image[:, ::-1] if mirrored else image
     top, left, _ = map(int, upright[0, 0])
@@ -220,7 +220,7 @@ def crops(batches: Any) -> Iterator[tuple[bytes, Seen]]:
 
 @pytest.fixture(scope="module")
 def two_epochs(coded) -> list[dict[bytes, Seen]]:
-    """Epochs 0 and 1 of an undisturbed run of seed 0."""
+    """Epochs 0 and 1 of an uninterrupted run with seed 0."""
     batches = load(coded)
     return [dict(crops(batches)) for _ in range(2)]
 
@@ -299,7 +299,7 @@ def test_crops_and_flips_do_not_depend_on(coded, two_epochs, settings):
 def test_hosts_see_the_crops_and_flips_that_one_host_sees(
     coded, two_epochs, host_count
 ):
-    # Of many hosts, the last alone: the others are no different.
+    # With many hosts, only the last one is tested; the others are alike.
     indices = range(host_count) if host_count < 4 else [host_count - 1]
     share: dict[bytes, Seen] = {}
     for index in indices:
@@ -341,7 +341,7 @@ def test_a_run_that_is_resumed_otherwise_goes_on_with_the_same_crops(coded, two_
         (epoch, *_) = [e for e in range(2) if two_epochs[e][key] == crop] or [None]
         assert epoch is not None, key
         rest[epoch, key] -= 1
-    # Each once at most; all but what was read before, and the epochs' remainders.
+    # Each example at most once; only those read before and the remainder are missing.
     assert set(rest.values()) <= {0, 1}
     assert sum(rest.values()) == 5 * 48 + (NUM - 5 * 48) % 96
 
@@ -393,7 +393,7 @@ def test_an_iterator_of_an_endless_run_goes_through_the_epochs(coded, two_epochs
 
 def test_a_batch_over_the_end_of_an_epoch_has_crops_of_both(coded, two_epochs):
     (batch,) = load(coded, epochs=2, batch_size=NUM, start_example=NUM // 2).take(1)
-    # What is left of the epoch makes no whole batch: it is dropped, not mixed.
+    # The rest of the epoch is less than a batch: it is dropped, not mixed.
     images, keys = (part.numpy() for part in batch)
     found = {k: read_crop(i, k) for i, k in zip(images, keys.tolist(), strict=True)}
     assert found == two_epochs[1]

@@ -12,7 +12,7 @@ from reader.shuffle.steps import EndlessSteps, Steps
 
 
 class Batch(NamedTuple):
-    """A batch as the plain loop below has it: which, and of how many examples."""
+    """A batch of the plain loop below: its epoch and its positions."""
 
     epoch: int
     start: int
@@ -22,7 +22,7 @@ class Batch(NamedTuple):
 def plain_epoch(
     epoch: int, start: int, num_examples: int, batch_size: int, pad: bool
 ) -> Iterator[Batch]:
-    """The batches of what is left of an epoch from a position on."""
+    """The batches of the rest of an epoch from a position on."""
     while start < num_examples:
         if start + batch_size > num_examples and not pad:
             return
@@ -33,9 +33,9 @@ def plain_epoch(
 def plain_iterators(
     num_examples: int, batch_size: int, pad: bool, epochs: int, begin: int
 ) -> Iterator[list[Batch]]:
-    """One list of batches for each iterator: each has the next so many epochs."""
+    """One list of batches for each iterator, which has the next `epochs` epochs."""
     epoch, start = begin // num_examples, begin % num_examples
-    # With one epoch, the run's first is the one it begins in.
+    # With one epoch per iterator, the first one is the epoch in which the run begins.
     last = epoch + 1 if epochs == 1 else epochs
     while True:
         batches: list[Batch] = []

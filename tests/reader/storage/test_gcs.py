@@ -1,4 +1,4 @@
-"""Streaming from gs://, through TensorFlow's own file system, from a stand-in."""
+"""Streaming from a stand-in for gs:// through TensorFlow's file system."""
 
 import json
 import os
@@ -16,7 +16,7 @@ import reader
 from reader.contract.record import parse_example
 from reader.storage.tfrecord_file import read_shard
 
-# Prints the keys of each batch of one host, and what else it was asked.
+# Prints the keys of each batch of one host.
 STREAM = """
 import json, sys
 import reader
@@ -94,7 +94,7 @@ def test_a_host_fetches_its_own_records_and_little_else(
     own = sum(size_of[key] for batch in keys for key in batch)
     fetched = {k: v for k, v in gcs.fetched().items() if k.endswith(".tfrecord")}
     assert own <= sum(fetched.values()) <= 1.05 * own
-    # The index has what says where they lie.
+    # The rest is the index, which holds the byte offsets of the records.
     assert sum(gcs.fetched().values()) <= 1.2 * own
 
 
@@ -114,11 +114,11 @@ def test_a_run_goes_on_in_a_bucket_where_it_stopped_here(
 
 
 def test_a_missing_bucket_is_told_in_one_line(gcs: Any):
-    said = run(MISSING, gcs.environment)
-    assert "no manifest.json in gs://bucket/none/" in said
+    message = run(MISSING, gcs.environment)
+    assert "no manifest.json in gs://bucket/none/" in message
 
 
-# The commands that look at a dataset.
+# Commands that inspect a dataset.
 
 COMMAND = """
 import contextlib, io, json, sys
@@ -133,12 +133,12 @@ print(json.dumps([status, json.loads(out.getvalue())]))
 
 def test_a_dataset_in_a_bucket_is_verified_found_in_and_shown(noise, gcs):
     out = gcs.upload(noise, "looked-at")
-    status, told = run(COMMAND, gcs.environment, "verify", out, "--json", "--decode")
-    assert (status, told["problems"], told["num_examples"]) == (0, [], 400)
-    status, told = run(COMMAND, gcs.environment, "find", out, "007", "--json")
-    assert (status, told["written"][0]["facts"]["captions"]) == (0, ["picture 7"])
-    status, told = run(COMMAND, gcs.environment, "show", out, "--json")
-    assert (status, told["num_examples"]) == (0, 400)
+    status, report = run(COMMAND, gcs.environment, "verify", out, "--json", "--decode")
+    assert (status, report["problems"], report["num_examples"]) == (0, [], 400)
+    status, report = run(COMMAND, gcs.environment, "find", out, "007", "--json")
+    assert (status, report["written"][0]["facts"]["captions"]) == (0, ["picture 7"])
+    status, report = run(COMMAND, gcs.environment, "show", out, "--json")
+    assert (status, report["num_examples"]) == (0, 400)
 
 
 def test_damage_in_a_bucket_is_listed(noise, gcs, tmp_path):
@@ -151,8 +151,8 @@ def test_damage_in_a_bucket_is_listed(noise, gcs, tmp_path):
     shard.write_bytes(data)
     (damaged / "index/blocks.bin").unlink()
     out = gcs.upload(damaged, "damaged")
-    status, told = run(COMMAND, gcs.environment, "verify", out, "--json")
+    status, report = run(COMMAND, gcs.environment, "verify", out, "--json")
     assert status == 1
-    offsets = [p["offset"] for p in told["problems"] if p["offset"] is not None]
+    offsets = [p["offset"] for p in report["problems"] if p["offset"] is not None]
     assert offsets == [records[place].offset for place in (1, 5)]
-    assert [p["path"] for p in told["problems"]][-1] == f"{out}/index/blocks.bin"
+    assert [p["path"] for p in report["problems"]][-1] == f"{out}/index/blocks.bin"

@@ -10,7 +10,7 @@ import tensorflow as tf
 NUM_RECORDS, TAKEN_FROM, NUM_TAKEN = 256, 64, 64
 FRAMING = 16  # bytes that TFRecord adds to a record
 
-# A record at an offset, with a buffer of just the bytes that are wanted.
+# Reads records at an offset, with a buffer of exactly the requested bytes.
 READ_PIECE = """
 import sys
 import tensorflow as tf
@@ -47,7 +47,7 @@ except tf.errors.NotFoundError:
 
 
 def run(code: str, environment: dict[str, str], *arguments: object) -> list[str]:
-    """Returns what a Python of its own prints, in lines."""
+    """Runs code in a new Python process and returns the lines of its output."""
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
         env=os.environ | environment,
@@ -76,7 +76,7 @@ def shard(
 
 
 def piece(records: list[str]) -> tuple[int, int]:
-    """Returns (offset, bytes) of the records that are taken."""
+    """Returns (offset, size in bytes) of the records that are read."""
     sizes = [len(record) + FRAMING for record in records]
     end = TAKEN_FROM + NUM_TAKEN
     return sum(sizes[:TAKEN_FROM]), sum(sizes[TAKEN_FROM:end])
@@ -93,7 +93,7 @@ def test_tensorflow_reads_a_piece_of_an_object_and_its_bytes_are_counted(
         *(shard, offset, num_bytes, NUM_TAKEN),
     )
     assert read == records[TAKEN_FROM : TAKEN_FROM + NUM_TAKEN]
-    # A seek reads one byte, to see that it is there.
+    # A seek reads one byte, to check that the offset exists.
     assert gcs.fetched() == {"records/x.tfrecord": num_bytes + 1}
     assert gcs.requests() == {"records/x.tfrecord": 2}
 

@@ -22,7 +22,7 @@ from reader.contract.tokenizers.basic import (
 )
 from reader.contract.tokenizers.registry import load_tokenizer
 
-# Plain text, and text made of what is hard: scripts, marks, joiners, line ends.
+# Any text, and text of difficult characters: scripts, marks, joiners, line ends.
 HARD = (
     "aAéÉßİıΣσς犬とカー々가ไทยनमस्ते½²Ⅷ٣"
     "\u0301\u0323\u3099\ufe0f\u200d👍 -_'’!.,\t\n\r\u2028\xa0"
@@ -40,7 +40,7 @@ WORDS = st.text(string.ascii_lowercase + "éßя0", min_size=1, max_size=6)
         ("Ein großes Café, 24/7", ["ein", "großes", "café", "247"]),
         ("犬とcat", ["犬", "と", "cat"]),
         ("👍 ...", []),
-        # What they imply.
+        # Further cases.
         ("", []),
         (" \t\r\n\u2028\u3000 ", []),
         ("a\tb\nc\u2028d\u3000e", ["a", "b", "c", "d", "e"]),
@@ -81,13 +81,13 @@ def test_words_hold_letters_marks_and_digits_only(text):
 
 @given(TEXTS, TEXTS)
 def test_a_space_always_parts_words(one, other):
-    # Lower case looks at neighbours (a final sigma), so never across a word.
+    # Lower-casing depends on neighboring letters (final sigma), but not across words.
     assert split_words(f"{one} {other}") == split_words(one) + split_words(other)
 
 
 @given(TEXTS)
 def test_composed_and_decomposed_text_give_equal_words(text):
-    # Lower case first: some capitals decompose to what has another lower case.
+    # Lower-cases first: some capitals decompose to letters with another lower case.
     composed = unicodedata.normalize("NFC", text.lower())
     decomposed = unicodedata.normalize("NFD", composed)
     assert split_words(composed) == split_words(decomposed)

@@ -12,7 +12,7 @@ from reader.contract.tokenizers.byte_level import (
 )
 
 TOKENIZER = ByteTokenizer(bytes_spec())
-# Whatever a caption may be made of: all but halves of surrogate pairs.
+# All characters that a caption may have: all but halves of surrogate pairs.
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 
 
@@ -53,9 +53,9 @@ def test_an_id_beyond_the_bytes_is_an_error(id_):
 
 
 def test_the_file_says_what_the_spec_says():
-    spec, said = bytes_spec(), json.loads(DESCRIPTION)
+    spec, described = bytes_spec(), json.loads(DESCRIPTION)
     assert (spec.kind, spec.vocab_size, TOKENIZER.vocab_size) == ("bytes", 260, 260)
     ids = (spec.pad_id, spec.unknown_id, spec.start_id, spec.end_id)
-    assert ids == (said["pad"], said["unknown"], said["start"], said["end"])
+    assert ids == tuple(described[name] for name in ("pad", "unknown", "start", "end"))
     assert ids == (0, 1, 2, 3)
-    assert said["byte_0"] == 4
+    assert described["byte_0"] == 4

@@ -1,4 +1,4 @@
-"""CLIP's merges, against OpenAI's algorithm written out, and known ids."""
+"""CLIP's tokenizer, compared with OpenAI's code and with known ids."""
 
 import gzip
 import html
@@ -20,7 +20,7 @@ FOX_IDS = [518, 3712, 2866, 3240, 16901, 962, 518, 10753, 1929]
 
 
 class OpenAi:
-    """OpenAI's `simple_tokenizer.py` (MIT), as it stands but for its line breaks."""
+    """OpenAI's `simple_tokenizer.py` (MIT), with other line breaks."""
 
     def __init__(self, text: str) -> None:
         bs = [*range(33, 127), *range(161, 173), *range(174, 256)]
@@ -198,7 +198,8 @@ def refusal(data: bytes) -> str:
 
 def test_merges_that_are_not_clips_are_refused(merges):
     plain = gzip.decompress(merges)
-    assert "file has 99: is it whole" in refusal(b"\n".join(plain.split(b"\n")[:100]))
+    short = b"\n".join(plain.split(b"\n")[:100])
+    assert "file has 99: check that the file is complete" in refusal(short)
     assert "two parts" in refusal(plain.replace(b"i n\n", b"i n g\n", 1))
     assert "tokenizer.json" in refusal(plain.replace(b"</w>", b""))
     assert "no #version" in refusal(merges[:1000])

@@ -1,4 +1,4 @@
-"""Hugging Face's `tokenizer.json`, against the library and against plain WordPiece."""
+"""Hugging Face's `tokenizer.json`, compared with the library and plain WordPiece."""
 
 import json
 import unicodedata
@@ -19,7 +19,7 @@ WORDS = {"[UNK]": 0, "a": 1, "cat": 2, "red": 3, "<s>": 4, "</s>": 5, "dog": 9}
 
 
 def words(**more: int) -> Tokenizer:
-    """Returns a tokenizer of whole words, with more tokens than WORDS if asked for."""
+    """Returns a tokenizer of whole words, with the tokens of WORDS and more."""
     made = Tokenizer(models.WordLevel({**WORDS, **more}, unk_token="[UNK]"))
     made.pre_tokenizer = pre_tokenizers.Whitespace()
     return made
@@ -118,7 +118,7 @@ def test_without_a_pad_of_its_own_a_caption_ends_at_its_end():
     made.pre_tokenizer = pre_tokenizers.Whitespace()
     framed = load(framing(made, "$A </s>", "</s>"))
     assert framed.decode([1, 0, 2, 0, 0]) == "a !"
-    # Nor is a pad taken for one where there is no end: the mask must tell.
+    # Without an end token, the id of the pad stays: only the mask marks padding.
     made.post_processor = None
     assert load(made).decode([1, 0]) == "a !"
 
@@ -136,11 +136,11 @@ def test_what_the_library_does_not_read_is_refused(fields: dict[str, Any]):
         huggingface_spec(json.dumps(fields).encode())
 
 
-# BERT's, against the algorithm as its authors describe it.
+# BERT's tokenizer, compared with the algorithm that its authors describe.
 
 
 def bert_ids(text: str, vocabulary: dict[str, int]) -> list[int]:
-    """Lower-case, no accents, punctuation and Han alone; then longest match first."""
+    """Lower-cases, drops accents, splits punctuation and Han; longest match first."""
     ids = []
     for word in bert_words(text):
         start, pieces = 0, []

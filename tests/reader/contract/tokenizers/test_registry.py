@@ -1,4 +1,4 @@
-"""Which kind a file is, and that it is still the one the ids came from."""
+"""Detecting the kind of a tokenizer's file, and checking that it has not changed."""
 
 import dataclasses
 import gzip
@@ -82,7 +82,7 @@ def test_a_tokenizer_is_loaded_from_its_spec_and_its_file(shared_data, kind):
     assert tokenizer.decode(framed) == "the sky is blue"
 
 
-# One word, and the tokenizer's start.
+# Tokens of one word, then the start token.
 SPELLED = {
     "huggingface": ["una", "##ffa", "##ble", "[CLS]"],
     "sentencepiece": ["\N{LOWER ONE EIGHTH BLOCK}un", "a", "f", "f", "able", "<s>"],
@@ -121,7 +121,7 @@ def test_changed_bytes_are_refused_without_the_library(shared_data, kind, monkey
 
 
 def hide(monkeypatch: pytest.MonkeyPatch, library: str) -> None:
-    """Makes a library look as if it were not installed."""
+    """Makes a library appear not installed."""
     monkeypatch.delitem(sys.modules, library, raising=False)
 
     class Finder:

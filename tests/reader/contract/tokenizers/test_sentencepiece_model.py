@@ -1,4 +1,4 @@
-"""SentencePiece models, against the library's own command of it."""
+"""SentencePiece models, compared with the library."""
 
 import io
 
@@ -62,7 +62,7 @@ def test_a_row_of_a_model_without_a_pad_is_decoded_to_its_text():
     data = train(pad_id=-1, unk_id=0, bos_id=1, eos_id=2)
     tokenizer = SentencePieceTokenizer(sentencepiece_spec(data), data)
     ids = tokenizer.encode("a blue cat")
-    # 0 is the unknown as well: what follows the end is padding all the same.
+    # 0 is also the unknown id, but after the end token it is padding.
     assert tokenizer.decode([1, *ids, 2, 0, 0]) == "a blue cat"
 
 
