@@ -289,7 +289,7 @@ def test_what_is_no_manifest_is_refused_by_name(own_dataset, data):
     (own_dataset / "manifest.json").write_bytes(data)
     message = refusal(DatasetError, f"{own_dataset}/train-*")
     assert f"{own_dataset}/manifest.json" in message
-    assert "build the dataset again" in message
+    assert "rebuild the dataset" in message
 
 
 @pytest.mark.parametrize(
