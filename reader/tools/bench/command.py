@@ -5,12 +5,12 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from reader.config import defaults
 from reader.console.main import import_tensorflow, print_json
-from reader.console.parser import add_command, not_empty
+from reader.console.parser import add_command
 from reader.console.terminal import terminal_of
 from reader.contract.checks import is_positive
 from reader.contract.errors import UsageError
+from reader.tools.flags import add_json, add_load_flags, add_pattern
 
 if TYPE_CHECKING:
     from reader.contract.manifest import ImageSpec
@@ -39,12 +39,7 @@ def add_parser(commands: Any) -> None:
         group="maintain a dataset",
         examples=_EXAMPLES,
     )
-    parser.add_argument(
-        "pattern",
-        metavar="OUT",
-        type=not_empty,
-        help="the dataset's folder, or a glob of TFRecords",
-    )
+    add_pattern(parser)
     parser.add_argument(
         "--seconds",
         type=float,
@@ -52,7 +47,7 @@ def add_parser(commands: Any) -> None:
         default=10.0,
         help="approximate duration in seconds (%(default)s)",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_json(parser)
     load = parser.add_argument_group("arguments of reader.load")
     load.add_argument("--split", metavar="NAME", help="(the first with examples)")
     load.add_argument(
@@ -61,33 +56,9 @@ def add_parser(commands: Any) -> None:
     load.add_argument(
         "--image_size", type=int, metavar="N", help="(7/8 of the stored size)"
     )
-    load.add_argument(
-        "--crop",
-        metavar="KIND",
-        default=defaults.CROP,
-        help="center, random, random_resized or none (%(default)s)",
-    )
-    load.add_argument(
-        "--crop_fraction",
-        type=float,
-        metavar="SHARE",
-        default=defaults.CROP_FRACTION,
-        help="(%(default)s)",
-    )
-    load.add_argument(
-        "--dtype",
-        metavar="NAME",
-        default=defaults.DTYPE,
-        help="float32, bfloat16 or uint8 (%(default)s)",
-    )
+    add_load_flags(load, "crop", "crop_fraction", "dtype")
     load.add_argument("--normalize", metavar="NAME", help="imagenet or clip")
-    load.add_argument(
-        "--shuffle_bytes",
-        type=int,
-        metavar="N",
-        default=defaults.SHUFFLE_BYTES,
-        help="(%(default)s)",
-    )
+    add_load_flags(load, "shuffle_bytes")
     load.add_argument("--num_threads", type=int, metavar="N", help="(one per core)")
     parser.set_defaults(run=_run)
 

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from reader.console.main import print_json
-from reader.console.parser import add_command, not_empty
+from reader.console.parser import add_command
 from reader.console.terminal import Terminal, printable, terminal_of
 from reader.contract import samples
 from reader.contract.schema import EXTRA
+from reader.tools.flags import add_folder, add_json
 
 if TYPE_CHECKING:
     from reader.tools.find.search import Finding, Rejected, Written
@@ -35,15 +36,13 @@ def add_parser(commands: Any) -> None:
         group="inspect a dataset",
         examples=_EXAMPLES,
     )
-    parser.add_argument(
-        "folder", metavar="OUT", type=not_empty, help="the dataset's folder"
-    )
+    add_folder(parser)
     parser.add_argument(
         "wanted",
         metavar="KEY|SHA256|PATH",
         help="a key; a checksum or its first digits; the path of an image or caption",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_json(parser)
     parser.set_defaults(run=_run)
 
 

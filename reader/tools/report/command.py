@@ -4,8 +4,9 @@ import argparse
 from typing import Any
 
 from reader.console.formatting import size_text
-from reader.console.parser import add_command, not_empty
+from reader.console.parser import add_command
 from reader.console.terminal import printable
+from reader.tools.flags import add_folder
 from reader.tools.report import DEFAULT_SAMPLES
 
 _EXAMPLES = (
@@ -26,9 +27,7 @@ def add_parser(commands: Any) -> None:
         group="inspect a dataset",
         examples=_EXAMPLES,
     )
-    parser.add_argument(
-        "folder", metavar="OUT", type=not_empty, help="the dataset's folder"
-    )
+    add_folder(parser)
     parser.add_argument(
         "--output", metavar="FILE", help="HTML file (default: OUT/report.html)"
     )

@@ -5,11 +5,11 @@ import os
 import sys
 from typing import Any
 
-from reader.config import defaults
 from reader.console.main import print_json
-from reader.console.parser import add_command, not_empty, refuse_set
+from reader.console.parser import add_command, refuse_set
 from reader.console.terminal import printable, terminal_of
 from reader.contract.errors import UsageError
+from reader.tools.flags import add_json, add_load_flags, add_pattern
 
 _EXAMPLES = (
     "diptych show out",
@@ -30,12 +30,7 @@ def add_parser(commands: Any) -> None:
         group="inspect a dataset",
         examples=_EXAMPLES,
     )
-    parser.add_argument(
-        "pattern",
-        metavar="OUT",
-        type=not_empty,
-        help="the dataset's folder, or a glob of TFRecords",
-    )
+    add_pattern(parser)
     parser.add_argument(
         "--num",
         type=int,
@@ -43,7 +38,7 @@ def add_parser(commands: Any) -> None:
         default=3,
         help="examples per split (%(default)s)",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_json(parser)
     step = parser.add_argument_group(
         "the keys of a step",
         "Same names and defaults as the arguments of reader.load.",
@@ -55,39 +50,11 @@ def add_parser(commands: Any) -> None:
     step.add_argument(
         "--batch_size", type=int, metavar="N", help="examples per step, over all hosts"
     )
-    step.add_argument(
-        "--seed", type=int, metavar="N", default=defaults.SEED, help="(%(default)s)"
-    )
-    step.add_argument(
-        "--shuffle_bytes",
-        type=int,
-        metavar="N",
-        default=defaults.SHUFFLE_BYTES,
-        help="(%(default)s)",
-    )
+    add_load_flags(step, "seed", "shuffle_bytes")
     step.add_argument(
         "--no_shuffle", dest="shuffle", action="store_false", help="shuffle=False"
     )
-    step.add_argument(
-        "--host_index",
-        type=int,
-        metavar="N",
-        default=defaults.HOST_INDEX,
-        help="(%(default)s)",
-    )
-    step.add_argument(
-        "--host_count",
-        type=int,
-        metavar="N",
-        default=defaults.HOST_COUNT,
-        help="(%(default)s)",
-    )
-    step.add_argument(
-        "--remainder",
-        metavar="KIND",
-        default=defaults.REMAINDER,
-        help="drop or pad (%(default)s)",
-    )
+    add_load_flags(step, "host_index", "host_count", "remainder")
     parser.set_defaults(run=_run, parser=parser)
 
 

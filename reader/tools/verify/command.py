@@ -6,11 +6,11 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from reader.config import defaults
 from reader.console.formatting import counted, size_text
 from reader.console.main import print_json
-from reader.console.parser import add_command, not_empty, refuse_set
+from reader.console.parser import add_command, refuse_set
 from reader.console.terminal import Terminal, printable, terminal_of
+from reader.tools.flags import add_folder, add_json, add_load_flags
 
 if TYPE_CHECKING:
     from reader.datasets.manifest_dataset import ManifestDataset
@@ -38,9 +38,7 @@ def add_parser(commands: Any) -> None:
         group="maintain a dataset",
         examples=_EXAMPLES,
     )
-    parser.add_argument(
-        "folder", metavar="OUT", type=not_empty, help="the dataset's folder"
-    )
+    add_folder(parser)
     parser.add_argument(
         "--decode", action="store_true", help="decode every image as well"
     )
@@ -51,7 +49,7 @@ def add_parser(commands: Any) -> None:
         metavar="N",
         help="problems to print; --json lists all (%(default)s)",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_json(parser)
     plan = parser.add_argument_group(
         "the order of an epoch",
         "With --epoch, computes the order of an epoch over all hosts instead, and\n"
@@ -68,22 +66,7 @@ def add_parser(commands: Any) -> None:
         default=192,
         help="examples per step, over all hosts (%(default)s)",
     )
-    plan.add_argument(
-        "--host_count",
-        type=int,
-        metavar="N",
-        default=defaults.HOST_COUNT,
-        help="(%(default)s)",
-    )
-    plan.add_argument(
-        "--seed", type=int, metavar="N", default=defaults.SEED, help="(%(default)s)"
-    )
-    plan.add_argument(
-        "--remainder",
-        metavar="KIND",
-        default=defaults.REMAINDER,
-        help="drop or pad, as in load (%(default)s)",
-    )
+    add_load_flags(plan, "host_count", "seed", "remainder")
     parser.set_defaults(run=_run, parser=parser)
 
 
