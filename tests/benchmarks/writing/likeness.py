@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
 
 import reader
+from beam_jobs.encoding.codecs import configure_codecs
 from beam_jobs.encoding.resize import resize
 from tests.benchmarks.process import run
 from tests.benchmarks.writing.contenders import build
@@ -47,6 +48,7 @@ def likeness(corpora: Corpora) -> list[Likeness]:
 
     `JPEG` is what coding alone costs, to which `STORED` adds what we do.
     """
+    configure_codecs()  # As workers do.
     corpus = corpora.corpus("large", corpora.num_originals("large"))
     found: dict[str, list[float]] = {RAW: [], CODED: [], STORED: [], JPEG: []}
     ours = {format: _stored(corpus, corpora.work, format) for format in ("raw", "jpeg")}

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import simplejpeg
 
+from beam_jobs.encoding.codecs import configure_codecs
 from beam_jobs.encoding.resize import resize
 from reader.contract.host import num_cores
 from reader.contract.manifest import ImageSpec
@@ -61,6 +62,7 @@ def main() -> None:
     parser.add_argument("--output", required=True, type=Path)
     args = parser.parse_args()
     args.output.mkdir()
+    configure_codecs()  # As workers do.
     images, threads = sorted(args.images.rglob("*.jpg")), num_cores()
     shares = [images[first::threads] for first in range(threads)]
     with ThreadPoolExecutor(threads) as pool:
