@@ -5,6 +5,8 @@ Feature keys follow the TensorFlow Model Garden, so existing decoders work.
 
 from typing import Literal, NamedTuple
 
+from reader.contract.errors import DatasetError
+
 Dtype = Literal["bytes", "int64", "float32"]
 Values = list[bytes] | list[int] | list[float]
 
@@ -75,6 +77,22 @@ STORED_FORMATS = {
     "png": StoredFormat(needs_size=False),
     "raw": StoredFormat(needs_size=True),
 }
+
+
+def check_stored_format(image_format: str | None) -> None:
+    """Checks that this version knows a stored format.
+
+    Args:
+        image_format: Name of the format; None if the format varies by image.
+
+    Raises:
+        DatasetError: A later version of Diptych stored the images.
+    """
+    if image_format is not None and image_format not in STORED_FORMATS:
+        raise DatasetError(
+            f'images are stored as "{image_format}", which this version does not '
+            "support: upgrade diptych"
+        )
 
 
 def needs_size(image_format: str | None) -> bool:

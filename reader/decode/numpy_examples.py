@@ -13,7 +13,6 @@ from reader.contract.schema import Feature, display_path, needs_size
 from reader.datasets.record_schema import RecordSchema
 from reader.decode.numpy_images import Pixels, decoder
 from reader.decode.outputs import (
-    check_image_format,
     check_tokens,
     missing,
     not_held,
@@ -79,7 +78,6 @@ def _maker(name: str, record_schema: RecordSchema, config: ReadConfig) -> Make:
 
 
 def _image_maker(record_schema: RecordSchema) -> Callable[[Values], Pixels]:
-    check_image_format(record_schema)
     decode, image = (
         decoder(record_schema.image_format),
         record_schema.features["image"].key,

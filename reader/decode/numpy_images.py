@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reader.contract.host import import_library
+from reader.contract.schema import check_stored_format
 
 Pixels = NDArray[np.uint8]
 
@@ -28,8 +29,10 @@ def decoder(image_format: str | None) -> Decode:
             format varies by image.
 
     Raises:
+        DatasetError: A later version of Diptych stored the images in a new format.
         UsageError: The library that decodes the format is not installed.
     """
+    check_stored_format(image_format)
     module, package = _LIBRARIES.get(image_format, (None, ""))
     if module is not None:
         name = "JPEG" if image_format is None else image_format.upper()
@@ -41,7 +44,7 @@ def _decode_raw(data: bytes, height: int, width: int) -> Pixels:
     return np.frombuffer(data, np.uint8).reshape(height, width, 3).copy()
 
 
-def _decode_jpeg(data: bytes, height: int = 0, width: int = 0) -> Pixels:
+def _decode_jpeg(data: bytes, height: int, width: int) -> Pixels:
     import simplejpeg
 
     pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB", strict=True)
@@ -53,7 +56,7 @@ def _decode_any(data: bytes, height: int, width: int) -> Pixels:
     if data.startswith(b"\xff\xd8\xff"):
         # Pillow skips stray bytes that simplejpeg rejects. Both reject truncation.
         with contextlib.suppress(ValueError):
-            return _decode_jpeg(data)
+            return _decode_jpeg(data, height, width)
     return _decode_by_pillow(data, height, width)
 
 

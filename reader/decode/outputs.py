@@ -5,15 +5,14 @@ import logging
 
 from reader.config import defaults
 from reader.config.read_config import ReadConfig, is_extra
-from reader.contract.errors import DatasetError, UsageError
+from reader.contract.errors import UsageError
 from reader.contract.manifest import TokenizerSpec
-from reader.contract.schema import STORED_FORMATS
+from reader.contract.schema import check_stored_format
 from reader.datasets.record_schema import RecordSchema
 
 _LOG = logging.getLogger("reader")
 
 # The image formats that `reader.decode.images` decodes; None if the format varies.
-_FORMATS = (None, *STORED_FORMATS)
 
 # For each output: the roles that it requires, and the roles that it uses if present.
 _TOKENS = (("token_ids",), ("token_lengths",))
@@ -66,7 +65,7 @@ def fit(config: ReadConfig, record_schema: RecordSchema) -> ReadConfig:
 
 
 def _fit_images(config: ReadConfig, record_schema: RecordSchema) -> ReadConfig:
-    check_image_format(record_schema)
+    check_stored_format(record_schema.image_format)
     if config.images.size is not None:
         return config
     size, width, height = (
@@ -86,15 +85,6 @@ def _fit_images(config: ReadConfig, record_schema: RecordSchema) -> ReadConfig:
         )
     images = dataclasses.replace(config.images, size=size, crop="none")
     return dataclasses.replace(config, images=images)
-
-
-def check_image_format(record_schema: RecordSchema) -> None:
-    """Raises a DatasetError if this version does not support the image format."""
-    if record_schema.image_format not in _FORMATS:
-        raise DatasetError(
-            f'images are stored as "{record_schema.image_format}", which this version '
-            "does not support: upgrade diptych"
-        )
 
 
 def _max_captions(record_schema: RecordSchema, config: ReadConfig) -> int:

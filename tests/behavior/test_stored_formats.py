@@ -1,11 +1,15 @@
 """Every stored image format: written, opened, loaded and checked alike."""
 
+import json
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
 
 import reader
 from beam_jobs.encoding.encode_image import encode_pixels
+from reader.__main__ import main
 from reader.contract.manifest import ImageSpec
 from reader.contract.schema import STORED_FORMATS
 from reader.decode.numpy_images import decoder
@@ -77,3 +81,18 @@ def test_verify_decodes_them(built):
     report = reader.verify(output, decode=True)
     assert not report.problems
     assert report.num_examples == len(pictures)
+
+
+def test_a_format_of_a_later_version_is_named(own_dataset, capsys):
+    manifest = json.loads((own_dataset / "manifest.json").read_text())
+    manifest["image"]["format"] = "jxl"
+    (own_dataset / "manifest.json").write_text(json.dumps(manifest))
+    message = 'images are stored as "jxl".*upgrade diptych'
+    with pytest.raises(reader.DatasetError, match=message):
+        reader.open(own_dataset, split="train")
+    with pytest.raises(reader.DatasetError, match=message):
+        reader.load(str(own_dataset), split="train", batch_size=2)
+    for command in ("verify", "report"):
+        flags = ["--decode"] if command == "verify" else []
+        assert main([command, str(own_dataset), *flags]) == 1
+        assert re.search(message, capsys.readouterr().err)
