@@ -181,7 +181,7 @@ class JobConfig(JobSettings):
                 )
 
     def _check_source(self) -> None:
-        """Checks that the fields name one source and only options that it supports."""
+        """Checks that the fields name one source; its type checks its own options."""
         kinds = {
             field: declared
             for field, declared in settings_of(type(self)).items()
@@ -194,22 +194,11 @@ class JobConfig(JobSettings):
         needs_images = declared is None or declared.images == "required"
         if self.images is None and needs_images:
             raise UsageError("images is required: pass the folder of images")
-        if declared is None:
-            return
-        if self.images is not None and declared.images == "excluded":
+        if self.images is not None and declared and declared.images == "excluded":
             raise UsageError(f"images and {field} exclude each other: pass only one")
-        if self.reads_columns and not declared.has_columns:
-            raise UsageError(
-                "columns need a table: a folder of captions has no columns, use table, "
-                "coco or webdataset"
-            )
-        if self.coco is not None and self.caption_column is not None:
-            raise UsageError(
-                "caption_column needs a table: COCO captions are always in caption"
-            )
 
     @functools.cached_property
-    def tokenizer_file(self) -> TokenizerIdentity:
+    def tokenizer_identity(self) -> TokenizerIdentity:
         """Kind and checksum of the tokenizer, both part of the fingerprint.
 
         The file is read once, on first access. A job reads it before its work begins.
@@ -224,12 +213,12 @@ class JobConfig(JobSettings):
     @property
     def tokenizer_kind(self) -> str:
         """Kind of the tokenizer, as named in the manifest."""
-        return self.tokenizer_file.kind
+        return self.tokenizer_identity.kind
 
     @property
     def tokenizer_sha256(self) -> str:
         """SHA-256 of the tokenizer's file, in hex. Empty for `basic`."""
-        return self.tokenizer_file.sha256
+        return self.tokenizer_identity.sha256
 
     @property
     def counts_words(self) -> bool:

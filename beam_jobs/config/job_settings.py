@@ -101,7 +101,6 @@ class JobSettings:
         "folder of captions (.txt, .caption); may be the same folder",
         "DIR",
         images="required",
-        has_columns=False,
     )
     table: str | None = _source(
         "CSV, TSV, JSONL or Parquet file that names images; or a glob",

@@ -47,7 +47,6 @@ class Setting(NamedTuple):
         changes_output: Whether the field is part of the configuration's fingerprint.
         images: Whether the source that the field names needs, accepts or excludes the
             `images` folder. None if the field is not a source on its own.
-        has_columns: Whether the source that the field names has columns.
         about: Name of the field in `reader.contract.manifest.About` that gets the
             value. None if the field is not metadata.
     """
@@ -62,7 +61,6 @@ class Setting(NamedTuple):
     is_path: bool = False
     changes_output: bool = True
     images: Literal["required", "optional", "excluded"] | None = None
-    has_columns: bool = True
     about: str | None = None
 
 

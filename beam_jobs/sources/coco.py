@@ -38,10 +38,14 @@ def check(config: JobConfig) -> None:
     """Checks the COCO files and the image folder before the job starts.
 
     Raises:
-        UsageError: A file or folder is missing or not readable, or a requested column
-            is not among the image fields.
+        UsageError: A file or folder is missing or not readable, a requested column is
+            not among the image fields, or `caption_column` is set.
         BuildError: A file is not valid JSON.
     """
+    if config.caption_column is not None:
+        raise UsageError(
+            "caption_column needs a table: COCO captions are always in caption"
+        )
     table.check(config)
     for path in files_named("coco", str(config.coco)):
         _check_fields(path, config)

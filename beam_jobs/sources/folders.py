@@ -14,6 +14,7 @@ from beam_jobs.elements import Aside, Entry, ListTask, SourceFile
 from beam_jobs.sources.paths import key_of
 from beam_jobs.sources.roots import check_folder, real_path
 from beam_jobs.storage.files import is_remote, scan
+from reader.contract.errors import UsageError
 
 _IMAGES = "jpg jpeg png webp gif bmp tif tiff avif"
 _CAPTIONS = "txt caption"
@@ -38,8 +39,14 @@ def check(config: JobConfig) -> None:
     """Checks the image and caption folders before the job starts.
 
     Raises:
-        UsageError: A path is missing, not a folder, not readable, or the output.
+        UsageError: A path is missing, not a folder, not readable, or the output; or
+            columns are requested, which folders do not have.
     """
+    if config.reads_columns:
+        raise UsageError(
+            "columns need a table: a folder of captions has no columns, use table, "
+            "coco or webdataset"
+        )
     check_folder("images", str(config.images), config.output)
     check_folder("captions", str(config.captions), config.output)
 

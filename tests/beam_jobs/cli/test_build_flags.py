@@ -196,8 +196,6 @@ def test_images_that_are_not_given_are_named():
         (["--table=t.csv"], "captions and table exclude each other"),
         (["--coco=c.json"], "captions and coco exclude each other"),
         (["--webdataset=*.tar"], "captions and webdataset exclude each other"),
-        (["--columns=a:int"], "columns need a table"),
-        (["--key_column=a"], "columns need a table"),
         (["--caption_encoding=utf-99"], "caption_encoding must be a text encoding"),
         (["--caption_encoding=base64"], "caption_encoding must be a text encoding"),
         (["--caption_encoding=idna"], "caption_encoding must be a text encoding"),

@@ -58,7 +58,7 @@ def test_what_is_not_there_or_no_file_is_refused_with_what_is_accepted(tmp_path)
         ("a\0b", "null byte"),
     ):
         with pytest.raises(UsageError) as caught:
-            config(tokenizer=str(path)).tokenizer_file  # noqa: B018
+            config(tokenizer=str(path)).tokenizer_identity  # noqa: B018
         assert f'--tokenizer="{path}"' in str(caught.value)
         assert message in str(caught.value)
         assert "use basic, bytes" in str(caught.value)
@@ -69,7 +69,7 @@ def test_what_is_no_tokenizer_is_refused_with_what_was_found(tmp_path, data):
     path = tmp_path / "tokenizer.json"
     path.write_bytes(data)
     with pytest.raises(UsageError) as caught:
-        config(tokenizer=str(path)).tokenizer_file  # noqa: B018
+        config(tokenizer=str(path)).tokenizer_identity  # noqa: B018
     assert f"{len(data)} bytes that begin with {data!r}" in str(caught.value)
     assert "use basic, bytes" in str(caught.value)
 
@@ -79,7 +79,7 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path):
     with path.open("wb") as file:
         file.truncate(1 << 30)
     with pytest.raises(UsageError, match="1073741824 bytes, more than"):
-        config(tokenizer=str(path)).tokenizer_file  # noqa: B018
+        config(tokenizer=str(path)).tokenizer_identity  # noqa: B018
 
 
 def test_a_tokenizer_that_breaks_off_is_refused_before_any_work(
@@ -149,18 +149,18 @@ def test_basic_is_told_by_its_kind_alone():
 
 def test_workers_do_not_look_for_the_file(words):
     made = config(tokenizer=str(words))
-    known = made.tokenizer_file
+    known = made.tokenizer_identity
     traveled = pickle.dumps(made)
     words.unlink()
     assert pickle.loads(traveled) == made
-    assert pickle.loads(traveled).tokenizer_file == known
+    assert pickle.loads(traveled).tokenizer_identity == known
 
 
 def test_a_configuration_is_made_without_reading_the_file(tmp_path):
     made = config(tokenizer=str(tmp_path / "not-there-yet.json"))
     (tmp_path / "not-there-yet.json").write_text("{}")
     with pytest.raises(UsageError, match="not a supported tokenizer"):
-        made.tokenizer_file  # noqa: B018
+        made.tokenizer_identity  # noqa: B018
 
 
 @pytest.mark.parametrize("field", ["vocab_size", "min_count"])

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
+from beam_jobs.config.columns import parse_columns
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import Aside, Entry, ListTask, Pair, Reject, SourceFile
 from beam_jobs.planning.pair_entries import pair_entries
@@ -465,6 +466,22 @@ def test_a_root_that_will_not_do_is_told_by_its_flag(
         check(JobConfig(**roots, output="out"))
     shown = "--output=out" if "same folder" in message else f"--{flag}={root}"
     assert shown in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"columns": parse_columns("a:int")}, {"key_column": "a"}, {"split_column": "a"}],
+)
+def test_columns_that_folders_do_not_have_are_wrong_usage(tmp_path, fields):
+    write(tmp_path, "ok/a.jpg")
+    config = JobConfig(
+        images=str(tmp_path / "ok"),
+        captions=str(tmp_path / "ok"),
+        output=str(tmp_path / "out"),
+        **fields,
+    )
+    with pytest.raises(UsageError, match="columns need a table"):
+        check(config)
 
 
 # Random folders.

@@ -510,8 +510,9 @@ def test_a_field_that_no_image_of_coco_has_is_wrong_usage(coco, flags):
 
 
 def test_the_caption_column_of_coco_is_not_to_choose():
+    config = JobConfig(coco="c", images="i", output="o", caption_column="text")
     with pytest.raises(UsageError, match="COCO captions are always in caption"):
-        JobConfig(coco="c", images="i", output="o", caption_column="text")
+        list_tasks(config)
 
 
 def test_a_null_caption_is_told_from_a_missing_one(table):
