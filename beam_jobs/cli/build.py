@@ -78,6 +78,7 @@ def build(config: JobConfig, beam_args: list[str]) -> int:
     from beam_jobs.cli.build_page import outcome_page, plan_page, repair_page
     from beam_jobs.engines.options import engine_options, is_dry_run, is_local
     from beam_jobs.job.run import check, run
+    from beam_jobs.workspace.workspace import Workspace
 
     began = time.monotonic()
     options = engine_options(config, beam_args)
@@ -101,7 +102,8 @@ def build(config: JobConfig, beam_args: list[str]) -> int:
     for failure in outcome.failures:
         print(f"diptych: error: {failure}", file=sys.stderr)
     if outcome.failures and not config.plan_only:
-        print(f"all rejects: {config.output}/_build/rejects.jsonl", file=sys.stderr)
+        rejects = Workspace(config.output).too_many_rejects
+        print(f"all rejects: {rejects}", file=sys.stderr)
     print(outcome_page(plan, outcome), flush=True)
     if outcome.failures:
         return 1

@@ -90,7 +90,8 @@ def dump_plan(plan: JobPlan) -> bytes:
     """Serializes a plan to the bytes of `plan.json`."""
     fields = dataclasses.asdict(plan)
     # "buckets" is the JSON key of earlier versions, whose jobs can still be resumed.
-    return dump_json(fields | {"buckets": fields.pop("key_ranges")})
+    fields["buckets"] = fields.pop("key_ranges")
+    return dump_json(fields)
 
 
 def parse_plan(data: bytes) -> JobPlan:

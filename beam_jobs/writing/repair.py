@@ -33,12 +33,12 @@ class RepairTask(NamedTuple):
     Attributes:
         shard: Plan of the shard.
         checksums: Checksums of the shard's files in the manifest, as `{file: crc32c}`.
-        anew: Whether to rewrite the shard even if it is intact.
+        rewrite: Whether to rewrite the shard even if it is intact.
     """
 
     shard: ShardPlan
     checksums: dict[str, str]
-    anew: bool
+    rewrite: bool
 
 
 def check_plan(config: JobConfig, plan: JobPlan, manifest: Manifest) -> None:
@@ -63,11 +63,11 @@ def repair_tasks(
     """Returns a task for each shard of a dataset."""
     # If rejects.jsonl is damaged, all shards are rewritten: the rejects of a shard are
     # only known from writing it.
-    anew = bool(damaged_files(workspace, _some(manifest, layout.REJECTS)))
+    rewrite = bool(damaged_files(workspace, _some(manifest, layout.REJECTS)))
     checksums = {shard.file: shard.crc32c for shard in manifest.shards}
     checksums |= manifest.files
     return [
-        RepairTask(shard, {file: checksums[file] for file in shard.name.files}, anew)
+        RepairTask(shard, {file: checksums[file] for file in shard.name.files}, rewrite)
         for shard in plan.shards()
     ]
 
@@ -104,7 +104,7 @@ class _RepairShardFn(ShardFn):
         workspace, aside = super().workspace(), self.workspace()
         with noted(workspace, task.shard.label):
             damaged = damaged_files(workspace, task.checksums)
-        if not damaged and not task.anew:
+        if not damaged and not task.rewrite:
             return
         commit = self._writer.write(task.shard, self.count)
         with noted(workspace, task.shard.label):

@@ -184,7 +184,6 @@ class Manifest:
         versions: Versions of Diptych and of the libraries that affect the bytes of a
             record.
         about: Descriptive metadata from the dataset's author.
-        overlays: Reserved for columns aligned with the records, row by row.
         format_version: Format version of the dataset's files.
     """
 
@@ -199,7 +198,6 @@ class Manifest:
     config: Mapping[str, Any]
     versions: Mapping[str, str]
     about: About = About()
-    overlays: tuple[Any, ...] = ()
     format_version: int = FORMAT_VERSION
 
     @property
@@ -230,6 +228,7 @@ def dump_manifest(manifest: Manifest) -> bytes:
     data = dataclasses.asdict(manifest)
     data["features"] = [feature._asdict() for feature in manifest.features]
     data[_ACCOUNTING] = data.pop("accounting")
+    data["overlays"] = []  # Reserved in format 1; nothing reads it.
     return dump_json(data)
 
 
@@ -282,7 +281,6 @@ def _manifest_from(fields: Mapping[str, Any]) -> Any:
             "splits": tuple(map(_split_from, fields["splits"])),
             "accounting": known_fields(KeyAccounting, fields[_ACCOUNTING]),
             "about": known_fields(About, fields.get("about", {})),
-            "overlays": tuple(fields["overlays"]),
         },
     )
 

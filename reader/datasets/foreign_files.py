@@ -19,7 +19,7 @@ _NUMBERED = re.compile(r"(?P<number>[0-9]{5})-of-(?P<num>[0-9]{5})")
 
 # Records inspected to infer the schema of all records. One is not enough: it may be the
 # one that has no caption.
-RECORDS_LOOKED_AT = 64
+NUM_INSPECTED = 64
 
 
 def some_records(files: Sequence[ShardFile], *, tolerant: bool) -> list[bytes]:
@@ -44,7 +44,7 @@ def some_records(files: Sequence[ShardFile], *, tolerant: bool) -> list[bytes]:
         place = number - int(ends[which]) + files[which].num_examples
         return _intact_record(files[which], place, tolerant or number > 0)
 
-    spread = np.unique(np.linspace(0, num - 1, RECORDS_LOOKED_AT).astype(np.int64))
+    spread = np.unique(np.linspace(0, num - 1, NUM_INSPECTED).astype(np.int64))
     found = filter(None, map(intact, spread.tolist() if num else []))
     # If no sampled record is intact, search for the first intact one.
     return [*found] or [*itertools.islice(filter(None, map(intact, range(num))), 1)]

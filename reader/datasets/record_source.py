@@ -19,7 +19,7 @@ from reader.contract.errors import DatasetError, UsageError
 from reader.contract.layout import BLOCK_RECORDS, BUILD_DIR, MANIFEST
 from reader.contract.manifest import Shard
 from reader.datasets.foreign_files import (
-    RECORDS_LOOKED_AT,
+    NUM_INSPECTED,
     check_numbers,
     compression_of,
     first_compressed_records,
@@ -256,7 +256,7 @@ def _scanned(path: str, tolerant: bool) -> ShardFile:
 def _of_compressed(
     paths: list[str], features: Mapping[str, str] | None, compression: str
 ) -> RecordSource:
-    records = first_compressed_records(paths, compression, RECORDS_LOOKED_AT)
+    records = first_compressed_records(paths, compression, NUM_INSPECTED)
     none: Int64s = np.zeros(0, np.int64)
     return RecordSource(
         name=paths[0],

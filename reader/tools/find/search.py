@@ -262,7 +262,7 @@ def _find_rejected(dataset: ManifestDataset, wanted: Wanted) -> Iterator[_Hit]:
     needles = [text_in_line(name) for name in {*wanted.keys, *wanted.names}]
     for line in _reject_lines(dataset):
         if any(needle in line for needle in needles):
-            reject = parse_reject(line)
+            reject = _parse(dataset, line)
             fit = wanted.fits(reject.key, None, reject.source)
             if fit is not None:
                 yield _Hit(*fit, Rejected(fit[1], reject))
@@ -276,6 +276,14 @@ def _reject_lines(dataset: ManifestDataset) -> Iterable[bytes]:
         return ()
 
 
+def _parse(dataset: ManifestDataset, line: bytes) -> RejectedKey:
+    try:
+        return parse_reject(line)
+    except ValueError as error:
+        path = dataset.path(REJECTS)
+        raise DatasetError(f"{path} is damaged ({error}): restore it") from error
+
+
 def _all_keys(dataset: ManifestDataset) -> Iterator[str]:
     for place in _places(dataset):
         try:
@@ -285,4 +293,4 @@ def _all_keys(dataset: ManifestDataset) -> Iterator[str]:
             for _, record in _records(dataset, place.shard):
                 yield display_path(parse_example(record.data)[schema.KEY][0])
     for line in _reject_lines(dataset):
-        yield parse_reject(line).key
+        yield _parse(dataset, line).key

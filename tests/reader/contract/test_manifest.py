@@ -92,7 +92,6 @@ MANIFESTS = st.builds(
     fingerprints=st.dictionaries(TEXT, TEXT, max_size=3),
     config=st.dictionaries(TEXT, JSON, max_size=3),
     versions=st.dictionaries(TEXT, TEXT, max_size=3),
-    overlays=st.lists(JSON, max_size=2).map(tuple),
     format_version=st.integers(0, FORMAT_VERSION),
 )
 # A manifest has many parts, so generating one is slower than most examples.
@@ -143,7 +142,7 @@ def with_unknown_fields(value: Any, *, below: tuple[str, ...] = ()) -> Any:
     """The same JSON with an unknown field in every object that has fixed fields."""
     if isinstance(value, list):
         return [with_unknown_fields(item, below=below) for item in value]
-    free = ("config", "files", "fingerprints", "versions", "not_written", "overlays")
+    free = ("config", "files", "fingerprints", "versions", "not_written")
     if not isinstance(value, dict) or (below and below[-1] in free):
         return value
     fields = {k: with_unknown_fields(v, below=(*below, k)) for k, v in value.items()}
@@ -189,7 +188,7 @@ def test_any_json_is_refused_as_a_dataset_error_that_names_the_file(value):
 @given(data=st.data())
 def test_a_part_of_another_type_is_a_dataset_error_or_passes(dataset, data):
     fields = json.loads((dataset / "manifest.json").read_bytes())
-    names = ("features", "image", "tokenizer", "splits", "books", "overlays")
+    names = ("features", "image", "tokenizer", "splits", "books")
     fields[data.draw(st.sampled_from(names))] = data.draw(JSON)
     try:
         parse_manifest(json.dumps(fields).encode(), "out")

@@ -294,7 +294,7 @@ def test_what_is_no_manifest_is_refused_by_name(own_dataset, data):
 
 @pytest.mark.parametrize(
     "field",
-    ["features", "image", "tokenizer", "splits", "books", "files", "overlays"],
+    ["features", "image", "tokenizer", "splits", "books", "files"],
 )
 def test_a_manifest_without_a_field_is_refused_by_name(own_dataset, field):
     edit_manifest(own_dataset, lambda fields: fields.pop(field))

@@ -206,3 +206,11 @@ def test_what_cannot_be_looked_for_is_refused(diptych, dataset, tmp_path):
     assert diptych("find", dataset, "").status == 2
     assert diptych("find", dataset).status == 2
     assert diptych("find", tmp_path, "key").status == 1
+
+
+@pytest.mark.parametrize("line", [b"{", b"[]", b'{"key": "scene-00003"}'])
+def test_a_damaged_line_of_rejects_is_named(diptych, own_dataset, line):
+    (own_dataset / "rejects.jsonl").write_bytes(line + b"\n")
+    done = diptych("find", own_dataset, "never-there")
+    assert done.status == 1
+    assert f"{own_dataset}/rejects.jsonl is damaged" in done.err
