@@ -29,6 +29,7 @@ ROOMS = (
     "beam_jobs.planning",
     "beam_jobs.encoding",
     "beam_jobs.sources",
+    "beam_jobs.inputs",
     "beam_jobs.workspace",
     "beam_jobs.elements",
     "beam_jobs.engines",
@@ -80,6 +81,7 @@ ENGINE_FREE = {
     "beam_jobs.config": (),
     "beam_jobs.elements": (),
     "beam_jobs.encoding": (),
+    "beam_jobs.inputs": (),
     "beam_jobs.interop": (),
     "beam_jobs.planning": (
         "close_plan",

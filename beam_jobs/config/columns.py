@@ -47,7 +47,8 @@ class Column(NamedTuple):
         type: Type of the values: `int`, `float`, `str` or `bool`.
         length: Number of values in each cell. None for a single value.
         default: Value that replaces a null. None for the default of the type: NaN for
-            `float`, an empty string for `str`, none for `int` and `bool`.
+            `float`, an empty string for `str`. `int` and `bool` have no default, so a
+            null rejects the key.
     """
 
     name: str

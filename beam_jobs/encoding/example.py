@@ -12,7 +12,7 @@ from beam_jobs.config.columns import Value, feature_values
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import BadInput, Pair, Reject
 from beam_jobs.encoding.encode_image import EncodedImage, SourceImage
-from beam_jobs.sources.captions import Captions
+from beam_jobs.inputs.captions import Captions
 from reader.contract import schema
 from reader.contract.record import serialize_example
 from reader.contract.schema import Dtype, Values

@@ -17,9 +17,9 @@ import ijson
 
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import Aside, BadInput, Entry, ListTask
+from beam_jobs.inputs.paths import key_of, place_of
+from beam_jobs.inputs.roots import common_folder, files_named
 from beam_jobs.sources import table
-from beam_jobs.sources.paths import key_of, place_of
-from beam_jobs.sources.roots import common_folder, files_named
 from beam_jobs.sources.row_entries import filled, texts_of
 from beam_jobs.storage.files import absolute, open_file
 from reader.contract.errors import BuildError, UsageError
@@ -74,7 +74,9 @@ def _explained(path: bytes) -> Iterator[None]:
         yield
     except (ijson.JSONError, UnicodeDecodeError) as error:
         message = str(error).splitlines()[0]  # Later lines draw an arrow to the error.
-        raise BuildError(f"{os.fsdecode(path)} is not valid JSON: {message}") from error
+        raise BuildError(
+            f"{os.fsdecode(path)} is not valid JSON: {message}: download it again"
+        ) from error
 
 
 def list_tasks(config: JobConfig) -> list[ListTask]:

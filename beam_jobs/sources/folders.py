@@ -11,10 +11,9 @@ from collections.abc import Iterator
 
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import Aside, Entry, ListTask, SourceFile
-from beam_jobs.sources.paths import key_of
-from beam_jobs.sources.roots import check_folder, real_path
+from beam_jobs.inputs.paths import key_of
+from beam_jobs.inputs.roots import check_folder, real_path, refuse_columns
 from beam_jobs.storage.files import is_remote, scan
-from reader.contract.errors import UsageError
 
 _IMAGES = "jpg jpeg png webp gif bmp tif tiff avif"
 _CAPTIONS = "txt caption"
@@ -42,11 +41,7 @@ def check(config: JobConfig) -> None:
         UsageError: A path is missing, not a folder, not readable, or the output; or
             columns are requested, which folders do not have.
     """
-    if config.reads_columns:
-        raise UsageError(
-            "columns need a table: a folder of captions has no columns, use table, "
-            "coco or webdataset"
-        )
+    refuse_columns(config, "a folder of captions")
     check_folder("images", str(config.images), config.output)
     check_folder("captions", str(config.captions), config.output)
 

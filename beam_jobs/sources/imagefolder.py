@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import ListTask
+from beam_jobs.inputs.roots import check_folder
 from beam_jobs.sources import table
 from beam_jobs.sources.folders import folders_in, tasks_below
-from beam_jobs.sources.roots import check_folder
 from beam_jobs.storage.files import absolute, is_file
 from reader.contract.errors import UsageError
 

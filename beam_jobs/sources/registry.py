@@ -28,6 +28,9 @@ class Source(Protocol):
     def check(self, config: JobConfig) -> None:
         """Checks the source against the configuration before the job starts.
 
+        A source type also rejects the options that it does not support; see
+        `beam_jobs.inputs.roots.refuse_columns`.
+
         Raises:
             UsageError: The source does not match the configuration. The message names
                 the flag and the path.

@@ -6,8 +6,8 @@ from typing import Any
 from beam_jobs.config.columns import BadCell, Value
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import BadInput, Entry, ListTask, SourceFile
-from beam_jobs.sources.paths import composed, key_of, place_of
-from beam_jobs.sources.table_rows import Row
+from beam_jobs.inputs.paths import composed, key_of, place_of
+from beam_jobs.inputs.table_rows import Row
 from reader.contract.layout import ALL_SPLITS, is_split_name
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from beam_jobs.config.columns import Value
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import UNSEEN, BadInput, Pair, SourceFile
-from beam_jobs.sources.captions import (
+from beam_jobs.inputs.captions import (
     MAX_CAPTION_BYTES,
     Captions,
     clean_captions,

@@ -8,14 +8,14 @@ from collections.abc import Iterator, Sequence
 
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import Aside, Entry, ListTask
-from beam_jobs.sources.roots import (
+from beam_jobs.inputs.roots import (
     check_folder,
     common_folder,
     files_named,
     with_allowed,
 )
+from beam_jobs.inputs.table_rows import check_names_files, column_names, read_rows
 from beam_jobs.sources.row_entries import entry_of_row
-from beam_jobs.sources.table_rows import check_names_files, column_names, read_rows
 from beam_jobs.storage.files import absolute
 from reader.contract.errors import UsageError
 

@@ -13,12 +13,12 @@ from typing import IO, Any
 
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import Aside, BadInput, Entry, ListTask, SourceFile
-from beam_jobs.sources.captions import MAX_CAPTION_BYTES, caption_parts
+from beam_jobs.inputs.captions import MAX_CAPTION_BYTES, caption_parts
+from beam_jobs.inputs.paths import below_root, composed
+from beam_jobs.inputs.roots import common_folder, files_named
+from beam_jobs.inputs.tar_members import Member, members_of
 from beam_jobs.sources.folders import SUFFIXES
-from beam_jobs.sources.paths import below_root, composed
-from beam_jobs.sources.roots import common_folder, files_named
 from beam_jobs.sources.row_entries import filled
-from beam_jobs.sources.tar_members import Member, members_of
 from beam_jobs.storage.files import absolute, open_file, read_file, status_of
 from reader.contract.errors import UsageError
 

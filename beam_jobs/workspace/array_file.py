@@ -50,7 +50,7 @@ class ArrayWriter:
 
 
 def digest_of(value: Value | StoredArray) -> object:
-    """Returns the digest of a long array, and other values as is.
+    """Returns a value to compare by: the SHA-256 of a long array, others unchanged.
 
     The result is the same for an array and its reference.
     """

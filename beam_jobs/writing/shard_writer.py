@@ -1,4 +1,4 @@
-"""ShardWriter: plan of a shard → files and commit record of the shard.
+"""Writes the files of one shard, then the commit record that marks it as finished.
 
 A writer is created once per worker process. It holds the threads, the tokenizer and
 the limit on memory.

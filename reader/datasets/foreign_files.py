@@ -113,8 +113,8 @@ def scan(path: str) -> tuple[ShardFile, str | None]:
     """Finds the byte offsets of a file's records by reading their headers.
 
     Returns:
-        The file with its offsets, and a description of the damage that stopped the scan
-        before the end of the file, or None.
+        The file with its offsets, and a description of the damage if the scan stopped
+        before the end of the file (None if it did not).
 
     Raises:
         DatasetError: The file is not a TFRecord file.

@@ -106,7 +106,7 @@ class RecordIndex:
         self._request_bytes = _REQUEST_BYTES if remote else 0
 
     def moved(self, shards: Sequence[ShardFile]) -> "RecordIndex":
-        """Returns the index of copies of the same shards at other paths."""
+        """Returns the same index for copies of its shards, such as those in a cache."""
         return RecordIndex(shards, self._block_offsets)
 
     @property

@@ -166,7 +166,10 @@ def _holding(
 
 
 def no_pattern(folder: str) -> DatasetError:
-    """Returns the error for a folder without a manifest; suggests patterns for TFDS."""
+    """Returns the error for a folder that is not a finished Diptych dataset.
+
+    If TensorFlow Datasets wrote its files, the message suggests a pattern for them.
+    """
     splits = {m["split"] for m in map(_OF_TFDS.fullmatch, list_folder(folder)) if m}
     if not splits:
         return no_dataset(folder)

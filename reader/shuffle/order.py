@@ -223,7 +223,7 @@ class ShuffledOrder:
 
 @dataclass(frozen=True)
 class WrittenOrder:
-    """The order in which records were written; each host has a piece of each batch.
+    """The order in which records were written; each host reads a slice of each batch.
 
     Attributes:
         num_records: Number of records in an epoch.

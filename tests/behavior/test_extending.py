@@ -27,10 +27,10 @@ def tree(tmp_path_factory) -> Path:
     tree = tmp_path_factory.mktemp("tree")
     for package in ("beam_jobs", "reader"):
         shutil.copytree(ROOT / package, tree / package)
-    for title in ("beam_jobs/sources/json_map.py", "reader/tools/count/command.py"):
+    for title in ("beam_jobs/sources/json_map.py", "reader/tools/records/command.py"):
         (tree / title).parent.mkdir(exist_ok=True)
         (tree / title).write_text(shown(title))
-    (tree / "reader/tools/count/__init__.py").write_text('"""`diptych count`."""\n')
+    (tree / "reader/tools/records/__init__.py").write_text('"""`diptych records`."""\n')
     registry = "beam_jobs/sources/registry.py"
     insert(tree / registry, "= {\n", shown(registry))
     insert(tree / registry, "import coco, folders, imagefolder, ", "json_map, ")
@@ -44,9 +44,16 @@ def tree(tmp_path_factory) -> Path:
     insert(
         tree / commands,
         "from reader.tools.bench import command as bench\n",
-        "from reader.tools.count import command as count\n",
+        "from reader.tools.records import command as records\n",
     )
-    insert(tree / commands, "_COMMANDS = (show, ", "count, ")
+    insert(tree / commands, "_COMMANDS = (show, ", "records, ")
+    (tree / "tests").mkdir()
+    shutil.copy(ROOT / "tests/test_boundaries.py", tree / "tests")
+    insert(
+        tree / "tests/test_boundaries.py",
+        '    "reader.tools.bench",\n',
+        '    "reader.tools.records",\n',
+    )
     return tree
 
 
@@ -68,7 +75,7 @@ def diptych(tree: Path, *args: object) -> subprocess.CompletedProcess[str]:
 def test_a_source_type_is_one_module_one_line_and_one_setting(tree, sample, tmp_path):
     names = sorted(path.name for path in (sample / "images").iterdir())
     captions = {name: f"picture {name}" for name in names[:20]}
-    hostile = {"../outside.jpg": "no", "missing.jpg": "no picture"}
+    hostile = {"../outside.jpg": "no", "missing.jpg": "no picture", names[20]: 7}
     (tmp_path / "captions.json").write_text(json.dumps(captions | hostile))
     flags = [f"--images={sample}/images", f"--json_map={tmp_path}/captions.json"]
     flags += [f"--output={tmp_path}/out", "--max_rejects=3", "--max_unpaired=3"]
@@ -76,7 +83,11 @@ def test_a_source_type_is_one_module_one_line_and_one_setting(tree, sample, tmp_
     assert done.returncode == 0, done.stderr
     manifest = json.loads((tmp_path / "out/manifest.json").read_text())
     assert manifest["books"]["written"] == 20
-    assert manifest["books"]["not_written"] == {"missing_image": 1, "outside_root": 1}
+    assert manifest["books"]["not_written"] == {
+        "bad_value": 1,
+        "missing_image": 1,
+        "outside_root": 1,
+    }
     table = diptych(tree, "find", tmp_path / "out", Path(names[0]).stem)
     assert f"picture {names[0]}" in table.stdout
 
@@ -85,13 +96,36 @@ def test_a_source_type_is_one_module_one_line_and_one_setting(tree, sample, tmp_
     wrong = diptych(tree, "build", *flags, "--coco=x.json")
     assert wrong.returncode == 2
     assert "exclude each other" in wrong.stderr
+    columns = diptych(tree, "build", *flags, "--columns=score:float")
+    assert columns.returncode == 2
+    assert "a JSON object of captions has no columns" in columns.stderr
     without = diptych(tree, "build", *flags[1:])
     assert "images is required" in without.stderr
 
 
 def test_a_command_is_one_folder_and_its_name(tree, dataset):
-    done = diptych(tree, "count", dataset)
+    done = diptych(tree, "records", dataset)
     assert (done.returncode, done.stdout) == (0, "60\n")
     page = diptych(tree, "--help").stdout
     group = page.partition("inspect a dataset:")[2].partition("\n\n")[0]
-    assert "count     counts the records of a dataset" in group
+    assert "records   counts the records of a dataset" in group
+
+
+def test_both_stay_within_the_boundaries_of_the_rooms(tree):
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "tests/test_boundaries.py",
+            "-k",
+            "not engine and not tensorflow",
+        ],
+        cwd=tree,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout

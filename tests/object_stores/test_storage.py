@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from beam_jobs.sources.roots import fixed_folder, glob_expression
+from beam_jobs.inputs.roots import fixed_folder, glob_expression
 from beam_jobs.storage import files as storage
 from beam_jobs.storage.beam_internals import use_beam_options
 from beam_jobs.storage.files import store_of

@@ -117,7 +117,7 @@ def examples_of(
     Args:
         record_sources: Record sources by split; each holds at least one record.
         num: Maximum number of records.
-        spelling: Converter of ids to tokens.
+        spelling: Converts token ids to text.
 
     Raises:
         DatasetError: The index is damaged.

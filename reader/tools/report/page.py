@@ -34,7 +34,7 @@ class Contents(NamedTuple):
         manifest: Manifest of the dataset.
         statistics: Statistics of all records.
         vocabulary: Token counts.
-        spelling: Converter of ids to tokens.
+        spelling: Converts token ids to text.
         examples: Records to display.
         rejects: Keys that were not written, by reason.
     """

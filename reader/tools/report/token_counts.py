@@ -81,7 +81,7 @@ class TokenCounter:
         self._counted += len(chosen)
 
     def vocabulary(self, spec: TokenizerSpec) -> Vocabulary:
-        """Returns the counts; equally frequent tokens are ordered by id."""
+        """Returns a summary of the counts, with the most and least frequent tokens."""
         counts = self._counts
         used = np.flatnonzero(counts)
         falling = used[np.argsort(-counts[used], kind="stable")]

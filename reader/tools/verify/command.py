@@ -63,7 +63,7 @@ def add_parser(commands: Any) -> None:
         "--batch_size",
         type=int,
         metavar="N",
-        default=192,
+        default=192,  # Divisible by every host_count that a run may have.
         help="examples per step, over all hosts (%(default)s)",
     )
     add_load_flags(plan, "host_count", "seed", "remainder")

@@ -20,8 +20,8 @@ from beam_jobs.elements import (
     path_of,
     text_of,
 )
+from beam_jobs.inputs.paths import key_of
 from beam_jobs.planning.pair_entries import pair_entries
-from beam_jobs.sources.paths import key_of
 from reader.contract.rejects import REASONS
 
 NFC, NFD = "caf\u00e9".encode(), "cafe\u0301".encode()

@@ -14,6 +14,7 @@ import pytest
 from beam_jobs.config.columns import parse_columns
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import Aside, Entry, ListTask, Pair, Reject, SourceFile
+from beam_jobs.inputs.paths import key_of
 from beam_jobs.planning.pair_entries import pair_entries
 from beam_jobs.sources.folders import (
     SUFFIXES,
@@ -22,7 +23,6 @@ from beam_jobs.sources.folders import (
     list_entries,
     list_tasks,
 )
-from beam_jobs.sources.paths import key_of
 from reader.contract.errors import UsageError
 
 NFC, NFD = "caf\u00e9".encode(), "cafe\u0301".encode()

@@ -19,7 +19,7 @@ from typing import IO, Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from beam_jobs.sources.captions import BYTE_ORDER_MARKS, MAX_CAPTION_BYTES
+from beam_jobs.inputs.captions import BYTE_ORDER_MARKS, MAX_CAPTION_BYTES
 from beam_jobs.storage.files import open_file
 from reader.contract.errors import BuildError, UsageError
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beam_jobs.elements import BadInput
-from beam_jobs.sources.captions import MAX_CAPTION_BYTES, clean_text, read_captions
+from beam_jobs.inputs.captions import MAX_CAPTION_BYTES, clean_text, read_captions
 from reader.contract.rejects import REASONS
 
 TEXT = "Zwei rote Äpfel, 苹果 und 🍎"

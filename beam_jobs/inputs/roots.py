@@ -100,6 +100,23 @@ def common_folder(paths: Sequence[bytes]) -> bytes:
     return os.fsencode(f"{scheme}://") + common
 
 
+def refuse_columns(config: JobConfig, what: str) -> None:
+    """Rejects options for columns; for source types that have no columns.
+
+    Args:
+        config: Configuration of the job.
+        what: Noun for the source, for the error message.
+
+    Raises:
+        UsageError: Columns are to be stored, or hold keys or splits.
+    """
+    if config.reads_columns:
+        raise UsageError(
+            f"columns need a table: {what} has no columns, use table, coco or "
+            "webdataset"
+        )
+
+
 def check_folder(flag: str, root: str, output: str) -> None:
     """Checks a source folder before the job starts.
 

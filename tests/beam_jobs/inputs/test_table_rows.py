@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_jobs.sources.captions import MAX_CAPTION_BYTES
-from beam_jobs.sources.table_rows import Row, column_names, format_of, read_rows
+from beam_jobs.inputs.captions import MAX_CAPTION_BYTES
+from beam_jobs.inputs.table_rows import Row, column_names, format_of, read_rows
 from reader.contract.errors import BuildError, UsageError
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_jobs.elements import BadInput
-from beam_jobs.sources.paths import below_root, place_of
+from beam_jobs.inputs.paths import below_root, place_of
 
 ROOTS = (b"/data/images", b"/more", b"/data/other")
 

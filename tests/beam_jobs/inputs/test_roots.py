@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from beam_jobs.sources.roots import files_named
+from beam_jobs.inputs.roots import files_named
 from reader.contract.errors import UsageError
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from beam_jobs.elements import BadInput
-from beam_jobs.sources.tar_members import Member, members_of
+from beam_jobs.inputs.tar_members import Member, members_of
 
 BLOCK = 512
 

@@ -1,0 +1,1 @@
+"""Reads untrusted inputs: captions, paths and globs, table rows, tar members."""
