@@ -36,19 +36,9 @@ def _run(namespace: argparse.Namespace) -> int:
     require("build", apache_beam="beam", cv2="beam", simplejpeg="beam")
     import_beam()
     check_beam_args(beam_args, namespace.build_parser)
-    _use_beam_options(beam_args)
     config = config_from(namespace)
     with _sigterm_as_ctrl_c():
         return build(config, beam_args)
-
-
-def _use_beam_options(beam_args: list[str]) -> None:
-    """Configures access to buckets, which the tokenizer check already needs."""
-    from apache_beam.options.pipeline_options import PipelineOptions
-
-    from beam_jobs.storage.beam_internals import use_beam_options
-
-    use_beam_options(PipelineOptions(beam_args))
 
 
 @contextlib.contextmanager

@@ -11,7 +11,11 @@ from typing import Any
 
 from beam_jobs.config.job_settings import JobSettings
 from beam_jobs.config.settings import SOURCES, defaults_of, settings_of
-from beam_jobs.config.tokenizer_file import TokenizerIdentity, read_tokenizer_file
+from beam_jobs.config.tokenizer_file import (
+    TokenizerIdentity,
+    check_tokenizer_file,
+    read_tokenizer_file,
+)
 from beam_jobs.config.values import (
     allowed,
     check_choice,
@@ -36,7 +40,8 @@ from reader.contract.manifest import About, ImageSpec
 class JobConfig(JobSettings):
     """Configuration of a build: sources, output and processing options.
 
-    Every value is validated when the configuration is made. Paths are local paths, or
+    Values are validated when the configuration is made, which reads no file. `run`
+    checks the source and the tokenizer before any work. Paths are local paths, or
     addresses in a bucket: `gs://BUCKET/…` or `s3://BUCKET/…`.
 
     Attributes:
@@ -209,6 +214,29 @@ class JobConfig(JobSettings):
             UsageError: The file cannot be read or is not a supported tokenizer.
         """
         return read_tokenizer_file(self.tokenizer).identity
+
+    def read_tokenizer(self) -> bytes | None:
+        """Reads what `tokenizer` names, before work begins.
+
+        `tokenizer_identity` is known afterwards and travels with the configuration, so
+        workers do not read the file.
+
+        Returns:
+            Bytes of the tokenizer's file; None for `basic`.
+
+        Raises:
+            UsageError: The file does not exist, is damaged, needs a library that is not
+                installed, or has changed since its identity was asked for.
+        """
+        file = read_tokenizer_file(self.tokenizer)
+        # Where functools.cached_property keeps the value: the file is read only once.
+        known = self.__dict__.setdefault("tokenizer_identity", file.identity)
+        if file.identity != known:
+            raise UsageError(
+                f'--tokenizer="{self.tokenizer}": the file has changed: run again'
+            )
+        check_tokenizer_file(self.tokenizer, file)
+        return file.data
 
     @property
     def tokenizer_kind(self) -> str:

@@ -78,30 +78,21 @@ def read_tokenizer_file(tokenizer: str) -> TokenizerFile:
     return TokenizerFile(kind, data)
 
 
-def given_tokenizer(tokenizer: str, sha256: str) -> bytes | None:
-    """Returns the bytes of the tokenizer's file after loading a tokenizer from them.
-
-    Loading it before the work begins reports a damaged file early.
+def check_tokenizer_file(tokenizer: str, file: TokenizerFile) -> None:
+    """Loads a tokenizer from a file's bytes, which reports a damaged file early.
 
     Args:
-        tokenizer: `basic`, `bytes` or a path.
-        sha256: SHA-256 of the file when the job was configured, in hex.
-
-    Returns:
-        The bytes of the file, or None for `basic`.
+        tokenizer: `basic`, `bytes` or a path, for error messages.
+        file: Kind and bytes of the tokenizer.
 
     Raises:
-        UsageError: The file is damaged, has changed since the job was configured, or
-            needs a library that is not installed.
+        UsageError: The file is damaged, or needs a library that is not installed.
     """
-    file = read_tokenizer_file(tokenizer)
-    if file.identity.sha256 != sha256:
-        raise UsageError(f'--tokenizer="{tokenizer}": the file has changed: run again')
-    if file.data is not None:
-        try:
-            make_spec(file.kind, file.data)
-        except MissingLibraryError:
-            raise
-        except UsageError as error:
-            raise UsageError(f'--tokenizer="{tokenizer}": {error}') from error
-    return file.data
+    if file.data is None:
+        return
+    try:
+        make_spec(file.kind, file.data)
+    except MissingLibraryError:
+        raise
+    except UsageError as error:
+        raise UsageError(f'--tokenizer="{tokenizer}": {error}') from error

@@ -14,7 +14,9 @@ def configure_codecs() -> None:
     - Pillow's limit on image size is off. `max_pixels` is checked before decoding
       instead.
     - Each image uses one thread, because the job processes many images concurrently.
-    - OpenCV's IPP is off. It rounds differently, and only some machines have it.
+    - OpenCV's IPP is off in the calling thread. It rounds cubic interpolation
+      differently, and only some machines have it. OpenCV keeps this setting per thread,
+      so threads that the caller starts still use IPP.
     - Pillow's warnings about unreadable metadata are off. Only the pixels matter.
     """
     Image.MAX_IMAGE_PIXELS = None

@@ -10,7 +10,7 @@ from typing import Any
 from reader.contract import schema
 from reader.contract.manifest import Manifest, Split
 from reader.contract.record import FRAMING_BYTES
-from reader.contract.schema import STORED_FORMATS, Feature
+from reader.contract.schema import Feature, needs_size
 from reader.contract.statistics import Statistics
 
 Json = dict[str, Any]
@@ -67,7 +67,7 @@ def _image(manifest: Manifest) -> Json:
     For raw pixels, TFDS allows only one unknown dimension. If image sizes differ, an
     image is a flat list of pixels, to be reshaped by `image/height` and `image/width`.
     """
-    if STORED_FORMATS[manifest.image.format].needs_size:
+    if needs_size(manifest.image.format):
         sides = _uniform_size(manifest.splits) or (None,)
         return _tensor("uint8", (*sides, 3), "bytes")
     return {

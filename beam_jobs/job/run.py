@@ -12,7 +12,6 @@ from typing import NamedTuple
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs.config.job_config import JobConfig
-from beam_jobs.config.tokenizer_file import given_tokenizer
 from beam_jobs.elements import ListTask
 from beam_jobs.encoding.codecs import codecs_restored
 from beam_jobs.engines.options import engine_options
@@ -82,8 +81,8 @@ def check(config: JobConfig, options: PipelineOptions) -> str:
     Returns:
         Description of the pipeline that would be submitted.
     """
+    config.read_tokenizer()
     tasks = list_tasks(config)
-    given_tokenizer(config.tokenizer, config.tokenizer_sha256)
     return dry_run(options, lambda root: plan(root, config, "no lease", tasks))
 
 
@@ -109,10 +108,10 @@ def run(
             written. Finished shards are kept.
     """
     options = options or engine_options(config, [])
-    tasks = list_tasks(config)
     if config.plan_only:
-        return _plan_only(config, options, tasks)
-    tokenizer = given_tokenizer(config.tokenizer, config.tokenizer_sha256)
+        return _plan_only(config, options)
+    tokenizer = config.read_tokenizer()
+    tasks = list_tasks(config)
     workspace = Workspace(config.output)
     with _full_disk_explained(workspace), prepared_output(workspace, config) as lease:
         if lease is None:
@@ -137,13 +136,12 @@ def run(
         return BuildResult(job_plan, outcome)
 
 
-def _plan_only(
-    config: JobConfig, options: PipelineOptions, tasks: list[ListTask]
-) -> BuildResult:
+def _plan_only(config: JobConfig, options: PipelineOptions) -> BuildResult:
     """Plans in a temporary folder. The output does not change."""
     with tempfile.TemporaryDirectory(prefix="diptych-") as folder:
         temporary = dataclasses.replace(config, output=folder)
-        tokenizer = given_tokenizer(temporary.tokenizer, temporary.tokenizer_sha256)
+        tokenizer = temporary.read_tokenizer()
+        tasks = list_tasks(config)
         workspace = Workspace(folder)
         make_folder(workspace.build)
         with leased(workspace, take_over=False) as lease:

@@ -89,6 +89,7 @@ def pair_entries(
     entries: Iterable[Entry], config: JobConfig
 ) -> tuple[list[Pair], list[Reject]]:
     """Returns the pairs, and a reject for each key that has no valid pair."""
+    one_caption = source_of(config).ONE_CAPTION_PER_KEY
     by_key: dict[bytes, list[Entry]] = {}
     for entry in entries:
         by_key.setdefault(entry.key, []).append(entry)
@@ -97,7 +98,7 @@ def pair_entries(
     for key, key_entries in by_key.items():
         key_entries.sort(key=_sort_key)
         try:
-            pairs.append(_pair_one(key, key_entries, config))
+            pairs.append(_pair_one(key, key_entries, config, one_caption))
         except BadInput as error:
             flawed = [entry for entry in key_entries if entry.flaw is not None]
             rejects.append(
@@ -127,7 +128,9 @@ def _sources_of(entries: Iterable[Entry]) -> tuple[bytes, ...]:
     return tuple(dict.fromkeys(paths))
 
 
-def _pair_one(key: bytes, entries: Sequence[Entry], config: JobConfig) -> Pair:
+def _pair_one(
+    key: bytes, entries: Sequence[Entry], config: JobConfig, one_caption: bool
+) -> Pair:
     """Returns the pair made from the entries of a key.
 
     Raises:
@@ -146,7 +149,6 @@ def _pair_one(key: bytes, entries: Sequence[Entry], config: JobConfig) -> Pair:
         raise BadInput("unpaired_image", detail)
     if not images:
         raise BadInput("unpaired_caption", "no image of that name")
-    one_caption = source_of(config).ONE_CAPTION_PER_KEY
     if len(images) > 1 or len(captions) > 1 or (one_caption and len(texts) > 1):
         raise BadInput(
             "ambiguous_key",

@@ -15,7 +15,7 @@ _build/failures/*.json          error messages of failed workers
 _build/outcome.json             outcome of the job, written when finalizing
 _build/rejects.jsonl            rejected keys, if they exceed the limits
 _build/tmp/                     files that are not published yet
-_build/repaired/                rewritten files that are not checked yet
+_build/mended/                  rewritten files that are not checked yet
 """
 
 import os
@@ -61,7 +61,7 @@ class Workspace:
         self.outcome = os.path.join(self.build, "outcome.json")
         self.too_many_rejects = os.path.join(self.build, REJECTS)
         self.tmp = os.path.join(self.build, "tmp")
-        self.repaired = os.path.join(self.build, "repaired")
+        self.repaired = os.path.join(self.build, "mended")
 
     def is_ours(self) -> bool:
         """Returns whether `_build/` exists and contains only files of a job."""

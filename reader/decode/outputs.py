@@ -12,8 +12,6 @@ from reader.datasets.record_schema import RecordSchema
 
 _LOG = logging.getLogger("reader")
 
-# The image formats that `reader.decode.images` decodes; None if the format varies.
-
 # For each output: the roles that it requires, and the roles that it uses if present.
 _TOKENS = (("token_ids",), ("token_lengths",))
 _NEEDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {

@@ -150,7 +150,7 @@ def test_killed_before_every_step_and_run_again(forks, source, whole, output, tm
         return folder
 
     steps = forks.run(args(source, damaged("all"), "--repair")).steps
-    # Planning is as in any job: tests/beam_jobs/test_crashes.py.
+    # Planning is as in any job: tests/behavior/test_crashes.py.
     planned = steps.index(f"replace {tmp_path}/all/_build/plan/plan.json")
     for place in (place for place in distinct(steps) if place > planned):
         folder = damaged(f"killed-at-{place}")

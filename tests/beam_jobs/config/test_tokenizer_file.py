@@ -10,7 +10,8 @@ import pytest
 
 from beam_jobs.__main__ import main
 from beam_jobs.config.job_config import JobConfig
-from beam_jobs.config.tokenizer_file import given_tokenizer, read_tokenizer_file
+from beam_jobs.config.tokenizer_file import read_tokenizer_file
+from beam_jobs.job.run import run
 from reader.contract.errors import UsageError
 
 
@@ -33,7 +34,7 @@ def test_basic_has_no_file_and_bytes_brings_its_own():
     kind, data = read_tokenizer_file("bytes")
     assert kind == "bytes"
     assert json.loads(data)["kind"] == "bytes"
-    assert given_tokenizer("basic", "") is None
+    assert config().read_tokenizer() is None
 
 
 def test_the_kind_is_told_by_content_and_not_by_name(words, shared_data, tmp_path):
@@ -111,7 +112,7 @@ def test_a_missing_library_is_named_before_any_work(words, monkeypatch):
 
     monkeypatch.setattr(sys, "meta_path", [Finder, *sys.meta_path])
     with pytest.raises(UsageError, match=r"pip install 'diptych\[tokenizers\]'"):
-        given_tokenizer(made.tokenizer, made.tokenizer_sha256)
+        made.read_tokenizer()
 
 
 def test_a_file_that_changes_under_the_job_is_refused(words):
@@ -119,7 +120,16 @@ def test_a_file_that_changes_under_the_job_is_refused(words):
     assert made.tokenizer_kind == "huggingface"
     words.write_text(words.read_text() + "\n")
     with pytest.raises(UsageError, match="has changed: run again"):
-        given_tokenizer(made.tokenizer, made.tokenizer_sha256)
+        run(made)
+
+
+def test_the_file_is_read_once_and_never_by_workers(words):
+    made = config(tokenizer=str(words))
+    assert made.read_tokenizer() == words.read_bytes()
+    traveled = pickle.dumps(made)
+    words.unlink()
+    assert made.tokenizer_kind == "huggingface"
+    assert pickle.loads(traveled).fingerprint == made.fingerprint
 
 
 # The configuration.

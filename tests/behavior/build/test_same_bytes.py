@@ -92,3 +92,21 @@ def test_the_source_is_left_as_it_was(tmp_path):
     before = {path: path.stat().st_mtime_ns for path in source.rglob("*")}
     build(source, tmp_path / "out")
     assert before == {path: path.stat().st_mtime_ns for path in source.rglob("*")}
+
+
+@pytest.mark.slow
+def test_the_number_of_shards_does_not_depend_on_the_number_of_workers(tmp_path):
+    # Cubic interpolation, which OpenCV's IPP rounds differently where it is on.
+    put_pairs(tmp_path / "source", 20)
+    more = {"upscale": True, "image_size": 200, "image_format": "png"}
+    plans = [
+        build(
+            tmp_path / "source",
+            tmp_path / f"out-{workers}",
+            workers=workers,
+            plan_only=True,
+            **more,
+        ).plan
+        for workers in (1, 2)
+    ]
+    assert plans[0].record_bytes == plans[1].record_bytes > 0
