@@ -5,8 +5,6 @@ download another engine, and fall back to a different one if the download fails.
 """
 
 import contextlib
-import shlex
-import sys
 from collections.abc import Callable, Iterator
 
 import apache_beam as beam
@@ -16,12 +14,10 @@ from apache_beam.portability.api import beam_provision_api_pb2
 from apache_beam.runners.portability.fn_api_runner import fn_runner
 from apache_beam.runners.portability.portable_runner import JobServiceHandle
 from apache_beam.runners.runner import PipelineResult
-from apache_beam.transforms import environments
 
-from beam_jobs.engines import local_worker
+from beam_jobs.engines.beam_workers import death_behind, worker_environment
 from beam_jobs.engines.dataflow import DATAFLOW, dataflow_explained, described
 from beam_jobs.engines.options import is_local, runner_of
-from beam_jobs.storage.beam_internals import release_late_workers
 from reader.contract.errors import BuildError
 
 _Wire = Callable[[beam.Pipeline], object]
@@ -61,7 +57,7 @@ def _submitted(options: PipelineOptions, wire: _Wire) -> PipelineResult:
 
 @contextlib.contextmanager
 def _explained(options: PipelineOptions) -> Iterator[None]:
-    """Converts long errors of remote engines to a `BuildError` with a short message."""
+    """Converts long errors of engines to a `BuildError` with a short message."""
     with contextlib.ExitStack() as stack:
         if runner_of(options) == DATAFLOW:
             stack.enter_context(dataflow_explained())
@@ -72,6 +68,13 @@ def _explained(options: PipelineOptions) -> Iterator[None]:
                 f"the engine does not answer ({type(error).__name__}): check that it "
                 "is running and that its address is correct"
             ) from error
+        except RuntimeError as error:
+            if (death := death_behind(error)) is None:
+                raise
+            raise BuildError(
+                f"{death}, possibly out of memory: lower --workers or --threads and "
+                "run the command again; finished shards are kept"
+            ) from error
 
 
 def _local_runner(options: PipelineOptions) -> fn_runner.FnApiRunner:
@@ -81,14 +84,8 @@ def _local_runner(options: PipelineOptions) -> fn_runner.FnApiRunner:
             options.get_all_options()
         )
     )
-    release_late_workers()
     many = options.view_as(DirectOptions).direct_num_workers > 1
     return fn_runner.FnApiRunner(
-        default_environment=_worker_processes() if many else None,
+        default_environment=worker_environment() if many else None,
         provision_info=fn_runner.ExtendedProvisionInfo(provision),
     )
-
-
-def _worker_processes() -> environments.Environment:
-    command = f"exec {shlex.quote(sys.executable)} -m {local_worker.__name__}"
-    return environments.SubprocessSDKEnvironment.from_command_string(command)

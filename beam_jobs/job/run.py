@@ -44,8 +44,6 @@ from reader.contract import layout
 from reader.contract.errors import BuildError
 from reader.contract.manifest import Manifest
 
-# Part of the error message of Beam's local engine when a worker process dies.
-_WORKER_DIED = "Channel closed prematurely"
 _OS_ERROR = re.compile(r"\[Errno \d+\] ([^\n]+?)(?: \[while running [^\n]*)?\s*\Z")
 _NO_SPACE = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
 
@@ -232,11 +230,6 @@ def _explained(workspace: Workspace, lease: str) -> Iterator[None]:
         if notes:
             more = f" (and {len(notes) - 1} more)" if len(notes) > 1 else ""
             raise BuildError(f"{notes[0]}{more}") from error
-        if _WORKER_DIED in str(error):
-            raise BuildError(
-                "a worker process died, possibly out of memory: lower --workers or "
-                "--threads and run the command again; finished shards are kept"
-            ) from error
         if isinstance(error, BuildError):
             raise
         if match := _OS_ERROR.search(str(error)):

@@ -124,13 +124,12 @@ def _checked(
         yield map(check_shard, tasks)
         return
     # Spawn, do not fork: TensorFlow may be loaded in this process and have threads.
-    with ProcessPoolExecutor(workers, get_context("spawn"), _exit_quietly) as pool:
-        try:
-            with _defer_ctrl_c():
-                reports = pool.map(check_shard, tasks)
-            yield reports
-        finally:
-            pool.shutdown(cancel_futures=True)
+    with contextlib.ExitStack() as stack:
+        with _defer_ctrl_c(), _safe_path():
+            pool = ProcessPoolExecutor(workers, get_context("spawn"), _exit_quietly)
+            stack.callback(pool.shutdown, cancel_futures=True)
+            reports = pool.map(check_shard, tasks)
+        yield reports
 
 
 @contextlib.contextmanager
@@ -154,6 +153,23 @@ def _defer_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGINT, handler)
         if received:
             signal.raise_signal(signal.SIGINT)
+
+
+@contextlib.contextmanager
+def _safe_path() -> Iterator[None]:
+    """Lets processes that are started inside the block ignore the working folder.
+
+    A file there may have the name of a module that a process imports at its start. The
+    process then gets the module path of this one.
+    """
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        del os.environ["PYTHONSAFEPATH"]
+        if before is not None:
+            os.environ["PYTHONSAFEPATH"] = before
 
 
 def _exit_quietly() -> None:

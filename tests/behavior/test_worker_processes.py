@@ -1,0 +1,187 @@
+"""Worker processes: where they look for modules, and each way in which they can end."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from beam_jobs.__main__ import main
+from beam_jobs.engines import worker_process
+from beam_jobs.engines.worker_process import WorkerProcess
+from beam_jobs.sample_data import write_sample
+
+PATIENCE_SECONDS = 60
+# As the console script does, leaves the working folder out.
+DIPTYCH = [sys.executable, "-P", "-m", "beam_jobs"]
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("workers") / "s"
+    write_sample(str(folder), 60)
+    return folder
+
+
+def build_args(source: Path, output: Path) -> list[str]:
+    folders = [f"--images={source}/images", f"--captions={source}/captions"]
+    return ["build", *folders, f"--output={output}", "--num_shards=6", "--workers=2"]
+
+
+@contextlib.contextmanager
+def started(*args: str, **kwargs):
+    """A command in a session of its own, as in a terminal."""
+    process = subprocess.Popen(
+        [*DIPTYCH, *args],
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        **kwargs,
+    )
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def said_at_the_end(process) -> list[str]:
+    """All lines of a command but those of its progress, printed every 10 s."""
+    lines = process.communicate(timeout=PATIENCE_SECONDS)[1].splitlines()
+    return [line for line in lines if not re.search(r"(planned|rejects), \d+ s$", line)]
+
+
+def workers_of(process) -> list[int]:
+    """The worker processes, as soon as both are there."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        command = ["pgrep", "-P", str(process.pid), "-f", "local_worker"]
+        found = subprocess.run(command, capture_output=True, text=True).stdout.split()
+        if len(found) == 2:
+            return [int(pid) for pid in found]
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+@pytest.fixture
+def shadows(tmp_path) -> Path:
+    """A folder of files and folders with the names of all modules that are imported."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    installed = ("numpy", "grpc", "google", "apache_beam", "PIL", "cv2", "tqdm")
+    for name in (*sys.stdlib_module_names, *installed):
+        (folder / f"{name}.py").write_text("raise SystemExit('not for Diptych')")
+    for name in ("reader", "beam_jobs"):
+        (folder / name).mkdir()
+        (folder / name / "__init__.py").write_text("raise SystemExit('nor this')")
+    return folder
+
+
+def test_nothing_is_imported_from_the_working_folder(source, shadows, tmp_path):
+    output = tmp_path / "out"
+    with started(*build_args(source, output), cwd=shadows) as process:
+        assert said_at_the_end(process) == []
+        assert process.returncode == 0
+    script = tmp_path / "check.py"
+    script.write_text(
+        "import sys, reader\n"
+        "if __name__ == '__main__':\n"
+        "    assert not reader.verify(sys.argv[1], workers=2).problems\n"
+    )
+    checked = subprocess.run(
+        [sys.executable, script, output],
+        cwd=shadows,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_workers_import_what_the_launcher_would(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", str(tmp_path), "/else/where"])
+    path = worker_process.module_path()
+    assert path[0] == "/else/where"
+    assert [p for p in path[1:] if not (Path(p) / "beam_jobs").is_dir()] == []
+
+
+@pytest.mark.parametrize("seconds", [0, 0.02, 0.3, 1.2])
+def test_a_worker_that_dies_at_the_start_ends_the_job(source, tmp_path, seconds):
+    args = build_args(source, tmp_path / "out")
+    with started(*args) as process:
+        victim = workers_of(process)[1]
+        time.sleep(seconds)
+        os.kill(victim, signal.SIGKILL)
+        (line,) = said_at_the_end(process)
+        assert process.returncode == 1
+    assert "a worker process died of SIGKILL, possibly out of memory" in line
+    assert main(args) == 0
+
+
+def test_a_worker_that_cannot_start_ends_the_job(source, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        "if 'beam_jobs.engines.local_worker' in sys.orig_argv: os._exit(7)\n"
+    )
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    args = build_args(source, tmp_path / "out")
+    with started(*args, env={**os.environ, "PYTHONPATH": path}) as process:
+        (line,) = said_at_the_end(process)
+        assert process.returncode == 1
+    assert "a worker process ended with exit status 7" in line
+
+
+def test_ctrl_c_in_a_terminal_is_one_line(source, tmp_path):
+    args = build_args(source, tmp_path / "out")
+    with started(*args) as process:
+        workers_of(process)
+        time.sleep(1)
+        os.killpg(process.pid, signal.SIGINT)
+        (line,) = said_at_the_end(process)
+        assert process.returncode == 130
+    assert "run the same command again to resume" in line
+
+
+def test_ctrl_c_ends_a_job_whose_worker_is_stopped(source, tmp_path):
+    args = build_args(source, tmp_path / "out")
+    with started(*args) as process:
+        stopped = workers_of(process)[0]
+        os.kill(stopped, signal.SIGSTOP)
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        assert len(said_at_the_end(process)) == 1
+        assert process.returncode == 130
+        assert not Path(f"/proc/{stopped}").exists()
+
+
+def test_workers_end_with_a_launcher_that_is_killed(source, tmp_path):
+    with started(*build_args(source, tmp_path / "out")) as process:
+        workers = workers_of(process)
+        process.kill()
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while any(is_running(worker) for worker in workers):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def is_running(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    return False
+
+
+def test_a_worker_that_does_not_answer_is_named(monkeypatch, capfd):
+    monkeypatch.setattr(worker_process, "_SILENT_BEATS", 1)
+    deaths: list[str] = []
+    process = WorkerProcess({}, is_connected=lambda: False, on_death=deaths.append)
+    process.join()  # Beam's worker ends, as it is not told where to connect.
+    said = capfd.readouterr().err
+    assert f"worker process {process._process.pid} has not answered for 1 s" in said
+    assert deaths == ["a worker process ended with exit status 1"]
