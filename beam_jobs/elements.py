@@ -12,6 +12,9 @@ from reader.contract.layout import ShardName
 # Size of a file that a table names but that is not inspected yet.
 UNSEEN = -1
 
+# Root of a file that is not inspected yet and may be in any folder of images.
+ANY_ROOT = -1
+
 
 class SourceFile(NamedTuple):
     """A source file, or a member of a tar.
@@ -23,7 +26,7 @@ class SourceFile(NamedTuple):
         version: Modification time in nanoseconds, or generation of an object. Detects
             a source that changes during the job. A tar member has the version of its
             tar.
-        root: Index of the root folder in the source's `roots`.
+        root: Index of the root folder in the source's `roots`, or `ANY_ROOT`.
         archive: Path of the tar that contains the member. Empty for a plain file.
         offset: Byte offset of the member's data in the tar.
     """
@@ -163,6 +166,8 @@ class ListTask(NamedTuple):
             `beam_jobs.sources.registry.SOURCES`.
         root: Path of the folder that paths are relative to.
         path: Path of the part, relative to the root. Empty for the root itself.
+        roots: Indices in the source's `roots`: of the root of each kind of file in
+            `suffixes`, or of the folders that image names in a table are relative to.
         recursive: Whether subfolders of a folder are listed too.
         suffixes: Kinds of files to list in a folder: `image`, `caption` or both.
         passed_over: Paths to skip: the output of the job and tables.
@@ -173,6 +178,7 @@ class ListTask(NamedTuple):
     source: str
     root: bytes
     path: bytes
+    roots: tuple[int, ...] = (0,)
     recursive: bool = False
     suffixes: tuple[str, ...] = ()
     passed_over: tuple[bytes, ...] = ()

@@ -10,7 +10,13 @@ from typing import Any
 
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.config.settings import GROUPS, Setting, defaults_of, settings_of
-from reader.console.parser import add_command, did_you_mean, flags_of
+from reader.console.parser import (
+    CommandParser,
+    add_command,
+    check_given_once,
+    did_you_mean,
+    flags_of,
+)
 from reader.contract.errors import UsageError
 
 _EXAMPLES = (
@@ -59,6 +65,8 @@ def _add_flag(group: Any, field: str, default: Any, declared: Setting) -> None:
         is_number = declared.parse in (int, float)
         options["metavar"] = declared.metavar or ("N" if is_number else None)
         options["type"] = declared.parse if is_number else _typed(declared.parse)
+    if declared.several:
+        options["action"] = "append"
     group.add_argument(f"--{field}", **options)
 
 
@@ -88,24 +96,27 @@ def config_from(namespace: argparse.Namespace) -> JobConfig:
 
 
 def check_beam_args(args: list[str], ours: argparse.ArgumentParser) -> None:
-    """Rejects flags that Beam does not know either. Beam itself only warns.
+    """Rejects flags that Beam does not know either, or that are given twice.
 
     Args:
         args: Flags that are not Diptych's.
         ours: Parser of Diptych's flags, used for suggestions.
 
     Raises:
-        UsageError: A flag is unknown. The message suggests a similar flag.
+        UsageError: A flag is unknown, and the message suggests a similar flag; or a
+            flag is given twice.
     """
-    from beam_jobs.storage.beam_internals import beam_flags
+    from beam_jobs.storage.beam_internals import add_beam_flags
 
-    beam = beam_flags()
+    beam = CommandParser(prog=ours.prog, allow_abbrev=False, conflict_handler="resolve")
+    add_beam_flags(beam)
     _, unknown = beam.parse_known_args(args)
     if not unknown:
+        check_given_once(args, beam)
         return
     flag = unknown[0].partition("=")[0]
     if not flag.startswith("-"):
         raise UsageError(f'unexpected argument "{flag}": write flags as --name=value')
-    known = [*flags_of(ours), *flags_of(beam)]
-    hint = did_you_mean(flag, known, "see diptych build --help")
+    known = flags_of(ours), flags_of(beam)
+    hint = did_you_mean(flag, *known, otherwise=f"see {ours.prog} --help")
     raise UsageError(f"unknown flag {flag}: {hint}")

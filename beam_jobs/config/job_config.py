@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import hashlib
 import math
+import os
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -22,7 +23,7 @@ from beam_jobs.config.values import (
     check_date,
     check_encoding,
     check_not_empty,
-    check_path,
+    check_paths,
     check_range,
     check_splits,
     check_text,
@@ -41,8 +42,9 @@ class JobConfig(JobSettings):
     """Configuration of a build: sources, output and processing options.
 
     Values are validated when the configuration is made, which reads no file. `run`
-    checks the source and the tokenizer before any work. Paths are local paths, or
-    addresses in a bucket: `gs://BUCKET/…` or `s3://BUCKET/…`.
+    checks the source and the tokenizer before any work. Paths are local paths, where a
+    leading `~` stands for the home folder, or addresses in a bucket: `gs://BUCKET/…` or
+    `s3://BUCKET/…`. Each source is a path or a sequence of paths.
 
     Attributes:
         images: Folder of images, searched at any depth. Required with `captions` and
@@ -132,11 +134,32 @@ class JobConfig(JobSettings):
     """
 
     def __post_init__(self) -> None:
-        """Checks every value without reading a file."""
+        """Normalizes paths, and checks every value without reading a file."""
+        self._normalize_paths()
         self._check_declared()
         self._check_texts()
         self._check_together()
         self._check_source()
+
+    def _normalize_paths(self) -> None:
+        """Expands `~`, which a shell leaves alone in `--output=~/out`."""
+        roots = tuple(map(os.path.expanduser, self.allow_roots))
+        object.__setattr__(self, "allow_roots", roots)
+        object.__setattr__(self, "tokenizer", os.path.expanduser(self.tokenizer))
+        for field, declared in settings_of(type(self)).items():
+            if declared.is_path:
+                paths = tuple(map(os.path.expanduser, self.paths(field)))
+                # A single path stays a text, as most users pass it.
+                single = paths[0] if paths else None
+                value = paths if len(paths) > 1 else single
+                object.__setattr__(self, field, value)
+
+    def paths(self, field: str) -> tuple[str, ...]:
+        """Returns the paths of a field that holds none, one or several."""
+        value = getattr(self, field)
+        if value is None:
+            return ()
+        return (value,) if isinstance(value, str) else tuple(value)
 
     def _check_declared(self) -> None:
         """Checks each value against the declaration of its field."""
@@ -147,7 +170,7 @@ class JobConfig(JobSettings):
             if declared.at_least is not None or declared.at_most is not None:
                 check_range(field, value, declared.at_least, declared.at_most)
             if declared.is_path:
-                check_path(field, value)
+                check_paths(field, self.paths(field))
 
     def _check_texts(self) -> None:
         check_not_empty("output", self.output)
@@ -256,22 +279,22 @@ class JobConfig(JobSettings):
     def absolute(self) -> "JobConfig":
         """Returns a copy with absolute paths."""
         paths = {
-            field: absolute(path)
+            field: [absolute(path) for path in self.paths(field)]
             for field, declared in settings_of(type(self)).items()
-            if declared.is_path and (path := getattr(self, field)) is not None
+            if declared.is_path
         }
         roots = tuple(map(absolute, self.allow_roots))
-        return dataclasses.replace(self, **paths, allow_roots=roots)
+        return dataclasses.replace(self, **paths, allow_roots=roots)  # type: ignore[arg-type]
 
     @property
     def sources(self) -> list[str]:
         """Paths of all source files and folders."""
-        paths = (
-            getattr(self, field)
+        return [
+            path
             for field, declared in settings_of(type(self)).items()
             if declared.is_path and declared.group == SOURCES
-        )
-        return [path for path in paths if path is not None]
+            for path in self.paths(field)
+        ]
 
     @property
     def reads_columns(self) -> bool:

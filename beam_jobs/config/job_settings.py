@@ -4,7 +4,7 @@ A declaration holds the field's default, its flag, its bounds and whether it cha
 output. The meaning is documented in `beam_jobs.config.job_config.JobConfig`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
@@ -56,13 +56,14 @@ def _parse_limit(text: str) -> str:
 
 
 def _source(help: str, metavar: str, **declared: Any) -> Any:
-    """Declares the path of a source, which does not change the output."""
+    """Declares the paths of a source, which do not change the output."""
     return setting(
         SOURCES,
         help,
         None,
         metavar=metavar,
         is_path=True,
+        several=True,
         changes_output=False,
         **declared,
     )
@@ -96,23 +97,25 @@ def _about(name: str, help: str, metavar: str, default: str | None = None) -> An
 class JobSettings:
     """Fields of `JobConfig`, in the order of `diptych build --help`."""
 
-    images: str | None = _source("folder of images, at any depth", "DIR")
-    captions: str | None = _source(
+    images: str | Sequence[str] | None = _source(
+        "folder of images, at any depth", "DIR"
+    )
+    captions: str | Sequence[str] | None = _source(
         "folder of captions (.txt, .caption); may be the same folder",
         "DIR",
         images="required",
     )
-    table: str | None = _source(
+    table: str | Sequence[str] | None = _source(
         "CSV, TSV, JSONL or Parquet file that names images; or a glob",
         "FILE",
         images="optional",
     )
-    coco: str | None = _source(
+    coco: str | Sequence[str] | None = _source(
         "captions in COCO's JSON format, with images in --images",
         "FILE",
         images="required",
     )
-    webdataset: str | None = _source(
+    webdataset: str | Sequence[str] | None = _source(
         "tar files; quote the glob", "GLOB", images="excluded"
     )
 

@@ -44,6 +44,7 @@ class Setting(NamedTuple):
         at_least: Smallest value allowed. None for no lower bound.
         at_most: Largest value allowed. None for no upper bound.
         is_path: Whether the value is a local path, a glob or an address in a bucket.
+        several: Whether several values are allowed, each with a flag of its own.
         changes_output: Whether the field is part of the configuration's fingerprint.
         images: Whether the source that the field names needs, accepts or excludes the
             `images` folder. None if the field is not a source on its own.
@@ -59,6 +60,7 @@ class Setting(NamedTuple):
     at_least: float | None = None
     at_most: float | None = None
     is_path: bool = False
+    several: bool = False
     changes_output: bool = True
     images: Literal["required", "optional", "excluded"] | None = None
     about: str | None = None

@@ -3,6 +3,7 @@
 import contextlib
 import math
 import re
+from collections.abc import Sequence
 from datetime import date
 from fractions import Fraction
 
@@ -102,14 +103,20 @@ def check_range(
     raise UsageError(f"{field} must be {bounds}, got {value}")
 
 
-def check_path(field: str, path: str | None) -> None:
-    """Checks that an optional path is local, `gs://BUCKET/…` or `s3://BUCKET/…`.
+def check_paths(field: str, paths: Sequence[str]) -> None:
+    """Checks that paths are local, `gs://BUCKET/…` or `s3://BUCKET/…`, and different.
 
     Raises:
-        UsageError: The scheme is not supported, or the bucket or folder is missing.
+        UsageError: The scheme is not supported, the bucket or folder is missing, or a
+            path is given twice.
     """
-    if path is None:
-        return
+    for path in paths:
+        if paths.count(path) > 1:
+            raise UsageError(f"{field} is given twice with the same value: {path}")
+        _check_path(field, path)
+
+
+def _check_path(field: str, path: str) -> None:
     if re.match(r"(gs|s3):/?[^/]", path):
         raise UsageError(f"{field} needs two slashes: gs://BUCKET/…, got {path}")
     scheme = scheme_of(path)

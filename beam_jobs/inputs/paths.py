@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from beam_jobs.elements import BadInput, SourceFile
+from beam_jobs.elements import ANY_ROOT, BadInput, SourceFile
 from beam_jobs.storage.object_store import SCHEMES, scheme_of
 
 
@@ -32,14 +32,21 @@ def composed(key: bytes) -> bytes:
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
-def place_of(name: str, folder: bytes, roots: Sequence[bytes]) -> SourceFile:
+def place_of(
+    name: str, folder: bytes, roots: Sequence[bytes], bases: Sequence[int] = (0,)
+) -> SourceFile:
     """Returns the file that a table cell names, without inspecting the file.
 
     Args:
         name: Table cell with an absolute path, or a path relative to `folder`.
-        folder: Path of the base folder for relative names, relative to the first root.
+        folder: Path of the base folder for relative names, relative to their root.
             Empty for the root itself.
         roots: Absolute paths of the folders that the file may be in.
+        bases: Indices of the roots that relative names may be relative to.
+
+    Returns:
+        The file, not inspected. Its root is `ANY_ROOT` if the name is relative to
+        several roots.
 
     Raises:
         BadInput: `outside_root` if the path is not below a root, or `missing_image` if
@@ -49,12 +56,14 @@ def place_of(name: str, folder: bytes, roots: Sequence[bytes]) -> SourceFile:
         raise BadInput("missing_image", f"{name}: an address, not a file: download it")
     # Joining an absolute path drops the folders before it.
     named = _as_path(_bytes_of(name))
-    path = posixpath.normpath(posixpath.join(_as_path(roots[0]), folder, named))
+    base = _as_path(roots[bases[0]])
+    path = posixpath.normpath(posixpath.join(base, folder, named))
     path = b"/" + path.lstrip(b"/")  # `normpath` keeps two leading slashes.
     for number, root in enumerate(map(_as_path, roots)):
         inside = path.removeprefix(root.rstrip(b"/") + b"/")
         if not inside.startswith(b"/"):
-            return SourceFile(inside, root=number)
+            anywhere = number == bases[0] and len(bases) > 1 and named[:1] != b"/"
+            return SourceFile(inside, root=ANY_ROOT if anywhere else number)
     raise BadInput(
         "outside_root", f"{name}: add its folder with --allow_roots if it may be read"
     )

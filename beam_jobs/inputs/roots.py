@@ -1,6 +1,7 @@
 """Finds the files and folders of a source by path, glob or braces."""
 
 import glob
+import itertools
 import os
 import re
 from collections.abc import Sequence
@@ -14,10 +15,9 @@ from beam_jobs.storage.object_store import scheme_of
 from reader.contract.errors import UsageError
 
 
-def with_allowed(first: bytes, config: JobConfig) -> tuple[bytes, ...]:
-    """Returns the root of relative names, followed by the roots of `allow_roots`."""
-    more = (os.fsencode(absolute(root)) for root in config.allow_roots)
-    return absolute(first), *more
+def with_allowed(firsts: Sequence[str | bytes], config: JobConfig) -> tuple[bytes, ...]:
+    """Returns the roots of relative names, followed by the roots of `allow_roots`."""
+    return tuple(absolute(os.fsencode(root)) for root in (*firsts, *config.allow_roots))
 
 
 def real_path(path: AnyStr) -> AnyStr:
@@ -25,20 +25,21 @@ def real_path(path: AnyStr) -> AnyStr:
     return absolute(path) if is_remote(path) else os.path.realpath(path)
 
 
-def files_named(flag: str, pattern: str) -> list[bytes]:
-    """Returns the sorted paths that match a path, a glob or a pattern with braces.
+def files_named(flag: str, config: JobConfig) -> list[bytes]:
+    """Returns the sorted paths that match a flag's paths, globs or braces.
 
     Braces are expanded as in WebDataset: `{00000..00099}.tar`.
 
     Args:
-        flag: Name of the flag, for error messages.
-        pattern: Path, glob or pattern with braces.
+        flag: Name of the flag and of its field.
+        config: Configuration of the job.
 
     Raises:
         UsageError: No file matches, or a match is not a readable file.
     """
     paths: set[str] = set()
-    for part in _parts_of(flag, pattern):
+    parts = (_parts_of(flag, pattern) for pattern in config.paths(flag))
+    for part in itertools.chain.from_iterable(parts):
         found = _matching(part) if is_remote(part) else _glob(part)
         if not found:
             raise UsageError(f"--{flag}={part}: no such file")
@@ -117,17 +118,40 @@ def refuse_columns(config: JobConfig, what: str) -> None:
         )
 
 
-def check_folder(flag: str, root: str, output: str) -> None:
-    """Checks a source folder before the job starts.
+def check_folders(flag: str, config: JobConfig) -> None:
+    """Checks source folders before the job starts.
 
     Args:
-        flag: Name of the flag, for error messages.
-        root: Path of the source folder.
-        output: Path of the output folder.
+        flag: Name of the flag and of its field.
+        config: Configuration of the job.
 
     Raises:
-        UsageError: The path is missing, not a folder, not readable, or the output.
+        UsageError: A path is missing, not a folder, not readable, or the output.
     """
+    for root in config.paths(flag):
+        _check_folder(flag, root, config.output)
+
+
+def check_apart(flag: str, config: JobConfig) -> None:
+    """Checks that no source folder is inside another, which would list it twice.
+
+    Args:
+        flag: Name of the flag and of its field.
+        config: Configuration of the job.
+
+    Raises:
+        UsageError: Two paths are the same folder, or one is inside the other.
+    """
+    roots = config.paths(flag)
+    for outer, inner in itertools.permutations(roots, 2):
+        if f"{real_path(inner)}/".startswith(f"{real_path(outer)}/"):
+            raise UsageError(
+                f"--{flag}={inner} is inside --{flag}={outer}, which is read at any "
+                "depth: pass only one of them"
+            )
+
+
+def _check_folder(flag: str, root: str, output: str) -> None:
     if real_path(root) == real_path(output):
         raise UsageError(
             f"--output={output} is the same folder as --{flag}: choose another folder, "

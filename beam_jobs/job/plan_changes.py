@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 
+from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import Pair
+from beam_jobs.job.touched_sources import adopt_shards
 from beam_jobs.planning.job_plan import JobPlan, parse_plan
 from beam_jobs.planning.key_order import NUM_KEY_RANGES
 from beam_jobs.planning.pair_lists import list_bytes, parse_pairs
@@ -26,16 +28,23 @@ def keep_plan_of_commits(workspace: Workspace) -> None:
         workspace.clear_plan()
 
 
-def check_commits(workspace: Workspace, plan: JobPlan) -> None:
+def check_commits(workspace: Workspace, plan: JobPlan, config: JobConfig) -> None:
     """Checks that all finished shards were written for this plan.
+
+    Shards whose sources have only other modification times are adopted for this plan.
 
     Raises:
         BuildError: Sources or libraries have changed since an earlier attempt wrote
             shards.
     """
-    commits = read_commits(workspace, committed_names(workspace))
-    stale = [c for c in commits if c is not None and c.plan != plan.fingerprint]
-    if stale:
+    names = committed_names(workspace)
+    commits = zip(names, read_commits(workspace, names), strict=True)
+    stale = {
+        name: commit
+        for name, commit in commits
+        if commit is not None and commit.plan != plan.fingerprint
+    }
+    if stale and not adopt_shards(workspace, plan, config, stale):
         changes = "; ".join(_differences(workspace, plan)) or "the sources have changed"
         raise BuildError(
             f"{workspace.output} holds {len(stale)} shards that an earlier attempt "
@@ -71,7 +80,7 @@ def _differing_keys(before: Workspace, now: Workspace) -> Iterator[str]:
     for keys, change in (
         (added, "added"),
         (removed, "removed"),
-        (changed, "changed or touched"),
+        (changed, "changed"),
     ):
         if keys:
             shown = ", ".join(map(display_path, keys[:_SHOWN]))

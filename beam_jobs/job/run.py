@@ -179,7 +179,7 @@ def _run_write(
     job_plan: JobPlan,
     lease: str,
 ) -> Outcome:
-    check_commits(workspace, job_plan)
+    check_commits(workspace, job_plan, config)
     check_lease(workspace, lease)
     remove_strays(workspace, job_plan)
     with _explained(workspace, lease), writing_bar(workspace, job_plan):

@@ -153,7 +153,7 @@ def _pair_one(
         raise BadInput(
             "ambiguous_key",
             f"{len(images)} images and {max(len(captions), len(texts))} captions have "
-            "this key",
+            f"this key{_where(images.values(), config)}",
         )
     image = next(iter(images.values()))
     split = _agreed("splits", {e.split for e in entries if e.split is not None})
@@ -165,6 +165,15 @@ def _pair_one(
         texts=None if captions else tuple(t for e in texts for t in e.texts or ()),
         values=_values(entries),
     )
+
+
+def _where(images: Iterable[SourceFile], config: JobConfig) -> str:
+    """Returns the folders of images with the same relative path, for messages."""
+    folders = config.paths("images")
+    numbers = sorted({image.root for image in images if image.root < len(folders)})
+    if len(numbers) < 2:
+        return ""
+    return f", in {' and '.join(folders[number] for number in numbers)}"
 
 
 def _values(entries: Sequence[Entry]) -> tuple[Value | StoredArray, ...]:

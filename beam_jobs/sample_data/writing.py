@@ -35,7 +35,7 @@ def write_sample(
     """
     check_at_least("num", num, 1)
     check_at_least("captions_per_image", captions_per_image, 1)
-    target = Path(directory)
+    target = Path(directory).expanduser()
     _require_empty(target)
     images, captions = target / "images", target / "captions"
     for folder in (images, captions):

@@ -47,7 +47,7 @@ def check(config: JobConfig) -> None:
             "caption_column needs a table: COCO captions are always in caption"
         )
     table.check(config)
-    for path in files_named("coco", str(config.coco)):
+    for path in files_named("coco", config):
         _check_fields(path, config)
 
 
@@ -81,10 +81,12 @@ def _explained(path: bytes) -> Iterator[None]:
 
 def list_tasks(config: JobConfig) -> list[ListTask]:
     """Returns one task per COCO file."""
-    paths = files_named("coco", str(config.coco))
+    paths = files_named("coco", config)
     root = common_folder(paths)
+    roots = tuple(range(len(config.paths("images"))))
     return [
-        ListTask("coco", root, os.path.relpath(absolute(path), root)) for path in paths
+        ListTask("coco", root, os.path.relpath(absolute(path), root), roots)
+        for path in paths
     ]
 
 
@@ -109,7 +111,7 @@ def _images(
         unnamed = Entry(b"%b:images:%d" % (task.path, number), task.path)
         try:
             name, id_ = _field(image, "file_name", str), _field(image, "id", int, str)
-            place = place_of(name, b"", places)
+            place = place_of(name, b"", places, task.roots)
         except BadInput as error:
             yield unnamed._replace(flaw=(error.reason, error.detail))
             continue

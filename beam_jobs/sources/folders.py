@@ -7,12 +7,12 @@ caption form a pair if their relative paths are equal except for the last suffix
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import Aside, Entry, ListTask, SourceFile
 from beam_jobs.inputs.paths import key_of
-from beam_jobs.inputs.roots import check_folder, real_path, refuse_columns
+from beam_jobs.inputs.roots import check_apart, check_folders, real_path, refuse_columns
 from beam_jobs.storage.files import is_remote, scan
 
 _IMAGES = "jpg jpeg png webp gif bmp tif tiff avif"
@@ -25,9 +25,6 @@ SUFFIXES = {
 
 ONE_CAPTION_PER_KEY = True
 CAPTIONS_IN_FILES = True
-
-# `SourceFile.root` of each kind of file, an index into the result of `roots`.
-_ROOTS = {"image": 0, "caption": 1}
 
 # Errors of a link to a missing file, to itself, to a path below a file, or to a name
 # that is too long.
@@ -42,29 +39,36 @@ def check(config: JobConfig) -> None:
             columns are requested, which folders do not have.
     """
     refuse_columns(config, "a folder of captions")
-    check_folder("images", str(config.images), config.output)
-    check_folder("captions", str(config.captions), config.output)
+    for flag in ("images", "captions"):
+        check_folders(flag, config)
+        check_apart(flag, config)
 
 
 def roots(config: JobConfig) -> tuple[bytes, ...]:
-    """Returns the image folder and the caption folder."""
-    return os.fsencode(str(config.images)), os.fsencode(str(config.captions))
+    """Returns the image folders, followed by the caption folders."""
+    paths = (*config.paths("images"), *config.paths("captions"))
+    return tuple(map(os.fsencode, paths))
 
 
 def list_tasks(config: JobConfig) -> list[ListTask]:
     """Returns one task per top-level folder, and one for the files in the root."""
-    images, captions = roots(config)
-    if real_path(images) == real_path(captions):
-        return tasks_below(images, ("image", "caption"), config)
+    kinds = ["image"] * len(config.paths("images"))
+    kinds += ["caption"] * len(config.paths("captions"))
+    # A folder of both images and captions is listed once.
+    folders: dict[bytes, tuple[bytes, dict[str, int]]] = {}
+    for number, (kind, root) in enumerate(zip(kinds, roots(config), strict=True)):
+        _, numbers = folders.setdefault(real_path(root), (root, {}))
+        numbers[kind] = number
     return [
-        *tasks_below(images, ("image",), config),
-        *tasks_below(captions, ("caption",), config),
+        task
+        for root, numbers in folders.values()
+        for task in tasks_below(root, numbers, config)
     ]
 
 
 def tasks_below(
     root: bytes,
-    suffixes: tuple[str, ...],
+    numbers: Mapping[str, int],
     config: JobConfig,
     passed_over: tuple[bytes, ...] = (),
 ) -> list[ListTask]:
@@ -72,13 +76,21 @@ def tasks_below(
 
     Args:
         root: Path of the root folder.
-        suffixes: Kinds of files to list: `image`, `caption` or both.
+        numbers: Kinds of files to list, `image`, `caption` or both, each with the index
+            of the root in the source's `roots`.
         config: Configuration of the job. Its output is skipped.
         passed_over: Other paths to skip.
     """
     passed_over += (os.fsencode(real_path(config.output)),)
     folders = folders_in(root)
-    whole = ListTask("captions", root, b"", False, suffixes, passed_over)
+    whole = ListTask(
+        source="captions",
+        root=root,
+        path=b"",
+        roots=tuple(numbers.values()),
+        suffixes=tuple(numbers),
+        passed_over=passed_over,
+    )
     return [
         whole,
         *(whole._replace(path=folder, recursive=True) for folder in folders),
@@ -115,7 +127,7 @@ def _objects_of(task: ListTask) -> Iterator[Entry | Aside]:
             continue
         kind = kind_of(file.path)
         if kind in task.suffixes:
-            yield _entry_of(file, str(kind))
+            yield _entry_of(task, file, str(kind))
         else:
             yield Aside("ignored", file.path, ignored_as(file.path))
 
@@ -166,7 +178,8 @@ def _entries_of(
     if not stat.S_ISREG(status.st_mode):
         yield _no_file(path)
         return
-    yield _entry_of(SourceFile(path, status.st_size, status.st_mtime_ns), str(kind))
+    file = SourceFile(path, status.st_size, status.st_mtime_ns)
+    yield _entry_of(task, file, str(kind))
 
 
 def kind_of(path: bytes) -> str | None:
@@ -174,8 +187,8 @@ def kind_of(path: bytes) -> str | None:
     return SUFFIXES.get(os.path.splitext(path)[1].lower())
 
 
-def _entry_of(file: SourceFile, kind: str) -> Entry:
-    file = file._replace(root=_ROOTS[kind])
+def _entry_of(task: ListTask, file: SourceFile, kind: str) -> Entry:
+    file = file._replace(root=task.roots[task.suffixes.index(kind)])
     if kind == "image":
         return Entry(key_of(file.path), file.path, image=file)
     return Entry(key_of(file.path), file.path, caption=file)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import ListTask
-from beam_jobs.inputs.roots import check_folder
+from beam_jobs.inputs.roots import check_apart
 from beam_jobs.sources import table
 from beam_jobs.sources.folders import folders_in, tasks_below
 from beam_jobs.storage.files import absolute, is_file
@@ -34,9 +34,20 @@ def check(config: JobConfig) -> None:
             table. Or a folder has several tables, or `key_column` is set.
     """
     table.check(config)
-    folder = str(config.images)
-    check_folder("images", folder, config.output)
-    tables = list(_tables_in(folder))
+    check_apart("images", config)
+    tables: list[bytes] = []
+    for folder in config.paths("images"):
+        found = list(_tables_in(folder))
+        _check_tables(folder, found)
+        tables += found
+    if config.key_column is not None:
+        # Listing the folder yields every image with a key made from its path. These
+        # keys would not match the keys from the table's column.
+        flag = f"--table={os.fsdecode(tables[0])}"
+        raise UsageError(f"--key_column needs --table: pass {flag}")
+
+
+def _check_tables(folder: str, tables: list[bytes]) -> None:
     if not tables:
         raise UsageError(
             f"--images={folder}: no captions: pass --captions=DIR (can be the same "
@@ -50,20 +61,23 @@ def check(config: JobConfig) -> None:
             f"--images={folder}: several tables in one folder: pass one of these with "
             f"--table=FILE: {names}"
         )
-    if config.key_column is not None:
-        # Listing the folder yields every image with a key made from its path. These
-        # keys would not match the keys from the table's column.
-        flag = f"--table={os.fsdecode(tables[0])}"
-        raise UsageError(f"--key_column needs --table: pass {flag}")
 
 
 def list_tasks(config: JobConfig) -> list[ListTask]:
     """Returns one task per image folder and one per table."""
-    root = absolute(os.fsencode(str(config.images)))
-    tables = sorted(_tables_in(str(config.images)))
-    tasks = table.tasks_of(tables, root, config)
+    return [
+        task
+        for number, folder in enumerate(config.paths("images"))
+        for task in _tasks_in(folder, number, config)
+    ]
+
+
+def _tasks_in(folder: str, number: int, config: JobConfig) -> list[ListTask]:
+    root = absolute(os.fsencode(folder))
+    tables = sorted(_tables_in(folder))
+    tasks = table.tasks_of(tables, root, (number,), config)
     passed_over = tuple(task.path for task in tasks)
-    return [*tasks_below(root, ("image",), config, passed_over), *tasks]
+    return [*tasks_below(root, {"image": number}, config, passed_over), *tasks]
 
 
 def _tables_in(folder: str) -> Iterator[bytes]:

@@ -1,5 +1,6 @@
 """Converts rows of tables and JSON objects to entries."""
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,16 +26,23 @@ def entry_of_row(
         config: Configuration of the job, with the columns to read.
     """
     # A row without an image gets its own key, so that the accounting counts the row.
-    unnamed = Entry(b"%b:%d" % (task.path, row.number), task.path, row.number)
+    unnamed = Entry(b"%b:%d" % (_name_of(task), row.number), task.path, row.number)
     if row.wrong is not None:
         return unnamed._replace(flaw=("bad_row", row.wrong))
     cells = row.cells
     try:
-        image = _image_of(cells.get(task.image_column), folder, roots)
+        image = _image_of(cells.get(task.image_column), folder, roots, task)
     except BadInput as error:
         return _keyed(unnamed, cells, config, flaw=(error.reason, error.detail))
     named = unnamed._replace(key=key_of(image.path), image=image)
     return filled(named, cells, cells.get(task.caption_column), config)
+
+
+def _name_of(task: ListTask) -> bytes:
+    """Returns a name of a table that no other table of the job has."""
+    if task.roots[0] == 0:
+        return task.path
+    return os.path.join(task.root, task.path)
 
 
 def filled(
@@ -79,14 +87,16 @@ def _keyed(
     return entry._replace(key=composed(encoded))
 
 
-def _image_of(cell: Any, folder: bytes, roots: Sequence[bytes]) -> SourceFile:
+def _image_of(
+    cell: Any, folder: bytes, roots: Sequence[bytes], task: ListTask
+) -> SourceFile:
     if cell is None or cell == "":
         raise BadInput("unpaired_caption", "the row names no image")
     if not isinstance(cell, str):
         raise BadInput(
             "bad_value", f"{type(cell).__name__} in place of an image's name"
         )
-    return place_of(cell, folder, roots)
+    return place_of(cell, folder, roots, task.roots)
 
 
 def texts_of(cell: Any) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from beam_jobs.config.columns import Value
 from beam_jobs.config.job_config import JobConfig
-from beam_jobs.elements import UNSEEN, BadInput, Pair, SourceFile
+from beam_jobs.elements import ANY_ROOT, UNSEEN, BadInput, Pair, SourceFile
 from beam_jobs.inputs.captions import (
     MAX_CAPTION_BYTES,
     Captions,
@@ -32,6 +32,7 @@ class SourceFiles:
         """
         self._config = config
         self._roots = source_of(config).roots(config)
+        self._num_bases = len(config.paths("images"))
         self._arrays = Workspace(config.output).arrays
 
     def look(self, file: SourceFile) -> SourceFile:
@@ -40,11 +41,24 @@ class SourceFiles:
         If the name does not exist, its Unicode forms NFC and NFD are tried.
 
         Raises:
-            BadInput: `missing_image` if the file does not exist, or `not_a_file` if the
-                path is not a regular file.
+            BadInput: `missing_image` if the file does not exist, `not_a_file` if the
+                path is not a regular file, or `ambiguous_key` if several folders of
+                images have the file.
         """
         if file.size != UNSEEN:
             return file
+        numbers = range(self._num_bases) if file.root == ANY_ROOT else [file.root]
+        looks = (self._look(file._replace(root=number)) for number in numbers)
+        found = [seen for seen in looks if seen is not None]
+        if not found:
+            raise BadInput("missing_image", "no such file")
+        if len(found) > 1:
+            folders = " and ".join(os.fsdecode(self._roots[f.root]) for f in found)
+            raise BadInput("ambiguous_key", f"files of this name are in {folders}")
+        return found[0]
+
+    def _look(self, file: SourceFile) -> SourceFile | None:
+        """Returns a file with its size and version, or None if it does not exist."""
         for path in _forms(file.path):
             place = os.path.join(self._roots[file.root], path)
             try:
@@ -56,7 +70,7 @@ class SourceFiles:
                     raise
                 continue
             return file._replace(path=path, size=status.size, version=status.version)
-        raise BadInput("missing_image", "no such file")
+        return None
 
     def image(self, pair: Pair) -> bytes:
         """Returns the bytes of the pair's image file."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import Aside, Entry, ListTask
 from beam_jobs.inputs.roots import (
-    check_folder,
+    check_folders,
     common_folder,
     files_named,
     with_allowed,
@@ -33,17 +33,15 @@ def check(config: JobConfig) -> None:
     Raises:
         UsageError: A path is missing, not a folder, not readable, or the output.
     """
-    if config.images is not None:
-        check_folder("images", config.images, config.output)
-    for root in config.allow_roots:
-        check_folder("allow_roots", root, config.output)
+    check_folders("images", config)
+    check_folders("allow_roots", config)
 
 
 def roots(config: JobConfig) -> tuple[bytes, ...]:
-    """Returns the folder of images or tables, followed by the allowed roots."""
+    """Returns the folders of images or tables, followed by the allowed roots."""
     if config.images is not None:
-        return with_allowed(os.fsencode(config.images), config)
-    return with_allowed(common_folder(files_named("table", str(config.table))), config)
+        return with_allowed(config.paths("images"), config)
+    return with_allowed([common_folder(files_named("table", config))], config)
 
 
 def list_tasks(config: JobConfig) -> list[ListTask]:
@@ -52,25 +50,31 @@ def list_tasks(config: JobConfig) -> list[ListTask]:
     Raises:
         UsageError: A table is missing, or lacks a required column.
     """
-    paths = files_named("table", str(config.table))
-    return tasks_of(paths, common_folder(paths), config)
+    paths = files_named("table", config)
+    roots = tuple(range(len(config.paths("images")))) or (0,)
+    return tasks_of(paths, common_folder(paths), roots, config)
 
 
-def tasks_of(paths: Sequence[bytes], root: bytes, config: JobConfig) -> list[ListTask]:
+def tasks_of(
+    paths: Sequence[bytes], root: bytes, roots: tuple[int, ...], config: JobConfig
+) -> list[ListTask]:
     """Returns one task per table, with the names of the image and caption columns.
 
     Args:
         paths: Paths of the tables.
         root: Absolute path of a folder that contains all tables.
+        roots: Indices of the roots that image names are relative to.
         config: Configuration of the job.
 
     Raises:
         UsageError: A table lacks a required column.
     """
-    return [_task_of(absolute(path), root, config) for path in paths]
+    return [_task_of(absolute(path), root, config, roots) for path in paths]
 
 
-def _task_of(path: bytes, root: bytes, config: JobConfig) -> ListTask:
+def _task_of(
+    path: bytes, root: bytes, config: JobConfig, roots: tuple[int, ...]
+) -> ListTask:
     names = column_names(path, config.caption_encoding)
     for name in (config.key_column, config.split_column):
         if name is not None and name not in names:
@@ -86,6 +90,7 @@ def _task_of(path: bytes, root: bytes, config: JobConfig) -> ListTask:
         source="table",
         root=root,
         path=os.path.relpath(path, root),
+        roots=roots,
         image_column=image_column,
         caption_column=_column(
             "caption_column", config.caption_column, CAPTION_COLUMNS, names, path
@@ -120,8 +125,7 @@ def _no_column(path: bytes, name: str, names: list[str]) -> str:
 def list_entries(task: ListTask, config: JobConfig) -> Iterator[Entry | Aside]:
     """Yields the entries of one table, one per row."""
     # The root of the task saves finding all tables again for each table.
-    first = task.root if config.images is None else os.fsencode(config.images)
-    roots = with_allowed(first, config)
+    roots = with_allowed(config.paths("images") or [task.root], config)
     columns = {task.image_column, task.caption_column}
     columns |= {column.name for column in config.columns}
     columns |= {name for name in (config.key_column, config.split_column) if name}

@@ -47,7 +47,7 @@ def check(config: JobConfig) -> None:
     Raises:
         UsageError: No tar exists, or a tar is compressed or not readable.
     """
-    for path in files_named("webdataset", str(config.webdataset)):
+    for path in files_named("webdataset", config):
         if read_file(path, at_most=_MOST_MAGIC).startswith(_COMPRESSED):
             raise UsageError(
                 f"--webdataset={os.fsdecode(path)}: the tar is compressed, so "
@@ -57,13 +57,13 @@ def check(config: JobConfig) -> None:
 
 def roots(config: JobConfig) -> tuple[bytes, ...]:
     """Returns the deepest folder that contains all tars."""
-    return (common_folder(files_named("webdataset", str(config.webdataset))),)
+    return (common_folder(files_named("webdataset", config)),)
 
 
 def list_tasks(config: JobConfig) -> list[ListTask]:
     """Returns one task per tar."""
     (root,) = roots(config)
-    paths = files_named("webdataset", str(config.webdataset))
+    paths = files_named("webdataset", config)
     return [
         ListTask("webdataset", root, os.path.relpath(absolute(path), root))
         for path in paths

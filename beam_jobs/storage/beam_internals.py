@@ -29,12 +29,10 @@ def beam_options() -> PipelineOptions:
     return FileSystems._pipeline_options or PipelineOptions([])
 
 
-def beam_flags() -> argparse.ArgumentParser:
-    """Returns a parser of all of Beam's flags.
+def add_beam_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds all of Beam's flags to a parser that resolves conflicts.
 
     Beam's own parser only warns about unknown flags.
     """
-    parser = argparse.ArgumentParser(allow_abbrev=False, conflict_handler="resolve")
     for options in PipelineOptions.__subclasses__():
         options._add_argparse_args(parser)
-    return parser

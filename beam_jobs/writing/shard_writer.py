@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from beam_jobs.config.columns import Column
+from beam_jobs.config.columns import Column, Value
 from beam_jobs.config.job_config import JobConfig
-from beam_jobs.elements import Pair, Reject, ShardPlan
+from beam_jobs.elements import Pair, Reject, ShardPlan, StoredArray
 from beam_jobs.encoding.example import Budget, Example, make_example
 from beam_jobs.planning.job_plan import JobPlan
 from beam_jobs.planning.pair_lists import pairs_of_shard
@@ -140,7 +140,13 @@ class _Account:
         self._image_bytes.append(example.num_image_bytes)
         self._num_unknown += example.num_unknown
         self.dropped_captions += example.captions.dropped
-        self.input = (self.input + _input_hash(example)) % 2**256
+        hashed = input_hash(
+            example.pair.key,
+            example.image.sha256,
+            example.captions.sha256,
+            example.pair.values,
+        )
+        self.input = (self.input + hashed) % 2**256
 
     def statistics(self) -> Statistics:
         return statistics_of(
@@ -201,14 +207,19 @@ def publish_shard(
     )
 
 
-def _input_hash(example: Example) -> int:
+def input_hash(
+    key: bytes,
+    image_sha256: str,
+    captions_sha256: str,
+    values: Sequence[Value | StoredArray],
+) -> int:
     """Returns a hash of the key and the sources of a record.
 
     The hashes of all records are added modulo 2^256. The sum does not depend on the
     order of records or on shards (AdHash: Bellare and Micciancio, EUROCRYPT 1997).
     """
-    digest = hashlib.sha256(b"%d:" % len(example.pair.key) + example.pair.key)
-    digest.update(bytes.fromhex(example.image.sha256 + example.captions.sha256))
-    if example.pair.values:
-        digest.update(json.dumps(example.pair.values).encode())
+    digest = hashlib.sha256(b"%d:" % len(key) + key)
+    digest.update(bytes.fromhex(image_sha256 + captions_sha256))
+    if values:
+        digest.update(json.dumps(values).encode())
     return int.from_bytes(digest.digest(), "big")

@@ -13,7 +13,7 @@ from reader.contract.host import num_cores
 from reader.contract.schema import EXTRA
 from reader.shuffle.order import NUM_STREAMS
 from reader.shuffle.randomness import Draws
-from reader.storage.files import is_remote
+from reader.storage.files import is_remote, local_path
 
 OUTPUTS = (
     "image",
@@ -284,5 +284,5 @@ def folder_name(cache: object) -> str | None:
     if cache is None:
         return None
     if isinstance(cache, (str, os.PathLike)) and os.fspath(cache):
-        return str(os.fspath(cache))
+        return local_path(cache)
     raise UsageError(f"cache must be the path of a folder, got {cache!r}")

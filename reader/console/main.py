@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Iterator
 from typing import Any
 
-from reader.console.parser import MainParser, check_rest, underscored
+from reader.console.parser import MainParser, check_given_once, check_rest, underscored
 from reader.console.terminal import printable, terminal_of
 from reader.contract.errors import BuildError, DatasetError, UsageError, file_of
 from reader.contract.host import import_library
@@ -45,8 +45,10 @@ def run_command(parser: MainParser, args: list[str]) -> int:
         if namespace.command is None:
             check_rest(rest, parser)
             parser.error("no command")
+        command = parser.parsers[namespace.command]
         if not getattr(namespace, "passes_on", False):
-            check_rest(rest, parser.parsers[namespace.command])
+            check_rest(rest, command)
+        check_given_once(args, command)
         namespace.rest = rest
         status: int = namespace.run(namespace)
         sys.stdout.flush()

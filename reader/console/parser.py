@@ -1,13 +1,23 @@
 """Command-line parsers with one-line errors and grouped help pages."""
 
 import argparse
+import collections
 import difflib
+import itertools
 import shutil
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from reader.contract.errors import UsageError
+
+# Actions of which a second one replaces the first.
+_ONCE = (
+    argparse._StoreAction,
+    argparse._StoreConstAction,
+    argparse._StoreFalseAction,
+    argparse._StoreTrueAction,
+)
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -94,7 +104,9 @@ class MainParser(CommandParser):
         """
         names = [arg for arg in args if not arg.startswith("-")]
         if names and names[0] not in self.parsers:
-            hint = did_you_mean(names[0], self.parsers, f"see {self.prog} --help")
+            hint = did_you_mean(
+                names[0], self.parsers, otherwise=f"see {self.prog} --help"
+            )
             raise UsageError(f"no command {names[0]}: {hint}")
 
 
@@ -165,10 +177,44 @@ def not_empty(text: str) -> str:
     return text
 
 
-def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
-    """Returns a suggestion for a mistyped word; `otherwise` if no word is similar."""
-    near = difflib.get_close_matches(word, [*known], n=1)
-    return f"did you mean {near[0]}?" if near else otherwise
+def did_you_mean(word: str, *known: Iterable[str], otherwise: str) -> str:
+    """Returns a suggestion for a mistyped word.
+
+    Args:
+        word: Word, or flag with its dashes.
+        known: Collections of known words. A word of a later collection is suggested
+            only if no word of an earlier one is similar.
+        otherwise: Result if no word is similar.
+    """
+    # The dashes, which all flags have in common, do not make two flags similar.
+    bare = word.lstrip("-")
+    for words in known:
+        by_bare = {word.lstrip("-"): word for word in words}
+        for near in difflib.get_close_matches(bare, by_bare, n=1):
+            return f"did you mean {by_bare[near]}?"
+    return otherwise
+
+
+def check_given_once(args: Iterable[str], parser: argparse.ArgumentParser) -> None:
+    """Checks that no flag is given twice, unless its values are collected.
+
+    By default the last value would win without a word.
+
+    Args:
+        args: Command line, whose flags are known to the parser.
+        parser: Parser of the flags.
+
+    Raises:
+        UsageError: A flag is given twice.
+    """
+    before_end = itertools.takewhile(lambda arg: arg != "--", args)
+    counts = collections.Counter(arg.partition("=")[0] for arg in before_end)
+    for action in parser._actions:
+        given = sum(counts[flag] for flag in action.option_strings)
+        if given > 1 and isinstance(action, _ONCE):
+            flag = action.option_strings[0]
+            times = "twice" if given == 2 else f"{given} times"
+            raise UsageError(f"{flag} is given {times}: pass it once")
 
 
 def flags_of(parser: argparse.ArgumentParser) -> list[str]:
@@ -189,7 +235,7 @@ def check_rest(rest: Sequence[str], parser: argparse.ArgumentParser) -> None:
         raise UsageError(f'unexpected argument "{flag}": see {parser.prog} --help')
     if flag in flags_of(parser):
         raise UsageError(f"{flag} must follow the command: {parser.prog} … {flag}")
-    hint = did_you_mean(flag, flags_of(parser), f"see {parser.prog} --help")
+    hint = did_you_mean(flag, flags_of(parser), otherwise=f"see {parser.prog} --help")
     raise UsageError(f"unknown flag {flag}: {hint}")
 
 

@@ -21,6 +21,7 @@ from reader.storage.files import (
     is_folder,
     is_remote,
     list_folder,
+    local_path,
     match,
     read_bytes,
     same_place,
@@ -108,7 +109,7 @@ def open_dataset(folder: Pattern) -> ManifestDataset:
     Raises:
         DatasetError: The manifest is missing, damaged, or of a newer format.
     """
-    folder = os.fspath(folder)
+    folder = local_path(folder)
     try:
         return ManifestDataset(
             folder, parse_manifest(read_bytes(os.path.join(folder, MANIFEST)), folder)
@@ -170,7 +171,7 @@ def select(
     patterns = [pattern] if isinstance(pattern, (str, os.PathLike)) else list(pattern)
     if not patterns:
         raise UsageError("pattern must not be an empty list")
-    parts = [_select_one(os.fspath(part), split) for part in patterns]
+    parts = [_select_one(local_path(part), split) for part in patterns]
     if len({same_place(part.dataset.folder) for part in parts}) > 1:
         raise UsageError(
             f"patterns must be in one dataset, got {', '.join(map(str, patterns))}"

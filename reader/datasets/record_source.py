@@ -43,7 +43,14 @@ from reader.datasets.record_schema import (
 )
 from reader.shuffle.arrays import Int64s
 from reader.shuffle.mixture import PATTERN_TURNS
-from reader.storage.files import Pattern, is_folder, list_folder, match, same_place
+from reader.storage.files import (
+    Pattern,
+    is_folder,
+    list_folder,
+    local_path,
+    match,
+    same_place,
+)
 
 _LOG = logging.getLogger("reader")
 
@@ -303,7 +310,7 @@ def open_record_sources(
                 f"a mixture has at most {PATTERN_TURNS} parts, got {len(weights)}"
             )
         record_sources = [
-            open_record_source([os.fspath(key)], split, named, tolerant=tolerant)
+            open_record_source([local_path(key)], split, named, tolerant=tolerant)
             for key in pattern
         ]
         return record_sources, weights
@@ -315,7 +322,7 @@ def list_patterns(pattern: Pattern | Sequence[Pattern]) -> list[str]:
     """Returns one pattern or several patterns as a list of paths."""
     single = isinstance(pattern, (str, os.PathLike))
     patterns: Any = [pattern] if single else pattern
-    return [os.fspath(part) for part in patterns]
+    return [local_path(part) for part in patterns]
 
 
 def open_one_record_source(

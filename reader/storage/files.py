@@ -19,6 +19,14 @@ from reader.storage import s3
 Pattern = str | os.PathLike[str]
 
 
+def local_path(path: Pattern) -> str:
+    """Returns a path as text, with a leading `~` replaced by the home folder.
+
+    A shell expands `~` at the start of an argument, but not in `--output=~/out`.
+    """
+    return os.path.expanduser(os.fspath(path))
+
+
 def is_remote(path: str) -> bool:
     """Returns whether a path has a scheme, such as `gs://bucket/out`."""
     return "://" in path

@@ -11,7 +11,7 @@ from reader.contract.layout import REPORT
 from reader.datasets.manifest_dataset import ManifestDataset, open_dataset
 from reader.datasets.record_source import RecordSource, open_record_source
 from reader.datasets.samples_table import read_table
-from reader.storage.files import is_remote, replaced
+from reader.storage.files import is_remote, local_path, replaced
 from reader.tools.report import DEFAULT_SAMPLES
 from reader.tools.report.captions import Spelling
 from reader.tools.report.distributions import COUNTED, Statistics, captions_of
@@ -70,7 +70,7 @@ def write_report(
     num_samples = check_at_least("samples", num_samples, 0)
     if num_samples > MOST_SAMPLES:
         raise UsageError(f"samples must be at most {MOST_SAMPLES}, got {num_samples}")
-    folder = os.fspath(folder)
+    folder = local_path(folder)
     path = _checked_output(folder, output)
     for module in _LIBRARIES:
         import_library(module, "diptych report", "jinja2 pillow pyarrow")
@@ -92,7 +92,7 @@ def _checked_output(folder: str, output: str | os.PathLike[str] | None) -> str:
     Raises:
         UsageError: The path is remote, not an HTML file or in no existing folder.
     """
-    path = os.path.join(folder, REPORT) if output is None else os.fspath(output)
+    path = os.path.join(folder, REPORT) if output is None else local_path(output)
     if is_remote(path):
         raise UsageError(
             f"a report must be a local file, got {path}: write it with "

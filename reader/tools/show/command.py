@@ -66,8 +66,9 @@ def _run(namespace: argparse.Namespace) -> int:
     refuse_set(namespace, namespace.parser, _STEP, "needs --step")
     from reader.datasets.manifest_dataset import find_folder, has_manifest, no_dataset
     from reader.datasets.record_source import no_pattern
-    from reader.storage.files import is_folder, match
+    from reader.storage.files import is_folder, local_path, match
 
+    namespace.pattern = local_path(namespace.pattern)
     folder = find_folder(namespace.pattern)
     if has_manifest(folder):
         _show_dataset(folder, namespace)

@@ -1,5 +1,6 @@
 """The private names of Beam's options still exist and behave as expected."""
 
+import argparse
 from importlib.metadata import version
 
 from apache_beam.io.filesystems import FileSystems
@@ -7,7 +8,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs.storage.beam_internals import (
     BEAM_VERSION,
-    beam_flags,
+    add_beam_flags,
     beam_options,
     use_beam_options,
 )
@@ -27,6 +28,8 @@ def test_options_come_back_as_they_were_set(monkeypatch):
 
 def test_flags_are_those_that_beam_lists_itself():
     options = PipelineOptions([]).get_all_options()
-    dests = {action.dest for action in beam_flags()._actions}
+    parser = argparse.ArgumentParser(conflict_handler="resolve")
+    add_beam_flags(parser)
+    dests = {action.dest for action in parser._actions}
     assert {"runner", "project", "temp_location"} <= dests
     assert set(options) <= dests
