@@ -76,8 +76,8 @@ _SRGB_CURVE = Curve(2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
 
 # H.273, table 3. The curves of BT.709, BT.601, BT.2020, BT.1361 and IEC 61966-2-4 (1,
 # 6, 11, 12, 14, 15) are those of cameras. Displays have others, and readers disagree:
-# Firefox inverts the camera's, Chromium 156 takes BT.1886 in PNG and sRGB in AVIF.
-# sRGB lies between these, so those code points count as sRGB, as unspecified ones do.
+# some invert the camera's, Chromium 156 takes gamma 2.4 in PNG and sRGB in AVIF. sRGB
+# lies between these, so those code points count as sRGB, as unspecified ones do.
 _CURVES = {
     4: Curve(2.2),
     5: Curve(2.8),
