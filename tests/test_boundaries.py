@@ -28,6 +28,7 @@ ROOMS = (
     "beam_jobs.interop",
     "beam_jobs.planning",
     "beam_jobs.encoding",
+    "beam_jobs.encoding.color",
     "beam_jobs.sources",
     "beam_jobs.inputs",
     "beam_jobs.workspace",

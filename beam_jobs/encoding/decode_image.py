@@ -12,6 +12,7 @@ import simplejpeg
 from PIL import Image
 
 from beam_jobs.elements import BadInput
+from beam_jobs.encoding.color.statements import exif_profile, stated_profile
 from beam_jobs.encoding.file_structure import check_complete
 from beam_jobs.encoding.formats import (
     DECODING_ERRORS,
@@ -23,6 +24,7 @@ from beam_jobs.encoding.formats import (
 from beam_jobs.encoding.jpeg import (
     ORIENTATION,
     Jpeg,
+    exif_of,
     orientation_of,
     parse_jpeg,
     profile_of,
@@ -134,13 +136,20 @@ class ImageFile:
         """Whether the file is a JPEG that decodes to RGB."""
         return self.jpeg is not None and self.jpeg.mode != "CMYK"
 
-    @property
+    @functools.cached_property
     def profile(self) -> bytes | None:
-        """ICC profile of the image, or None."""
-        if self.jpeg is not None:
-            return profile_of(self.jpeg.metadata)
-        profile = self._image.info.get("icc_profile")
-        return profile if isinstance(profile, bytes) else None
+        """ICC profile of the colors that the file states, or None.
+
+        Raises:
+            BadInput: The colors are of a kind that is not converted, such as HDR.
+        """
+        if self.jpeg is None:
+            return stated_profile(self.data, self.format, self._image)
+        metadata, mode = self.jpeg.metadata, self.jpeg.mode
+        profile = profile_of(metadata)
+        if profile is None and mode != "CMYK":
+            profile = exif_profile(exif_of(metadata), gray=mode == "L")
+        return profile
 
     @property
     def mode(self) -> str:
@@ -149,12 +158,12 @@ class ImageFile:
 
     @property
     def changes_colors(self) -> bool:
-        """Whether the ICC profile changes colors."""
+        """Whether converting to sRGB changes colors."""
         return changes_colors(self.profile, self.mode)
 
     @property
     def has_colors_done(self) -> bool:
-        """Whether decoding applies the ICC profile."""
+        """Whether decoding converts the colors to sRGB."""
         return not self.is_plain_jpeg and has_colors_done(self._image)
 
     @property
@@ -192,7 +201,9 @@ class ImageFile:
         try:
             if self.jpeg is not None:
                 return self._decode_jpeg(self.jpeg, shrunk)
+            profile = self.profile
             self._image.load()
+            self._image.info["icc_profile"] = profile  # What `to_rgb` applies.
             return to_rgb(self._image)
         except DECODING_ERRORS as error:
             detail = described(error)

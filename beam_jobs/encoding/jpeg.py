@@ -8,7 +8,7 @@ stored as it is if the image needs no change.
 
 import re
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from PIL import Image
@@ -312,30 +312,40 @@ _PROFILE = b"ICC_PROFILE\0"
 _XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
 
 
-def orientation_of(metadata: Iterable[bytes]) -> int:
+def orientation_of(metadata: Sequence[bytes]) -> int:
     """Returns the EXIF orientation, else the XMP orientation, else 1.
 
     Args:
         metadata: Metadata segments, including their markers.
     """
-    exif, xmp = b"", b""
-    for segment in metadata:
-        body = segment[4:]
-        if segment[1] == 0xE1 and body.startswith(_EXIF):
-            exif += body[len(_EXIF) :]
-        elif segment[1] == 0xE1 and body.startswith(_XMP):
-            xmp = body[len(_XMP) :]
+    exif = exif_of(metadata)
     orientation = _exif_orientation(exif) if exif else None
     if orientation is not None:
         return orientation
-    match = _XMP_ORIENTATION.search(xmp)
+    xmp = [body for body in _bodies(metadata, 0xE1) if body.startswith(_XMP)]
+    match = _XMP_ORIENTATION.search(xmp[-1]) if xmp else None
     return int(match[1]) if match else 1
+
+
+def exif_of(metadata: Iterable[bytes]) -> bytes:
+    """Returns the EXIF data with its header, or b"" without any.
+
+    Args:
+        metadata: Metadata segments, including their markers.
+    """
+    bodies = [body for body in _bodies(metadata, 0xE1) if body.startswith(_EXIF)]
+    parts = [body[len(_EXIF) :] for body in bodies]
+    return _EXIF + b"".join(parts) if any(parts) else b""
+
+
+def _bodies(metadata: Iterable[bytes], marker: int) -> Iterator[bytes]:
+    return (segment[4:] for segment in metadata if segment[1] == marker)
 
 
 def _exif_orientation(data: bytes) -> int | None:
     tags = Image.Exif()
     try:
-        tags.load(_EXIF + data)
+        tags.load(data)
         orientation = tags.get(ORIENTATION)
     except DECODING_ERRORS:
         return 1  # The metadata is unreadable; the pixels may be intact.
@@ -352,9 +362,7 @@ def profile_of(metadata: Iterable[bytes]) -> bytes | None:
         metadata: Metadata segments, including their markers.
     """
     parts = sorted(
-        segment[4:]
-        for segment in metadata
-        if segment[1] == 0xE2 and segment[4:].startswith(_PROFILE)
+        body for body in _bodies(metadata, 0xE2) if body.startswith(_PROFILE)
     )
     number = len(_PROFILE)
     if not parts or len(parts[0]) < number + 2 or parts[0][number + 1] != len(parts):
