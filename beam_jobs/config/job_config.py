@@ -51,7 +51,8 @@ class JobConfig(JobSettings):
             as `images`.
         table: Path or glob of CSV, TSV, JSONL or Parquet files that name images and
             hold their captions.
-        coco: Path or glob of JSON files of captions in the COCO format.
+        coco: Path or glob of JSON files of captions in the COCO format, or of
+            Karpathy's split files (`dataset_coco.json`).
         webdataset: Glob of tar files in the WebDataset format.
         output: Folder of the dataset. New, or the folder of an unfinished job, which
             is then resumed.
@@ -62,7 +63,7 @@ class JobConfig(JobSettings):
         key_column: Column of the record keys. None to derive keys from the names of
             the images.
         split_column: Column that names each record's split. Excludes `splits` and
-            `split_by`. None to split by hash.
+            `split_by`. None to split by hash, or as a split file of `coco` says.
         columns: Columns that are stored in the records as `extra/<name>` features.
         allow_roots: Folders, besides `images`, from which a table may name images by
             absolute path.
@@ -170,9 +171,7 @@ class JobConfig(JobSettings):
         for other in ("plan_only", "overwrite"):
             if self.repair and getattr(self, other):
                 raise UsageError(f"repair and {other} exclude each other")
-        if self.split_column is not None and (
-            self.split_by != "key" or list(self.splits) != ["train"]
-        ):
+        if self.split_column is not None and not self.leaves_splits_open:
             raise UsageError(
                 "split_column assigns the splits: leave out splits and split_by"
             )
@@ -277,6 +276,11 @@ class JobConfig(JobSettings):
     def reads_columns(self) -> bool:
         """Whether the job reads columns other than images and captions."""
         return bool(self.columns or self.key_column or self.split_column)
+
+    @property
+    def leaves_splits_open(self) -> bool:
+        """Whether the source may decide the splits: no others are asked for."""
+        return self.split_by == "key" and list(self.splits) == ["train"]
 
     @property
     def reads_contents(self) -> bool:

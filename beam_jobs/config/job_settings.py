@@ -108,7 +108,7 @@ class JobSettings:
         images="optional",
     )
     coco: str | None = _source(
-        "captions in COCO's JSON format, with images in --images",
+        "captions in COCO's JSON format, or Karpathy's split file; with --images",
         "FILE",
         images="required",
     )
