@@ -113,6 +113,8 @@ class JobConfig(JobSettings):
             four special tokens.
         min_count: Smallest number of occurrences for a word to enter the vocabulary of
             the `basic` tokenizer.
+        min_tokens: Smallest number of tokens of a caption, without start and end. A
+            caption with fewer is dropped, and a key without another is filtered out.
         max_rejects: Limit on rejected keys. The job fails above it. A count, or a
             percentage of all keys such as `0.5%`.
         max_unpaired: Limit on keys without an image or a caption. The job fails above
@@ -355,13 +357,14 @@ class JobConfig(JobSettings):
         else:
             fields["tokenizer_sha256"] = self.tokenizer_sha256
             unused = ["vocab_size", "min_count"]
-        # Metadata fields at their defaults are left out, so datasets from before these
-        # fields existed keep their fingerprint.
+        # Metadata and newer fields at their defaults are left out, so datasets from
+        # before these fields existed keep their fingerprint.
         defaults = defaults_of(type(self))
         unused += [
             field
             for field, setting in declared.items()
-            if setting.about is not None and fields[field] == defaults[field]
+            if (setting.about is not None or setting.since_format_1)
+            and fields[field] == defaults[field]
         ]
         for field in unused + (["shard_size"] if self.num_shards is not None else []):
             del fields[field]

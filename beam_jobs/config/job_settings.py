@@ -270,6 +270,13 @@ class JobSettings:
     min_count: int = _whole(
         CAPTIONS, "fewest occurrences of a word in the vocabulary (%(default)s)", 1
     )
+    min_tokens: int = _whole(
+        CAPTIONS,
+        "drop captions of fewer tokens (%(default)s)",
+        0,
+        at_least=0,
+        since_format_1=True,
+    )
 
     max_rejects: str | int = _limit("fail if more keys are rejected (1%%)", "1%")
     max_unpaired: str | int = _limit(
