@@ -75,6 +75,8 @@ class Entry(NamedTuple):
         values: Values of the source columns that are copied to the dataset, or None.
         split: Name of the split, or None if the entry names no split.
         flaw: Reason and detail of why the entry cannot be used, or None.
+        lacks: Why the entry has no caption, for the reject of a key without any; or
+            None. Not part of the listing digest.
     """
 
     key: bytes
@@ -86,6 +88,7 @@ class Entry(NamedTuple):
     values: tuple[Value | StoredArray, ...] | None = None
     split: str | None = None
     flaw: tuple[str, str] | None = None
+    lacks: str | None = None
 
 
 class Aside(NamedTuple):

@@ -53,7 +53,8 @@ class JobConfig(JobSettings):
             as `images`.
         table: Path or glob of CSV, TSV, JSONL or Parquet files that name images and
             hold their captions.
-        coco: Path or glob of JSON files of captions in the COCO format.
+        coco: Path or glob of JSON files of captions in the COCO format, or of
+            Karpathy's split files (`dataset_coco.json`).
         webdataset: Glob of tar files in the WebDataset format.
         output: Folder of the dataset. New, or the folder of an unfinished job, which
             is then resumed.
@@ -64,7 +65,7 @@ class JobConfig(JobSettings):
         key_column: Column of the record keys. None to derive keys from the names of
             the images.
         split_column: Column that names each record's split. Excludes `splits` and
-            `split_by`. None to split by hash.
+            `split_by`. None to split by hash, or as a split file of `coco` says.
         columns: Columns that are stored in the records as `extra/<name>` features.
         allow_roots: Folders, besides `images`, from which a table may name images by
             absolute path.
@@ -114,6 +115,8 @@ class JobConfig(JobSettings):
             four special tokens.
         min_count: Smallest number of occurrences for a word to enter the vocabulary of
             the `basic` tokenizer.
+        min_tokens: Smallest number of tokens of a caption, without start and end. A
+            caption with fewer is dropped, and a key without another is filtered out.
         max_rejects: Limit on rejected keys. The job fails above it. A count, or a
             percentage of all keys such as `0.5%`.
         max_unpaired: Limit on keys without an image or a caption. The job fails above
@@ -193,9 +196,7 @@ class JobConfig(JobSettings):
         for other in ("plan_only", "overwrite"):
             if self.repair and getattr(self, other):
                 raise UsageError(f"repair and {other} exclude each other")
-        if self.split_column is not None and (
-            self.split_by != "key" or list(self.splits) != ["train"]
-        ):
+        if self.split_column is not None and not self.leaves_splits_open:
             raise UsageError(
                 "split_column assigns the splits: leave out splits and split_by"
             )
@@ -302,6 +303,11 @@ class JobConfig(JobSettings):
         return bool(self.columns or self.key_column or self.split_column)
 
     @property
+    def leaves_splits_open(self) -> bool:
+        """Whether the source may decide the splits: no others are asked for."""
+        return self.split_by == "key" and list(self.splits) == ["train"]
+
+    @property
     def reads_contents(self) -> bool:
         """Whether planning reads the image files."""
         return self.dedupe != "none" or self.split_by == "content"
@@ -374,13 +380,14 @@ class JobConfig(JobSettings):
         else:
             fields["tokenizer_sha256"] = self.tokenizer_sha256
             unused = ["vocab_size", "min_count"]
-        # Metadata fields at their defaults are left out, so datasets from before these
-        # fields existed keep their fingerprint.
+        # Metadata and newer fields at their defaults are left out, so datasets from
+        # before these fields existed keep their fingerprint.
         defaults = defaults_of(type(self))
         unused += [
             field
             for field, setting in declared.items()
-            if setting.about is not None and fields[field] == defaults[field]
+            if (setting.about is not None or setting.since_format_1)
+            and fields[field] == defaults[field]
         ]
         for field in unused + (["shard_size"] if self.num_shards is not None else []):
             del fields[field]

@@ -111,7 +111,7 @@ class JobSettings:
         images="optional",
     )
     coco: str | Sequence[str] | None = _source(
-        "captions in COCO's JSON format, with images in --images",
+        "captions in COCO's JSON format, or Karpathy's split file; with --images",
         "FILE",
         images="required",
     )
@@ -272,6 +272,13 @@ class JobSettings:
     )
     min_count: int = _whole(
         CAPTIONS, "fewest occurrences of a word in the vocabulary (%(default)s)", 1
+    )
+    min_tokens: int = _whole(
+        CAPTIONS,
+        "drop captions of fewer tokens (%(default)s)",
+        0,
+        at_least=0,
+        since_format_1=True,
     )
 
     max_rejects: str | int = _limit("fail if more keys are rejected (1%%)", "1%")

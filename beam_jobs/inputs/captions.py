@@ -1,7 +1,8 @@
 """Decodes and cleans captions: bytes of a file or text of a table → clean text.
 
 All functions are pure. They raise `BadInput` if a key has no usable caption. An
-unusable caption among usable ones is dropped and counted.
+unusable caption among usable ones is dropped and counted, and so is a short one among
+longer ones.
 """
 
 import codecs
@@ -9,7 +10,7 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from beam_jobs.elements import BadInput
@@ -54,7 +55,8 @@ class Captions(NamedTuple):
 
     Attributes:
         texts: Cleaned captions in their original order, at least one.
-        dropped: Number of unusable captions that were dropped.
+        dropped: Number of captions that were dropped: unusable ones, and those of few
+            tokens.
         sha256: Hex digest of the original bytes or texts.
     """
 
@@ -113,6 +115,32 @@ def clean_captions(texts: Iterable[str]) -> Captions:
     texts = list(texts)
     sha256 = hashlib.sha256(json.dumps(texts).encode()).hexdigest()
     return _collect(map(_checked, texts), sha256, f"{len(texts)} captions")
+
+
+def without_short(
+    captions: Captions, min_tokens: int, num_tokens: Callable[[str], int]
+) -> Captions:
+    """Drops captions of few tokens.
+
+    Args:
+        captions: Captions of a key.
+        min_tokens: Smallest number of tokens to keep a caption.
+        num_tokens: Function that counts the tokens of a caption.
+
+    Raises:
+        BadInput: `caption_too_short` if no caption is left.
+    """
+    counts = list(map(num_tokens, captions.texts))
+    if max(counts) < min_tokens:
+        detail = f"at most {max(counts)} tokens, fewer than {min_tokens}"
+        raise BadInput("caption_too_short", detail)
+    kept = tuple(
+        text
+        for text, count in zip(captions.texts, counts, strict=True)
+        if count >= min_tokens
+    )
+    dropped = captions.dropped + len(counts) - len(kept)
+    return captions._replace(texts=kept, dropped=dropped)
 
 
 def _collect(parts: Iterable[str | BadInput], sha256: str, where: str) -> Captions:

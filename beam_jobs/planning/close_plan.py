@@ -152,18 +152,18 @@ def make_plan(
 
 
 def _split_names(key_ranges: list[KeyRange], config: JobConfig) -> list[str]:
-    """Returns the configured splits, or the splits named in the split column."""
-    if config.split_column is None:
+    """Returns the configured splits, or the splits that the source names."""
+    if not config.leaves_splits_open:
         return list(config.splits)
     named = {name for key_range in key_ranges for name in key_range.pairs}
     names = sorted(named, key=lambda name: (name != "train", name))
     if len(names) > _MAX_NAMED_SPLITS:
         raise BuildError(
-            f"column {config.split_column} names {len(names)} splits ({names[0]}, "
-            f"{names[1]}, …), more than the limit of {_MAX_NAMED_SPLITS}: choose "
-            "another --split_column"
+            f"column {config.split_column or 'split'} names {len(names)} splits "
+            f"({names[0]}, {names[1]}, …), more than the limit of "
+            f"{_MAX_NAMED_SPLITS}: choose another --split_column"
         )
-    return names
+    return names or list(config.splits)
 
 
 def _mean_record_bytes(

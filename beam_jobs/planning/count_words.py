@@ -63,9 +63,10 @@ class CountWords(beam.PTransform):
 class _CountWordsFn(beam.DoFn):
     def __init__(self, config: JobConfig) -> None:
         self._config = config
-        # With a split column the splits are known only after all key ranges are read.
+        # If the source decides the splits, they are known only after all key ranges are
+        # read.
         self._training_split = (
-            None if config.split_column else training_split(config.splits)
+            None if config.leaves_splits_open else training_split(config.splits)
         )
 
     def setup(self) -> None:

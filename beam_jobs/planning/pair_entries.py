@@ -25,7 +25,7 @@ from beam_jobs.planning.entry_packs import Pack, unpack
 from beam_jobs.planning.key_order import place_split
 from beam_jobs.planning.pair_lists import write_lists
 from beam_jobs.sources.listing_digest import hash_of_entry, inspected, sum_hashes
-from beam_jobs.sources.registry import source_of
+from beam_jobs.sources.registry import Source, source_of
 from beam_jobs.sources.source_files import SourceFiles
 from beam_jobs.storage.files import inspect_each, is_remote
 from beam_jobs.workspace.array_file import digest_of
@@ -89,7 +89,7 @@ def pair_entries(
     entries: Iterable[Entry], config: JobConfig
 ) -> tuple[list[Pair], list[Reject]]:
     """Returns the pairs, and a reject for each key that has no valid pair."""
-    one_caption = source_of(config).ONE_CAPTION_PER_KEY
+    source = source_of(config)
     by_key: dict[bytes, list[Entry]] = {}
     for entry in entries:
         by_key.setdefault(entry.key, []).append(entry)
@@ -98,7 +98,7 @@ def pair_entries(
     for key, key_entries in by_key.items():
         key_entries.sort(key=_sort_key)
         try:
-            pairs.append(_pair_one(key, key_entries, config, one_caption))
+            pairs.append(_pair_one(key, key_entries, config, source))
         except BadInput as error:
             flawed = [entry for entry in key_entries if entry.flaw is not None]
             rejects.append(
@@ -115,7 +115,8 @@ def pair_entries(
 
 def _sort_key(entry: Entry) -> tuple[Any, ...]:
     """Returns a sort key that makes the order of entries deterministic."""
-    return entry.origin, entry.rank, entry.texts or (), entry.flaw or ()
+    texts, flaw, lacks = entry.texts or (), entry.flaw or (), entry.lacks or ""
+    return entry.origin, entry.rank, texts, flaw, lacks
 
 
 def _sources_of(entries: Iterable[Entry]) -> tuple[bytes, ...]:
@@ -129,7 +130,7 @@ def _sources_of(entries: Iterable[Entry]) -> tuple[bytes, ...]:
 
 
 def _pair_one(
-    key: bytes, entries: Sequence[Entry], config: JobConfig, one_caption: bool
+    key: bytes, entries: Sequence[Entry], config: JobConfig, source: Source
 ) -> Pair:
     """Returns the pair made from the entries of a key.
 
@@ -144,12 +145,14 @@ def _pair_one(
     captions = [entry.caption for entry in entries if entry.caption is not None]
     texts = [entry for entry in entries if entry.texts]
     if not captions and not texts:
-        null = any(entry.texts is not None for entry in entries)
-        detail = "its caption is null" if null else "no caption of that name"
-        raise BadInput("unpaired_image", detail)
+        raise BadInput("unpaired_image", _lack_of(entries, source))
     if not images:
         raise BadInput("unpaired_caption", "no image of that name")
-    if len(images) > 1 or len(captions) > 1 or (one_caption and len(texts) > 1):
+    if (
+        len(images) > 1
+        or len(captions) > 1
+        or (source.ONE_CAPTION_PER_KEY and len(texts) > 1)
+    ):
         raise BadInput(
             "ambiguous_key",
             f"{len(images)} images and {max(len(captions), len(texts))} captions have "
@@ -174,6 +177,13 @@ def _where(images: Iterable[SourceFile], config: JobConfig) -> str:
     if len(numbers) < 2:
         return ""
     return f", in {' and '.join(folders[number] for number in numbers)}"
+
+
+def _lack_of(entries: Iterable[Entry], source: Source) -> str:
+    for entry in reversed([*entries]):
+        if entry.lacks is not None:
+            return entry.lacks
+    return "no caption of that name" if source.CAPTIONS_IN_FILES else "no row names it"
 
 
 def _values(entries: Sequence[Entry]) -> tuple[Value | StoredArray, ...]:

@@ -3,35 +3,29 @@
     {"images": [{"id": 9, "file_name": "000000000009.jpg"}],
      "annotations": [{"id": 1, "image_id": 9, "caption": "A man."}]}
 
-Captions of an image are sorted by annotation id. The file is parsed as a stream.
+Captions of an image are sorted by annotation id. The file is parsed as a stream. The
+other format of COCO's captions is in `split_file`.
 """
 
-import codecs
-import contextlib
-import itertools
+import json
 import os
 from collections.abc import Iterator
 from typing import Any
 
-import ijson
-
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import Aside, BadInput, Entry, ListTask
+from beam_jobs.inputs.json_items import field_of, first_items, items_of
 from beam_jobs.inputs.paths import key_of, place_of
 from beam_jobs.inputs.roots import common_folder, files_named
-from beam_jobs.sources import table
+from beam_jobs.sources import split_file, table
 from beam_jobs.sources.row_entries import filled, texts_of
-from beam_jobs.storage.files import absolute, open_file
-from reader.contract.errors import BuildError, UsageError
+from beam_jobs.storage.files import absolute
+from reader.contract.errors import UsageError
 
 ONE_CAPTION_PER_KEY = False
 CAPTIONS_IN_FILES = False
 # The folder of images.
 roots = table.roots
-
-# Number of images whose fields are inspected before the job starts. A single image may
-# lack some fields.
-_NUM_INSPECTED_IMAGES = 1000
 
 
 def check(config: JobConfig) -> None:
@@ -39,7 +33,8 @@ def check(config: JobConfig) -> None:
 
     Raises:
         UsageError: A file or folder is missing or not readable, a requested column is
-            not among the image fields, or `caption_column` is set.
+            not among the image fields, a file holds other annotations than captions,
+            or `caption_column` is set.
         BuildError: A file is not valid JSON.
     """
     if config.caption_column is not None:
@@ -47,36 +42,47 @@ def check(config: JobConfig) -> None:
             "caption_column needs a table: COCO captions are always in caption"
         )
     table.check(config)
-    for path in files_named("coco", config):
-        _check_fields(path, config)
+    paths = files_named("coco", config)
+    # By whether the file decides the splits, as split files do.
+    kinds = {_check_file(path, config): path for path in paths}
+    if len(kinds) > 1:
+        raise UsageError(
+            f"{os.fsdecode(kinds[True])} names the splits of its images, and "
+            f"{os.fsdecode(kinds[False])} does not: build them one at a time"
+        )
 
 
-def _check_fields(path: bytes, config: JobConfig) -> None:
+def _check_file(path: bytes, config: JobConfig) -> bool:
+    """Checks the fields of a file's first items. Returns whether it names splits."""
+    images = first_items(path, "images")
+    _check_fields(path, images, config)
+    if split_file.is_split_file(images):
+        return split_file.names_splits(images, config)
+    annotations = first_items(path, "annotations")
+    if annotations and not any("caption" in item for item in annotations):
+        raise UsageError(
+            f"--coco={os.fsdecode(path)}: no annotation has a caption, only "
+            f"{', '.join(_fields_of(annotations))}: pass the file of captions, such "
+            "as captions_train2017.json"
+        )
+    return False
+
+
+def _check_fields(path: bytes, images: list[dict[str, Any]], config: JobConfig) -> None:
     """Checks that the first images have the requested columns among their fields."""
+    fields = _fields_of(images)
     requested = [column.name for column in config.columns]
     requested += [name for name in (config.key_column, config.split_column) if name]
-    if not requested:
-        return
-    with _explained(path):
-        images = list(itertools.islice(_items(path, "images"), _NUM_INSPECTED_IMAGES))
-    fields = {name for image in images if isinstance(image, dict) for name in image}
     for name in requested:
         if name not in fields:
             raise UsageError(
                 f'{os.fsdecode(path)}: no image has a field "{name}", only '
-                f"{', '.join(sorted(fields))}"
+                f"{', '.join(fields)}"
             )
 
 
-@contextlib.contextmanager
-def _explained(path: bytes) -> Iterator[None]:
-    try:
-        yield
-    except (ijson.JSONError, UnicodeDecodeError) as error:
-        message = str(error).splitlines()[0]  # Later lines draw an arrow to the error.
-        raise BuildError(
-            f"{os.fsdecode(path)} is not valid JSON: {message}: download it again"
-        ) from error
+def _fields_of(items: list[dict[str, Any]]) -> list[str]:
+    return sorted({name for item in items for name in item})
 
 
 def list_tasks(config: JobConfig) -> list[ListTask]:
@@ -97,25 +103,32 @@ def list_entries(task: ListTask, config: JobConfig) -> Iterator[Entry | Aside]:
         BuildError: The file is not valid JSON.
     """
     path = os.path.join(task.root, task.path)
-    keys: dict[Any, bytes] = {}
-    with _explained(path):
-        yield from _images(task, path, keys, config)
-        yield from _annotations(task, path, keys)
+    images = first_items(path, "images")
+    if split_file.is_split_file(images):
+        named = split_file.names_splits(images, config)
+        yield from split_file.entries_of(task, roots(config), config, named=named)
+        return
+    keys: dict[int | str, bytes] = {}
+    yield from _images(task, path, keys, config)
+    yield from _annotations(task, path, keys)
 
 
 def _images(
-    task: ListTask, path: bytes, keys: dict[Any, bytes], config: JobConfig
+    task: ListTask, path: bytes, keys: dict[int | str, bytes], config: JobConfig
 ) -> Iterator[Entry]:
     places = roots(config)
-    for number, image in enumerate(_items(path, "images"), 1):
+    for number, image in enumerate(items_of(path, "images"), 1):
         unnamed = Entry(b"%b:images:%d" % (task.path, number), task.path)
         try:
-            name, id_ = _field(image, "file_name", str), _field(image, "id", int, str)
+            name = field_of(image, "file_name", str)
+            id_ = field_of(image, "id", int, str)
             place = place_of(name, b"", places, task.roots)
         except BadInput as error:
             yield unnamed._replace(flaw=(error.reason, error.detail))
             continue
-        named = unnamed._replace(key=key_of(place.path), image=place)
+        named = unnamed._replace(
+            key=key_of(place.path), image=place, lacks="no annotation has its id"
+        )
         entry = filled(named, image, None, config)
         if keys.setdefault(id_, entry.key) != entry.key:
             flaw = ("conflicting_rows", f"another image has the id {id_}")
@@ -124,34 +137,39 @@ def _images(
 
 
 def _annotations(
-    task: ListTask, path: bytes, keys: dict[Any, bytes]
+    task: ListTask, path: bytes, keys: dict[int | str, bytes]
 ) -> Iterator[Entry]:
-    for number, annotation in enumerate(_items(path, "annotations"), 1):
+    for number, annotation in enumerate(items_of(path, "annotations"), 1):
         unnamed = Entry(b"%b:annotations:%d" % (task.path, number), task.path, number)
         try:
-            image = _field(annotation, "image_id", int, str)
+            image = field_of(annotation, "image_id", int, str)
             key = keys.get(image)
             if key is None:
-                raise BadInput("unpaired_caption", f"no image has the id {image}")
-            texts = texts_of(_field(annotation, "caption", str, list))
+                raise BadInput("unpaired_caption", _no_image(image, keys))
+            texts = texts_of(field_of(annotation, "caption", str, list))
         except BadInput as error:
             yield unnamed._replace(flaw=(error.reason, error.detail))
             continue
         rank = annotation.get("id")
         yield Entry(
-            key, task.path, rank if isinstance(rank, int) else number, texts=texts
+            key,
+            task.path,
+            rank if isinstance(rank, int) else number,
+            texts=texts,
+            lacks="its annotation holds no caption",
         )
 
 
-def _items(path: bytes, name: str) -> Iterator[Any]:
-    with open_file(path) as file:
-        if file.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
-            file.seek(0)
-        yield from ijson.items(file, f"{name}.item", use_float=True)
+def _no_image(id_: int | str, keys: dict[int | str, bytes]) -> str:
+    other: int | str = str(id_) if isinstance(id_, int) else _number_of(id_)
+    if other not in keys:
+        return f"no image has the id {id_}"
+    return (
+        f"no image has the id {json.dumps(id_)}, but one has {json.dumps(other)}: "
+        "write ids everywhere as numbers, or everywhere as texts"
+    )
 
 
-def _field(item: Any, name: str, *types: type) -> Any:
-    value = item.get(name) if isinstance(item, dict) else None
-    if not isinstance(value, types):
-        raise BadInput("bad_row", f"{value!r:.60} in place of its {name}")
-    return value
+def _number_of(text: str) -> int | str:
+    is_number = text.isascii() and text.isdigit() and len(text) < 20
+    return int(text) if is_number else text

@@ -34,7 +34,9 @@ def entry_of_row(
         image = _image_of(cells.get(task.image_column), folder, roots, task)
     except BadInput as error:
         return _keyed(unnamed, cells, config, flaw=(error.reason, error.detail))
-    named = unnamed._replace(key=key_of(image.path), image=image)
+    named = unnamed._replace(
+        key=key_of(image.path), image=image, lacks=lack_of(cells, task.caption_column)
+    )
     return filled(named, cells, cells.get(task.caption_column), config)
 
 
@@ -43,6 +45,15 @@ def _name_of(task: ListTask) -> bytes:
     if task.roots[0] == 0:
         return task.path
     return os.path.join(task.root, task.path)
+
+
+def lack_of(cells: Mapping[str, Any], column: str) -> str:
+    """Returns why the cells of a row or the fields of an object hold no caption."""
+    if column not in cells:
+        return f'it has no field "{column}"'
+    if cells[column] == []:
+        return "its list of captions is empty"
+    return "its caption is null"
 
 
 def filled(
@@ -130,11 +141,20 @@ def values_of(cells: Mapping[str, Any], config: JobConfig) -> tuple[Value, ...]:
 def _split_of(cells: Mapping[str, Any], config: JobConfig) -> str | None:
     if config.split_column is None:
         return None
-    split = cells.get(config.split_column)
+    return split_named(cells, config.split_column)
+
+
+def split_named(cells: Mapping[str, Any], column: str) -> str:
+    """Returns the split that a column of a row names.
+
+    Raises:
+        BadInput: `bad_value` if the cell is not the name of a split.
+    """
+    split = cells.get(column)
     if not isinstance(split, str) or not is_split_name(split):
         raise BadInput(
             "bad_value",
-            f"column {config.split_column}: {split!r:.60} is no split: "
+            f"column {column}: {split!r:.60} is no split: "
             "these are called in lower-case letters, digits and _, and not "
             f"{ALL_SPLITS}",
         )

@@ -1,9 +1,10 @@
 """Inspects and reads the image and captions of a pair."""
 
+import functools
 import os
 import stat
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from beam_jobs.config.columns import Value
 from beam_jobs.config.job_config import JobConfig
@@ -13,12 +14,15 @@ from beam_jobs.inputs.captions import (
     Captions,
     clean_captions,
     read_captions,
+    without_short,
 )
 from beam_jobs.sources.folders import LEADS_NOWHERE
 from beam_jobs.sources.registry import source_of
 from beam_jobs.storage.files import is_remote, read_file, status_of
 from beam_jobs.workspace.array_file import fetch
 from beam_jobs.workspace.workspace import Workspace
+from reader.contract.tokenizers.basic import split_words
+from reader.contract.tokenizers.registry import load_tokenizer, make_spec
 
 
 class SourceFiles:
@@ -77,11 +81,15 @@ class SourceFiles:
         return self._read(pair.image, at_most=pair.image.size)
 
     def captions(self, pair: Pair) -> Captions:
-        """Returns the cleaned captions of a pair.
+        """Returns the cleaned captions of a pair that have enough tokens.
 
         Raises:
-            BadInput: No caption is usable.
+            BadInput: No caption is usable, or all have fewer tokens than `min_tokens`.
         """
+        captions, least = self._cleaned(pair), self._config.min_tokens
+        return without_short(captions, least, self._num_tokens) if least else captions
+
+    def _cleaned(self, pair: Pair) -> Captions:
         if pair.texts is not None:
             return clean_captions(pair.texts)
         # The extra byte shows whether the file is too large.
@@ -95,6 +103,17 @@ class SourceFiles:
     def values(self, pair: Pair) -> tuple[Value, ...]:
         """Returns the values of the pair's columns, with long arrays read from disk."""
         return tuple(fetch(value, self._arrays) for value in pair.values)
+
+    @functools.cached_property
+    def _num_tokens(self) -> Callable[[str], int]:
+        """Function that counts the tokens of a caption, without start and end."""
+        kind = self._config.tokenizer_kind
+        if kind == "basic":
+            # Every word is a token. Its vocabulary may not be counted yet.
+            return lambda text: len(split_words(text))
+        data = read_file(Workspace(self._config.output).tokenizer)
+        tokenizer = load_tokenizer(make_spec(kind, data), data)
+        return lambda text: len(tokenizer.encode(text))
 
     def _read(self, file: SourceFile, at_most: int) -> bytes:
         return read_file(

@@ -18,7 +18,7 @@ from beam_jobs.inputs.paths import below_root, composed
 from beam_jobs.inputs.roots import common_folder, files_named
 from beam_jobs.inputs.tar_members import Member, members_of
 from beam_jobs.sources.folders import SUFFIXES
-from beam_jobs.sources.row_entries import filled
+from beam_jobs.sources.row_entries import filled, lack_of
 from beam_jobs.storage.files import absolute, open_file, read_file, status_of
 from reader.contract.errors import UsageError
 
@@ -187,7 +187,8 @@ class _Tar:
             captions = self._captions(caption_members, row)
         except BadInput as error:
             return entry._replace(flaw=(error.reason, error.detail))
-        return filled(entry, row, captions, self._config)
+        lacks = self._lack_of(caption_members, row)
+        return filled(entry._replace(lacks=lacks), row, captions, self._config)
 
     def _row(self, members: _Sample) -> dict[str, Any]:
         """Returns the JSON object of a sample, or an empty dict if it is not needed."""
@@ -204,7 +205,7 @@ class _Tar:
 
     def _captions(self, members: _Sample, row: dict[str, Any]) -> Any:
         if "txt" not in members:
-            return row.get(self._config.caption_column or _CAPTION_FIELD)
+            return row.get(self._caption_field)
         data = self._read(members["txt"], MAX_CAPTION_BYTES, "caption_too_large")
         parts = caption_parts(
             data,
@@ -215,6 +216,15 @@ class _Tar:
         if bad and len(bad) == len(parts):
             raise bad[0]
         return [part if isinstance(part, str) else _UNDECODABLE for part in parts]
+
+    @property
+    def _caption_field(self) -> str:
+        return self._config.caption_column or _CAPTION_FIELD
+
+    def _lack_of(self, members: _Sample, row: dict[str, Any]) -> str:
+        if not members:
+            return f"its sample has no {' or '.join(_CAPTION_EXTENSIONS)}"
+        return f"in its json, {lack_of(row, self._caption_field)}"
 
     def _read(self, member: Member, limit: int, reason: str) -> bytes:
         if member.size > limit:

@@ -36,7 +36,8 @@ class Commit:
         blocks: Byte offset of every 64th record.
         statistics: Statistics of the records.
         rejects: Keys of the shard that were not written.
-        dropped_captions: Number of unusable captions dropped from written records.
+        dropped_captions: Number of captions, unusable or too short, dropped from
+            written records.
         input: Sum, modulo 2^256, of the SHA-256 of each record's key and sources.
     """
 

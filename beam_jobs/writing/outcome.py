@@ -46,7 +46,8 @@ def judge(
         found: Number of keys found in the sources.
         written: Number of examples written.
         rejects: All rejects of the job.
-        dropped_captions: Number of unusable captions dropped from written examples.
+        dropped_captions: Number of captions, unusable or too short, dropped from
+            written examples.
     """
     accounting = KeyAccounting(
         found=found,

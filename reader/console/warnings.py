@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from reader.console.formatting import counted
 from reader.contract.manifest import Manifest, Split
 
 # A caption model that lacks one word in ten is of little use.
@@ -33,6 +34,13 @@ def _token_warnings(split: Split, kind: str) -> Iterator[str]:
         yield (
             f"{unknown / tokens:.0%} of the {unit} of {split.name} are not in the "
             f"vocabulary: {advice}"
+        )
+    if num := statistics.no_token_captions:
+        have = "has" if num == 1 else "have"
+        yield (
+            f"{counted(num, 'caption')} of {split.name} {have} "
+            "no token, only characters that the tokenizer drops, such as punctuation: "
+            "--min_tokens=1 leaves such captions out"
         )
     captions, single = statistics.caption_tokens.count, statistics.one_token_captions
     if captions >= _FEW_CAPTIONS and (single or 0) > _HIGH_ONE_TOKEN_RATE * captions:

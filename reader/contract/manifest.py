@@ -146,8 +146,8 @@ class KeyAccounting:
         written: Number of keys that became a record.
         not_written: Number of keys that did not become a record, `{reason: keys}`. The
             reasons are those of `rejects.jsonl`.
-        dropped_captions: Number of unusable captions of keys that were written with
-            their other captions.
+        dropped_captions: Number of captions, unusable or too short, of keys that were
+            written with their other captions.
     """
 
     found: int
@@ -227,6 +227,8 @@ def dump_manifest(manifest: Manifest) -> bytes:
     """Serializes a manifest as the bytes of `manifest.json`."""
     data = dataclasses.asdict(manifest)
     data["features"] = [feature._asdict() for feature in manifest.features]
+    for split, fields in zip(manifest.splits, data["splits"], strict=True):
+        fields["statistics"] = split.statistics.to_json()
     data[_ACCOUNTING] = data.pop("accounting")
     data["overlays"] = []  # Reserved in format 1; nothing reads it.
     return dump_json(data)

@@ -34,6 +34,7 @@ REASONS = {
     "caption_too_large": "rejected",
     "undecodable_caption": "rejected",
     "empty_caption": "rejected",
+    "caption_too_short": "filtered",
     "duplicate_of": "duplicates",
 }
 

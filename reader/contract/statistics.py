@@ -1,5 +1,6 @@
 """Exact, mergeable statistics of records."""
 
+import dataclasses
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -57,6 +58,8 @@ class Statistics:
         unknown_tokens: Number of out-of-vocabulary tokens in all captions.
         one_token_captions: Number of captions with a single token; None if a manifest
             of format 0 lacks it.
+        no_token_captions: Number of captions without a token. Also 0 if the dataset was
+            built before they were counted: a manifest holds only other numbers than 0.
     """
 
     width: Tally = Tally()
@@ -66,6 +69,7 @@ class Statistics:
     caption_tokens: Tally = Tally()
     unknown_tokens: int = 0
     one_token_captions: int | None = 0
+    no_token_captions: int = 0
 
     def merge(self, other: "Statistics") -> "Statistics":
         """Returns the statistics of the records of both."""
@@ -77,7 +81,16 @@ class Statistics:
             caption_tokens=self.caption_tokens.merge(other.caption_tokens),
             unknown_tokens=self.unknown_tokens + other.unknown_tokens,
             one_token_captions=_sum(self.one_token_captions, other.one_token_captions),
+            no_token_captions=self.no_token_captions + other.no_token_captions,
         )
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the JSON object of a manifest."""
+        data = dataclasses.asdict(self)
+        if not self.no_token_captions:
+            # Manifests of before this number keep their bytes.
+            del data["no_token_captions"]
+        return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Statistics":
@@ -90,6 +103,7 @@ class Statistics:
             ),
             unknown_tokens=data["unknown_tokens"],
             one_token_captions=data.get("one_token_captions"),
+            no_token_captions=data.get("no_token_captions", 0),
         )
 
 
@@ -127,4 +141,5 @@ def statistics_of(
         caption_tokens=Tally.of(tokens),
         unknown_tokens=num_unknown,
         one_token_captions=tokens.count(1),
+        no_token_captions=tokens.count(0),
     )

@@ -133,6 +133,18 @@ def every_way(shared_data, tmp_path_factory) -> dict[str, dict[str, Any]]:
         ],
     }
     (work / "c.json").write_text(json.dumps(coco))
+    split = {
+        "dataset": "coco",
+        "images": [
+            {
+                "filename": path.name,
+                "split": "restval",
+                "sentences": [{"raw": text} for text in texts],
+            }
+            for path, texts in pairs
+        ],
+    }
+    (work / "k.json").write_text(json.dumps(split))
     with tarfile.open(work / "t.tar", "w") as tar:
         for path, texts in pairs:
             tar.add(path, path.name)
@@ -157,6 +169,7 @@ def every_way(shared_data, tmp_path_factory) -> dict[str, dict[str, Any]]:
         "jsonl": {"table": str(work / "t.jsonl"), "images": images},
         "parquet": {"table": str(work / "t.parquet"), "images": images},
         "coco": {"coco": str(work / "c.json"), "images": images},
+        "split_file": {"coco": str(work / "k.json"), "images": images},
         "tar": {"webdataset": str(work / "t.tar")},
     }
 
@@ -470,3 +483,34 @@ def test_a_table_of_200_000_rows_is_accounted_for(source):
     assert result.plan.found == 200_000
     assert result.plan.rejects == {"missing_image": 10_000}
     assert result.plan.num_pairs == 190_000
+
+
+# Karpathy's split file.
+
+
+@pytest.mark.parametrize("names", [("train", "val", "test", "restval"), ("val", "a")])
+def test_the_splits_of_a_split_file_are_those_of_the_dataset(tmp_path, names):
+    """The vocabulary is that of `train`, or of the first split without one."""
+    (tmp_path / "i").mkdir()
+    images, expected, words = [], {}, {}
+    for number in range(24):
+        name, split = f"COCO_{number:012d}.jpg", names[number % len(names)]
+        (tmp_path / "i" / name).write_bytes(jpeg(number))
+        sentences = [{"raw": f"A {split} image."}]
+        images.append({"filename": name, "split": split, "sentences": sentences})
+        stored = "train" if split == "restval" else split
+        expected.setdefault(stored, set()).add(name.removesuffix(".jpg"))
+        words.setdefault(stored, set()).update({"a", split, "image"})
+    (tmp_path / "k.json").write_text(json.dumps({"images": images}))
+    fields = {"coco": str(tmp_path / "k.json"), "images": str(tmp_path / "i")}
+    output = tmp_path / "out"
+    build(output, **fields, tokenizer="basic", num_shards=4)
+    manifest = json.loads((output / "manifest.json").read_bytes())
+    order = sorted(expected, key=lambda name: (name != "train", name))
+    assert [split["name"] for split in manifest["splits"]] == order
+    for split in order:
+        rows = pq.read_table([*(output / "samples").glob(f"{split}-*")])
+        assert {*rows["key"].to_pylist()} == expected[split]
+    vocabulary = (output / "tokenizer/vocab.txt").read_text().split()
+    assert {*vocabulary[4:]} == words[order[0]]
+    assert build(output, **fields, tokenizer="basic", num_shards=4) is None

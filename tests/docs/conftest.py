@@ -149,23 +149,50 @@ def coco_download(photos: list[Photo]) -> Fill:
             random.Random(0).shuffle(content["annotations"])
             path = folder / "annotations" / f"captions_{name}.json"
             path.write_text(json.dumps(content))
+        put_split_file(folder / "dataset_coco.json", photos, folder)
 
     return fill
 
 
+def put_split_file(path: Path, photos: list[Photo], images: Path | None = None) -> None:
+    """Writes Karpathy's split file: of COCO's images, linked here, or of Flickr's."""
+    splits = ("train", "restval", "val", "test")
+    content = []
+    for number, photo in enumerate(photos):
+        split = splits[number % 4]
+        image = {
+            "filename": flickr_name(number),
+            "split": split,
+            "sentences": [{"raw": caption} for caption in photo.captions],
+        }
+        if images is not None:
+            part = "train2014" if split == "train" else "val2014"
+            name = f"COCO_{part}_{number:012d}.jpg"
+            image |= {"filepath": part, "filename": name}
+            (images / part).mkdir(exist_ok=True)
+            (images / part / name).symlink_to(photo.path)
+        content.append(image)
+    path.write_text(json.dumps({"images": content, "dataset": "…"}))
+
+
+def flickr_name(number: int) -> str:
+    return f"{1000268201 + number}_693b08cb0e.jpg"
+
+
 @pytest.fixture(scope="session")
 def flickr_download(photos: list[Photo]) -> Fill:
-    """Flickr8k as it is when unzipped: `Images/` and `captions.txt`."""
+    """Flickr8k as it is when unzipped, and Karpathy's file of it."""
 
     def fill(folder: Path) -> None:
         images = folder / "Flickr8k/Images"
         images.mkdir(parents=True)
         rows = [("image", "caption")]
         for number, photo in enumerate(photos):
-            name = f"{1000268201 + number}_693b08cb0e.jpg"
+            name = flickr_name(number)
             (images / name).symlink_to(photo.path)
             rows += [(name, caption) for caption in photo.captions]
         with (folder / "Flickr8k/captions.txt").open("w", newline="") as file:
             csv.writer(file).writerows(rows)
+        put_split_file(folder / "dataset_flickr8k.json", photos)
 
     return fill

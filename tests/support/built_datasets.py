@@ -131,6 +131,7 @@ def put_rejects(folder: Path) -> dict[str, set[bytes]]:
         "empty_caption/nothing": b"",
         "empty_caption/space": b" \n\xef\xbb\xbf\t",
         "caption_too_large/a": b"a" * (1 << 20) + b"b",
+        "caption_too_short/a": "… 🍎 !".encode(),
     }
     for key, (suffix, data) in images.items():
         put(folder, f"{key}.{suffix}", data)
@@ -242,6 +243,7 @@ EVERYTHING: dict[str, Any] = {
     "max_image_bytes": MAX_IMAGE_BYTES,
     "min_image_size": 4,
     "max_aspect_ratio": 10.5,
+    "min_tokens": 1,
     "max_rejects": NO_LIMIT,
     "max_unpaired": NO_LIMIT,
 }

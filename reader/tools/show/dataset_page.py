@@ -132,8 +132,8 @@ def _accounting(dataset: ManifestDataset, terminal: Terminal) -> Iterator[str]:
         yield from () if fits else _indented(reasons, terminal)
     if accounting.dropped_captions:
         yield (
-            f"{accounting.dropped_captions:>12,} unusable captions dropped from images "
-            "with others"
+            f"{accounting.dropped_captions:>12,} unusable or short captions dropped "
+            "from images with others"
         )
 
 
@@ -186,6 +186,8 @@ def _tokens(dataset: ManifestDataset, terminal: Terminal) -> Iterator[str]:
     yield from _tallies(
         {"tokens": statistics.caption_tokens, "per image": statistics.captions}
     )
+    if statistics.no_token_captions:
+        yield f"  {counted(statistics.no_token_captions, 'caption')} without a token"
 
 
 def _features(dataset: ManifestDataset, terminal: Terminal) -> Iterator[str]:

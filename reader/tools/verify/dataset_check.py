@@ -202,6 +202,8 @@ def _as_counted(statistics: Statistics, split: Split) -> Statistics:
         statistics = dataclasses.replace(statistics, captions=None)
     if stated.one_token_captions is None:
         statistics = dataclasses.replace(statistics, one_token_captions=None)
+    if not stated.no_token_captions:  # Also if they were not counted.
+        statistics = dataclasses.replace(statistics, no_token_captions=0)
     return statistics
 
 

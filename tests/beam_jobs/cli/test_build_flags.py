@@ -72,6 +72,7 @@ GIVEN = {
     "tokenizer": ("bytes", "bytes"),
     "vocab_size": ("500", 500),
     "min_count": ("3", 3),
+    "min_tokens": ("2", 2),
     "max_rejects": ("7", "7"),
     "max_unpaired": ("2.5%", "2.5%"),
     "workers": ("3", 3),

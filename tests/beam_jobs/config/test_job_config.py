@@ -254,6 +254,7 @@ INVALID = [
     ("max_image_bytes", 0, "max_image_bytes must be at least 1, got 0"),
     ("vocab_size", 4, "vocab_size must be at least 5, got 4"),
     ("min_count", 0, "min_count must be at least 1, got 0"),
+    ("min_tokens", -1, "min_tokens must be at least 0, got -1"),
     ("workers", 0, "workers must be at least 1, got 0"),
     ("threads", -1, "threads must be from 1 to 256, got -1"),
     ("jpeg_quality", 0, "jpeg_quality must be from 1 to 100, got 0"),
@@ -362,6 +363,7 @@ CHANGES_THE_OUTPUT = {
     "tokenizer": "bytes",
     "vocab_size": 9_999,
     "min_count": 2,
+    "min_tokens": 1,
 }
 CHANGES_THE_OUTPUT_OF_A_TABLE = {
     "image_column": "picture",
@@ -431,7 +433,8 @@ def test_what_leaves_the_output_leaves_the_fingerprint(field):
 
 def test_what_nobody_said_leaves_the_fingerprint_of_before_it_could_be_said():
     assert "license" in config(license="MIT").fingerprint_fields()
-    assert not {"license", "url", "dataset_version"} & {*PLAIN.fingerprint_fields()}
+    unsaid = {"license", "url", "dataset_version", "min_tokens"}
+    assert not unsaid & {*PLAIN.fingerprint_fields()}
 
 
 def test_the_shard_size_counts_only_where_it_is_used():

@@ -79,7 +79,12 @@ def test_every_key_is_written_or_rejected_and_never_both(everything):
 STAGES = {
     "list": {"not_a_file"},
     "pair": {"unpaired_image", "unpaired_caption", "ambiguous_key"},
-    "caption": {"caption_too_large", "undecodable_caption", "empty_caption"},
+    "caption": {
+        "caption_too_large",
+        "undecodable_caption",
+        "empty_caption",
+        "caption_too_short",
+    },
     "image": {
         "not_an_image",
         "unsupported_image",

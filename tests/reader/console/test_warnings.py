@@ -48,3 +48,19 @@ def test_unknown_tokens_are_told_with_advice_for_the_kind(dataset):
     assert "11% of the tokens of train" in warning
     assert "--vocab_size" not in warning
     assert warnings(dataset, "basic", captions=40, single=0, unknown=10) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(1, "1 caption of train has no"), (3, "3 captions of train have")],
+)
+def test_captions_without_a_token_are_told_however_few(dataset, number, said):
+    manifest: Manifest = open_dataset(dataset).manifest
+    statistics = Statistics(
+        caption_tokens=Tally(count=4000, sum=9000, min=0, max=9),
+        no_token_captions=number,
+    )
+    split = dataclasses.replace(manifest.splits[0], statistics=statistics)
+    (warning,) = warnings_of(dataclasses.replace(manifest, splits=(split,)))
+    assert warning.startswith(said)
+    assert "--min_tokens=1" in warning

@@ -41,6 +41,7 @@ STATISTICS = st.builds(
     caption_tokens=TALLIES,
     unknown_tokens=NUMBERS,
     one_token_captions=NUMBERS | st.none(),
+    no_token_captions=NUMBERS,
 )
 SHARDS = st.builds(
     Shard, file=TEXT, num_examples=NUMBERS, num_bytes=NUMBERS, crc32c=TEXT
@@ -229,6 +230,7 @@ def test_statistics_merge_part_by_part(one, other):
             caption_tokens=part,
             unknown_tokens=sum(values),
             one_token_captions=sum(values),
+            no_token_captions=sum(values),
         )
 
     assert statistics(one).merge(statistics(other)) == statistics(one + other)
@@ -257,13 +259,21 @@ def test_statistics_are_those_of_a_plain_count(records, num_unknown):
     assert made.captions.sum == made.caption_tokens.count == len(lengths)
     assert made.caption_tokens.min == min(lengths, default=0)
     assert made.one_token_captions == sum(length == 1 for length in lengths)
+    assert made.no_token_captions == sum(length == 0 for length in lengths)
     assert made.unknown_tokens == num_unknown
 
 
 @given(STATISTICS)
 def test_statistics_are_read_back_from_json(statistics):
-    data = json.loads(dump_json(dataclasses.asdict(statistics)))
-    assert Statistics.from_json(data) == statistics
+    for fields in (dataclasses.asdict(statistics), statistics.to_json()):
+        assert Statistics.from_json(json.loads(dump_json(fields))) == statistics
+
+
+@pytest.mark.parametrize("number", [0, 3])
+def test_manifests_count_captions_without_tokens_only_where_there_are_some(number):
+    fields = Statistics(no_token_captions=number).to_json()
+    assert fields.get("no_token_captions", 0) == number
+    assert ("no_token_captions" in fields) == (number > 0)
 
 
 # Sums.
