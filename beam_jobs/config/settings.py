@@ -45,6 +45,8 @@ class Setting(NamedTuple):
         at_most: Largest value allowed. None for no upper bound.
         is_path: Whether the value is a local path, a glob or an address in a bucket.
         changes_output: Whether the field is part of the configuration's fingerprint.
+        since_format_1: Whether the field is newer than format 1. Its default is how
+            every dataset before it was built, and is left out of the fingerprint.
         images: Whether the source that the field names needs, accepts or excludes the
             `images` folder. None if the field is not a source on its own.
         about: Name of the field in `reader.contract.manifest.About` that gets the
@@ -60,6 +62,7 @@ class Setting(NamedTuple):
     at_most: float | None = None
     is_path: bool = False
     changes_output: bool = True
+    since_format_1: bool = False
     images: Literal["required", "optional", "excluded"] | None = None
     about: str | None = None
 

@@ -56,7 +56,8 @@ class SourceFiles:
                     raise
                 continue
             return file._replace(path=path, size=status.size, version=status.version)
-        raise BadInput("missing_image", "no such file")
+        hint = ": write / between folders, not \\" if b"\\" in file.path else ""
+        raise BadInput("missing_image", f"no such file{hint}")
 
     def image(self, pair: Pair) -> bytes:
         """Returns the bytes of the pair's image file."""
