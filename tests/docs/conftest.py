@@ -155,7 +155,7 @@ def coco_download(photos: list[Photo]) -> Fill:
 
 @pytest.fixture(scope="session")
 def flickr_download(photos: list[Photo]) -> Fill:
-    """Flickr8k as it is when unzipped: `Images/` and `captions.txt`."""
+    """Flickr8k as it is when unzipped: `Images/` and `captions.txt`; and Flickr30k."""
 
     def fill(folder: Path) -> None:
         images = folder / "Flickr8k/Images"
@@ -167,5 +167,10 @@ def flickr_download(photos: list[Photo]) -> Fill:
             rows += [(name, caption) for caption in photo.captions]
         with (folder / "Flickr8k/captions.txt").open("w", newline="") as file:
             csv.writer(file).writerows(rows)
+        (folder / "Flickr30k").mkdir()
+        (folder / "Flickr30k/Images").symlink_to(images)
+        lines = [f"{name}| {n % 5}| {text}" for n, (name, text) in enumerate(rows[1:])]
+        heading = "image_name| comment_number| comment"
+        (folder / "Flickr30k/results.csv").write_text("\n".join([heading, *lines]))
 
     return fill
