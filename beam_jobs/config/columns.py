@@ -11,7 +11,6 @@ import math
 import re
 import struct
 from collections.abc import Callable
-from datetime import date, time
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -165,9 +164,9 @@ def _bool(cell: Any) -> int:
 
 
 def _str(cell: Any) -> str:
-    if not isinstance(cell, (str, int, float, Decimal, date, time)):
+    if not isinstance(cell, (str, int, float)):
         raise TypeError
-    text = cell.isoformat() if isinstance(cell, (date, time)) else str(cell)
+    text = str(cell)
     text.encode()  # Raises for a lone surrogate.
     return text
 

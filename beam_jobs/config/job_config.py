@@ -21,6 +21,7 @@ from beam_jobs.config.values import (
     allowed,
     check_choice,
     check_date,
+    check_delimiter,
     check_encoding,
     check_not_empty,
     check_paths,
@@ -62,6 +63,10 @@ class JobConfig(JobSettings):
             column by its usual names: `file_name`, `image` and others.
         caption_column: Column of captions in the table or in WebDataset's JSON. None
             to detect the column by its usual names: `caption`, `text` and others.
+        table_delimiter: Character between the cells of text tables, around which spaces
+            are dropped. None for a comma in CSV and a tab in TSV.
+        table_quoting: Whether cells of text tables are quoted: `csv` as in RFC 4180,
+            `none`, or `auto` to decide for each table: see docs/sources.md#quotes.
         key_column: Column of the record keys. None to derive keys from the names of
             the images.
         split_column: Column that names each record's split. Excludes `splits` and
@@ -181,6 +186,7 @@ class JobConfig(JobSettings):
         allowed(self.max_unpaired, 0)
         check_splits(self.shares)
         check_encoding(self.caption_encoding)
+        check_delimiter("table_delimiter", self.table_delimiter)
         for field in ("name", "description", "license", "citation"):
             check_text(field, getattr(self, field))
         check_version("dataset_version", self.dataset_version)
@@ -223,6 +229,12 @@ class JobConfig(JobSettings):
         needs_images = declared is None or declared.images == "required"
         if self.images is None and needs_images:
             raise UsageError("images is required: pass the folder of images")
+        options = (self.table_delimiter, self.table_quoting)
+        if field not in (None, "table") and options != (None, "auto"):
+            raise UsageError(
+                "table_delimiter and table_quoting are for tables: leave them out "
+                f"with {field}"
+            )
         if self.images is not None and declared and declared.images == "excluded":
             raise UsageError(f"images and {field} exclude each other: pass only one")
 

@@ -24,7 +24,12 @@ from beam_jobs.config.settings import (
     metadata_of,
     setting,
 )
-from beam_jobs.config.values import allowed, parse_size, parse_splits
+from beam_jobs.config.values import (
+    allowed,
+    parse_delimiter,
+    parse_size,
+    parse_splits,
+)
 from reader.contract.schema import STORED_FORMATS
 
 RESIZE_MODES = (
@@ -38,6 +43,7 @@ RESIZE_MODES = (
 )
 JPEG_SUBSAMPLING = ("420", "444")
 CAPTIONS_PER_FILE = ("one", "lines")
+TABLE_QUOTING = ("auto", "csv", "none")
 SPLIT_BY = ("key", "folder", "content")
 DEDUPE = ("none", "exact")
 
@@ -124,6 +130,21 @@ class JobSettings:
     )
     caption_column: str | None = _column(
         "column of captions (detected: caption, text, …)"
+    )
+    table_delimiter: str | None = setting(
+        COLUMNS,
+        "character between cells, such as ';' or tab (from the name of the table)",
+        None,
+        metavar="CHAR",
+        parse=parse_delimiter,
+        since_format_1=True,
+    )
+    table_quoting: str = setting(
+        COLUMNS,
+        "whether quotes enclose cells, as in CSV (%(default)s)",
+        "auto",
+        choices=TABLE_QUOTING,
+        since_format_1=True,
     )
     key_column: str | None = _column("column of keys (derived from the image names)")
     split_column: str | None = _column("column that names splits; replaces --splits")

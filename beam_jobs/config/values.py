@@ -69,6 +69,27 @@ def parse_size(text: str) -> int:
     return int(Fraction(match[1]) * unit)
 
 
+def parse_delimiter(text: str) -> str:
+    r"""Parses a delimiter: a character, or `tab` or `\t` for a tab."""
+    return "\t" if text in ("tab", r"\t") else text
+
+
+def check_delimiter(field: str, value: str | None) -> None:
+    """Checks that an optional delimiter is one character that can separate cells.
+
+    Raises:
+        UsageError: The value is not one character, or is a space, a quote, a line end
+            or not UTF-8.
+    """
+    if value is None:
+        return
+    if len(value) != 1 or value in ' "\r\n' or "\ud800" <= value <= "\udfff":
+        raise UsageError(
+            f'{field} must be one character, such as ";", "|" or tab, and not a space '
+            f"or a quote, got {value!r}"
+        )
+
+
 def check_range(
     field: str,
     value: float | None,

@@ -1,4 +1,4 @@
-"""Reads the rows of tables: CSV, TSV and JSONL, also gzipped, and Parquet.
+"""START HERE: reads the rows of tables: CSV, TSV and JSONL, also gzipped, and Parquet.
 
 Rows are streamed. An invalid row (wrong number of cells, not a JSON object) is yielded
 with a description of the problem.
@@ -12,14 +12,14 @@ import itertools
 import json
 import os
 import zlib
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from beam_jobs.inputs.captions import BYTE_ORDER_MARKS, MAX_CAPTION_BYTES
+from beam_jobs.inputs import delimited_rows as delimited
+from beam_jobs.inputs import parquet_rows as parquet
+from beam_jobs.inputs.captions import BYTE_ORDER_MARKS
 from beam_jobs.storage.files import open_file
 from reader.contract.errors import BuildError, UsageError
 
@@ -27,12 +27,24 @@ _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _TEXT = (*_DELIMITERS, ".jsonl", ".ndjson")
 FORMATS = (*_TEXT, ".parquet")
 
-# This setting is process-wide. Python's default is too small for an embedding.
-csv.field_size_limit(16 * MAX_CAPTION_BYTES)
-
 # Number of JSONL rows whose fields make up the columns. A single row may lack some
 # fields.
 _NUM_INSPECTED_ROWS = 1000
+
+
+class TextFormat(NamedTuple):
+    """How the text of a table is read.
+
+    Attributes:
+        encoding: Encoding of a text without a byte order mark.
+        delimiter: Character between cells, around which spaces are dropped. None for a
+            comma in `.csv` and a tab in `.tsv`.
+        quoting: Whether cells are quoted: `csv`, `none` or `auto`.
+    """
+
+    encoding: str = "utf-8"
+    delimiter: str | None = None
+    quoting: str = "auto"
 
 
 class Row(NamedTuple):
@@ -49,47 +61,60 @@ class Row(NamedTuple):
     wrong: str | None = None
 
 
-def format_of(path: bytes) -> str:
+def format_of(path: bytes, text: TextFormat) -> str:
     """Returns the format of a table by its file name, such as `.csv`.
 
+    With a delimiter, a file of any other name is `.csv`.
+
     Raises:
-        UsageError: The format is not supported.
+        UsageError: The format is not supported, or does not match the options.
     """
     name = os.fsdecode(path).lower()
     formats = _TEXT if name.endswith(".gz") else FORMATS
     suffix = os.path.splitext(name.removesuffix(".gz"))[1]
+    if text.delimiter is not None and suffix not in FORMATS:
+        return ".csv"
     if suffix not in formats:
         raise UsageError(
             f"{os.fsdecode(path)}: unknown table format: use one of "
-            f"{', '.join(FORMATS)}, or a text format with .gz appended"
+            f"{', '.join(FORMATS)}, or a text format with .gz appended, or pass "
+            "--table_delimiter"
+        )
+    options = (text.delimiter, text.quoting)
+    if suffix not in _DELIMITERS and options != (None, "auto"):
+        raise UsageError(
+            "table_delimiter and table_quoting are for CSV, TSV and the like: leave "
+            f"them out with {os.fsdecode(path)}"
         )
     return suffix
 
 
-def column_names(path: bytes, encoding: str) -> list[str]:
+def column_names(path: bytes, text: TextFormat) -> list[str]:
     """Returns the column names of a table.
 
     The columns of JSONL are the fields of its first 1,000 rows.
 
     Args:
         path: Path of the table.
-        encoding: Encoding of a text table without a byte order mark.
+        text: How a text table is read.
 
     Raises:
         UsageError: The table has no columns, or two columns with the same name.
         BuildError: The file is damaged.
     """
-    kind = format_of(path)
+    kind = format_of(path, text)
     if kind == ".parquet":
-        with _open_parquet(path) as parquet:
-            names = list(parquet.schema_arrow.names)
+        with _open_parquet(path) as file:
+            names = list(parquet.schema_of(file).names)
+    elif kind in _DELIMITERS:
+        delimiter = text.delimiter or _DELIMITERS[kind]
+        with _open_text(path, text.encoding) as file:
+            names = _heading(delimited.Lines(file), delimiter, text)
+        _check_delimiter(path, names)
     else:
-        with _open_text(path, encoding) as text:
-            if kind in _DELIMITERS:
-                names = next(_cells(text, kind), [])
-            else:
-                rows = itertools.islice(_json_lines(text), _NUM_INSPECTED_ROWS)
-                names = list(dict.fromkeys(name for row in rows for name in row.cells))
+        with _open_text(path, text.encoding) as file:
+            rows = itertools.islice(_json_lines(file), _NUM_INSPECTED_ROWS)
+            names = list(dict.fromkeys(name for row in rows for name in row.cells))
     if not names:
         raise UsageError(f"{os.fsdecode(path)}: the table has no columns")
     if len(set(names)) < len(names):
@@ -97,44 +122,86 @@ def column_names(path: bytes, encoding: str) -> list[str]:
     return names
 
 
-def check_names_files(path: bytes, column: str) -> None:
-    """Checks that a Parquet column has a text type, for image paths.
+def _check_delimiter(path: bytes, names: Sequence[str]) -> None:
+    """Rejects a heading of one cell that has the delimiters of another format."""
+    if len(names) != 1:
+        return
+    for delimiter, flag in {";": "';'", "\t": "tab", "|": "'|'", ",": ","}.items():
+        if delimiter in names[0]:
+            raise UsageError(
+                f'{os.fsdecode(path)}: the heading has one column, "{names[0]}": pass '
+                f"--table_delimiter={flag} if that is what separates its cells"
+            )
 
-    Other table formats pass.
+
+def check_types(path: bytes, image: str, caption: str, others: Sequence[str]) -> None:
+    """Checks the types of Parquet columns. Other table formats have no types.
+
+    Args:
+        path: Path of the table.
+        image: Name of the column of image paths, which must be texts.
+        caption: Name of the column of captions: texts, or lists of texts.
+        others: Names of the other columns to read: texts, numbers, times or lists.
 
     Raises:
-        UsageError: The column has another type, such as encoded images.
+        UsageError: A column has another type, such as encoded images.
     """
-    if format_of(path) != ".parquet":
+    if not path.lower().endswith(b".parquet"):
         return
-    with _open_parquet(path) as parquet:
-        type_ = parquet.schema_arrow.field(column).type
-    if pa.types.is_dictionary(type_):
-        type_ = type_.value_type
-    if not (pa.types.is_string(type_) or pa.types.is_large_string(type_)):
-        raise UsageError(
-            f"{os.fsdecode(path)}: column {column} has type {type_}, not image paths: "
-            "images stored inside Parquet are not supported, write them to files first"
+    with _open_parquet(path) as file:
+        schema = parquet.schema_of(file)
+
+    def check(name: str, fits: Callable[[pa.DataType], bool], problem: str) -> None:
+        if not fits(schema.field(name).type):
+            raise UsageError(
+                f"{os.fsdecode(path)}: column {name} has type "
+                f"{schema.field(name).type}, {problem}"
+            )
+
+    check(
+        image,
+        parquet.is_text,
+        "not image paths: images stored inside Parquet are not supported, write them "
+        "to files first",
+    )
+    check(caption, parquet.is_captions, "not captions: write it as text first")
+    for name in others:
+        check(
+            name,
+            parquet.has_cells,
+            "which has no text or number for a record: convert the column first",
         )
 
 
-def read_rows(path: bytes, columns: Sequence[str], encoding: str) -> Iterator[Row]:
+def read_rows(
+    path: bytes,
+    columns: Sequence[str],
+    text: TextFormat,
+    image_column: str | None = None,
+) -> Iterator[Row]:
     """Yields the rows of a table.
 
     Args:
         path: Path of the table.
         columns: Names of the columns to read. Text formats yield all columns.
-        encoding: Encoding of a text table without a byte order mark.
+        text: How a text table is read.
+        image_column: Name of the column of image paths, by which rows are recognized
+            that an open quote has joined.
 
     Raises:
         BuildError: The file is damaged.
     """
-    kind = format_of(path)
+    kind = format_of(path, text)
     if kind == ".parquet":
-        yield from _parquet_rows(path, columns)
-        return
-    with _open_text(path, encoding) as text:
-        yield from _delimited(text, kind) if kind in _DELIMITERS else _json_lines(text)
+        with _open_parquet(path) as file:
+            for number, cells in enumerate(parquet.read_cells(file, path, columns), 1):
+                yield Row(number, cells)
+    elif kind in _DELIMITERS:
+        delimiter = text.delimiter or _DELIMITERS[kind]
+        yield from _delimited_rows(path, delimiter, text, image_column)
+    else:
+        with _open_text(path, text.encoding) as file:
+            yield from _json_lines(file)
 
 
 @contextlib.contextmanager
@@ -158,6 +225,13 @@ def _encoding_of(begin: bytes, encoding: str) -> tuple[bytes, str]:
 
 
 @contextlib.contextmanager
+def _open_parquet(path: bytes) -> Iterator[Any]:
+    # The file is opened here, because pyarrow accepts only UTF-8 names.
+    with open_file(path) as file, _explained(path):
+        yield file
+
+
+@contextlib.contextmanager
 def _explained(path: bytes) -> Iterator[None]:
     """Converts errors of damaged tables to a `BuildError` that names the table."""
     try:
@@ -176,55 +250,39 @@ def _explained(path: bytes) -> Iterator[None]:
         raise BuildError(f"{os.fsdecode(path)} is damaged: {error}") from error
 
 
-class _Lines:
-    """Iterator over lines that can rewind to the second line of the current row."""
-
-    def __init__(self, text: IO[str]) -> None:
-        self._text = text
-        self._pending: deque[str] = deque()
-        self._row_lines: list[str] = []
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        line = self._pending.popleft() if self._pending else next(self._text)
-        self._row_lines.append(line)
-        return line
-
-    def begin_row(self) -> None:
-        self._row_lines = []
-
-    def rewind_to_second_line(self) -> None:
-        self._pending.extendleft(reversed(self._row_lines[1:]))
+def _heading(lines: delimited.Lines, delimiter: str, text: TextFormat) -> list[str]:
+    return _trimmed(delimited.read_heading(lines, delimiter, text.quoting), text)
 
 
-def _cells(lines: Iterable[str], kind: str) -> Iterator[list[str]]:
-    return csv.reader(lines, delimiter=_DELIMITERS[kind], strict=True)
+def _trimmed(cells: list[str], text: TextFormat) -> list[str]:
+    """Drops spaces around cells if the delimiter was chosen: people write `a | b`."""
+    return cells if text.delimiter is None else [cell.strip(" ") for cell in cells]
 
 
-def _delimited(text: IO[str], kind: str) -> Iterator[Row]:
-    lines = _Lines(text)
-    rows = _cells(lines, kind)
-    names = next(rows, [])
-    number = 0
-    while True:
-        number += 1
-        lines.begin_row()
-        try:
-            cells = next(rows)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            # An unclosed quote spans the lines of later rows, which are parsed again.
-            lines.rewind_to_second_line()
-            yield Row(number, {}, f"not quoted as in CSV: {error}")
-            continue
-        if len(cells) == len(names):
-            yield Row(number, dict(zip(names, cells, strict=True)))
-        elif cells:
-            problem = f"{len(cells)} cells, but {len(names)} columns"
-            yield Row(number, dict(zip(names, cells, strict=False)), problem)
+def _delimited_rows(
+    path: bytes, delimiter: str, text: TextFormat, image_column: str | None
+) -> Iterator[Row]:
+    with _open_text(path, text.encoding) as file:
+        lines = delimited.Lines(file)
+        names = _heading(lines, delimiter, text)
+        image = names.index(image_column) if image_column in names else None
+        shape = delimited.Shape(delimiter, len(names), image)
+        quoting = text.quoting
+        if quoting == "auto" and delimiter not in delimited.CSV_DELIMITERS:
+            quoting = _quoting_of(path, shape, text)
+        records = delimited.read_records(lines, shape, quoting)
+        for number, record in enumerate(records, 1):
+            if record.cells or record.wrong is not None:  # Not a blank line.
+                cells = zip(names, _trimmed(record.cells, text), strict=False)
+                yield Row(number, dict(cells), record.wrong)
+
+
+def _quoting_of(path: bytes, shape: delimited.Shape, text: TextFormat) -> str:
+    """Reads a whole table to decide whether it is quoted."""
+    with _open_text(path, text.encoding) as file:
+        lines = delimited.Lines(file)
+        _heading(lines, shape.delimiter, text)
+        return delimited.decide_quoting(lines, shape)
 
 
 def _json_lines(text: IO[str]) -> Iterator[Row]:
@@ -240,19 +298,3 @@ def _json_lines(text: IO[str]) -> Iterator[Row]:
             yield Row(number, cells)
         else:
             yield Row(number, {}, "no JSON object")
-
-
-@contextlib.contextmanager
-def _open_parquet(path: bytes) -> Iterator[pq.ParquetFile]:
-    # The file is opened here, because pyarrow accepts only UTF-8 names.
-    with open_file(path) as file, _explained(path):
-        yield pq.ParquetFile(file)
-
-
-def _parquet_rows(path: bytes, columns: Sequence[str]) -> Iterator[Row]:
-    number = 0
-    with _open_parquet(path) as file:
-        for batch in file.iter_batches(batch_size=4096, columns=list(columns)):
-            for cells in batch.to_pylist():
-                number += 1
-                yield Row(number, cells)

@@ -55,7 +55,8 @@ class SourceFiles:
         looks = (self._look(file._replace(root=number)) for number in numbers)
         found = [seen for seen in looks if seen is not None]
         if not found:
-            raise BadInput("missing_image", "no such file")
+            hint = ": write / between folders, not \\" if b"\\" in file.path else ""
+            raise BadInput("missing_image", f"no such file{hint}")
         if len(found) > 1:
             folders = " and ".join(os.fsdecode(self._roots[f.root]) for f in found)
             raise BadInput("ambiguous_key", f"files of this name are in {folders}")

@@ -14,7 +14,12 @@ from beam_jobs.inputs.roots import (
     files_named,
     with_allowed,
 )
-from beam_jobs.inputs.table_rows import check_names_files, column_names, read_rows
+from beam_jobs.inputs.table_rows import (
+    TextFormat,
+    check_types,
+    column_names,
+    read_rows,
+)
 from beam_jobs.sources.row_entries import entry_of_row
 from beam_jobs.storage.files import absolute
 from reader.contract.errors import UsageError
@@ -75,27 +80,41 @@ def tasks_of(
 def _task_of(
     path: bytes, root: bytes, config: JobConfig, roots: tuple[int, ...]
 ) -> ListTask:
-    names = column_names(path, config.caption_encoding)
-    for name in (config.key_column, config.split_column):
-        if name is not None and name not in names:
+    names = column_names(path, _text_of(config))
+    others = _other_columns(config)
+    for name in others:
+        if name not in names:
             raise UsageError(_no_column(path, name, names))
-    for column in config.columns:
-        if column.name not in names:
-            raise UsageError(_no_column(path, column.name, names))
     image_column = _column(
         "image_column", config.image_column, IMAGE_COLUMNS, names, path
     )
-    check_names_files(path, image_column)
+    caption_column = _column(
+        "caption_column", config.caption_column, CAPTION_COLUMNS, names, path
+    )
+    check_types(path, image_column, caption_column, others)
     return ListTask(
         source="table",
         root=root,
         path=os.path.relpath(path, root),
         roots=roots,
         image_column=image_column,
-        caption_column=_column(
-            "caption_column", config.caption_column, CAPTION_COLUMNS, names, path
-        ),
+        caption_column=caption_column,
     )
+
+
+def _text_of(config: JobConfig) -> TextFormat:
+    return TextFormat(
+        config.caption_encoding, config.table_delimiter, config.table_quoting
+    )
+
+
+def _other_columns(config: JobConfig) -> list[str]:
+    """Returns the names of columns that are neither images nor captions."""
+    names = (config.key_column, config.split_column)
+    return [
+        *(name for name in names if name is not None),
+        *(column.name for column in config.columns),
+    ]
 
 
 def _column(
@@ -126,13 +145,12 @@ def list_entries(task: ListTask, config: JobConfig) -> Iterator[Entry | Aside]:
     """Yields the entries of one table, one per row."""
     # The root of the task saves finding all tables again for each table.
     roots = with_allowed(config.paths("images") or [task.root], config)
-    columns = {task.image_column, task.caption_column}
-    columns |= {column.name for column in config.columns}
-    columns |= {name for name in (config.key_column, config.split_column) if name}
+    columns = {task.image_column, task.caption_column, *_other_columns(config)}
     # With both --images and --table, image paths are relative to --images. Otherwise
     # they are relative to the folder of the table.
     by_table = config.images is None or config.table is None
     folder = os.path.dirname(task.path) if by_table else b""
     path = os.path.join(task.root, task.path)
-    for row in read_rows(path, sorted(columns), config.caption_encoding):
+    rows = read_rows(path, sorted(columns), _text_of(config), task.image_column)
+    for row in rows:
         yield entry_of_row(row, task, folder, roots, config)

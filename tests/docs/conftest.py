@@ -181,7 +181,7 @@ def flickr_name(number: int) -> str:
 
 @pytest.fixture(scope="session")
 def flickr_download(photos: list[Photo]) -> Fill:
-    """Flickr8k as it is when unzipped, and Karpathy's file of it."""
+    """Flickr8k as it is when unzipped, Karpathy's file of it, and Flickr30k."""
 
     def fill(folder: Path) -> None:
         images = folder / "Flickr8k/Images"
@@ -194,5 +194,10 @@ def flickr_download(photos: list[Photo]) -> Fill:
         with (folder / "Flickr8k/captions.txt").open("w", newline="") as file:
             csv.writer(file).writerows(rows)
         put_split_file(folder / "dataset_flickr8k.json", photos)
+        (folder / "Flickr30k").mkdir()
+        (folder / "Flickr30k/Images").symlink_to(images)
+        lines = [f"{name}| {n % 5}| {text}" for n, (name, text) in enumerate(rows[1:])]
+        heading = "image_name| comment_number| comment"
+        (folder / "Flickr30k/results.csv").write_text("\n".join([heading, *lines]))
 
     return fill

@@ -83,6 +83,8 @@ TABLE = {"images": "i", "table": "t.csv", "output": "o"}
 GIVEN_WITH_A_TABLE = {
     "image_column": ("picture", "picture"),
     "caption_column": ("words", "words"),
+    "table_delimiter": ("tab", "\t"),
+    "table_quoting": ("none", "none"),
     "key_column": ("id", "id"),
     "split_column": ("fold", "fold"),
     "columns": (
@@ -200,6 +202,11 @@ def test_images_that_are_not_given_are_named():
         (["--caption_encoding=utf-99"], "caption_encoding must be a text encoding"),
         (["--caption_encoding=base64"], "caption_encoding must be a text encoding"),
         (["--caption_encoding=idna"], "caption_encoding must be a text encoding"),
+        (["--table_delimiter=;"], "are for tables: leave them out with captions"),
+        (["--table_quoting=none"], "are for tables: leave them out with captions"),
+        (["--table_delimiter=;;"], "table_delimiter must be one character"),
+        (["--table_delimiter="], "table_delimiter must be one character"),
+        (['--table_delimiter="'], "table_delimiter must be one character"),
         ([f"--splits={'a' * 101}=1"], "up to 100 lower-case letters"),
     ],
 )

@@ -368,6 +368,8 @@ CHANGES_THE_OUTPUT = {
 CHANGES_THE_OUTPUT_OF_A_TABLE = {
     "image_column": "picture",
     "caption_column": "words",
+    "table_delimiter": ";",
+    "table_quoting": "none",
     "key_column": "id",
     "split_column": "fold",
     "columns": (Column("score", "float", None, 0.0),),
@@ -434,6 +436,7 @@ def test_what_leaves_the_output_leaves_the_fingerprint(field):
 def test_what_nobody_said_leaves_the_fingerprint_of_before_it_could_be_said():
     assert "license" in config(license="MIT").fingerprint_fields()
     unsaid = {"license", "url", "dataset_version", "min_tokens"}
+    unsaid |= {"table_delimiter", "table_quoting"}
     assert not unsaid & {*PLAIN.fingerprint_fields()}
 
 

@@ -16,7 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_jobs.inputs.captions import MAX_CAPTION_BYTES
-from beam_jobs.inputs.table_rows import Row, column_names, format_of, read_rows
+from beam_jobs.inputs.table_rows import (
+    Row,
+    TextFormat,
+    column_names,
+    format_of,
+    read_rows,
+)
 from reader.contract.errors import BuildError, UsageError
 
 
@@ -31,12 +37,17 @@ def put(tmp_path: Path):
     return put
 
 
-def rows_of(path: bytes, encoding: str = "utf-8") -> list[Row]:
-    return list(read_rows(path, column_names(path, encoding), encoding))
+UTF_8 = TextFormat()
+QUOTED = ("utf-8", None, "csv")
 
 
-def cells_of(path: bytes, encoding: str = "utf-8") -> list[dict[str, Any]]:
-    rows = rows_of(path, encoding)
+def rows_of(path: bytes, *text: Any) -> list[Row]:
+    names = column_names(path, TextFormat(*text))
+    return list(read_rows(path, names, TextFormat(*text)))
+
+
+def cells_of(path: bytes, *text: Any) -> list[dict[str, Any]]:
+    rows = rows_of(path, *text)
     assert [row.wrong for row in rows] == [None] * len(rows)
     return [row.cells for row in rows]
 
@@ -80,7 +91,7 @@ HARD_CELLS = [
     ],
 )
 def test_known_formats(name, kind):
-    assert format_of(name.encode()) == kind
+    assert format_of(name.encode(), UTF_8) == kind
 
 
 @pytest.mark.parametrize(
@@ -88,26 +99,26 @@ def test_known_formats(name, kind):
 )
 def test_other_formats_are_wrong_usage(name):
     with pytest.raises(UsageError, match="unknown table format"):
-        format_of(name.encode())
+        format_of(name.encode(), UTF_8)
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.csv.gz"])
 def test_an_empty_file_has_no_columns(put, name):
     data = gzip.compress(b"") if name.endswith(".gz") else b""
     with pytest.raises(UsageError, match=rf"{name}: the table has no columns"):
-        column_names(put(name, data), "utf-8")
+        column_names(put(name, data), UTF_8)
 
 
 @pytest.mark.parametrize("heading", [b"a,b,a\n", b"a,,\n"])
 def test_two_columns_of_one_name_are_refused(put, heading):
     with pytest.raises(UsageError, match="two columns have the same name"):
-        column_names(put("a.csv", heading), "utf-8")
+        column_names(put("a.csv", heading), UTF_8)
 
 
 def test_columns_of_json_lines_are_those_of_any_early_row(put):
     lines = [{"file_name": "a"}, {"file_name": "b", "text": "t"}, {"score": 1}]
     path = put("a.jsonl", "\n".join(map(json.dumps, lines)).encode())
-    assert column_names(path, "utf-8") == ["file_name", "text", "score"]
+    assert column_names(path, UTF_8) == ["file_name", "text", "score"]
 
 
 # CSV and TSV.
@@ -144,7 +155,7 @@ def test_any_text_survives_csv(tmp_path_factory, pairs):
     csv.writer(text, quoting=csv.QUOTE_ALL).writerows([("a", "b"), *pairs])
     path = tmp_path_factory.mktemp("any") / "a.csv"
     path.write_bytes(text.getvalue().encode("utf-8", "surrogatepass"))
-    got = [tuple(cells.values()) for cells in cells_of(os.fsencode(path))]
+    got = [tuple(cells.values()) for cells in cells_of(os.fsencode(path), *QUOTED)]
     encodable = [
         tuple(
             cell.encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape")
@@ -221,7 +232,7 @@ def test_many_open_quotes_are_read_in_one_go(put):
 def test_a_heading_that_is_badly_quoted_fails_with_the_name(put, heading):
     path = put("a.csv", heading)
     with pytest.raises(BuildError, match=r"a\.csv is damaged"):
-        column_names(path, "utf-8")
+        column_names(path, UTF_8)
 
 
 def test_a_cell_may_be_as_large_as_16_captions_and_no_larger(put):
@@ -293,10 +304,10 @@ def test_parquet_gives_what_pyarrow_holds(put, tmp_path):
     )
     pq.write_table(table, tmp_path / "a.parquet", row_group_size=2)
     path = os.fsencode(tmp_path / "a.parquet")
-    assert column_names(path, "utf-8") == table.column_names
+    assert column_names(path, UTF_8) == table.column_names
     columns = {name: table[name].to_pylist() for name in table.column_names}
     for chosen in (table.column_names, ["a.b", "captions"], ["kind"]):
-        rows = list(read_rows(path, chosen, "utf-8"))
+        rows = list(read_rows(path, chosen, UTF_8))
         assert [row.number for row in rows] == [1, 2, 3]
         assert [row.cells for row in rows] == [
             {name: columns[name][place] for name in chosen} for place in range(3)
@@ -357,7 +368,7 @@ def test_half_a_letter_at_the_end_of_utf_16_fails_with_the_name(put):
 
 def test_an_error_of_the_system_stays_one(put, tmp_path):
     with pytest.raises(FileNotFoundError):
-        column_names(os.fsencode(tmp_path / "none.parquet"), "utf-8")
+        column_names(os.fsencode(tmp_path / "none.parquet"), UTF_8)
     os.mkdir(tmp_path / "folder.csv.gz")
     with pytest.raises(IsADirectoryError):
-        column_names(os.fsencode(tmp_path / "folder.csv.gz"), "utf-8")
+        column_names(os.fsencode(tmp_path / "folder.csv.gz"), UTF_8)

@@ -14,7 +14,8 @@ import pytest
 
 from beam_jobs.config.columns import parse_columns
 from beam_jobs.config.job_config import JobConfig
-from beam_jobs.elements import Aside, Entry, Pair, Reject
+from beam_jobs.elements import Aside, BadInput, Entry, Pair, Reject
+from beam_jobs.inputs.captions import clean_captions
 from beam_jobs.planning.pair_entries import pair_entries
 from beam_jobs.sources.listing_digest import inspected
 from beam_jobs.sources.registry import list_entries, list_tasks
@@ -149,6 +150,67 @@ def test_null_is_no_caption_and_empty_is_one(table, tmp_path):
     pairs, rejects = table(parquet.getvalue(), "t.parquet")
     assert reasons(rejects) == {b"a": "unpaired_image"}
     assert pairs[b"b"].texts == ("",)
+
+
+def parquet_of(**columns: pa.Array) -> bytes:
+    file = io.BytesIO()
+    pq.write_table(pa.table(columns), file)
+    return file.getvalue()
+
+
+def test_an_open_quote_loses_no_key(table):
+    data = b'image\tcaption\na.jpg\t"open\nb.jpg\tclosing"\nsub/c.d.jpg\tplain\n'
+    pairs, rejects = table(data, "t.tsv")
+    assert not rejects
+    assert {key: pair.texts for key, pair in pairs.items()} == {
+        b"a": ('"open',),
+        b"b": ('closing"',),
+        b"sub/c.d": ("plain",),
+    }
+    pairs, rejects = table(data.replace(b"\t", b","))
+    assert set(pairs) == {b"b", b"sub/c.d"}
+    assert reasons(rejects) == {b"t.csv:1": "bad_row"}
+    assert "line 2: a quoted cell goes on to line 3" in rejects[b"t.csv:1"].detail
+    pairs, rejects = table(data.replace(b"\t", b","), table_quoting="none")
+    assert len(pairs) == 3
+    assert not rejects
+
+
+def test_a_delimiter_makes_a_table_of_any_name(table):
+    data = b"image| comment\na.jpg| A\nb.jpg | B\n"
+    pairs, rejects = table(data, "t.txt", table_delimiter="|", caption_column="comment")
+    assert not rejects
+    assert [pair.texts for pair in pairs.values()] == [("A",), ("B",)]
+
+
+def test_a_name_from_windows_is_missing_with_a_hint(table, tmp_path):
+    rows = [("image", "caption"), ("sub\\c.d.jpg", "C"), ("odd\\name.jpg", "D")]
+    write(tmp_path, "odd\\name.jpg")
+    pairs, rejects = table(csv_of(*rows))
+    assert set(pairs) == {b"odd\\name"}
+    assert reasons(rejects) == {b"sub\\c.d": "missing_image"}
+    assert "write / between folders, not \\" in rejects[b"sub\\c.d"].detail
+
+
+def test_a_value_of_parquet_that_cannot_be_written_out_costs_its_row(table):
+    far = pa.array([0, 2_932_897], pa.int32()).view(pa.date32())
+    data = parquet_of(
+        image=pa.array(["a.jpg", "b.jpg"]), caption=pa.array(["A", "B"]), day=far
+    )
+    pairs, rejects = table(data, "t.parquet", columns=parse_columns("day:str"))
+    assert pairs[b"a"].values == ("1970-01-01",)
+    assert reasons(rejects) == {b"b": "bad_value"}
+    assert "column day: <date 2932897 days" in rejects[b"b"].detail
+
+
+def test_a_caption_of_parquet_that_is_not_utf_8_costs_its_row(table):
+    texts = pa.array([b"caf\xe9", b"fine"]).view(pa.string())
+    data = parquet_of(image=pa.array(["a.jpg", "b.jpg"]), caption=texts)
+    pairs, rejects = table(data, "t.parquet")
+    assert not rejects
+    assert clean_captions(pairs[b"b"].texts or ()).texts == ("fine",)
+    with pytest.raises(BadInput, match="undecodable_caption"):
+        clean_captions(pairs[b"a"].texts or ())
 
 
 NAMES = [
