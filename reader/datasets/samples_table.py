@@ -19,14 +19,12 @@ def read_samples(source: RecordSource) -> Any:
         DatasetError: As for `read_table`.
         UsageError: As for `read_table`.
     """
-    tables = [read_table(source, shard) for shard in source.shards]
+    tables = [read_table(shard) for shard in source.shards]
     pyarrow = import_library("pyarrow", "samples", "pyarrow")
     return pyarrow.concat_tables(tables, promote_options="default")
 
 
-def read_table(
-    source: RecordSource, shard: ShardFile, columns: Sequence[str] | None = None
-) -> Any:
+def read_table(shard: ShardFile, columns: Sequence[str] | None = None) -> Any:
     """Returns the table of one shard, or some of its columns.
 
     Raises:
@@ -34,7 +32,7 @@ def read_table(
         UsageError: Pyarrow is not installed, or the shard is a foreign TFRecord file.
     """
     name = parse_shard_name(os.path.basename(shard.path))
-    if name is None or source.record_schema.tokenizer is None:
+    if name is None or not shard.has_manifest:
         raise UsageError(
             f"{shard.path} has no samples: only Diptych datasets have samples, not "
             "TFRecords from other tools"

@@ -143,6 +143,6 @@ def _tables_of(record_sources: Mapping[str, RecordSource]) -> Iterator[tuple[str
     """Yields the rows of all shards in chunks, each with the name of its split."""
     for split, source in record_sources.items():
         for shard in source.shards:
-            table = read_table(source, shard, list(COUNTED))
+            table = read_table(shard, list(COUNTED))
             for first in range(0, len(table), _ROWS):
                 yield split, table.slice(first, _ROWS)
