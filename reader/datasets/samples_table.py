@@ -47,8 +47,8 @@ def read_table_at(
     """Returns the table at a path, or some of its columns.
 
     Raises:
-        DatasetError: The table is missing or damaged, or its number of rows is not
-            `num_rows`.
+        DatasetError: The table is missing or damaged, lacks a column, or its number of
+            rows is not `num_rows`.
         UsageError: Pyarrow is not installed.
     """
     import_library("pyarrow", "samples", "pyarrow")
@@ -62,6 +62,8 @@ def read_table_at(
         raise DatasetError(f"{path} is missing: restore it") from None
     except (ArrowException, OSError) as error:
         raise DatasetError(f"{path} is damaged ({error}): restore it") from error
+    if absent := {*(columns or ())} - {*table.column_names}:
+        raise DatasetError(f"{path} has no column {min(absent)}: restore it")
     if len(table) != num_rows:
         raise DatasetError(
             f"{path} has {len(table)} rows, but its shard has {num_rows} records: "
