@@ -52,6 +52,7 @@ ROOMS = (
     "reader.records",
     "reader.schedule",
     "reader.datasets",
+    "reader.distributions",
     "reader.config",
     "reader.shuffle",
     "reader.storage",
@@ -102,6 +103,7 @@ ENGINE_FREE = {
     "reader.contract": (),
     "reader.contract.tokenizers": (),
     "reader.datasets": (),
+    "reader.distributions": (),
     "reader.decode": ("captions", "crops", "examples", "images", "raw_images"),
     "reader.frameworks": (
         "adapters",

@@ -14,6 +14,7 @@ from beam_jobs.config.job_settings import JobSettings
 from beam_jobs.config.settings import SOURCES, defaults_of, settings_of
 from beam_jobs.config.tokenizer_file import (
     TokenizerIdentity,
+    check_kept,
     check_tokenizer_file,
     read_tokenizer_file,
 )
@@ -114,12 +115,13 @@ class JobConfig(JobSettings):
             caption per line.
         caption_encoding: Text encoding of captions and tables without a byte order
             mark.
-        tokenizer: `basic`, `bytes`, or the path of a tokenizer file, whose kind is
-            detected from its content.
-        vocab_size: Largest size of the `basic` tokenizer's vocabulary, including its
+        tokenizer: `basic`, `bytes`, the path of a tokenizer file, whose kind is
+            detected from its content, or the folder of another dataset, whose
+            tokenizer is taken over.
+        vocab_size: Largest size of the vocabulary that `basic` counts, including its
             four special tokens.
-        min_count: Smallest number of occurrences for a word to enter the vocabulary of
-            the `basic` tokenizer.
+        min_count: Smallest number of occurrences for a word to enter the vocabulary
+            that `basic` counts.
         min_tokens: Smallest number of tokens of a caption, without start and end. A
             caption with fewer is dropped, and a key without another is filtered out.
         max_rejects: Limit on rejected keys. The job fails above it. A count, or a
@@ -211,8 +213,8 @@ class JobConfig(JobSettings):
             value = getattr(self, field)
             if value != defaults[field]:
                 raise UsageError(
-                    f"{field} applies only to the basic tokenizer: leave it out with "
-                    f"--tokenizer={self.tokenizer}, got {value}"
+                    f"{field} applies only to the vocabulary that basic counts: leave "
+                    f"it out with --tokenizer={self.tokenizer}, got {value}"
                 )
 
     def _check_source(self) -> None:
@@ -258,11 +260,12 @@ class JobConfig(JobSettings):
         workers do not read the file.
 
         Returns:
-            Bytes of the tokenizer's file; None for `basic`.
+            Bytes of the tokenizer's file; None for a vocabulary that the job counts.
 
         Raises:
             UsageError: The file does not exist, is damaged, needs a library that is not
-                installed, or has changed since its identity was asked for.
+                installed, has changed since its identity was asked for, or would be
+                removed by `overwrite`.
         """
         file = read_tokenizer_file(self.tokenizer)
         # Where functools.cached_property keeps the value: the file is read only once.
@@ -272,6 +275,8 @@ class JobConfig(JobSettings):
                 f'--tokenizer="{self.tokenizer}": the file has changed: run again'
             )
         check_tokenizer_file(self.tokenizer, file)
+        if self.overwrite:
+            check_kept(self.tokenizer, self.output)
         return file.data
 
     @property
@@ -281,13 +286,13 @@ class JobConfig(JobSettings):
 
     @property
     def tokenizer_sha256(self) -> str:
-        """SHA-256 of the tokenizer's file, in hex. Empty for `basic`."""
+        """SHA-256 of the tokenizer's file, in hex. Empty if the job counts words."""
         return self.tokenizer_identity.sha256
 
     @property
     def counts_words(self) -> bool:
         """Whether the job counts words to make the vocabulary."""
-        return self.tokenizer_kind == "basic"
+        return not self.tokenizer_sha256
 
     def absolute(self) -> "JobConfig":
         """Returns a copy with absolute paths."""

@@ -280,19 +280,19 @@ class JobSettings:
     )
     tokenizer: str = setting(
         CAPTIONS,
-        "basic, bytes, or a tokenizer.json, SentencePiece model or CLIP's merges "
-        "(%(default)s)",
+        "basic, bytes, a tokenizer.json, SentencePiece model or CLIP's merges, or a "
+        "dataset whose tokenizer to take over (%(default)s)",
         "basic",
-        metavar="KIND|FILE",
+        metavar="KIND|FILE|DATASET",
     )
     vocab_size: int = _whole(
         CAPTIONS,
-        "largest vocabulary of basic, with four special tokens (%(default)s)",
+        "largest vocabulary that basic counts, with four special tokens (%(default)s)",
         10_000,
         at_least=5,
     )
     min_count: int = _whole(
-        CAPTIONS, "fewest occurrences of a word in the vocabulary (%(default)s)", 1
+        CAPTIONS, "fewest occurrences of a word that basic counts (%(default)s)", 1
     )
     min_tokens: int = _whole(
         CAPTIONS,

@@ -39,7 +39,7 @@ class Draft(NamedTuple):
 class CountWords(beam.PTransform):
     """Counts words in captions of the training split: `KeyRange` → one `Draft`.
 
-    Only the `basic` tokenizer needs the counts. For other tokenizers they are empty.
+    Only `--tokenizer=basic` needs the counts. A vocabulary that exists needs none.
     """
 
     def __init__(self, config: JobConfig) -> None:
@@ -78,7 +78,7 @@ class _CountWordsFn(beam.DoFn):
 
     def process(self, key_range: KeyRange) -> Iterator[Draft]:
         with noted(Workspace(self._config.output), f"counting-{key_range.number:03d}"):
-            # Other tokenizers come with a vocabulary, so captions are not read.
+            # If the vocabulary exists, captions are not read.
             counts = self._count(key_range) if self._config.counts_words else {}
             yield Draft((key_range,), counts)
 

@@ -17,16 +17,16 @@ def warnings_of(manifest: Manifest) -> Iterator[str]:
     for split in manifest.splits:
         if not split.num_examples:
             yield f"split {split.name} has no examples: give it a larger share"
-        yield from _token_warnings(split, manifest.tokenizer.kind)
+        yield from _token_warnings(split, manifest)
 
 
-def _token_warnings(split: Split, kind: str) -> Iterator[str]:
-    statistics = split.statistics
+def _token_warnings(split: Split, manifest: Manifest) -> Iterator[str]:
+    kind, statistics = manifest.tokenizer.kind, split.statistics
     tokens, unknown = statistics.caption_tokens.sum, statistics.unknown_tokens
     if unknown > _HIGH_UNKNOWN_RATE * tokens:
         advice = (
             "add training captions, raise --vocab_size or lower --min_count"
-            if kind == "basic"
+            if "vocab_size" in manifest.config
             else "choose a tokenizer for this language, or --tokenizer=bytes, which "
             "encodes any text"
         )

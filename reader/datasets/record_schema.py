@@ -1,12 +1,14 @@
 """Record schema: the features of records and their roles, for any source."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from reader.contract.errors import UsageError
 from reader.contract.manifest import Manifest, Split, TokenizerSpec
 from reader.contract.schema import EXTRA, Feature, needs_size
 from reader.contract.statistics import Statistics, Tally
+
+# Roles whose values mean something only together with their tokenizer.
+TOKEN_ROLES = ("token_ids", "token_lengths")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +19,8 @@ class RecordSchema:
         features: Features by role: `image`, `height`, `width`, `key`, `captions`,
             `token_ids`, `token_lengths`, and columns such as `extra/score` by their own
             names. Roles that the records do not hold are missing.
+        conflicts: Roles that cannot be read because the merged sources differ in them,
+            each with the error message for whoever asks for it.
         image_format: `jpeg`, `png` or `raw`; None if images have different formats or
             the format is unknown.
         tokenizer: Tokenizer of the token ids; None if unknown.
@@ -28,6 +32,7 @@ class RecordSchema:
     """
 
     features: Mapping[str, Feature]
+    conflicts: Mapping[str, str] = field(default_factory=dict)
     image_format: str | None = None
     tokenizer: TokenizerSpec | None = None
     width: Tally | None = None
@@ -74,60 +79,96 @@ def _role(feature: Feature) -> str:
 def merge_record_schemas(contents: Mapping[str, RecordSchema]) -> RecordSchema:
     """Returns the features that all record schemas have in common.
 
+    A role in which they differ (their tokenizers, the feature, the image format) goes
+    to `conflicts`: the sources are read as one as long as nobody asks for it.
+
     Args:
         contents: Record schemas by the name of their source in messages.
-
-    Raises:
-        UsageError: The sources cannot be read as one: their tokenizers, their features
-            for a role, or their image formats are incompatible.
     """
     (name, merged), *others = contents.items()
     for other_name, other in others:
-        if not _same_tokens(merged.tokenizer, other.tokenizer):
-            raise UsageError(
-                f"{name} and {other_name} were tokenized by different tokenizers "
-                f"({_shown(merged.tokenizer)} and {_shown(other.tokenizer)}), so "
-                "equal ids mean different words: build them with one --tokenizer"
-            )
         merged = _merge(name, merged, other_name, other)
     return merged
-
-
-def _same_tokens(one: TokenizerSpec | None, other: TokenizerSpec | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    return (one.kind, one.sha256) == (other.kind, other.sha256)
-
-
-def _shown(spec: TokenizerSpec | None) -> str:
-    return "unknown" if spec is None else f"{spec.kind}, sha256 {spec.sha256[:12]}…"
 
 
 def _merge(
     name: str, one: RecordSchema, other_name: str, other: RecordSchema
 ) -> RecordSchema:
-    for role in {*one.features} & {*other.features}:
-        mine, theirs = one.features[role], other.features[role]
-        if mine._replace(role="") != theirs._replace(role=""):
-            raise UsageError(
-                f"{name} and {other_name} hold different features for {role}: "
-                f"{mine.key} ({mine.dtype}) and {theirs.key} ({theirs.dtype})"
-            )
-    formats = {one.image_format, other.image_format}
-    if len(formats) > 1 and any(map(needs_size, formats)):
-        raise UsageError(
-            f"{name} and {other_name} store images as {one.image_format} and "
-            f"{other.image_format}: raw pixels cannot be mixed with encoded images"
-        )
+    names = f"{name} and {other_name}"
+    conflicts = {
+        **_different_features(names, one, other),
+        **_different_formats(names, one, other),
+        **_different_tokens(name, one, other_name, other),
+        **one.conflicts,  # The first one found is reported.
+    }
     return RecordSchema(
-        features={k: v for k, v in one.features.items() if k in other.features},
-        image_format=one.image_format if len(formats) == 1 else None,
-        tokenizer=one.tokenizer,
+        features={
+            role: feature
+            for role, feature in one.features.items()
+            if role in other.features and role not in conflicts
+        },
+        conflicts=conflicts,
+        image_format=one.image_format
+        if one.image_format == other.image_format
+        else None,
+        tokenizer=None if "token_ids" in conflicts else one.tokenizer,
         width=_tally(one.width, other.width),
         height=_tally(one.height, other.height),
         captions=_tally(one.captions, other.captions),
         caption_tokens=_tally(one.caption_tokens, other.caption_tokens),
     )
+
+
+def _different_features(
+    names: str, one: RecordSchema, other: RecordSchema
+) -> dict[str, str]:
+    return {
+        role: f"{names} hold different features for {role}: {mine.key} ({mine.dtype}) "
+        f"and {theirs.key} ({theirs.dtype}): leave it out of outputs"
+        for role, mine in one.features.items()
+        if (theirs := other.features.get(role)) is not None
+        and mine._replace(role="") != theirs._replace(role="")
+    }
+
+
+def _different_formats(
+    names: str, one: RecordSchema, other: RecordSchema
+) -> dict[str, str]:
+    formats = (one.image_format, other.image_format)
+    if formats[0] == formats[1] or not any(map(needs_size, formats)):
+        return {}
+    return {
+        "image": f"{names} store images as {formats[0]} and {formats[1]}: raw pixels "
+        "cannot be mixed with encoded images"
+    }
+
+
+def _different_tokens(
+    name: str, one: RecordSchema, other_name: str, other: RecordSchema
+) -> dict[str, str]:
+    mine, theirs = one.tokenizer, other.tokenizer
+    if _identity(mine) == _identity(theirs):
+        return {}
+    again = (
+        ""
+        if mine is None or theirs is None
+        else (f", or build {other_name} again with --tokenizer={name}")
+    )
+    message = (
+        f"{name} and {other_name} were tokenized by different tokenizers "
+        f"({_shown(mine)} and {_shown(theirs)}), so equal ids mean different words: "
+        'leave tokens out of outputs, as in outputs=("image", "caption", "key")'
+        f"{again}"
+    )
+    return dict.fromkeys(TOKEN_ROLES, message)
+
+
+def _identity(spec: TokenizerSpec | None) -> tuple[str, str] | None:
+    return None if spec is None else (spec.kind, spec.sha256)
+
+
+def _shown(spec: TokenizerSpec | None) -> str:
+    return "unknown" if spec is None else f"{spec.kind}, sha256 {spec.sha256[:12]}…"
 
 
 def _tally(one: Tally | None, other: Tally | None) -> Tally | None:

@@ -19,14 +19,12 @@ def read_samples(source: RecordSource) -> Any:
         DatasetError: As for `read_table`.
         UsageError: As for `read_table`.
     """
-    tables = [read_table(source, shard) for shard in source.shards]
+    tables = [read_table(shard) for shard in source.shards]
     pyarrow = import_library("pyarrow", "samples", "pyarrow")
     return pyarrow.concat_tables(tables, promote_options="default")
 
 
-def read_table(
-    source: RecordSource, shard: ShardFile, columns: Sequence[str] | None = None
-) -> Any:
+def read_table(shard: ShardFile, columns: Sequence[str] | None = None) -> Any:
     """Returns the table of one shard, or some of its columns.
 
     Raises:
@@ -34,7 +32,7 @@ def read_table(
         UsageError: Pyarrow is not installed, or the shard is a foreign TFRecord file.
     """
     name = parse_shard_name(os.path.basename(shard.path))
-    if name is None or source.record_schema.tokenizer is None:
+    if name is None or not shard.has_manifest:
         raise UsageError(
             f"{shard.path} has no samples: only Diptych datasets have samples, not "
             "TFRecords from other tools"
@@ -49,8 +47,8 @@ def read_table_at(
     """Returns the table at a path, or some of its columns.
 
     Raises:
-        DatasetError: The table is missing or damaged, or its number of rows is not
-            `num_rows`.
+        DatasetError: The table is missing or damaged, lacks a column, or its number of
+            rows is not `num_rows`.
         UsageError: Pyarrow is not installed.
     """
     import_library("pyarrow", "samples", "pyarrow")
@@ -64,6 +62,8 @@ def read_table_at(
         raise DatasetError(f"{path} is missing: restore it") from None
     except (ArrowException, OSError) as error:
         raise DatasetError(f"{path} is damaged ({error}): restore it") from error
+    if absent := {*(columns or ())} - {*table.column_names}:
+        raise DatasetError(f"{path} has no column {min(absent)}: restore it")
     if len(table) != num_rows:
         raise DatasetError(
             f"{path} has {len(table)} rows, but its shard has {num_rows} records: "

@@ -13,6 +13,7 @@ from reader.contract.schema import Feature, display_path, needs_size
 from reader.datasets.record_schema import RecordSchema
 from reader.decode.numpy_images import Pixels, decoder
 from reader.decode.outputs import (
+    check_conflicts,
     check_tokens,
     missing,
     not_held,
@@ -44,9 +45,10 @@ def makers(
 
     Raises:
         DatasetError: This version does not support the stored image format.
-        UsageError: The records do not provide an output, `max_tokens` is too small, or
-            a required library is not installed.
+        UsageError: The records do not provide an output, the sources differ in it,
+            `max_tokens` is too small, or a required library is not installed.
     """
+    check_conflicts(names or DEFAULT_OUTPUTS, record_schema)
     if names is None:
         image, *others = DEFAULT_OUTPUTS
         names = (image, *(name for name in others if not missing(name, record_schema)))

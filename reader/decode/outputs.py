@@ -1,19 +1,21 @@
 """Validates a ReadConfig against the record schema before reading."""
 
 import dataclasses
+import itertools
 import logging
+from collections.abc import Iterable
 
 from reader.config import defaults
 from reader.config.read_config import ReadConfig, is_extra
 from reader.contract.errors import UsageError
 from reader.contract.manifest import TokenizerSpec
 from reader.contract.schema import check_stored_format
-from reader.datasets.record_schema import RecordSchema
+from reader.datasets.record_schema import TOKEN_ROLES, RecordSchema
 
 _LOG = logging.getLogger("reader")
 
 # For each output: the roles that it requires, and the roles that it uses if present.
-_TOKENS = (("token_ids",), ("token_lengths",))
+_TOKENS = (TOKEN_ROLES[:1], TOKEN_ROLES[1:])
 _NEEDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "image": (("image",), ("height", "width")),
     "tokens": _TOKENS,
@@ -42,10 +44,12 @@ def fit(config: ReadConfig, record_schema: RecordSchema) -> ReadConfig:
     `caption="all"`, and the default outputs that the records do not provide.
 
     Raises:
-        UsageError: The records do not provide a requested output, or a required
-            argument such as `image_size` is missing.
+        UsageError: The records do not provide a requested output, the sources differ in
+            it, or a required argument such as `image_size` is missing.
         DatasetError: This version does not support the stored image format.
     """
+    sorted_by = ("length",) if config.bucket_by_length else ()
+    check_conflicts((*config.names, *sorted_by), record_schema)
     if config.outputs is None:
         absent = [name for name in config.names if missing(name, record_schema)]
         if "image" not in absent:
@@ -143,6 +147,18 @@ def check_tokens(config: ReadConfig, record_schema: RecordSchema) -> None:
             config.max_tokens,
             longest,
         )
+
+
+def check_conflicts(names: Iterable[str], record_schema: RecordSchema) -> None:
+    """Checks that merged sources agree in everything that the outputs need.
+
+    Raises:
+        UsageError: The sources differ, for example in their tokenizers.
+    """
+    needs = (_needs(name, record_schema) for name in names)
+    for role in itertools.chain.from_iterable(itertools.chain.from_iterable(needs)):
+        if role in record_schema.conflicts:
+            raise UsageError(record_schema.conflicts[role])
 
 
 def missing(name: str, record_schema: RecordSchema) -> list[str]:

@@ -15,6 +15,7 @@ from reader.contract.errors import DatasetError, UsageError
 from reader.contract.schema import display_path
 from reader.datasets.record_source import RecordSource
 from reader.datasets.samples_table import read_table
+from reader.decode.outputs import check_conflicts
 from reader.records.random_access import RecordFiles
 
 _LOG = logging.getLogger("reader")
@@ -41,6 +42,7 @@ class Keys:
             TypeError: The key is neither str nor bytes.
             UsageError: The feature that holds keys is unknown.
         """
+        check_conflicts(("key",), self._source.record_schema)
         if "key" not in self._source.record_schema.features:
             raise UsageError(
                 f"the feature of {self._source.name} that holds keys is unknown: pass "
@@ -80,7 +82,7 @@ class Keys:
         for shard in self._source.shards:
             end = first + shard.num_examples
             try:
-                table = read_table(self._source, shard, [samples.KEY])
+                table = read_table(shard, [samples.KEY])
                 yield from table.column(samples.KEY).to_pylist()
             except (UsageError, DatasetError):
                 yield from map(self._shown_in_record, range(first, end))

@@ -141,15 +141,6 @@ def test_a_state_of_a_union_is_none_of_its_parts(pair):
         load(weighed(pair), epochs=None, resume=state)
 
 
-@pytest.mark.parametrize("weights", [False, True])
-def test_datasets_of_different_tokenizers_are_refused(pair, many, weights):
-    pattern = [str(pair.a), str(many)]
-    if weights:
-        pattern = dict.fromkeys(pattern, 1.0)
-    with pytest.raises(reader.UsageError, match="tokenizer"):
-        load(pattern, epochs=None)
-
-
 # Mixture.
 
 

@@ -49,6 +49,22 @@ def test_worker_processes_know_the_store_too(store, uploaded, output, run_build,
     assert store.download(output) == local
 
 
+@pytest.mark.parametrize("named", ["", "/", "/tokenizer", "/tokenizer/vocab.txt"])
+def test_a_tokenizer_is_taken_over_from_a_bucket(
+    store, source, uploaded, run_build, tmp_path, capsys, named
+):
+    one, other = tmp_path / "one", tmp_path / "other"
+    flags = ("--vocab_size=9", *store.flags)
+    assert run_build(*flags, **folders(source), output=one) == 0
+    address = store.upload(one, f"{tmp_path.name}/one")
+    taken = {"tokenizer": f"{address}{named}", "output": other}
+    assert run_build(*store.flags, **folders(source), **taken) == 0
+    assert files_below(other / "tokenizer") == files_below(one / "tokenizer")
+    taken = {"tokenizer": f"{uploaded}/images", "output": tmp_path / "none"}
+    assert run_build(*store.flags, **folders(source), **taken) == 2
+    assert "without a finished dataset" in capsys.readouterr().err
+
+
 def test_contents_are_compared_in_buckets(store, uploaded, source, run_build, tmp_path):
     flags = (*store.flags, "--dedupe=exact", "--max_rejects=50%")
     assert run_build(*flags, **folders(source), output=tmp_path / "here") == 0

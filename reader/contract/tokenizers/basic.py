@@ -13,9 +13,10 @@ separate token, and splits on white space:
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from reader.contract.errors import DatasetError
+from reader.contract.errors import DatasetError, UsageError
 from reader.contract.manifest import TokenizerSpec
 from reader.contract.tokenizers.protocol import checked_id, sha256_hex, text_ids
 
@@ -141,6 +142,29 @@ def dump_vocabulary(vocabulary: Sequence[str]) -> bytes:
 def parse_vocabulary(data: bytes) -> list[str]:
     """Returns the tokens in `vocab.txt`, in the order of their ids."""
     return data.decode().split("\n")[:-1]
+
+
+def is_vocabulary(data: bytes) -> bool:
+    """Returns whether a file begins as `vocab.txt` does, with the special tokens."""
+    return data.startswith(dump_vocabulary(SPECIAL_TOKENS))
+
+
+def checked_vocabulary(data: bytes) -> list[str]:
+    """Returns the tokens in `vocab.txt`, after checking that they have unique ids.
+
+    Raises:
+        UsageError: The bytes are not what `dump_vocabulary` returns, or repeat a word.
+    """
+    try:
+        vocabulary = parse_vocabulary(data)
+    except UnicodeDecodeError as error:
+        raise UsageError(f"not a vocabulary: not UTF-8 at byte {error.start}") from None
+    if dump_vocabulary(vocabulary) != data:
+        raise UsageError("not a vocabulary: its last line has no line end")
+    if len(set(vocabulary)) < len(vocabulary):
+        word, times = Counter(vocabulary).most_common(1)[0]
+        raise UsageError(f"not a vocabulary: {word!r} is on {times} lines")
+    return vocabulary
 
 
 def basic_spec(vocabulary: Sequence[str]) -> TokenizerSpec:

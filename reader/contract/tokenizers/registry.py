@@ -10,9 +10,15 @@ from reader.contract.manifest import TokenizerSpec
 from reader.contract.tokenizers.basic import (
     BasicTokenizer,
     basic_spec,
+    checked_vocabulary,
+    is_vocabulary,
     parse_vocabulary,
 )
-from reader.contract.tokenizers.byte_level import ByteTokenizer, bytes_spec
+from reader.contract.tokenizers.byte_level import (
+    DESCRIPTION,
+    ByteTokenizer,
+    bytes_spec,
+)
 from reader.contract.tokenizers.clip import ClipTokenizer, clip_spec, merges_text
 from reader.contract.tokenizers.huggingface import (
     HuggingFaceTokenizer,
@@ -44,7 +50,7 @@ class _Kind(NamedTuple):
 
 _KINDS = {
     "basic": _Kind(
-        lambda data: basic_spec(parse_vocabulary(data)),
+        lambda data: basic_spec(checked_vocabulary(data)),
         lambda spec, data: BasicTokenizer(parse_vocabulary(data)),
     ),
     "bytes": _Kind(lambda data: bytes_spec(), lambda spec, data: ByteTokenizer(spec)),
@@ -58,6 +64,10 @@ _KINDS = {
 
 def kind_of(data: bytes) -> str | None:
     """Returns the kind of tokenizer in a file, detected by content; None if unknown."""
+    if data == DESCRIPTION:
+        return "bytes"
+    if is_vocabulary(data):
+        return "basic"
     if data.lstrip()[:1] == b"{":
         return "huggingface" if _has_model(data) else None
     if merges_text(data) is not None:

@@ -7,9 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from reader.contract.manifest import Manifest
-from reader.tools.report.display_text import bytes_text, number_text
-from reader.tools.report.distributions import Distribution, Statistics
-from reader.tools.report.histogram import (
+from reader.distributions.distribution import Distribution
+from reader.distributions.histogram import (
     Format,
     Histogram,
     Mark,
@@ -18,6 +17,8 @@ from reader.tools.report.histogram import (
     octave_histogram,
     place_of,
 )
+from reader.tools.report.display_text import bytes_text, number_text
+from reader.tools.report.distributions import Statistics
 
 # Above this number of shards, the chart shows the distribution of their sizes.
 _MOST_COLUMNS = 128

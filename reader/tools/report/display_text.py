@@ -5,7 +5,7 @@ import unicodedata
 from reader.console.formatting import size_text
 
 # Thousands separator of the SI: a narrow space that does not break (1 204 224).
-_SEPARATOR = "\N{NARROW NO-BREAK SPACE}"
+SEPARATOR = "\N{NARROW NO-BREAK SPACE}"
 # Characters that join letters or emoji, or select a variant of the one before.
 _FOLLOWERS = frozenset("\u034f\u180b\u180c\u180d\u180f\u200c\u200d") | frozenset(
     map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)))
@@ -19,17 +19,17 @@ _HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 def number_text(number: float) -> str:
     """Formats a number in groups of three digits, with at most one decimal.
 
-    >>> number_text(1204224).replace(_SEPARATOR, "_")
+    >>> number_text(1204224).replace(SEPARATOR, "_")
     '1_204_224'
     """
     shown = f"{number:,.1f}".removesuffix(".0")
-    return shown.replace(",", _SEPARATOR)
+    return shown.replace(",", SEPARATOR)
 
 
 def percent_text(part: float, whole: float) -> str:
     """Formats a share: `97.3 %`. Only exact shares are shown as 0 % and 100 %."""
     if not whole:
-        return f"0{_SEPARATOR}%"
+        return f"0{SEPARATOR}%"
     percent = 100 * part / whole
     if 0 < percent < 0.05:
         shown = "< 0.1"
@@ -37,12 +37,12 @@ def percent_text(part: float, whole: float) -> str:
         shown = "> 99.9"
     else:
         shown = f"{percent:.1f}".removesuffix(".0")
-    return f"{shown}{_SEPARATOR}%"
+    return f"{shown}{SEPARATOR}%"
 
 
 def bytes_text(num_bytes: float) -> str:
     """Formats a size in bytes without line breaks: `1.5 MiB`."""
-    return size_text(num_bytes).replace(".0 ", " ").replace(" ", _SEPARATOR)
+    return size_text(num_bytes).replace(".0 ", " ").replace(" ", SEPARATOR)
 
 
 def shown(text: str, limit: int) -> str:

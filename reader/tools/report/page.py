@@ -12,8 +12,10 @@ from typing import NamedTuple
 from reader.config import defaults
 from reader.contract.manifest import Manifest
 from reader.contract.version import __version__
+from reader.distributions.column_statistics import ColumnStatistics
 from reader.tools.report.captions import Row, Spelling
 from reader.tools.report.charts import charts_of, shards_chart
+from reader.tools.report.columns import views_of
 from reader.tools.report.display_text import (
     bytes_text,
     number_text,
@@ -37,6 +39,7 @@ class Contents(NamedTuple):
         spelling: Converts token ids to text.
         examples: Records to display.
         rejects: Keys that were not written, by reason.
+        columns: Statistics of the columns carried through.
     """
 
     manifest: Manifest
@@ -45,6 +48,7 @@ class Contents(NamedTuple):
     spelling: Spelling
     examples: tuple[Example, ...]
     rejects: tuple[Group, ...]
+    columns: tuple[ColumnStatistics, ...] = ()
 
 
 def render(contents: Contents) -> str:
@@ -69,7 +73,7 @@ def render(contents: Contents) -> str:
     }
     style, script = _resource("page.css"), _resource("filter.js")
     return environment.get_template("page.html").render(
-        **contents._asdict(),
+        **contents._asdict() | {"columns": views_of(contents.columns)},
         style=style,
         script=script,
         policy=_policy(style, script),

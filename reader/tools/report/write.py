@@ -1,7 +1,7 @@
 """Writes the report of a dataset to an HTML file."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from reader.contract.checks import check_at_least
@@ -11,6 +11,7 @@ from reader.contract.layout import REPORT
 from reader.datasets.manifest_dataset import ManifestDataset, open_dataset
 from reader.datasets.record_source import RecordSource, open_record_source
 from reader.datasets.samples_table import read_table
+from reader.distributions.column_statistics import ColumnCounter
 from reader.storage.files import is_remote, local_path, replaced
 from reader.tools.report import DEFAULT_SAMPLES
 from reader.tools.report.captions import Spelling
@@ -116,8 +117,10 @@ def _contents_of(dataset: ManifestDataset, num_samples: int) -> Contents:
     counter = TokenCounter(spelling.tokenizer, num_captions)
     record_sources = _record_sources_of(dataset)
     statistics = Statistics()
-    for split, table in _tables_of(record_sources):
+    columns = ColumnCounter(manifest.features, manifest.num_examples)
+    for split, table in _tables_of(record_sources, [*COUNTED, *columns.keys]):
         statistics = statistics.add(split, table)
+        columns.add(table)
         counter.add(captions_of(table))
     return Contents(
         manifest=manifest,
@@ -126,6 +129,7 @@ def _contents_of(dataset: ManifestDataset, num_samples: int) -> Contents:
         spelling=spelling,
         examples=tuple(examples_of(record_sources, num_samples, spelling)),
         rejects=groups_of(dataset),
+        columns=tuple(columns.statistics()),
     )
 
 
@@ -139,10 +143,12 @@ def _record_sources_of(dataset: ManifestDataset) -> dict[str, RecordSource]:
     }
 
 
-def _tables_of(record_sources: Mapping[str, RecordSource]) -> Iterator[tuple[str, Any]]:
+def _tables_of(
+    record_sources: Mapping[str, RecordSource], columns: Sequence[str]
+) -> Iterator[tuple[str, Any]]:
     """Yields the rows of all shards in chunks, each with the name of its split."""
     for split, source in record_sources.items():
         for shard in source.shards:
-            table = read_table(source, shard, list(COUNTED))
+            table = read_table(shard, columns)
             for first in range(0, len(table), _ROWS):
                 yield split, table.slice(first, _ROWS)

@@ -22,6 +22,7 @@ from reader.contract.schema import display_path
 from reader.contract.statistics import Statistics, Tally
 from reader.datasets.manifest_dataset import ManifestDataset
 from reader.storage.tfrecord_file import read_shard
+from reader.tools.show.column_lines import column_fields, column_lines
 
 # Width of bars in columns; narrower on narrow terminals.
 _BAR = 22
@@ -74,6 +75,7 @@ def page(
         _images,
         _tokens,
         _features,
+        column_lines,
         _warnings,
         _loading,
     ):
@@ -265,6 +267,7 @@ def page_fields(dataset: ManifestDataset, num_examples: int) -> dict[str, Any]:
         "image": dataclasses.asdict(manifest.image),
         "tokenizer": dataclasses.asdict(manifest.tokenizer),
         "features": [feature._asdict() for feature in manifest.features],
+        **column_fields(dataset),
         "fingerprints": dict(manifest.fingerprints),
         "config": dict(manifest.config),
         "versions": dict(manifest.versions),

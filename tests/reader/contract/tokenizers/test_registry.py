@@ -41,6 +41,11 @@ def test_the_kind_is_told_by_the_content(shared_data, kind):
     assert kind_of(data_of(shared_data, kind)) == kind
 
 
+def test_files_of_our_own_are_known_too():
+    assert kind_of(DESCRIPTION) == "bytes"
+    assert kind_of(b"[PAD]\n[UNK]\n[START]\n[END]\na\n") == "basic"
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -55,7 +60,9 @@ def test_the_kind_is_told_by_the_content(shared_data, kind):
         gzip.compress(b"words", mtime=0),
         gzip.compress(b"#version: 0.2\ni n\n", mtime=0)[:-9],
         b"\x1f\x8b",
-        DESCRIPTION,
+        DESCRIPTION[:-1],
+        b"[PAD]\r\n[UNK]\r\n[START]\r\n[END]\r\n",
+        b"[PAD]\n[unused0]\n[unused1]\n",
     ],
 )
 def test_what_is_of_no_kind_is_told(data):

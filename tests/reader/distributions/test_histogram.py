@@ -4,8 +4,12 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reader.tools.report.distributions import Distribution
-from reader.tools.report.histogram import even_histogram, octave_histogram
+from reader.distributions.distribution import Distribution
+from reader.distributions.histogram import (
+    even_histogram,
+    octave_histogram,
+    value_histogram,
+)
 
 VALUES = st.lists(st.integers(0, 10**6), min_size=1, max_size=300)
 
@@ -75,3 +79,46 @@ def test_a_far_value_does_not_press_all_others_together():
     last = histogram.bars[-1]
     assert last.beyond
     assert last.label.endswith("– 1000000.0")
+
+
+# Numbers that a float32 or an int64 holds, and those that are all alike.
+NUMBERS = st.one_of(
+    st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1),
+    st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1),
+    st.lists(st.integers(-9, 9), min_size=1),
+    st.lists(st.floats(0, 1, width=32), min_size=1),
+    st.floats(width=32, allow_nan=False, allow_infinity=False).map(lambda x: [x] * 9),
+)
+
+
+@given(NUMBERS, st.sampled_from([10, 32]))
+def test_a_value_histogram_counts_every_number_in_its_bar(values, most):
+    numbers = np.array(values, np.float64)
+    distribution = distribution_of(numbers)
+    histogram = value_histogram(distribution, most)
+    bars = histogram.bars
+    assert sum(bar.value for bar in bars) == len(values)
+    assert 5 <= len(bars) <= 2 * most
+    edges = np.linspace(histogram.low, histogram.high, len(bars) + 1)
+    inner = np.histogram(numbers, edges)[0]
+    for place in range(1, len(bars) - 1):
+        near = np.isclose(numbers[:, None], edges[place : place + 2]).any(axis=1).sum()
+        assert abs(bars[place].value - inner[place]) <= near
+    assert all(0 <= mark.x <= 100.001 for mark in histogram.marks)
+
+
+def test_labels_have_the_digits_that_they_need():
+    def labels(values: list[float], most: int = 10) -> list[str]:
+        histogram = value_histogram(Distribution().add(np.array(values)), most)
+        return [bar.label for bar in histogram.bars]
+
+    assert labels([0.0, 0.24, 0.49])[:3] == [
+        "0.00 – 0.05",
+        "0.05 – 0.10",
+        "0.10 – 0.15",
+    ]
+    assert labels([1, 2, 5]) == ["1", "2", "3", "4", "5"]
+    assert labels([1.5, 5.5])[0] == "1.5 – 2.0"
+    assert labels([0, 99])[0] == "0 – 9"
+    assert labels([-100, -1])[0] == "-100 – -91"
+    assert labels([0.9991, 0.9999])[0] == "0.9991 – 0.9992"

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from reader.distributions.distribution import Distribution
 from reader.shuffle.arrays import Float64s
-from reader.tools.report.distributions import Distribution
 
 _MOST_BARS = 32
 # With fewer bars, a single one could fill the histogram.
@@ -97,6 +97,60 @@ def even_histogram(distribution: Distribution, text: Format) -> Histogram:
     ]
     bars = _bars(distribution, edges, label, text)
     return Histogram(bars, tuple(marks), float(edges[0]), float(edges[-1]))
+
+
+def value_histogram(distribution: Distribution, most: int = _MOST_BARS) -> Histogram:
+    """Returns a histogram of any finite numbers with bars of equal, round width.
+
+    Args:
+        distribution: Numbers of either sign, whole or not.
+        most: Number of bars to aim at.
+    """
+    low, high = _range(distribution)
+    whole = bool(np.all(distribution.values % 1 == 0))
+    if high - low <= 1e-9 * max(abs(low), abs(high)):  # As good as one value.
+        low, high = low - abs(low) / most, high + abs(high) / most
+    step = round_step((high - low) / most or 1 / most)
+    step = max(1.0, step) if whole else step
+    edges = step * _edges(math.floor(low / step), math.floor(high / step))
+    text = decimals_text(step)
+
+    def label(begin: float, end: float) -> str:
+        if whole:
+            end -= 1
+        return text(begin) if begin == end else f"{text(begin)} – {text(end)}"
+
+    shift = 0.5 if whole and step == 1 else 0
+    marks = [
+        Mark(text(mark), _percent(mark + shift, edges[0], edges[-1]))
+        for mark in marks_between(edges[0], edges[-1] - 2 * shift, _MOST_MARKS)
+        if mark % 1 == 0 or not whole
+    ]
+    bars = _bars(distribution, edges, label, number_text)
+    return Histogram(bars, tuple(marks), float(edges[0]), float(edges[-1]))
+
+
+def decimals_text(step: float) -> Format:
+    """Returns a function that formats multiples of a step with the decimals it needs.
+
+    >>> decimals_text(0.05)(0.30000000000000004), decimals_text(2.0)(12345678.0)
+    ('0.30', '12,345,678')
+    """
+    decimals = max(0, -math.floor(math.log10(step) + 1e-9))
+    return lambda value: (
+        f"{value + 0.0:,.{decimals}f}"
+        if decimals <= 6 and abs(value) < 1e15
+        else number_text(value)
+    )
+
+
+def number_text(value: float) -> str:
+    """Formats one number in full if it is whole, else with up to seven digits.
+
+    >>> number_text(1200.0), number_text(0.9999), number_text(-2.5e-9)
+    ('1,200', '0.9999', '-2.5e-09')
+    """
+    return f"{value:,.0f}" if value % 1 == 0 and abs(value) < 1e15 else f"{value:.7g}"
 
 
 def octave_histogram(

@@ -1,0 +1,1 @@
+"""Distributions of values: their histograms, and statistics of table columns."""
