@@ -14,16 +14,23 @@ def configure_codecs() -> None:
     - Pillow's limit on image size is off. `max_pixels` is checked before decoding
       instead.
     - Each image uses one thread, because the job processes many images concurrently.
-    - OpenCV's IPP is off in the calling thread. It rounds cubic interpolation
-      differently, and only some machines have it. OpenCV keeps this setting per thread,
-      so threads that the caller starts still use IPP.
+    - OpenCV's IPP is off in the calling thread, see `configure_thread`.
     - Pillow's warnings about unreadable metadata are off. Only the pixels matter.
     """
     Image.MAX_IMAGE_PIXELS = None
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
     cv2.setNumThreads(1)
-    cv2.ipp.setUseIPP(False)
+    configure_thread()
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+
+
+def configure_thread() -> None:
+    """Turns OpenCV's IPP off, a setting that OpenCV keeps per thread.
+
+    IPP rounds cubic interpolation differently, and only some machines have it. Each
+    thread that encodes images calls this first.
+    """
+    cv2.ipp.setUseIPP(False)
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from typing import Any
 from beam_jobs.config.columns import Column, Value
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import Pair, Reject, ShardPlan, StoredArray
+from beam_jobs.encoding.codecs import configure_thread
 from beam_jobs.encoding.example import Budget, Example, make_example
 from beam_jobs.planning.job_plan import JobPlan
 from beam_jobs.planning.pair_lists import pairs_of_shard
@@ -60,7 +61,9 @@ class ShardWriter:
         self._lease = lease
         self._files = SourceFiles(config)
         self._budget = Budget()
-        self._threads = ThreadPoolExecutor(config.num_threads)
+        self._threads = ThreadPoolExecutor(
+            config.num_threads, initializer=configure_thread
+        )
         data = read_file(self.workspace.tokenizer)
         self._tokenizer = load_tokenizer(plan.tokenizer, data)
 

@@ -1,15 +1,20 @@
 """Tests that process-wide codec settings change only while the job runs."""
 
+import io
 import subprocess
 import sys
 import textwrap
 import warnings
 
 import cv2
+import numpy as np
 import pytest
 from PIL import AvifImagePlugin, Image
 
+import beam_jobs
+import reader
 from beam_jobs.encoding.codecs import codecs_restored, configure_codecs
+from beam_jobs.encoding.encode_image import SourceImage
 
 READ = """
 import warnings, cv2
@@ -82,3 +87,26 @@ def test_what_was_set_is_restored_after_an_error():
         assert warnings.filters == filters
         raise OSError("full")
     assert before == Image.MAX_IMAGE_PIXELS
+
+
+def test_enlarged_images_are_those_of_machines_without_ipp(tmp_path):
+    """The threads of a job turn IPP off themselves, which rounds otherwise."""
+    noise = np.random.default_rng(0).integers(0, 256, (37, 41, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.png")
+    (tmp_path / "a.txt").write_text("noise")
+    config = beam_jobs.JobConfig(
+        images=str(tmp_path),
+        captions=str(tmp_path),
+        output=str(tmp_path / "out"),
+        image_format="png",
+        image_size=83,
+        upscale=True,
+    )
+    assert not beam_jobs.run(config).outcome.failures
+    stored = reader.open(tmp_path / "out")[0]["image"]
+    with codecs_restored():
+        configure_codecs()
+        image = SourceImage((tmp_path / "a.png").read_bytes(), max_pixels=10**6)
+        encoded = image.encode(config.image_spec)
+    assert np.array_equal(stored, Image.open(io.BytesIO(encoded.data)))
+    assert stored.shape == (83, 92, 3)
