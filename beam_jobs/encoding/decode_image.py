@@ -16,7 +16,10 @@ from beam_jobs.encoding.file_structure import check_complete
 from beam_jobs.encoding.formats import (
     DECODING_ERRORS,
     described,
+    finish_image,
+    first_frame,
     format_of,
+    is_tiff_of_webp,
     is_unsupported,
     open_image,
 )
@@ -192,15 +195,31 @@ class ImageFile:
         try:
             if self.jpeg is not None:
                 return self._decode_jpeg(self.jpeg, shrunk)
-            self._image.load()
-            return to_rgb(self._image)
+            return self._decode_by_pillow()
         except DECODING_ERRORS as error:
             detail = described(error)
             if self.format != "tiff" and _NO_MEMORY.search(detail):
                 raise MemoryError(detail) from error
             if is_unsupported(error):
                 raise BadInput("unsupported_image", detail) from error
+            if self.format == "tiff" and is_tiff_of_webp(self.data):
+                raise BadInput(
+                    "unsupported_image", f"TIFF of WebP: {detail}"
+                ) from error
             raise BadInput("damaged_image", detail) from error
+
+    def _decode_by_pillow(self) -> Pixels:
+        self._image.load()
+        pixels = to_rgb(finish_image(self._image, self.data, self.format))
+        frame = first_frame(self.data, self.format)
+        if frame is None or frame[2:] == self._image.size:
+            return pixels
+        # Around a first frame that is smaller than the canvas, animations are clear.
+        left, top, width, height = frame
+        place = slice(top, top + height), slice(left, left + width)
+        whole = np.full_like(pixels, 255)
+        whole[place] = pixels[place]
+        return whole
 
     def _decode_jpeg(self, jpeg: Jpeg, shrunk: int) -> Pixels:
         """Decodes in strict mode, so that warnings of libjpeg raise.
