@@ -41,8 +41,10 @@ from beam_jobs.encoding.pixels import (
 
 # Error messages of libraries that run out of memory. The image may be valid, so it is
 # not rejected. TIFF is an exception: libtiff reports "out of memory" for sizes that
-# overflow its arithmetic.
-_NO_MEMORY = re.compile("out of memory|insufficient memory|memory allocation", re.I)
+# overflow its arithmetic. So is a size beyond a limit of libheif.
+_NO_MEMORY = re.compile(
+    "out of memory|insufficient memory|memory allocation(?!.*security limit)", re.I
+)
 
 
 class _UnsupportedSampling(Exception):
@@ -209,7 +211,10 @@ class ImageFile:
             raise BadInput("damaged_image", detail) from error
 
     def _decode_by_pillow(self) -> Pixels:
+        size = self._image.size
         self._image.load()
+        if self._image.size != size:  # HEIF states its size twice.
+            raise BadInput("damaged_image", f"decoded to another size than {size}")
         pixels = to_rgb(finish_image(self._image, self.data, self.format))
         frame = first_frame(self.data, self.format)
         if frame is None or frame[2:] == self._image.size:

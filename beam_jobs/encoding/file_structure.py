@@ -168,8 +168,8 @@ def _check_bmp(data: bytes) -> None:
 def _check_runs(data: bytes, offset: int, width: int, *, is_rle4: bool) -> None:
     """Checks that run lengths cover all pixels, and that Pillow can read them.
 
-    Pillow reads one half-byte too few of an odd number of literal pixels, and gives
-    skipped pixels the first color of the palette; browsers leave them clear.
+    Pillow reads one half-byte too few of an odd number of literal pixels. Skipped
+    pixels have the first color of the palette in Pillow, and are black in browsers.
     """
     column = 0
     while offset + 2 <= len(data):
@@ -193,8 +193,7 @@ def _check_runs(data: bytes, offset: int, width: int, *, is_rle4: bool) -> None:
 def _check_alpha_bits(pixels: bytes, width: int, mask: int) -> None:
     """Checks that a BMP of 16 bits is opaque: Pillow passes its transparency over."""
     rows = np.frombuffer(pixels, "<u2").reshape(-1, max(2, (width + 1) // 2 * 2))
-    opaque = rows[:, :width] & mask == mask
-    if opaque.any() and not opaque.all():
+    if not (rows[:, :width] & mask == mask).all():
         raise BadInput("unsupported_image", "BMP of 16 bits with transparency")
 
 

@@ -118,16 +118,12 @@ def finish_image(image: Image.Image, data: bytes, format: str) -> Image.Image:
     Args:
         image: Image that `open_image` returned, decoded.
         data: Bytes of the file.
-        format: Image format: `png`, `bmp`, ….
+        format: Image format: `png`, `tiff`, ….
     """
     if format == "png":
         return with_clear_color(image, data)
     if format == "tiff":
         return read_tiff_kind(data, max_pixels=_ANY_NUMBER).corrected(image)
-    if format == "bmp" and image.mode == "RGBA":
-        # Many writers leave the alpha of all pixels at 0. Browsers show such images.
-        is_empty = image.getchannel("A").getextrema() == (0, 0)
-        return image.convert("RGB") if is_empty else image
     return image
 
 
