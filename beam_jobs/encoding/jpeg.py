@@ -302,8 +302,9 @@ def _scan(data: bytes, begin: int, offset: int, after: int) -> tuple[bytes, int]
     if data[after + 1] < 0xC0:  # A reserved marker.
         raise BadInput(
             "damaged_image",
-            "JPEG without an end-of-image marker, followed by other data: it was cut "
-            "short, or its trailer is unknown",
+            f"JPEG with the reserved marker {data[after + 1]:02x} at byte {after}: its "
+            "coded data is damaged, or other data follows it without an end-of-image "
+            "marker",
         )
     end = after
     while end > offset and data[end - 1] == 0xFF:
