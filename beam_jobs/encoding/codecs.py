@@ -5,7 +5,10 @@ import warnings
 from collections.abc import Iterator
 
 import cv2
-from PIL import AvifImagePlugin, Image
+from PIL import AvifImagePlugin, Image, PngImagePlugin
+
+from beam_jobs.encoding.heif import heif_threads_restored, set_heif_threads
+from beam_jobs.encoding.png import MAX_UNPACKED
 
 
 def configure_codecs() -> None:
@@ -15,10 +18,14 @@ def configure_codecs() -> None:
       instead.
     - Each image uses one thread, because the job processes many images concurrently.
     - OpenCV's IPP is off in the calling thread, see `configure_thread`.
+    - The compressed metadata of a PNG may be as large as the largest ICC profile that
+      is applied. `plain_png` drops what is larger, before Pillow fails on it.
     - Pillow's warnings about unreadable metadata are off. Only the pixels matter.
     """
     Image.MAX_IMAGE_PIXELS = None
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+    PngImagePlugin.MAX_TEXT_CHUNK = MAX_UNPACKED
+    set_heif_threads(1)
     cv2.setNumThreads(1)
     configure_thread()
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
@@ -41,12 +48,14 @@ def codecs_restored() -> Iterator[None]:
     """
     max_pixels = Image.MAX_IMAGE_PIXELS
     avif_threads = AvifImagePlugin.DEFAULT_MAX_THREADS
+    png_bytes = PngImagePlugin.MAX_TEXT_CHUNK
     cv2_threads, uses_ipp = cv2.getNumThreads(), cv2.ipp.useIPP()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), heif_threads_restored():
         try:
             yield
         finally:
             Image.MAX_IMAGE_PIXELS = max_pixels
             AvifImagePlugin.DEFAULT_MAX_THREADS = avif_threads
+            PngImagePlugin.MAX_TEXT_CHUNK = png_bytes
             cv2.setNumThreads(cv2_threads)
             cv2.ipp.setUseIPP(uses_ipp)

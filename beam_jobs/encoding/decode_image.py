@@ -17,7 +17,10 @@ from beam_jobs.encoding.file_structure import check_complete
 from beam_jobs.encoding.formats import (
     DECODING_ERRORS,
     described,
+    finish_image,
+    first_frame,
     format_of,
+    is_tiff_of_webp,
     is_unsupported,
     open_image,
 )
@@ -40,8 +43,10 @@ from beam_jobs.encoding.pixels import (
 
 # Error messages of libraries that run out of memory. The image may be valid, so it is
 # not rejected. TIFF is an exception: libtiff reports "out of memory" for sizes that
-# overflow its arithmetic.
-_NO_MEMORY = re.compile("out of memory|insufficient memory|memory allocation", re.I)
+# overflow its arithmetic. So is a size beyond a limit of libheif.
+_NO_MEMORY = re.compile(
+    "out of memory|insufficient memory|memory allocation(?!.*security limit)", re.I
+)
 
 
 class _UnsupportedSampling(Exception):
@@ -201,17 +206,35 @@ class ImageFile:
         try:
             if self.jpeg is not None:
                 return self._decode_jpeg(self.jpeg, shrunk)
-            profile = self.profile
-            self._image.load()
-            self._image.info["icc_profile"] = profile  # What `to_rgb` applies.
-            return to_rgb(self._image)
+            return self._decode_by_pillow()
         except DECODING_ERRORS as error:
             detail = described(error)
             if self.format != "tiff" and _NO_MEMORY.search(detail):
                 raise MemoryError(detail) from error
             if is_unsupported(error):
                 raise BadInput("unsupported_image", detail) from error
+            if self.format == "tiff" and is_tiff_of_webp(self.data):
+                raise BadInput(
+                    "unsupported_image", f"TIFF of WebP: {detail}"
+                ) from error
             raise BadInput("damaged_image", detail) from error
+
+    def _decode_by_pillow(self) -> Pixels:
+        size, profile = self._image.size, self.profile
+        self._image.load()
+        if self._image.size != size:  # HEIF states its size twice.
+            raise BadInput("damaged_image", f"decoded to another size than {size}")
+        self._image.info["icc_profile"] = profile  # What `to_rgb` applies.
+        pixels = to_rgb(finish_image(self._image, self.data, self.format))
+        frame = first_frame(self.data, self.format)
+        if frame is None or frame[2:] == self._image.size:
+            return pixels
+        # Around a first frame that is smaller than the canvas, animations are clear.
+        left, top, width, height = frame
+        place = slice(top, top + height), slice(left, left + width)
+        whole = np.full_like(pixels, 255)
+        whole[place] = pixels[place]
+        return whole
 
     def _decode_jpeg(self, jpeg: Jpeg, shrunk: int) -> Pixels:
         """Decodes in strict mode, so that warnings of libjpeg raise.

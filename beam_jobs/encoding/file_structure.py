@@ -2,20 +2,22 @@
 
 Decoders stop once they have all pixels, so a file may decode without its last bytes.
 The time of each check is bounded by the length of the file. Bytes after the end of a
-complete file are not damage. The modules `jpeg` and `tiff` walk their formats.
+complete file are not damage. The modules `jpeg`, `png` and `tiff` walk their formats.
 """
 
 import struct
-import zlib
 from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
 
 from beam_jobs.elements import BadInput
+from beam_jobs.encoding.png import check_png
 from beam_jobs.encoding.tiff import check_tiff
 
-_PNG_SIGNATURE = 8
 _TRUNCATED = "it was cut short"
 
-# Top-level boxes of AVIF. Any other box after the first one is trailing data.
+# Top-level boxes of AVIF and HEIF. Any other box after the first one is trailing data.
 _BOXES = {b"ftyp", b"meta", b"mdat", b"moov", b"free", b"skip", b"uuid", b"idat"}
 
 
@@ -42,53 +44,63 @@ def _truncated(format: str) -> BadInput:
     return BadInput("damaged_image", f"{format.upper()} without an end: {_TRUNCATED}")
 
 
-def _check_png(data: bytes) -> None:
-    """Walks the chunks to IEND. Each has a length, a name, data, and a CRC of both."""
-    view, offset = memoryview(data), _PNG_SIGNATURE
-    while True:
-        length, name = struct.unpack_from(">I4s", data, offset)
-        end = offset + 8 + length
-        (crc,) = struct.unpack_from(">I", data, end)
-        if zlib.crc32(view[offset + 4 : end]) != crc:
-            shown = name.decode("latin-1")
-            raise BadInput("damaged_image", f"PNG chunk {shown!r} has a wrong checksum")
-        if name == b"IEND":
-            return
-        offset = end + 4
+class Box(NamedTuple):
+    """A part of an image, in pixels from its left and top."""
+
+    left: int
+    top: int
+    width: int
+    height: int
 
 
 def _check_gif(data: bytes) -> None:
     """Walks the blocks to the trailer."""
-    for _ in _gif_images(data):
+    for _ in _gif_blocks(data):
         pass
 
 
-def first_gif_image(data: bytes) -> int | None:
-    """Returns the byte offset of the first image's position and size, or None."""
+def plain_gif(data: bytes) -> tuple[bytes, Box]:
+    """Returns a GIF of the first image alone, and the part of the canvas it covers.
+
+    Pillow takes minutes to read comments of many megabytes.
+
+    Raises:
+        BadInput: The file ends before the first image does.
+    """
+    control = b""
     try:
-        return next(_gif_images(data), None)
-    except IndexError:
-        return None
+        for kind, begin, end in _gif_blocks(data):
+            if kind == _IMAGE:
+                box = Box(*struct.unpack_from("<4H", data, begin + 1))
+                table = 13 + _table_bytes(data[10])
+                return data[:table] + control + data[begin:end] + b";", box
+            if data[begin + 1] == _GRAPHIC_CONTROL:
+                control = data[begin:end]
+    except (struct.error, IndexError) as error:
+        raise _truncated("gif") from error
+    return data, Box(0, 0, 0, 0)
 
 
-def _gif_images(data: bytes) -> Iterator[int]:
-    """Yields the byte offset of each image's header. Skips stray bytes, as Pillow does.
+_EXTENSION, _IMAGE, _GRAPHIC_CONTROL, _TRAILER = 0x21, 0x2C, 0xF9, 0x3B
+
+
+def _gif_blocks(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yields (kind, begin, end) of each block. Skips stray bytes, as Pillow does.
 
     Raises:
         IndexError: The file ends before the trailer.
     """
     offset = 13 + _table_bytes(data[10])
-    while True:
-        kind, offset = data[offset], offset + 1
-        if kind == 0x3B:
-            return
-        if kind == 0x21:
-            offset = _after_sub_blocks(data, offset + 1)
-        elif kind == 0x2C:
-            yield offset
-            offset = _after_sub_blocks(
-                data, offset + 10 + _table_bytes(data[offset + 8])
-            )
+    while data[offset] != _TRAILER:
+        kind, begin = data[offset], offset
+        offset += 1
+        if kind == _EXTENSION:
+            offset = _after_sub_blocks(data, begin + 2)
+            yield kind, begin, offset
+        elif kind == _IMAGE:
+            table = _table_bytes(data[begin + 9])
+            offset = _after_sub_blocks(data, begin + 11 + table)
+            yield kind, begin, offset
 
 
 def _table_bytes(flags: int) -> int:
@@ -99,6 +111,24 @@ def _after_sub_blocks(data: bytes, offset: int) -> int:
     while data[offset]:
         offset += 1 + data[offset]
     return offset + 1
+
+
+def first_webp_frame(data: bytes) -> Box | None:
+    """Returns the part of the canvas that an animation's first frame covers, or None.
+
+    Source: WebP container specification, `ANMF`.
+    """
+    offset = 12
+    while data[12:16] == b"VP8X" and len(data) >= offset + 24:
+        name, length = struct.unpack_from("<4sI", data, offset)
+        if name == b"ANMF":
+            left, top, width, height = (
+                int.from_bytes(data[n : n + 3], "little")
+                for n in range(offset + 8, offset + 20, 3)
+            )
+            return Box(2 * left, 2 * top, width + 1, height + 1)
+        offset += 8 + length + length % 2
+    return None
 
 
 def _check_webp(data: bytes) -> None:
@@ -128,9 +158,54 @@ def _check_bmp(data: bytes) -> None:
         end = max(end, 14 + profile + profile_bytes) if profile_bytes else end
     if len(data) < end:
         raise _truncated("bmp")
+    if compression in (1, 2):
+        _check_runs(data, offset, width, is_rle4=compression == 2)
+    if header >= 56 and (compression, bits) == (3, 16):
+        (mask,) = struct.unpack_from("<I", data, 14 + 52)
+        _check_alpha_bits(data[offset : offset + num_bytes], width, mask & 0xFFFF)
+
+
+def _check_runs(data: bytes, offset: int, width: int, *, is_rle4: bool) -> None:
+    """Checks that run lengths cover all pixels, and that Pillow can read them.
+
+    Pillow reads one half-byte too few of an odd number of literal pixels. Skipped
+    pixels have the first color of the palette in Pillow, and are black in browsers.
+    """
+    column = 0
+    while offset + 2 <= len(data):
+        run, value = data[offset], data[offset + 1]
+        offset += 2
+        if run:
+            column += run
+        elif value == 1:
+            return
+        elif value == 2 or (value == 0 and column < width):
+            raise BadInput("unsupported_image", "BMP that skips pixels")
+        elif value == 0:
+            column = 0
+        elif is_rle4 and value % 2:
+            raise BadInput("unsupported_image", "BMP of RLE4 with odd literal runs")
+        else:
+            num_bytes = value // 2 if is_rle4 else value
+            column, offset = column + value, offset + num_bytes + num_bytes % 2
+
+
+def _check_alpha_bits(pixels: bytes, width: int, mask: int) -> None:
+    """Checks that a BMP of 16 bits is opaque: Pillow passes its transparency over."""
+    rows = np.frombuffer(pixels, "<u2").reshape(-1, max(2, (width + 1) // 2 * 2))
+    if not (rows[:, :width] & mask == mask).all():
+        raise BadInput("unsupported_image", "BMP of 16 bits with transparency")
 
 
 def _check_avif(data: bytes) -> None:
+    _check_boxes(data, "avif")
+
+
+def _check_heif(data: bytes) -> None:
+    _check_boxes(data, "heif")
+
+
+def _check_boxes(data: bytes, format: str) -> None:
     """Walks the top-level boxes; `meta`, or `moov` for animations, must be complete.
 
     The decoder detects pixels beyond the end of the file.
@@ -146,18 +221,19 @@ def _check_avif(data: bytes) -> None:
         if names and name not in _BOXES:
             break
         if length < 8 or offset + length > len(data):
-            raise _truncated("avif")
+            raise _truncated(format)
         names.add(name)
         offset += length
     if not names & {b"meta", b"moov"}:
-        raise _truncated("avif")
+        raise _truncated(format)
 
 
 _CHECKS = {
-    "png": _check_png,
+    "png": check_png,
     "gif": _check_gif,
     "webp": _check_webp,
     "bmp": _check_bmp,
     "tiff": check_tiff,
     "avif": _check_avif,
+    "heif": _check_heif,
 }

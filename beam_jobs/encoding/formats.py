@@ -7,8 +7,16 @@ import struct
 from PIL import Image, UnidentifiedImageError
 
 from beam_jobs.elements import BadInput
-from beam_jobs.encoding.file_structure import check_complete, first_gif_image
-from beam_jobs.encoding.tiff import check_tiff_memory
+from beam_jobs.encoding.file_structure import (
+    Box,
+    check_complete,
+    first_webp_frame,
+    plain_gif,
+)
+from beam_jobs.encoding.heif import open_heif
+from beam_jobs.encoding.other_formats import describe_other
+from beam_jobs.encoding.png import plain_png, set_clear_color, with_clear_color
+from beam_jobs.encoding.tiff import TiffKind, read_tiff_kind
 
 # First bytes of each format. AVIF may be listed only among the compatible brands.
 _MAGIC = {
@@ -19,6 +27,7 @@ _MAGIC = {
     "bmp": rb"BM",
     "tiff": rb"II[*+]\0|MM\0[*+]",
     "avif": rb"....ftyp(avi[fs]|(mif1|msf1)....(.{4}){0,16}?avi[fs])",
+    "heif": rb"....ftyp(hei[cmsx]|hev[cmsx]|mif[12]|msf1)",
 }
 _MAGIC_OF = {format: re.compile(magic, re.S) for format, magic in _MAGIC.items()}
 
@@ -41,29 +50,31 @@ DECODING_ERRORS = (
 # Error messages of Pillow for a known format whose variant it does not support.
 _UNSUPPORTED = re.compile(
     "unsupported|not supported|unknown pixel mode|unknown data organization|"
-    "unknown.*compression|cannot handle|unrecognized|too large for",
+    "unknown.*compression|cannot handle|unrecognized|too large for|unknown raw mode",
     re.I,
 )
+_ANY_NUMBER = 1 << 62
+
 # Memory addresses of objects differ between runs.
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
 def format_of(data: bytes) -> str:
-    """Returns the format: `jpeg`, `png`, `gif`, `webp`, `bmp`, `tiff` or `avif`.
+    """Returns the format: `jpeg`, `png`, `gif`, `webp`, `bmp`, `tiff`, `avif`, `heif`.
 
     Raises:
         BadInput: The data has another format.
     """
-    if not data:
-        raise BadInput("not_an_image", "the file is empty")
     for format, magic in _MAGIC_OF.items():
         if magic.match(data):
             return format
-    raise BadInput("not_an_image", f"begins with {data[:8].hex(' ')}")
+    raise BadInput("not_an_image", describe_other(data))
 
 
 def open_image(data: bytes, format: str, *, max_pixels: int) -> Image.Image:
     """Opens an image with Pillow and reads only its header.
+
+    `finish_image` completes the image once it is decoded.
 
     Args:
         data: Bytes of the file.
@@ -74,22 +85,65 @@ def open_image(data: bytes, format: str, *, max_pixels: int) -> Image.Image:
         BadInput: The header is not readable, or the image has more than `max_pixels`
             pixels.
     """
+    kind: TiffKind | None = None
     # For these formats, Pillow allocates memory before it reports the size.
     if format == "webp":
         check_pixels(*_webp_size(data), max_pixels=max_pixels)
     elif format == "gif":
         check_pixels(*_gif_size(data), max_pixels=max_pixels)
+        data, _ = plain_gif(data)
     elif format == "tiff":
-        check_tiff_memory(data, max_pixels=max_pixels)
+        kind = read_tiff_kind(data, max_pixels=max_pixels)
+        data = kind.readable(data)
     try:
-        image = Image.open(io.BytesIO(data), formats=(format.upper(),))
+        image = _opened(data, format)
     except DECODING_ERRORS as error:
-        raise _unreadable(data, format, error) from error
+        if kind is not None:
+            kind.check()
+        what = format.upper() if kind is None else str(kind)
+        raise _unreadable(data, format, error, what) from error
     try:
         check_pixels(*image.size, max_pixels=max_pixels)
+        if kind is not None:
+            kind.check()
     except BadInput:
         image.close()
         raise
+    return image
+
+
+def finish_image(image: Image.Image, data: bytes, format: str) -> Image.Image:
+    """Returns a decoded image with what Pillow leaves to its caller, or misreads.
+
+    Args:
+        image: Image that `open_image` returned, decoded.
+        data: Bytes of the file.
+        format: Image format: `png`, `tiff`, ….
+    """
+    if format == "png":
+        return with_clear_color(image, data)
+    if format == "tiff":
+        return read_tiff_kind(data, max_pixels=_ANY_NUMBER).corrected(image)
+    return image
+
+
+def first_frame(data: bytes, format: str) -> Box | None:
+    """Returns the part of the canvas that the first frame of an animation covers.
+
+    Returns None for formats whose frames cover the canvas.
+    """
+    if format == "gif":
+        return plain_gif(data)[1]
+    return first_webp_frame(data) if format == "webp" else None
+
+
+def _opened(data: bytes, format: str) -> Image.Image:
+    if format == "heif":
+        return open_heif(data)
+    if format != "png":
+        return Image.open(io.BytesIO(data), formats=(format.upper(),))
+    image = Image.open(io.BytesIO(plain_png(data)), formats=("PNG",))
+    set_clear_color(image, data)
     return image
 
 
@@ -122,7 +176,12 @@ def is_unsupported(error: Exception) -> bool:
     return bool(_UNSUPPORTED.search(str(error)))
 
 
-def _unreadable(data: bytes, format: str, error: Exception) -> BadInput:
+def is_tiff_of_webp(data: bytes) -> bool:
+    """Returns whether a TIFF is compressed with WebP, which few builds support."""
+    return read_tiff_kind(data, max_pixels=_ANY_NUMBER).is_of_webp
+
+
+def _unreadable(data: bytes, format: str, error: Exception, what: str) -> BadInput:
     """Returns the error for a header that Pillow cannot read.
 
     For a file that Pillow does not identify, the format's plugin gives the cause.
@@ -134,21 +193,16 @@ def _unreadable(data: bytes, format: str, error: Exception) -> BadInput:
         except DECODING_ERRORS as cause:
             error = cause
     if is_unsupported(error):
-        return BadInput("unsupported_image", f"{format.upper()}: {described(error)}")
+        return BadInput("unsupported_image", f"{what}: {described(error)}")
     begins = f"begins with {data[:8].hex(' ')}, but its header cannot be read"
     return BadInput("damaged_image", begins)
 
 
 def _gif_size(data: bytes) -> tuple[int, int]:
     """Returns (width, height) of the canvas, extended to contain the first image."""
-    if len(data) < 13:
-        return 0, 0
+    _, box = plain_gif(data)
     width, height = struct.unpack_from("<HH", data, 6)
-    offset = first_gif_image(data)
-    if offset is not None and offset + 8 <= len(data):
-        left, top, across, down = struct.unpack_from("<4H", data, offset)
-        width, height = max(width, left + across), max(height, top + down)
-    return width, height
+    return max(width, box.left + box.width), max(height, box.top + box.height)
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:

@@ -37,6 +37,10 @@ _MARKER = re.compile(rb"\xff[\x01-\xfe]", re.S)
 # markers RST0 to RST7.
 _AFTER_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]", re.S)
 
+# Where a trailer begins: a block of Samsung's (type, length of the name, name), or the
+# first box of an MP4.
+_TRAILER = re.compile(rb"\0\0(?:..[\x04-\x3f]\0\0\0[!-~]{4}|\0[\x08-\x7f]ftyp)", re.S)
+
 # Pillow's pixel mode for each number of components.
 _MODES = {1: "L", 3: "RGB", 4: "CMYK"}
 
@@ -186,6 +190,10 @@ def _is_baseline(marker: int, segment: bytes) -> bool:
 def parse_jpeg(data: bytes, *, max_pixels: int) -> Jpeg:
     """Parses a JPEG up to its end-of-image marker.
 
+    Some cameras leave out the marker and append a trailer. This is accepted if the
+    trailer is known and follows the only scan: decoding in strict mode then shows
+    whether the scan is complete.
+
     Args:
         data: Bytes of the file.
         max_pixels: Maximum number of pixels of the image.
@@ -198,6 +206,7 @@ def parse_jpeg(data: bytes, *, max_pixels: int) -> Jpeg:
     segments: list[tuple[int, bytes]] = []
     metadata: list[bytes] = []
     has_jfif, transform, num_scans, offset = False, None, 0, 2
+    has_end = True
     while True:
         before = offset
         marker, begin, offset = _next_segment(data, offset)
@@ -219,7 +228,14 @@ def parse_jpeg(data: bytes, *, max_pixels: int) -> Jpeg:
         segment = data[begin:offset]
         if marker == _SCAN:
             num_scans += 1
-            segment, offset = _scan(data, begin, offset)
+            after = _next_marker(data, offset)
+            if num_scans == 1 and data[after : after + 2] != b"\xff\xd9":
+                trailer = _trailer_of(frame, segment, data[offset:after])
+                if trailer is not None:
+                    segments.append((marker, data[begin : offset + trailer]))
+                    has_end = False
+                    break
+            segment, offset = _scan(data, begin, offset, after)
         if marker in _METADATA and not body.startswith(b"MPF\0"):
             metadata.append(segment)
         elif marker not in _METADATA | _WITHOUT_BODY:
@@ -228,7 +244,10 @@ def parse_jpeg(data: bytes, *, max_pixels: int) -> Jpeg:
             raise BadInput("unsupported_image", f"JPEG of more than {_MAX_SCANS} scans")
     if frame is None or not num_scans:
         raise BadInput("damaged_image", "JPEG without an image")
-    return Jpeg(frame, tuple(segments), tuple(metadata), has_jfif, transform, num_scans)
+    jpeg = Jpeg(frame, tuple(segments), tuple(metadata), has_jfif, transform, num_scans)
+    if not (has_end or jpeg.has_named_sampling):  # Pillow does not report a cut.
+        raise BadInput("damaged_image", "JPEG without an end-of-image marker")
+    return jpeg
 
 
 def _next_segment(data: bytes, offset: int) -> tuple[int, int, int]:
@@ -250,21 +269,47 @@ def _next_segment(data: bytes, offset: int) -> tuple[int, int, int]:
     return marker, begin, begin + 2 + length
 
 
-def _scan(data: bytes, begin: int, offset: int) -> tuple[bytes, int]:
+def _next_marker(data: bytes, offset: int) -> int:
+    """Returns the offset of the first marker after coded data, or of the file's end."""
+    match = _AFTER_SCAN.search(data, offset)
+    return match.start() if match else len(data)
+
+
+def _trailer_of(frame: Frame | None, scan: bytes, coded: bytes) -> int | None:
+    """Returns the offset of a trailer in coded data, or None.
+
+    Returns None also if more scans may follow.
+    """
+    if frame is None or frame.kind in _PROGRESSIVE:
+        return None
+    if scan[4:5] != bytes([len(frame.components)]):
+        return None
+    match = _TRAILER.search(coded)
+    return match.start() if match else None
+
+
+def _scan(data: bytes, begin: int, offset: int, after: int) -> tuple[bytes, int]:
     """Returns a scan with its coded data, and the offset of the next marker.
 
     Args:
         data: Bytes of the file.
         begin: Offset of the scan's marker.
         offset: Offset of the coded data.
+        after: Offset of the next marker.
     """
-    match = _AFTER_SCAN.search(data, offset)
-    if match is None:
+    if after == len(data):
         raise BadInput("damaged_image", "JPEG without an end: it was cut short")
-    end = match.start()
+    if data[after + 1] < 0xC0:  # A reserved marker.
+        raise BadInput(
+            "damaged_image",
+            f"JPEG with the reserved marker {data[after + 1]:02x} at byte {after}: its "
+            "coded data is damaged, or other data follows it without an end-of-image "
+            "marker",
+        )
+    end = after
     while end > offset and data[end - 1] == 0xFF:
         end -= 1
-    return data[begin:end], match.start()
+    return data[begin:end], after
 
 
 def _frame(kind: int, body: bytes, data: bytes) -> Frame:

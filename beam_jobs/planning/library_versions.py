@@ -1,5 +1,6 @@
 """Versions of the libraries that affect the bytes of a dataset."""
 
+import contextlib
 import importlib.metadata
 
 import cv2
@@ -35,4 +36,7 @@ def shaping_versions(tokenizer: str) -> dict[str, str]:
         "simplejpeg": simplejpeg.__version__,
     }
     more = {name: importlib.metadata.version(name) for name in libraries_of(tokenizer)}
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        # Without it, HEIC images are rejected.
+        more["pillow-heif"] = importlib.metadata.version("pillow-heif")
     return ours | more

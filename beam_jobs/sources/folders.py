@@ -15,7 +15,7 @@ from beam_jobs.inputs.paths import key_of
 from beam_jobs.inputs.roots import check_apart, check_folders, real_path, refuse_columns
 from beam_jobs.storage.files import is_remote, scan
 
-_IMAGES = "jpg jpeg png webp gif bmp tif tiff avif"
+_IMAGES = "jpg jpeg jpe jfif png webp gif bmp tif tiff avif heic heif"
 _CAPTIONS = "txt caption"
 SUFFIXES = {
     f".{suffix}".encode(): kind

@@ -198,6 +198,7 @@ def _bmp_icc(data: bytes, image: Image.Image) -> _Statement:
 _STATEMENTS: dict[str, tuple[Callable[[bytes, Image.Image], _Statement], ...]] = {
     "png": (_png_codes, _icc, _png_srgb, _png_gamma, _exif),
     "avif": (_icc, _nclx, _exif),
+    "heif": (_icc, _nclx, _exif),
     "webp": (_icc, _exif),
     "tiff": (_icc, _tiff_tags, _exif),
     "gif": (_gif_icc,),

@@ -26,7 +26,21 @@ from beam_jobs.sources.folders import (
 from reader.contract.errors import UsageError
 
 NFC, NFD = "caf\u00e9".encode(), "cafe\u0301".encode()
-IMAGE_SUFFIXES = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif"]
+IMAGE_SUFFIXES = [
+    "jpg",
+    "jpeg",
+    "jpe",
+    "jfif",
+    "png",
+    "webp",
+    "gif",
+    "bmp",
+    "tif",
+    "tiff",
+    "avif",
+    "heic",
+    "heif",
+]
 CAPTION_SUFFIXES = ["txt", "caption"]
 
 
