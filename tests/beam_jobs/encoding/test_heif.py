@@ -2,10 +2,13 @@
 
 import dataclasses
 import io
+import struct
 import sys
 from typing import Any
+from zlib import crc32
 
 import numpy as np
+import pillow_heif
 import pytest
 from image_files import FINEST, ORIENTATION, encode, over_white, rejection, smooth
 from PIL import Image, ImageOps
@@ -14,8 +17,6 @@ from beam_jobs.elements import BadInput
 from beam_jobs.encoding.codecs import codecs_restored, configure_codecs
 from beam_jobs.planning.library_versions import shaping_versions
 from reader.contract.rejects import REASONS
-
-pillow_heif = pytest.importorskip("pillow_heif")
 
 RAW = dataclasses.replace(FINEST, format="raw")
 LOSSLESS = {"quality": -1, "chroma": 444, "matrix_coefficients": 0}
@@ -61,6 +62,28 @@ def test_gray_and_alpha_are_read():
     clear.putalpha(smooth().getchannel("R"))
     expected = over_white(clear).astype(int)
     assert np.abs(stored(heic(clear)) - expected).max() <= 1
+
+
+def code_points(primaries: int, transfer: int) -> dict[str, int]:
+    return {"color_primaries": primaries, "transfer_characteristics": transfer}
+
+
+@pytest.mark.parametrize(("primaries", "transfer"), [(12, 13), (9, 1), (1, 8)])
+def test_code_points_become_srgb_as_those_of_a_png(primaries, transfer):
+    chunk = struct.pack(">4s4B", b"cICP", primaries, transfer, 0, 1)
+    file = io.BytesIO()
+    smooth().save(file, "PNG")
+    png = file.getvalue()
+    png = png[:33] + b"\0\0\0\4" + chunk + struct.pack(">I", crc32(chunk)) + png[33:]
+    image = encode(heic(smooth(), **code_points(primaries, transfer)), RAW)
+    assert "to_srgb" in image.actions
+    assert image.data == encode(png, RAW).data
+
+
+def test_hdr_is_unsupported():
+    error = rejection(heic(smooth(), **code_points(9, 16)))
+    assert error.reason == "unsupported_image"
+    assert "PQ" in error.detail
 
 
 def test_ten_bits_keep_their_upper_ones():
