@@ -8,9 +8,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from tqdm import tqdm
+
+from reader.contract.host import exit_description, module_path
 
 BEAT_SECONDS = 1
 
@@ -124,19 +125,5 @@ def _start(beats_out: int, environ: Mapping[str, str]) -> subprocess.Popen[bytes
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def module_path() -> list[str]:
-    """Returns where workers find modules: where this process does, but for its folder.
-
-    A file in the working folder may have the name of a module, such as `queue.py`. The
-    folder with Diptych comes last, since it may be the working folder.
-    """
-    diptych = str(Path(__file__).resolve().parents[2])
-    here = os.path.realpath(os.getcwd())
-    others = [path for path in sys.path if path and os.path.realpath(path) != here]
-    return [*others, diptych]
-
-
 def _description(status: int) -> str:
-    if status >= 0:
-        return f"a worker process ended with exit status {status}"
-    return f"a worker process died of {signal.Signals(-status).name}"
+    return f"a worker process {exit_description(status)}"

@@ -1,7 +1,10 @@
-"""CPU cores and optional libraries of this host."""
+"""CPU cores, optional libraries and processes of this host."""
 
 import importlib
 import os
+import signal
+import sys
+from pathlib import Path
 from typing import Any
 
 from reader.contract.errors import UsageError
@@ -12,6 +15,28 @@ def num_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def module_path() -> list[str]:
+    """Returns the module path for worker processes: this process's, but for its folder.
+
+    A file in the working folder may have the name of a module, such as `queue.py`. The
+    folder with Diptych comes last, since it may be the working folder.
+    """
+    diptych = str(Path(__file__).resolve().parents[2])
+    here = os.path.realpath(os.getcwd())
+    others = [path for path in sys.path if path and os.path.realpath(path) != here]
+    return [*others, diptych]
+
+
+def exit_description(status: int) -> str:
+    """Returns how a process ended, from its status as `subprocess` returns it."""
+    if status >= 0:
+        return f"ended with exit status {status}"
+    try:
+        return f"died of {signal.Signals(-status).name}"
+    except ValueError:  # A real-time signal, which has no name.
+        return f"died of signal {-status}"
 
 
 class MissingLibraryError(UsageError):

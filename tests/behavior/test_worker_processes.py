@@ -104,14 +104,6 @@ def test_nothing_is_imported_from_the_working_folder(source, shadows, tmp_path):
     assert (checked.returncode, checked.stderr) == (0, "")
 
 
-def test_workers_import_what_the_launcher_would(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", ["", str(tmp_path), "/else/where"])
-    path = worker_process.module_path()
-    assert path[0] == "/else/where"
-    assert [p for p in path[1:] if not (Path(p) / "beam_jobs").is_dir()] == []
-
-
 @pytest.mark.parametrize("seconds", [0, 0.02, 0.3, 1.2])
 def test_a_worker_that_dies_at_the_start_ends_the_job(source, tmp_path, seconds):
     args = build_args(source, tmp_path / "out")
