@@ -1,0 +1,27 @@
+"""The errors of making pixels."""
+
+
+class PixelsError(ValueError):
+    """An image that does not decode.
+
+    Attributes:
+        index: Index of the image among those of the call.
+    """
+
+    def __init__(self, index: int, message: str) -> None:
+        """Initializes the exception.
+
+        Args:
+            index: Index of the image among those of the call.
+            message: What is wrong with the image.
+        """
+        super().__init__(index, message)
+        self.index = index
+
+    def __str__(self) -> str:
+        """Returns what is wrong with the image."""
+        return str(self.args[1])
+
+
+class PixelWorkerError(RuntimeError):
+    """A pixel worker died or failed, or the workers are closed."""

@@ -1,0 +1,196 @@
+"""Starts pixel workers, hands them parts of batches, and notices when they end."""
+
+import contextlib
+import os
+import pickle
+import queue
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+
+from reader.contract.host import exit_description, module_path
+from reader.pixels.errors import PixelWorkerError
+from reader.pixels.parts import Engine, Part
+from reader.pixels.shared_memory import SharedMemory
+
+# Calls that wait at the same time; more wait for one of these to return.
+_NUM_CHANNELS = 16
+_GRACE_SECONDS = 3
+
+CLOSED = "the pixel workers are closed"
+
+
+class Processes:
+    """Worker processes, which take parts of batches from one socket.
+
+    Whichever worker is free takes the next part. A caller waits on a channel of its own
+    until as many bytes have come as its batch has parts: one wait, and so one wait for
+    the GIL, for a batch. A thread waits for the end of each worker.
+    """
+
+    def __init__(self, engine: Engine, num_workers: int, memory: SharedMemory) -> None:
+        """Starts the workers.
+
+        Args:
+            engine: Engine, which is pickled.
+            num_workers: Number of processes.
+            memory: Shared memory of which nothing is reserved yet.
+
+        Raises:
+            OSError: A process cannot be started.
+        """
+        self._ended = threading.Event()
+        self._failure = CLOSED
+        self._waiting: set[int] = set()
+        self._children: list[tuple[subprocess.Popen[bytes], socket.socket]] = []
+        pickled = pickle.dumps(engine)
+        offset = memory.reserve(len(pickled))
+        memory.bytes_at(offset, len(pickled))[:] = pickled
+        self._tasks, tasks = socket.socketpair()
+        pairs = [socket.socketpair() for _ in range(_NUM_CHANNELS)]
+        self._channels = [ours for ours, _ in pairs]
+        self._free: queue.SimpleQueue[int] = queue.SimpleQueue()
+        for channel in range(_NUM_CHANNELS):
+            self._free.put(channel)
+        inherited = [tasks, *(theirs for _, theirs in pairs)]
+        fds = [memory.fd, *(end.fileno() for end in inherited)]
+        args = [os.getpid(), memory.fd, len(pickled), *fds[1:]]
+        try:
+            for _ in range(num_workers):
+                self._children.append(_start(args, fds))
+        finally:
+            for end in inherited:
+                end.close()
+            self._watcher = threading.Thread(target=self._watch, daemon=True)
+            self._watcher.start()
+            if len(self._children) < num_workers:
+                self.stop()
+
+    def run(self, parts: Sequence[Part]) -> None:
+        """Has the workers make all parts of a batch.
+
+        Raises:
+            PixelWorkerError: A worker has ended, or `stop` was called.
+        """
+        channel = self._free.get()
+        self._waiting.add(channel)
+        try:
+            self._check()
+            self._run(parts, channel)
+        except (KeyboardInterrupt, SystemExit):
+            # Bytes for this call would still come on its channel.
+            self._end(CLOSED)
+            raise
+        finally:
+            self._waiting.discard(channel)
+            self._free.put(channel)
+
+    def _run(self, parts: Sequence[Part], channel: int) -> None:
+        message = b"".join(part._replace(channel=channel).pack() for part in parts)
+        left = len(parts)
+        with contextlib.suppress(OSError):  # There is no worker.
+            self._tasks.sendall(message)
+            while done := self._channels[channel].recv(left, socket.MSG_WAITALL):
+                left -= len(done)
+        if left:
+            self._ended.wait()
+            self._check()
+
+    def _check(self) -> None:
+        if self._ended.is_set():
+            raise PixelWorkerError(self._failure)
+
+    def stop(self) -> None:
+        """Ends the workers, and the calls of `run` that wait for them."""
+        self._end(CLOSED)
+        # The garbage collector may call this in any thread.
+        if threading.current_thread() is not self._watcher:
+            self._watcher.join(3 * _GRACE_SECONDS)
+
+    def forget(self) -> None:
+        """Closes a forked copy, without a word to the workers of the parent."""
+        self._close()
+        for process, _ in self._children:
+            process.returncode = 0
+
+    def _close(self) -> None:
+        lifelines = [lifeline for _, lifeline in self._children]
+        for end in (self._tasks, *self._channels, *lifelines):
+            end.close()
+
+    def _end(self, failure: str) -> None:
+        if not self._ended.is_set():
+            self._failure = failure
+            self._ended.set()
+        # Sockets are shut down and not closed: a thread may wait for one.
+        for end in (*self._channels, self._tasks):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+        for _, lifeline in self._children:
+            with contextlib.suppress(OSError):
+                lifeline.shutdown(socket.SHUT_WR)
+
+    def _watch(self) -> None:
+        """Waits for the end of all workers; the first that ends by itself ends all."""
+        alive = {lifeline.fileno(): process for process, lifeline in self._children}
+        poll = select.poll()
+        for fd in alive:
+            poll.register(fd, select.POLLIN)
+        while alive:
+            ended = [fd for fd, _ in poll.poll(_GRACE_SECONDS * 1000)]
+            if not ended and self._ended.is_set():
+                ended = list(alive)  # They are stopped, as by Ctrl-Z.
+            for fd in ended:
+                poll.unregister(fd)
+                status = _reap(alive.pop(fd))
+                self._end(f"a pixel worker {exit_description(status)}")
+        # When Python ends, a thread that is not back from a call is stopped in the
+        # middle of it, and TensorFlow's threads then abort the process.
+        deadline = time.monotonic() + _GRACE_SECONDS
+        while self._waiting and time.monotonic() < deadline:
+            time.sleep(0.002)
+        if not self._waiting:
+            self._close()
+
+
+def _reap(process: subprocess.Popen[bytes]) -> int:
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        return process.wait(_GRACE_SECONDS)
+    process.kill()
+    return process.wait()
+
+
+def _start(
+    args: Sequence[int], fds: Sequence[int]
+) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """Starts a worker; returns it with a socket that closes when the worker ends."""
+    ours, theirs = socket.socketpair()
+    # The worker inherits the blocked signal, so Ctrl-C in a terminal reaches only this
+    # process.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "reader.pixels.worker", *map(str, args)],
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(module_path()),
+                # A worker is one thread; there are enough workers for the cores.
+                "OMP_NUM_THREADS": "1",
+                "OPENBLAS_NUM_THREADS": "1",
+            },
+            stdin=theirs.fileno(),
+            stdout=subprocess.DEVNULL,
+            pass_fds=fds,
+        )
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        theirs.close()
+    return process, ours

@@ -1,0 +1,146 @@
+"""Memory that a process shares with its workers, without a name in any folder."""
+
+import contextlib
+import math
+import mmap
+import os
+import tempfile
+import threading
+import weakref
+from collections import deque
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+_SMALLEST_MAPPING = 1 << 26
+
+
+class SharedMemory:
+    """A file without a name, which processes map.
+
+    On Linux it is in memory and has no limit of its own; `/dev/shm`, which containers
+    limit to 64 MiB, is not used. Other systems get an unlinked temporary file.
+
+    Attributes:
+        fd: Descriptor of the file.
+    """
+
+    def __init__(self, fd: int | None = None) -> None:
+        """Opens the memory.
+
+        Args:
+            fd: Descriptor inherited from another process; None creates new memory.
+        """
+        self.fd = _unnamed_file() if fd is None else fd
+        self._close = weakref.finalize(self, os.close, self.fd)
+        self._close.atexit = False
+        self._mapping: mmap.mmap | None = None
+        self._end = 0
+        self._size = 0
+
+    def reserve(self, num_bytes: int) -> int:
+        """Appends `num_bytes` to the file and returns their offset.
+
+        Only pages that are written to take up memory. Not thread-safe.
+        """
+        offset = self._end
+        self._end += -(-num_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
+        if self._end > self._size:
+            # Each process maps the whole file, again if it has grown: so it grows
+            # rarely.
+            self._size = max(self._end, 2 * self._size, _SMALLEST_MAPPING)
+            os.ftruncate(self.fd, self._size)
+        return offset
+
+    def release(self, offset: int, num_bytes: int) -> None:
+        """Gives the memory of reserved bytes back to the system, if it can do that."""
+        remove = getattr(mmap, "MADV_REMOVE", None)
+        if remove is not None:
+            with contextlib.suppress(OSError):
+                self._mapped(offset + num_bytes).madvise(remove, offset, num_bytes)
+
+    def array(
+        self, offset: int, shape: tuple[int, ...], dtype: npt.DTypeLike
+    ) -> npt.NDArray[Any]:
+        """Returns an array on the memory, which it keeps mapped.
+
+        The views of the array keep it alive, and not the mapping alone.
+        """
+        num_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+        return np.ndarray(shape, dtype, self._mapped(offset + num_bytes), offset)
+
+    def bytes_at(self, offset: int, num_bytes: int) -> memoryview:
+        """Returns a view of bytes on the memory."""
+        return memoryview(self._mapped(offset + num_bytes))[offset:][:num_bytes]
+
+    def _mapped(self, end: int) -> mmap.mmap:
+        mapping = self._mapping
+        if mapping is None or len(mapping) < end:
+            mapping = self._mapping = mmap.mmap(self.fd, 0)
+        return mapping
+
+
+class Area(NamedTuple):
+    """A piece of the shared memory, in bytes."""
+
+    offset: int
+    num_bytes: int
+
+
+class Areas:
+    """Areas of similar sizes that are used again and again.
+
+    Memory that was used before costs no page faults. There are never more areas than
+    were in use at once, and too small ones are replaced.
+    """
+
+    def __init__(self, memory: SharedMemory, lock: threading.Lock) -> None:
+        """Initializes the areas.
+
+        Args:
+            memory: Memory that the areas are in.
+            lock: Lock of the memory, shared by all areas on it.
+        """
+        self._memory = memory
+        self._lock = lock
+        self._free: deque[Area] = deque()
+
+    def take(self, num_bytes: int) -> Area:
+        """Returns an area of at least `num_bytes`."""
+        with self._lock:
+            free = [self._free.pop() for _ in range(len(self._free))]
+            large = [area for area in free if area.num_bytes >= num_bytes]
+            if large:
+                area = min(large, key=lambda area: area.num_bytes)
+                free.remove(area)
+            else:
+                if free:
+                    small = min(free, key=lambda area: area.num_bytes)
+                    free.remove(small)
+                    self._memory.release(*small)
+                rounded = _rounded(num_bytes)
+                area = Area(self._memory.reserve(rounded), rounded)
+            # What was used last comes first, while it may be in a cache.
+            self._free.extendleft(free)
+        return area
+
+    def give(self, area: Area) -> None:
+        """Takes an area back.
+
+        Takes no lock: the garbage collector may call this while the lock is held.
+        """
+        self._free.append(area)
+
+
+def _rounded(num_bytes: int) -> int:
+    """Rounds up by at most a fourth, so that areas fit batches of similar sizes."""
+    step = max(mmap.PAGESIZE, 1 << max(num_bytes.bit_length() - 3, 0))
+    return -(-num_bytes // step) * step
+
+
+def _unnamed_file() -> int:
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("diptych", os.MFD_CLOEXEC)
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())

@@ -1,0 +1,58 @@
+"""The pixel worker process: `python -m reader.pixels.worker`, started by `processes`.
+
+Imports neither TensorFlow nor anything else that the engine does not need.
+"""
+
+import os
+import pickle
+import select
+import socket
+import sys
+import threading
+
+from reader.pixels.parts import MESSAGE_BYTES, Engine, Part, make_rows_or_note
+from reader.pixels.shared_memory import SharedMemory
+
+# Standard input is a socket whose other end only the parent has.
+_LIFELINE = 0
+_POLL_MS = 1000
+
+
+def main(parent: int, memory_fd: int, engine_bytes: int, *fds: int) -> None:
+    """Makes parts of batches until the parent ends or closes the lifeline.
+
+    Args:
+        parent: Process id of the parent.
+        memory_fd: Descriptor of the shared memory.
+        engine_bytes: Size of the pickled engine, at the start of the shared memory.
+        *fds: Descriptors of sockets: that with parts to make, then the channels, on
+            which callers count finished parts.
+    """
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    memory = SharedMemory(memory_fd)
+    engine: Engine = pickle.loads(memory.bytes_at(0, engine_bytes))
+    tasks, *channels = (socket.socket(fileno=fd) for fd in fds)
+    while message := tasks.recv(MESSAGE_BYTES):
+        part = Part.unpack(message)
+        make_rows_or_note(engine, memory, part)
+        channels[part.channel].send(b".")
+
+
+def _end_with(parent: int) -> None:
+    """Ends this process when its parent has ended, even while it makes a part.
+
+    The lifeline closes then, unless another process has a copy of it, as a child that
+    the parent forked.
+    """
+    poll = select.poll()
+    poll.register(_LIFELINE, select.POLLIN)
+    while not poll.poll(_POLL_MS) and os.getppid() == parent:
+        pass
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    try:
+        main(*map(int, sys.argv[1:]))
+    except ConnectionError:  # The parent has ended.
+        os._exit(0)
