@@ -1,6 +1,7 @@
 """Starts worker processes of this machine and watches them until they end."""
 
 import contextlib
+import json
 import os
 import selectors
 import signal
@@ -109,14 +110,20 @@ class WorkerProcess:
 
 
 def _start(beats_out: int, environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-P", "-m", "beam_jobs.engines.local_worker"]
+    script = Path(__file__).resolve().with_name("local_worker.py")
+    path = module_path()
+    # The launcher's path is passed as JSON, since `PYTHONPATH` cannot hold a colon. It
+    # is also set there, for what Python imports before it starts the script.
+    settings = json.dumps([BEAT_SECONDS, str(script.parents[2]), path])
+    python_path = os.pathsep.join(part for part in path if os.pathsep not in part)
+    command = [sys.executable, "-P", str(script), str(beats_out), settings]
     # The worker inherits the blocked signal, so Ctrl-C in a terminal reaches only this
     # process, which releases its workers.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         return subprocess.Popen(
-            [*command, str(beats_out)],
-            env={**os.environ, **environ, "PYTHONPATH": os.pathsep.join(module_path())},
+            command,
+            env={**os.environ, **environ, "PYTHONPATH": python_path},
             stdin=subprocess.DEVNULL,
             pass_fds=[beats_out],
         )
@@ -127,13 +134,18 @@ def _start(beats_out: int, environ: Mapping[str, str]) -> subprocess.Popen[bytes
 def module_path() -> list[str]:
     """Returns where workers find modules: where this process does, but for its folder.
 
-    A file in the working folder may have the name of a module, such as `queue.py`. The
-    folder with Diptych comes last, since it may be the working folder.
+    A file in the working folder may have the name of a module, such as `queue.py`.
     """
-    diptych = str(Path(__file__).resolve().parents[2])
-    here = os.path.realpath(os.getcwd())
-    others = [path for path in sys.path if path and os.path.realpath(path) != here]
-    return [*others, diptych]
+    # Python ignores entries that are not text, such as a `Path`.
+    texts = [path for path in sys.path if isinstance(path, str) and path]
+    return [path for path in texts if not _is_working_folder(path)]
+
+
+def _is_working_folder(path: str) -> bool:
+    try:
+        return os.path.samefile(path, os.curdir)
+    except OSError:  # Either does not exist.
+        return False
 
 
 def _description(status: int) -> str:

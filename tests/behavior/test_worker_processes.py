@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import beam_jobs
 from beam_jobs.__main__ import main
 from beam_jobs.engines import worker_process
 from beam_jobs.engines.worker_process import WorkerProcess
@@ -34,10 +36,10 @@ def build_args(source: Path, output: Path) -> list[str]:
 
 
 @contextlib.contextmanager
-def started(*args: str, **kwargs):
+def started(*args: str, command=DIPTYCH, **kwargs):
     """A command in a session of its own, as in a terminal."""
     process = subprocess.Popen(
-        [*DIPTYCH, *args],
+        [*command, *args],
         start_new_session=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -104,12 +106,36 @@ def test_nothing_is_imported_from_the_working_folder(source, shadows, tmp_path):
     assert (checked.returncode, checked.stderr) == (0, "")
 
 
-def test_workers_import_what_the_launcher_would(monkeypatch, tmp_path):
+def test_workers_look_where_the_launcher_does(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", ["", str(tmp_path), "/else/where"])
-    path = worker_process.module_path()
-    assert path[0] == "/else/where"
-    assert [p for p in path[1:] if not (Path(p) / "beam_jobs").is_dir()] == []
+    (tmp_path / "link").symlink_to(tmp_path)
+    here = ["", ".", str(tmp_path), str(tmp_path / "link"), tmp_path]
+    monkeypatch.setattr(sys, "path", [*here, "/else/where", "/a:b", "sub"])
+    assert worker_process.module_path() == ["/else/where", "/a:b", "sub"]
+
+
+def test_workers_run_the_diptych_of_the_launcher(source, tmp_path):
+    """A checkout with another Diptych on the path, in a folder with a colon."""
+    checkout = tmp_path / "check: out"
+    for name in ("beam_jobs", "reader"):
+        shutil.copytree(Path(beam_jobs.__file__).parents[1] / name, checkout / name)
+        other = tmp_path / "installed" / name
+        other.mkdir(parents=True)
+        (other / "__init__.py").write_text("raise SystemExit('another Diptych')")
+    (checkout / "queue.py").write_text("raise SystemExit('not for Diptych')")
+    # The launcher has loaded the module, so a file of the checkout is no harm to it.
+    run = (
+        "import queue, sys, pathlib\n"
+        f"sys.path[:0] = [{str(checkout)!r}, pathlib.Path('p')]\n"
+        f"sys.path[2:2] = [{str(tmp_path / 'installed')!r}]\n"
+        "from beam_jobs.__main__ import main\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    command = [sys.executable, "-P", "-c", run]
+    args = build_args(source, tmp_path / "out")
+    with started(*args, command=command, cwd=checkout) as process:
+        assert said_at_the_end(process) == []
+        assert process.returncode == 0
 
 
 @pytest.mark.parametrize("seconds", [0, 0.02, 0.3, 1.2])
@@ -128,7 +154,7 @@ def test_a_worker_that_dies_at_the_start_ends_the_job(source, tmp_path, seconds)
 def test_a_worker_that_cannot_start_ends_the_job(source, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(
         "import os, sys\n"
-        "if 'beam_jobs.engines.local_worker' in sys.orig_argv: os._exit(7)\n"
+        "if any('local_worker' in arg for arg in sys.orig_argv): os._exit(7)\n"
     )
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     args = build_args(source, tmp_path / "out")
