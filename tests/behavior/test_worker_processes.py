@@ -187,6 +187,32 @@ def test_ctrl_c_ends_a_job_whose_worker_is_stopped(source, tmp_path):
         assert not Path(f"/proc/{stopped}").exists()
 
 
+def test_ctrl_c_while_the_engine_closes_its_workers_ends_all(source, tmp_path):
+    """The engine then leaves the other worker, which waits for more work."""
+    run = (
+        "import signal, sys\n"
+        "from beam_jobs.__main__ import main\n"
+        "from beam_jobs.engines.worker_process import WorkerProcess\n"
+        "join = WorkerProcess.join\n"
+        "def interrupted(self):\n"
+        "    WorkerProcess.join = join\n"
+        "    signal.raise_signal(signal.SIGINT)\n"
+        "WorkerProcess.join = interrupted\n"
+        "status = main(sys.argv[1:])\n"
+        "input()\n"
+        "sys.exit(status)\n"
+    )
+    command = [sys.executable, "-P", "-c", run]
+    args = build_args(source, tmp_path / "out")
+    with started(*args, command=command, stdin=subprocess.PIPE) as process:
+        workers = workers_of(process)
+        message = next(line for line in process.stderr if "planned" not in line)
+        assert "run the same command again to resume" in message
+        assert not any(map(is_running, workers))
+        process.communicate("\n", timeout=PATIENCE_SECONDS)
+        assert process.returncode == 130
+
+
 def test_workers_end_with_a_launcher_that_is_killed(source, tmp_path):
     with started(*build_args(source, tmp_path / "out")) as process:
         workers = workers_of(process)
