@@ -31,7 +31,7 @@ from reader.contract.layout import (
 from reader.contract.manifest import Manifest, Shard, Split
 from reader.contract.statistics import Statistics
 from reader.datasets.manifest_dataset import ManifestDataset, open_dataset
-from reader.decode.numpy_images import decoder
+from reader.pixels.codecs import decoder
 from reader.storage.files import is_folder, list_folder, open_file
 from reader.tools.verify.problems import Problem, unreadable
 from reader.tools.verify.shard_check import (

@@ -1,0 +1,1 @@
+"""Makes pixels from stored images: decodes, crops, resamples, flips and casts them."""
