@@ -24,12 +24,11 @@ from beam_jobs.encoding.formats import (
     is_unsupported,
     open_image,
 )
-from beam_jobs.encoding.jpeg import (
+from beam_jobs.encoding.jpeg import Jpeg, parse_jpeg
+from beam_jobs.encoding.jpeg_metadata import (
     ORIENTATION,
-    Jpeg,
     exif_of,
     orientation_of,
-    parse_jpeg,
     profile_of,
 )
 from beam_jobs.encoding.pixels import (
