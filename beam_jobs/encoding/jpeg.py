@@ -46,6 +46,9 @@ MAX_SIDE = 65_500
 # Real images have up to about twenty scans. Each scan takes as long to decode as a
 # whole image.
 _MAX_SCANS = 100
+# Maximum number of segments. Real images of 100 megabytes have a few thousand, and each
+# takes 100 bytes of memory besides its own.
+_MAX_SEGMENTS = 100_000
 
 _JFIF = b"\xff\xe0" + struct.pack(">H5sHBHHBB", 16, b"JFIF\0", 0x0101, 0, 1, 1, 0, 0)
 
@@ -237,6 +240,10 @@ def parse_jpeg(data: bytes, *, max_pixels: int) -> Jpeg:
             metadata.append(segment)
         elif marker not in _METADATA | _WITHOUT_BODY:
             segments.append((marker, segment))
+        if len(segments) + len(metadata) > _MAX_SEGMENTS:
+            raise BadInput(
+                "unsupported_image", f"JPEG of more than {_MAX_SEGMENTS} segments"
+            )
         if num_scans > _MAX_SCANS:
             raise BadInput("unsupported_image", f"JPEG of more than {_MAX_SCANS} scans")
     if frame is None or not num_scans:

@@ -28,6 +28,10 @@ _PIXEL_CHUNKS = {b"tRNS": None, b"eXIf": None, b"gAMA": 4, b"cHRM": 32, b"sRGB":
 _ORIENTED = (b"XML:com.adobe.xmp", b"Raw profile type exif")
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 
+# Maximum number of chunks, and of profiles and oriented texts that are read: each may
+# take the time of `MAX_UNPACKED` bytes, and Pillow takes no more than 64 MiB of text.
+_MAX_CHUNKS, _MAX_READ = 1_000_000, 8
+
 _GRAY, _RGB, _PALETTE = 0, 2, 3
 
 
@@ -52,15 +56,19 @@ def _chunks(data: bytes) -> Iterator[Chunk]:
     """Yields the chunks up to `IEND`.
 
     Raises:
+        BadInput: There are too many chunks.
         struct.error: The file ends before `IEND`.
     """
     view, offset, name = memoryview(data), _SIGNATURE, b""
-    while name != b"IEND":
+    for _ in range(_MAX_CHUNKS):
+        if name == b"IEND":
+            return
         length, name = struct.unpack_from(">I4s", data, offset)
         end = offset + 12 + length
         (crc,) = struct.unpack_from(">I", data, end - 4)
         yield Chunk(name, view[offset + 8 : end - 4], offset, end, crc)
         offset = end
+    raise BadInput("unsupported_image", f"PNG of more than {_MAX_CHUNKS} chunks")
 
 
 def check_png(data: bytes) -> None:
@@ -80,29 +88,41 @@ def plain_png(data: bytes) -> bytes:
     """Returns the PNG without metadata that does not affect pixels.
 
     A truncated PNG keeps its last bytes, so that decoding it fails.
+
+    Raises:
+        BadInput: There are too many chunks.
     """
     parts, end, has_pixels = [data[:_SIGNATURE]], _SIGNATURE, False
+    num_read = 0
     try:
         for chunk in _chunks(data):
-            has_pixels |= chunk.name == b"IDAT"
-            if _is_kept(chunk, has_pixels=has_pixels):
-                parts.append(data[chunk.begin : chunk.end])
             end = chunk.end
+            has_pixels |= chunk.name == b"IDAT"
+            num_read += chunk.name == b"iCCP" or _is_oriented(chunk)
+            if _is_kept(chunk, has_pixels=has_pixels, reads=num_read <= _MAX_READ):
+                parts.append(data[chunk.begin : end])
     except struct.error:
         parts.append(data[end:])
     return b"".join(parts)
 
 
-def _is_kept(chunk: Chunk, *, has_pixels: bool) -> bool:
+def _is_oriented(chunk: Chunk) -> bool:
+    """Returns whether a chunk is text that may hold an orientation."""
+    keyword, _, _ = bytes(chunk.data[:100]).partition(b"\0")
+    return chunk.name in _TEXTS and keyword in _ORIENTED
+
+
+def _is_kept(chunk: Chunk, *, has_pixels: bool, reads: bool) -> bool:
     name, data = chunk.name, bytes(chunk.data[:100])
     if not name[0] & 0x20 or not name.isalpha():  # Critical, or damaged.
         return True
     keyword, _, rest = data.partition(b"\0")
     if name == b"iCCP":
         packed = chunk.data[len(keyword) + 2 :]
-        return rest[:1] == b"\0" and _unpacks(packed)
+        return reads and rest[:1] == b"\0" and _unpacks(packed)
     if name in _TEXTS:
-        return keyword in _ORIENTED and _is_readable(name, chunk.data, len(keyword))
+        is_read = reads and _is_oriented(chunk)
+        return is_read and _is_readable(name, chunk.data, len(keyword))
     if name == b"tRNS" and has_pixels:  # The specification requires it before them.
         return False
     return name in _PIXEL_CHUNKS and _PIXEL_CHUNKS[name] in (None, len(chunk.data))
