@@ -32,7 +32,11 @@ _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 # take the time of `MAX_UNPACKED` bytes, and Pillow takes no more than 64 MiB of text.
 _MAX_CHUNKS, _MAX_READ = 1_000_000, 8
 
-_GRAY, _RGB, _PALETTE = 0, 2, 3
+_GRAY, _RGB, _PALETTE, _GRAY_ALPHA, _RGB_ALPHA = 0, 2, 3, 4, 6
+_CHANNELS = {_GRAY: 1, _RGB: 3, _PALETTE: 1, _GRAY_ALPHA: 2, _RGB_ALPHA: 4}
+# First column and row, and their steps, of each pass of an interlaced PNG.
+_PASSES = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4)]
+_PASSES += [(1, 0, 2, 2), (0, 1, 1, 2)]
 
 
 class Chunk(NamedTuple):
@@ -152,6 +156,43 @@ def _unpacks(packed: memoryview) -> bool:
     return not unpacker.unconsumed_tail
 
 
+def check_rows(image: Image.Image, data: bytes) -> None:
+    """Checks that the coded data of a decoded PNG has all rows.
+
+    Pillow leaves missing rows zero. The data is unpacked again only if the last row is.
+
+    Raises:
+        BadInput: Rows are missing.
+    """
+    last = image.crop((0, image.height - 1, *image.size))
+    header = struct.unpack_from(">IIBB2xB", data, 16)
+    width, height, depth, color, is_interlaced = header
+    if np.asarray(last).any() and not is_interlaced:
+        return
+    missing = 0  # In bytes, unpacked.
+    for left, top, across, down in _PASSES if is_interlaced else [(0, 0, 1, 1)]:
+        columns, rows = -((left - width) // across), -((top - height) // down)
+        if columns > 0:  # Each row begins with the number of its filter.
+            num_bits = columns * depth * _CHANNELS[color]
+            missing += max(0, rows) * (1 + (num_bits + 7) // 8)
+    coded = b"".join(chunk.data for chunk in _chunks(data) if chunk.name == b"IDAT")
+    # Without the header of zlib, its checksum is not compared; Pillow does not either.
+    unpacker, packed = zlib.decompressobj(-zlib.MAX_WBITS), coded[2:]
+    while packed and missing > 0:
+        missing -= len(unpacker.decompress(packed, MAX_UNPACKED))
+        packed = unpacker.unconsumed_tail
+    if missing > 0 and missing > len(unpacker.flush()):
+        raise BadInput("damaged_image", "PNG with fewer rows than its header says")
+
+
+def pixel_mode(image: Image.Image, data: bytes) -> str:
+    """Returns the mode of a PNG's pixels, as named by Pillow.
+
+    Pillow reads gray with alpha of 16 bits as `RGBA`; `as_stored` makes it `LA`.
+    """
+    return "LA" if data[25] == _GRAY_ALPHA else image.mode
+
+
 def set_clear_color(image: Image.Image, data: bytes) -> None:
     """Corrects the transparency of a PNG that Pillow has opened.
 
@@ -178,12 +219,14 @@ def set_clear_color(image: Image.Image, data: bytes) -> None:
         image.info["transparency"] = clear & 0xFF
 
 
-def with_clear_color(image: Image.Image, data: bytes) -> Image.Image:
-    """Returns a decoded PNG whose clear color of 3 × 16 bits is an alpha channel.
+def as_stored(image: Image.Image, data: bytes) -> Image.Image:
+    """Returns a decoded PNG in its own mode, with its clear color as alpha if need be.
 
-    Pillow keeps the upper bytes of the pixels, but compares all 16 bits. Other kinds of
-    PNG are returned as they are.
+    Pillow keeps the upper bytes of RGB of 16 bits, but compares all 16 bits with the
+    clear color.
     """
+    if image.mode != pixel_mode(image, data):
+        return image.convert(pixel_mode(image, data))
     clear = image.info.get("transparency")
     if image.mode != "RGB" or data[24] != 16 or not isinstance(clear, tuple):
         return image
