@@ -32,6 +32,9 @@ _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 # take the time of `MAX_UNPACKED` bytes, and Pillow takes no more than 64 MiB of text.
 _MAX_CHUNKS, _MAX_READ = 1_000_000, 8
 
+# Coded bytes that are unpacked at once, to at most a thousand times as many.
+_PIECE = 1 << 14
+
 _GRAY, _RGB, _PALETTE, _GRAY_ALPHA, _RGB_ALPHA = 0, 2, 3, 4, 6
 _CHANNELS = {_GRAY: 1, _RGB: 3, _PALETTE: 1, _GRAY_ALPHA: 2, _RGB_ALPHA: 4}
 # First column and row, and their steps, of each pass of an interlaced PNG.
@@ -177,11 +180,12 @@ def check_rows(image: Image.Image, data: bytes) -> None:
             missing += max(0, rows) * (1 + (num_bits + 7) // 8)
     coded = b"".join(chunk.data for chunk in _chunks(data) if chunk.name == b"IDAT")
     # Without the header of zlib, its checksum is not compared; Pillow does not either.
-    unpacker, packed = zlib.decompressobj(-zlib.MAX_WBITS), coded[2:]
-    while packed and missing > 0:
-        missing -= len(unpacker.decompress(packed, MAX_UNPACKED))
-        packed = unpacker.unconsumed_tail
-    if missing > 0 and missing > len(unpacker.flush()):
+    unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
+    for begin in range(2, len(coded), _PIECE):
+        missing -= len(unpacker.decompress(coded[begin : begin + _PIECE]))
+        if missing <= 0:
+            return
+    if missing > len(unpacker.flush()):
         raise BadInput("damaged_image", "PNG with fewer rows than its header says")
 
 
