@@ -3,6 +3,7 @@
 import io
 import re
 import struct
+import zlib
 
 from PIL import Image, UnidentifiedImageError
 
@@ -15,7 +16,13 @@ from beam_jobs.encoding.file_structure import (
 )
 from beam_jobs.encoding.heif import open_heif
 from beam_jobs.encoding.other_formats import describe_other
-from beam_jobs.encoding.png import plain_png, set_clear_color, with_clear_color
+from beam_jobs.encoding.png import (
+    as_stored,
+    check_rows,
+    pixel_mode,
+    plain_png,
+    set_clear_color,
+)
 from beam_jobs.encoding.tiff import TiffKind, read_tiff_kind
 
 # First bytes of each format. AVIF may be listed only among the compatible brands.
@@ -44,6 +51,7 @@ DECODING_ERRORS = (
     RuntimeError,
     AssertionError,
     struct.error,
+    zlib.error,
     Image.DecompressionBombError,
 )
 
@@ -119,12 +127,27 @@ def finish_image(image: Image.Image, data: bytes, format: str) -> Image.Image:
         image: Image that `open_image` returned, decoded.
         data: Bytes of the file.
         format: Image format: `png`, `tiff`, ….
+
+    Raises:
+        BadInput: Pixels are missing.
     """
     if format == "png":
-        return with_clear_color(image, data)
+        check_rows(image, data)
+        return as_stored(image, data)
     if format == "tiff":
         return read_tiff_kind(data, max_pixels=_ANY_NUMBER).corrected(image)
     return image
+
+
+def mode_of(image: Image.Image, data: bytes, format: str) -> str:
+    """Returns the mode of the pixels that `finish_image` returns, as Pillow names it.
+
+    Args:
+        image: Image that `open_image` returned.
+        data: Bytes of the file.
+        format: Image format: `png`, `tiff`, ….
+    """
+    return pixel_mode(image, data) if format == "png" else image.mode
 
 
 def first_frame(data: bytes, format: str) -> Box | None:
