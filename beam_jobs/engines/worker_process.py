@@ -120,15 +120,24 @@ def _start(beats_out: int, environ: Mapping[str, str]) -> subprocess.Popen[bytes
     # The worker inherits the blocked signal, so Ctrl-C in a terminal reaches only this
     # process, which releases its workers.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    process = None
     try:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             command,
             env={**os.environ, **environ, "PYTHONPATH": python_path},
             stdin=subprocess.DEVNULL,
             pass_fds=[beats_out],
         )
+        return process
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        try:
+            # Raises KeyboardInterrupt if Ctrl-C was pressed meanwhile.
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        except BaseException:
+            if process is not None:
+                process.kill()
+                process.wait()
+            raise
 
 
 def module_path() -> list[str]:

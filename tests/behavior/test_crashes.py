@@ -33,7 +33,8 @@ def source(tmp_path_factory) -> Path:
 def args(source: Path, output: Path, *more: str) -> list[str]:
     folders = [f"--images={source}/images", f"--captions={source}/captions"]
     limits = ["--max_rejects=100%", "--max_unpaired=100%"]
-    shards = ["--num_shards=2", "--splits=train=0.7,validation=0.3"]
+    shards = [] if any("--num_shards" in flag for flag in more) else ["--num_shards=2"]
+    shards += ["--splits=train=0.7,validation=0.3"]
     return ["build", *folders, f"--output={output}", *limits, *shards, *more]
 
 
