@@ -98,8 +98,8 @@ def open_image(data: bytes, format: str, *, max_pixels: int) -> Image.Image:
     if format == "webp":
         check_pixels(*_webp_size(data), max_pixels=max_pixels)
     elif format == "gif":
-        check_pixels(*_gif_size(data), max_pixels=max_pixels)
-        data, _ = plain_gif(data)
+        data, box = plain_gif(data)
+        check_pixels(*_gif_size(data, box), max_pixels=max_pixels)
     elif format == "tiff":
         kind = read_tiff_kind(data, max_pixels=max_pixels)
         data = kind.readable(data)
@@ -221,9 +221,8 @@ def _unreadable(data: bytes, format: str, error: Exception, what: str) -> BadInp
     return BadInput("damaged_image", begins)
 
 
-def _gif_size(data: bytes) -> tuple[int, int]:
+def _gif_size(data: bytes, box: Box) -> tuple[int, int]:
     """Returns (width, height) of the canvas, extended to contain the first image."""
-    _, box = plain_gif(data)
     width, height = struct.unpack_from("<HH", data, 6)
     return max(width, box.left + box.width), max(height, box.top + box.height)
 
