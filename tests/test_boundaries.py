@@ -49,6 +49,7 @@ ROOMS = (
     "reader.map_dataset",
     "reader.loader",
     "reader.decode",
+    "reader.pixels",
     "reader.records",
     "reader.schedule",
     "reader.datasets",

@@ -108,7 +108,9 @@ def check_beam_args(args: list[str], ours: argparse.ArgumentParser) -> None:
     """
     from beam_jobs.storage.beam_internals import add_beam_flags
 
-    beam = CommandParser(prog=ours.prog, allow_abbrev=False, conflict_handler="resolve")
+    beam = CommandParser(
+        prog="diptych build", allow_abbrev=False, conflict_handler="resolve"
+    )
     add_beam_flags(beam)
     _, unknown = beam.parse_known_args(args)
     if not unknown:
@@ -118,5 +120,5 @@ def check_beam_args(args: list[str], ours: argparse.ArgumentParser) -> None:
     if not flag.startswith("-"):
         raise UsageError(f'unexpected argument "{flag}": write flags as --name=value')
     known = flags_of(ours), flags_of(beam)
-    hint = did_you_mean(flag, *known, otherwise=f"see {ours.prog} --help")
+    hint = did_you_mean(flag, *known, otherwise=f"see {beam.prog} --help")
     raise UsageError(f"unknown flag {flag}: {hint}")

@@ -22,14 +22,14 @@ from beam_jobs.encoding.formats import (
     format_of,
     is_tiff_of_webp,
     is_unsupported,
+    mode_of,
     open_image,
 )
-from beam_jobs.encoding.jpeg import (
+from beam_jobs.encoding.jpeg import Jpeg, parse_jpeg
+from beam_jobs.encoding.jpeg_metadata import (
     ORIENTATION,
-    Jpeg,
     exif_of,
     orientation_of,
-    parse_jpeg,
     profile_of,
 )
 from beam_jobs.encoding.pixels import (
@@ -149,8 +149,8 @@ class ImageFile:
             BadInput: The colors are of a kind that is not converted, such as HDR.
         """
         if self.jpeg is None:
-            return stated_profile(self.data, self.format, self._image)
-        metadata, mode = self.jpeg.metadata, self.jpeg.mode
+            return stated_profile(self.data, self.format, self._image, self.mode)
+        metadata, mode = self.jpeg.metadata, self.mode
         profile = profile_of(metadata)
         if profile is None and mode != "CMYK":
             profile = exif_profile(exif_of(metadata), gray=mode == "L")
@@ -159,7 +159,9 @@ class ImageFile:
     @property
     def mode(self) -> str:
         """Pixel mode of the file, as named by Pillow."""
-        return self._image.mode if self.jpeg is None else self.jpeg.mode
+        if self.jpeg is not None:
+            return self.jpeg.mode
+        return mode_of(self._image, self.data, self.format)
 
     @property
     def changes_colors(self) -> bool:

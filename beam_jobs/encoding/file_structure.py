@@ -5,6 +5,7 @@ The time of each check is bounded by the length of the file. Bytes after the end
 complete file are not damage. The modules `jpeg`, `png` and `tiff` walk their formats.
 """
 
+import re
 import struct
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -81,7 +82,9 @@ def plain_gif(data: bytes) -> tuple[bytes, Box]:
     return data, Box(0, 0, 0, 0)
 
 
-_EXTENSION, _IMAGE, _GRAPHIC_CONTROL, _TRAILER = 0x21, 0x2C, 0xF9, 0x3B
+_IMAGE, _GRAPHIC_CONTROL, _TRAILER = 0x2C, 0xF9, 0x3B
+# An extension, an image or the trailer begins.
+_GIF_BLOCK = re.compile(rb"[\x21\x2c\x3b]")
 
 
 def _gif_blocks(data: bytes) -> Iterator[tuple[int, int, int]]:
@@ -91,16 +94,14 @@ def _gif_blocks(data: bytes) -> Iterator[tuple[int, int, int]]:
         IndexError: The file ends before the trailer.
     """
     offset = 13 + _table_bytes(data[10])
-    while data[offset] != _TRAILER:
-        kind, begin = data[offset], offset
-        offset += 1
-        if kind == _EXTENSION:
-            offset = _after_sub_blocks(data, begin + 2)
-            yield kind, begin, offset
-        elif kind == _IMAGE:
-            table = _table_bytes(data[begin + 9])
-            offset = _after_sub_blocks(data, begin + 11 + table)
-            yield kind, begin, offset
+    while match := _GIF_BLOCK.search(data, offset):
+        kind, begin = data[match.start()], match.start()
+        if kind == _TRAILER:
+            return
+        head = 11 + _table_bytes(data[begin + 9]) if kind == _IMAGE else 2
+        offset = _after_sub_blocks(data, begin + head)
+        yield kind, begin, offset
+    raise IndexError("no trailer")
 
 
 def _table_bytes(flags: int) -> int:

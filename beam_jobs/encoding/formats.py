@@ -3,6 +3,7 @@
 import io
 import re
 import struct
+import zlib
 
 from PIL import Image, UnidentifiedImageError
 
@@ -15,7 +16,13 @@ from beam_jobs.encoding.file_structure import (
 )
 from beam_jobs.encoding.heif import open_heif
 from beam_jobs.encoding.other_formats import describe_other
-from beam_jobs.encoding.png import plain_png, set_clear_color, with_clear_color
+from beam_jobs.encoding.png import (
+    as_stored,
+    check_rows,
+    pixel_mode,
+    plain_png,
+    set_clear_color,
+)
 from beam_jobs.encoding.tiff import TiffKind, read_tiff_kind
 
 # First bytes of each format. AVIF may be listed only among the compatible brands.
@@ -44,6 +51,7 @@ DECODING_ERRORS = (
     RuntimeError,
     AssertionError,
     struct.error,
+    zlib.error,
     Image.DecompressionBombError,
 )
 
@@ -90,8 +98,8 @@ def open_image(data: bytes, format: str, *, max_pixels: int) -> Image.Image:
     if format == "webp":
         check_pixels(*_webp_size(data), max_pixels=max_pixels)
     elif format == "gif":
-        check_pixels(*_gif_size(data), max_pixels=max_pixels)
-        data, _ = plain_gif(data)
+        data, box = plain_gif(data)
+        check_pixels(*_gif_size(data, box), max_pixels=max_pixels)
     elif format == "tiff":
         kind = read_tiff_kind(data, max_pixels=max_pixels)
         data = kind.readable(data)
@@ -119,12 +127,27 @@ def finish_image(image: Image.Image, data: bytes, format: str) -> Image.Image:
         image: Image that `open_image` returned, decoded.
         data: Bytes of the file.
         format: Image format: `png`, `tiff`, ….
+
+    Raises:
+        BadInput: Pixels are missing.
     """
     if format == "png":
-        return with_clear_color(image, data)
+        check_rows(image, data)
+        return as_stored(image, data)
     if format == "tiff":
         return read_tiff_kind(data, max_pixels=_ANY_NUMBER).corrected(image)
     return image
+
+
+def mode_of(image: Image.Image, data: bytes, format: str) -> str:
+    """Returns the mode of the pixels that `finish_image` returns, as Pillow names it.
+
+    Args:
+        image: Image that `open_image` returned.
+        data: Bytes of the file.
+        format: Image format: `png`, `tiff`, ….
+    """
+    return pixel_mode(image, data) if format == "png" else image.mode
 
 
 def first_frame(data: bytes, format: str) -> Box | None:
@@ -198,9 +221,8 @@ def _unreadable(data: bytes, format: str, error: Exception, what: str) -> BadInp
     return BadInput("damaged_image", begins)
 
 
-def _gif_size(data: bytes) -> tuple[int, int]:
+def _gif_size(data: bytes, box: Box) -> tuple[int, int]:
     """Returns (width, height) of the canvas, extended to contain the first image."""
-    _, box = plain_gif(data)
     width, height = struct.unpack_from("<HH", data, 6)
     return max(width, box.left + box.width), max(height, box.top + box.height)
 

@@ -197,32 +197,60 @@ def _make_transform(profile: bytes) -> ImageCms.ImageCmsTransform | None:
         mode = _MODES.get(source.profile.xcolor_space.strip())
         if mode is None:
             return None
-        # NOCACHE, because the cache of lcms is not thread-safe.
-        transform = ImageCms.buildTransform(
-            source,
-            ImageCms.createProfile("sRGB"),
-            mode,
-            "RGB",
-            flags=ImageCms.Flags.NOCACHE,
-        )
-        return transform if _changes_colors(transform, mode) else None
+        transform = _built(source, mode)
+        if mode == "CMYK":
+            return transform
+        if mode == "L":
+            transform = _accurate(transform, source)
+        colors = _GRAYS if mode == "L" else _COLORS
+        # Names of profiles are not reliable.
+        changes = _differ(_applied(transform, colors), colors.convert("RGB"))
+        return transform if changes else None
     except (ImageCms.PyCMSError, OSError, ValueError):
         return None
 
 
-def _changes_colors(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
-    """Returns whether a transform changes colors, measured on a grid of colors.
+def _built(
+    source: ImageCms.ImageCmsProfile,
+    mode: str,
+    flags: ImageCms.Flags = ImageCms.Flags.NONE,
+) -> ImageCms.ImageCmsTransform:
+    # NOCACHE, because the cache of lcms is not thread-safe.
+    flags |= ImageCms.Flags.NOCACHE
+    srgb = ImageCms.createProfile("sRGB")
+    return ImageCms.buildTransform(source, srgb, mode, "RGB", flags=flags)
 
-    Names of profiles are not reliable.
+
+def _accurate(
+    transform: ImageCms.ImageCmsTransform, source: ImageCms.ImageCmsProfile
+) -> ImageCms.ImageCmsTransform:
+    """Returns a transform of gray, or the exact one if it is too far from that.
+
+    LittleCMS interpolates gray between a few levels, which misses the dark ones of a
+    steep curve by up to ten. The exact transform takes ten times as long.
     """
-    if mode == "CMYK":
-        return True
-    steps = np.arange(0, 256, 17, dtype=np.uint8)
-    if mode == "L":
-        before = Image.fromarray(steps[np.newaxis])
-    else:
-        grid = np.stack(np.meshgrid(steps, steps, steps), axis=-1)
-        before = Image.fromarray(grid.reshape(len(steps), -1, 3))
-    after = np.asarray(ImageCms.applyTransform(before, transform), np.int16)
-    difference = np.abs(after - np.asarray(before.convert("RGB"), np.int16)).max()
-    return bool(difference > _SAME_COLOR)
+    exact = _built(source, "L", ImageCms.Flags.NOOPTIMIZE)
+    levels = Image.fromarray(np.arange(256, dtype=np.uint8)[np.newaxis])
+    is_far = _differ(_applied(transform, levels), _applied(exact, levels))
+    return exact if is_far else transform
+
+
+# Colors on which transforms are compared with sRGB.
+_STEPS = np.arange(0, 256, 17, dtype=np.uint8)
+_GRID = np.stack(np.meshgrid(_STEPS, _STEPS, _STEPS), axis=-1)
+_GRAYS, _COLORS = (
+    Image.fromarray(_STEPS[np.newaxis]),
+    Image.fromarray(_GRID.reshape(len(_STEPS), -1, 3)),
+)
+
+
+def _applied(transform: ImageCms.ImageCmsTransform, image: Image.Image) -> Image.Image:
+    result = ImageCms.applyTransform(image, transform)
+    assert result is not None
+    return result
+
+
+def _differ(one: Image.Image, other: Image.Image) -> bool:
+    """Returns whether colors differ by more than `_SAME_COLOR`."""
+    difference = np.asarray(one, np.int16) - np.asarray(other, np.int16)
+    return bool(np.abs(difference).max() > _SAME_COLOR)

@@ -215,6 +215,14 @@ def check_tiff(data: bytes) -> None:
                 raise _truncated()
 
 
+def has_sound_directories(data: bytes) -> bool:
+    """Returns whether the values of all directories lie inside the data, unshared."""
+    try:
+        return bool(list(_directories(data)))
+    except BadInput:
+        return False
+
+
 def read_tiff_kind(data: bytes, *, max_pixels: int) -> TiffKind:
     """Returns the kind of the first image, and checks the memory that it requests.
 

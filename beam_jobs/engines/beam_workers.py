@@ -24,6 +24,9 @@ _CHANNEL_CLOSED = "Channel closed prematurely"
 
 _URN = "diptych:env:worker_process:v1"
 
+# Handlers whose workers have not been closed.
+_open: list["_Handler"] = []
+
 # Descriptions of the deaths of workers of the running pipeline.
 _deaths: list[str] = []
 
@@ -57,8 +60,12 @@ class _Handler(worker_handlers.GrpcWorkerHandler):
         self._closed = threading.Event()
         # Beam's threads would print a traceback if the connection ended.
         control, data = self.control_conn, self.data_conn
-        control._read_thread = threading.Thread(target=_quiet(control._read))
+        control._read_thread = threading.Thread(
+            target=_quiet(control._read),
+            daemon=True,  # Ctrl-C may leave a connection open.
+        )
         data._read_inputs = _quiet(data._read_inputs)
+        _open.append(self)
 
     def start_worker(self) -> None:
         control = endpoints_pb2.ApiServiceDescriptor(url=self.control_address)
@@ -82,6 +89,7 @@ class _Handler(worker_handlers.GrpcWorkerHandler):
         with contextlib.suppress(grpc.RpcError):  # Raised again, of the dead worker.
             self.data_conn.close()
         self.stop_worker()
+        _open.remove(self)
 
     def stop_worker(self) -> None:
         self._closed.set()
@@ -124,6 +132,12 @@ def worker_environment() -> environments.Environment:
     """Returns the environment of a pipeline whose workers are processes."""
     _deaths.clear()
     return WorkerEnvironment.from_command_string("")
+
+
+def close_workers() -> None:
+    """Closes the workers that the engine leaves if Ctrl-C interrupts their closing."""
+    while _open:
+        _open[-1].close()
 
 
 def death_behind(error: Exception) -> str | None:

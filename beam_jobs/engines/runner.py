@@ -15,7 +15,11 @@ from apache_beam.runners.portability.fn_api_runner import fn_runner
 from apache_beam.runners.portability.portable_runner import JobServiceHandle
 from apache_beam.runners.runner import PipelineResult
 
-from beam_jobs.engines.beam_workers import death_behind, worker_environment
+from beam_jobs.engines.beam_workers import (
+    close_workers,
+    death_behind,
+    worker_environment,
+)
 from beam_jobs.engines.dataflow import DATAFLOW, dataflow_explained, described
 from beam_jobs.engines.options import is_local, runner_of
 from reader.contract.errors import BuildError
@@ -63,6 +67,9 @@ def _explained(options: PipelineOptions) -> Iterator[None]:
             stack.enter_context(dataflow_explained())
         try:
             yield
+        except KeyboardInterrupt:
+            close_workers()
+            raise
         except (grpc.FutureTimeoutError, grpc.RpcError) as error:
             raise BuildError(
                 f"the engine does not answer ({type(error).__name__}): check that it "

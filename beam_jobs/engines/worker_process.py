@@ -1,6 +1,7 @@
 """Starts worker processes of this machine and watches them until they end."""
 
 import contextlib
+import json
 import os
 import selectors
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -110,19 +112,34 @@ class WorkerProcess:
 
 
 def _start(beats_out: int, environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-P", "-m", "beam_jobs.engines.local_worker"]
+    script = Path(__file__).resolve().with_name("local_worker.py")
+    path = module_path()
+    # The launcher's path is passed as JSON, since `PYTHONPATH` cannot hold a colon. It
+    # is also set there, for what Python imports before it starts the script.
+    settings = json.dumps([BEAT_SECONDS, str(script.parents[2]), path])
+    python_path = os.pathsep.join(part for part in path if os.pathsep not in part)
+    command = [sys.executable, "-P", str(script), str(beats_out), settings]
     # The worker inherits the blocked signal, so Ctrl-C in a terminal reaches only this
     # process, which releases its workers.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    process = None
     try:
-        return subprocess.Popen(
-            [*command, str(beats_out)],
-            env={**os.environ, **environ, "PYTHONPATH": os.pathsep.join(module_path())},
+        process = subprocess.Popen(
+            command,
+            env={**os.environ, **environ, "PYTHONPATH": python_path},
             stdin=subprocess.DEVNULL,
             pass_fds=[beats_out],
         )
+        return process
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        try:
+            # Raises KeyboardInterrupt if Ctrl-C was pressed meanwhile.
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        except BaseException:
+            if process is not None:
+                process.kill()
+                process.wait()
+            raise
 
 
 def _description(status: int) -> str:

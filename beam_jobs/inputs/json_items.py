@@ -33,10 +33,18 @@ def items_of(path: bytes, name: str) -> Iterator[Any]:
                 file.seek(0)
             yield from ijson.items(file, f"{name}.item", use_float=True)
     except (ijson.JSONError, UnicodeDecodeError) as error:
-        message = str(error).splitlines()[0]  # Later lines draw an arrow to the error.
         raise BuildError(
-            f"{os.fsdecode(path)} is not valid JSON: {message}: download it again"
+            f"{os.fsdecode(path)} is not valid JSON: {_first_line(error)}: download it "
+            "again"
         ) from error
+
+
+def _first_line(error: Exception) -> str:
+    """Returns an error's message without the later lines, which draw an arrow."""
+    message = error.args[0] if len(error.args) == 1 else str(error)
+    if isinstance(message, bytes):  # The text around the error is not UTF-8.
+        message = message.decode(errors="replace")
+    return str(message).splitlines()[0]
 
 
 def first_items(path: bytes, name: str) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import Pair
-from beam_jobs.job.touched_sources import adopt_shards
+from beam_jobs.job.touched_sources import adopt_shards, untimed
 from beam_jobs.planning.job_plan import JobPlan, parse_plan
 from beam_jobs.planning.key_order import NUM_KEY_RANGES
 from beam_jobs.planning.pair_lists import list_bytes, parse_pairs
@@ -70,17 +70,22 @@ def _differing_keys(before: Workspace, now: Workspace) -> Iterator[str]:
     added: list[bytes] = []
     removed: list[bytes] = []
     changed: list[bytes] = []
+    touched: list[bytes] = []
     for key_range in range(NUM_KEY_RANGES):
         data = [list_bytes(w.pairs(key_range)) for w in (before, now)]
         if data[0] != data[1]:
             old, new = (_by_key(parse_pairs(some)) for some in data)
             added += sorted(new.keys() - old.keys())
             removed += sorted(old.keys() - new.keys())
-            changed += sorted(k for k in old.keys() & new.keys() if old[k] != new[k])
+            for key in sorted(k for k in old.keys() & new.keys() if old[k] != new[k]):
+                same = untimed(old[key]) == untimed(new[key])
+                (touched if same else changed).append(key)
     for keys, change in (
         (added, "added"),
         (removed, "removed"),
         (changed, "changed"),
+        # Of these, some shard's contents have changed, or nothing was compared.
+        (touched, "changed or touched"),
     ):
         if keys:
             shown = ", ".join(map(display_path, keys[:_SHOWN]))

@@ -7,7 +7,7 @@ file a new modification time. The contents decide whether the file has changed.
 import dataclasses
 import hashlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from tqdm import tqdm
@@ -84,17 +84,19 @@ def _only_touched(workspace: Workspace, plan: JobPlan) -> bool:
         return False
     for key_range in range(NUM_KEY_RANGES):
         was, now = (list_bytes(w.pairs(key_range)) for w in (before, workspace))
-        if was != now and [*_untimed(was)] != [*_untimed(now)]:
-            return False
+        if was != now:
+            old_pairs, pairs = (map(untimed, parse_pairs(data)) for data in (was, now))
+            if [*old_pairs] != [*pairs]:
+                return False
     return True
 
 
-def _untimed(data: bytes) -> Iterator[Pair]:
-    for pair in parse_pairs(data):
-        yield pair._replace(
-            image=pair.image._replace(version=0),
-            caption=pair.caption._replace(version=0),
-        )
+def untimed(pair: Pair) -> Pair:
+    """Returns a pair without the modification times of its files."""
+    return pair._replace(
+        image=pair.image._replace(version=0),
+        caption=pair.caption._replace(version=0),
+    )
 
 
 class _Comparison:
@@ -104,21 +106,16 @@ class _Comparison:
         self._workspace, self._plan, self._config = workspace, plan, config
         self._files = SourceFiles(config)
         self._before = workspace.before()
-        before = parse_plan(read_file(self._before.plan))
-        self._fingerprint_before = before.fingerprint
+        self._plan_before = parse_plan(read_file(self._before.plan)).fingerprint
 
     def same(
         self, shard: ShardPlan, commit: Commit, threads: ThreadPoolExecutor
     ) -> bool | None:
         """Returns whether the sources are the same; None if that cannot be known."""
         pairs = self._pairs(self._workspace, shard)
-        was = self._pairs(self._workspace.before(), shard)
         # The earlier plan is another one if a comparison was interrupted.
-        if (
-            parse_plan(read_file(self._workspace.before().plan)).fingerprint
-            != commit.plan
-        ):
-            was = {}
+        known = commit.plan == self._plan_before
+        was = self._pairs(self._before, shard) if known else {}
         touched = {key for key, pair in pairs.items() if pair != was.get(key)}
         rejected = {reject.key for reject in commit.rejects}
         if rejected & touched:

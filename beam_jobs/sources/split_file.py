@@ -59,12 +59,17 @@ def entries_of(
     for number, image in enumerate(
         items_of(os.path.join(task.root, task.path), "images"), 1
     ):
-        unnamed = Entry(b"%b:images:%d" % (task.path, number), task.path, number)
+        entry = unnamed = Entry(
+            b"%b:images:%d" % (task.path, number), task.path, number
+        )
         try:
             place = finder.place(image)
+            entry = entry._replace(
+                key=key_of(place.path), image=place, lacks="it has no sentences"
+            )
             sentences = field_of(image, "sentences", list)
         except BadInput as error:
-            yield unnamed._replace(flaw=(error.reason, error.detail))
+            yield entry._replace(flaw=(error.reason, error.detail))
             continue
         texts = []
         for place_in_list, sentence in enumerate(sentences, 1):
@@ -74,9 +79,6 @@ def entries_of(
                 key = b"%b:sentences:%d" % (unnamed.key, place_in_list)
                 flaw = (error.reason, error.detail)
                 yield Entry(key, task.path, number, flaw=flaw)
-        entry = unnamed._replace(
-            key=key_of(place.path), image=place, lacks="it has no sentences"
-        )
         yield _with_split(filled(entry, image, texts, config), image, named)
 
 

@@ -4,7 +4,6 @@ import importlib
 import os
 import signal
 import sys
-from pathlib import Path
 from typing import Any
 
 from reader.contract.errors import UsageError
@@ -18,15 +17,20 @@ def num_cores() -> int:
 
 
 def module_path() -> list[str]:
-    """Returns the module path for worker processes: this process's, but for its folder.
+    """Returns where workers find modules: where this process does, but for its folder.
 
-    A file in the working folder may have the name of a module, such as `queue.py`. The
-    folder with Diptych comes last, since it may be the working folder.
+    A file in the working folder may have the name of a module, such as `queue.py`.
     """
-    diptych = str(Path(__file__).resolve().parents[2])
-    here = os.path.realpath(os.getcwd())
-    others = [path for path in sys.path if path and os.path.realpath(path) != here]
-    return [*others, diptych]
+    # Python ignores entries that are not text, such as a `Path`.
+    texts = [path for path in sys.path if isinstance(path, str) and path]
+    return [path for path in texts if not _is_working_folder(path)]
+
+
+def _is_working_folder(path: str) -> bool:
+    try:
+        return os.path.samefile(path, os.curdir)
+    except OSError:  # Either does not exist.
+        return False
 
 
 def exit_description(status: int) -> str:

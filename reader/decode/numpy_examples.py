@@ -1,17 +1,16 @@
 """Converts one parsed record to an example of `reader.open`, without TensorFlow."""
 
-import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reader.config.read_config import DEFAULT_OUTPUTS, OUTPUTS, ReadConfig
 from reader.contract.errors import UsageError
+from reader.contract.host import import_library
 from reader.contract.schema import Feature, display_path, needs_size
 from reader.datasets.record_schema import RecordSchema
-from reader.decode.numpy_images import Pixels, decoder
 from reader.decode.outputs import (
     check_conflicts,
     check_tokens,
@@ -19,6 +18,8 @@ from reader.decode.outputs import (
     not_held,
     special_tokens,
 )
+from reader.pixels.codecs import decoder
+from reader.shuffle.randomness import Draws
 
 # The outputs of `load` without those that describe a batch, and `captions`. Columns
 # such as `extra/score` are allowed too.
@@ -26,7 +27,20 @@ _BATCH_OUTPUTS = ("valid", "caption_valid")
 RECORD_OUTPUTS = (*(name for name in OUTPUTS if name not in _BATCH_OUTPUTS), "captions")
 
 Values = Mapping[str, list[Any]]
-Make = Callable[[Values], Any]
+# (values of a record, place of the record) → output
+Make = Callable[[Values, "Place"], Any]
+
+
+class Place(NamedTuple):
+    """What the random numbers of a record depend on, besides the seed.
+
+    Attributes:
+        number: Record number.
+        epoch: Epoch, counted from 0.
+    """
+
+    number: int
+    epoch: int
 
 
 def makers(
@@ -62,7 +76,7 @@ def makers(
 def _maker(name: str, record_schema: RecordSchema, config: ReadConfig) -> Make:
     match name:
         case "image":
-            return _image_maker(record_schema)
+            return _image_maker(record_schema, config)
         case "tokens":
             return _Tokens(record_schema, config).row
         case "mask":
@@ -71,25 +85,64 @@ def _maker(name: str, record_schema: RecordSchema, config: ReadConfig) -> Make:
             return _Tokens(record_schema, config).length
         case "key":
             key = record_schema.features["key"].key
-            return lambda values: display_path(_one(values, key))
+            return lambda values, _: display_path(_one(values, key))
         case "caption":
             # In foreign TFRecords, an image may have no caption.
             captions = record_schema.features["captions"]
-            return lambda values: next(iter(_column(values, captions)), "")
-    return functools.partial(_column, feature=record_schema.features[name])
+            return lambda values, _: next(iter(_column(values, captions)), "")
+    feature = record_schema.features[name]
+    return lambda values, _: _column(values, feature)
 
 
-def _image_maker(record_schema: RecordSchema) -> Callable[[Values], Pixels]:
-    decode, image = (
-        decoder(record_schema.image_format),
-        record_schema.features["image"].key,
-    )
+def _image_maker(record_schema: RecordSchema, config: ReadConfig) -> Make:
+    decode = decoder(record_schema.image_format)  # Raises if a library is missing.
+    if config.images.size is not None:
+        return _Images(record_schema, config).make
+    image = record_schema.features["image"].key
     if not needs_size(record_schema.image_format):
-        return lambda values: decode(_one(values, image), 0, 0)
-    height, width = (record_schema.features[role].key for role in ("height", "width"))
-    return lambda values: decode(
-        _one(values, image), _one(values, height), _one(values, width)
+        return lambda values, _: decode(_one(values, image), 0, 0)
+    sides = [record_schema.features[role].key for role in ("height", "width")]
+    return lambda values, _: decode(
+        _one(values, image), *(_one(values, side) for side in sides)
     )
+
+
+class _Images:
+    """Crops and resizes images, with the random numbers of `load`."""
+
+    def __init__(self, record_schema: RecordSchema, config: ReadConfig) -> None:
+        # Imported here: without `image_size`, OpenCV is not needed.
+        import_library("cv2", "image_size", "opencv-python-headless")
+        from reader.pixels.engine import PixelEngine
+
+        self._engine = PixelEngine(config.images, record_schema.image_format)
+        self._draws = Draws(config.seed, config.images.num_draws)
+        features, roles = record_schema.features, ("height", "width")
+        self._image = features["image"].key
+        self._sides = [features[role].key for role in roles if role in features]
+        if record_schema.image_format is None:
+            self._sides = []  # The size of such images is read from them.
+
+    def make(self, values: Values, place: Place) -> NDArray[Any]:
+        """Returns the image of a record.
+
+        Raises:
+            ValueError: The image is damaged.
+        """
+        held = np.frombuffer(_one(values, self._image), np.uint8)
+        sides = [_one(values, side) for side in self._sides]
+        draws = self._draws.of(np.array([place.number]), np.array([place.epoch]))
+        rows = np.empty((1, *self._engine.row_shape), self._engine.dtype)
+        self._engine.make(
+            held,
+            np.zeros(1, np.int64),
+            np.array([len(held)]),
+            np.array([sides], np.int32) if sides else None,
+            draws,
+            rows,
+        )
+        image: NDArray[Any] = rows[0]
+        return image
 
 
 def _column(values: Values, feature: Feature) -> Any:
@@ -135,18 +188,18 @@ class _Tokens:
         self._max_tokens = config.max_tokens
         self._room = config.max_tokens - len(self._start) - len(self._end)
 
-    def row(self, values: Values) -> NDArray[np.int32]:
+    def row(self, values: Values, _: Place) -> NDArray[np.int32]:
         """Returns int32[max_tokens]: the token ids, padded."""
         framed = self._framed(values)
         row = np.full(self._max_tokens, self._pad, np.int32)
         row[: len(framed)] = framed
         return row
 
-    def mask(self, values: Values) -> NDArray[np.bool_]:
+    def mask(self, values: Values, place: Place) -> NDArray[np.bool_]:
         """Returns bool[max_tokens]: True where tokens are not padding."""
-        return np.arange(self._max_tokens) < self.length(values)
+        return np.arange(self._max_tokens) < self.length(values, place)
 
-    def length(self, values: Values) -> int:
+    def length(self, values: Values, _: Place) -> int:
         """Returns the number of tokens that are not padding."""
         return len(self._framed(values))
 

@@ -10,7 +10,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, SupportsIndex
 
 from reader.config import defaults
+from reader.config.image_config import (
+    ImageConfig,
+    dtype_name,
+    image_size_pair,
+    mean_and_std,
+)
 from reader.config.read_config import ReadConfig, check_names, output_names
+from reader.contract.checks import check_at_least, number_range
 from reader.contract.errors import DatasetError, UsageError
 from reader.contract.record import crc32c_hex, parse_example
 from reader.datasets.foreign_schema import check_features
@@ -21,7 +28,7 @@ from reader.datasets.record_source import (
     open_record_source,
 )
 from reader.datasets.samples_table import read_samples
-from reader.decode.numpy_examples import RECORD_OUTPUTS, Make, makers
+from reader.decode.numpy_examples import RECORD_OUTPUTS, Make, Place, makers
 from reader.map_dataset.key_index import Keys
 from reader.records.random_access import RecordFiles
 
@@ -31,6 +38,16 @@ def open(
     *,
     split: str | None = None,
     outputs: Sequence[str] | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    crop: str = defaults.CROP,
+    crop_fraction: float = defaults.CROP_FRACTION,
+    crop_scale: tuple[float, float] = defaults.CROP_SCALE,
+    crop_ratio: tuple[float, float] = defaults.CROP_RATIO,
+    flip: bool = defaults.FLIP,
+    dtype: str = "uint8",
+    normalize: str | Sequence[object] | None = None,
+    data_format: str = defaults.DATA_FORMAT,
+    seed: int = defaults.SEED,
     max_tokens: int = defaults.MAX_TOKENS,
     add_special_tokens: bool = defaults.ADD_SPECIAL_TOKENS,
     transform: Callable[[Any], Any] | None = None,
@@ -51,6 +68,24 @@ def open(
         split: Split to read, if `pattern` is a folder with several splits.
         outputs: Names of outputs. If given, examples are tuples in this order instead
             of dictionaries.
+        image_size: Size of the images in pixels, as one side or as (height, width).
+            None for images as stored; the next eight arguments then have no effect and
+            are refused.
+        crop: Region of each image that is resized to `image_size`: `"center"`,
+            `"random"`, `"random_resized"` or `"none"`, as in `load`.
+        crop_fraction: Side length of the `"center"` or `"random"` region, as a fraction
+            of the largest region that fits in the image.
+        crop_scale: Minimum and maximum area of a `"random_resized"` region, as a
+            fraction of the image's area.
+        crop_ratio: Minimum and maximum aspect ratio of a `"random_resized"` region,
+            width / height.
+        flip: Whether images are flipped horizontally with a probability of 1/2.
+        dtype: Type of pixel values: `"uint8"`, or `"float32"` in [0, 1].
+        normalize: Mean and standard deviation of each channel: `"imagenet"`, `"clip"`
+            or (mean, std).
+        data_format: Order of dimensions: `"channels_last"` or `"channels_first"`.
+        seed: Seed of random crops and flips. They are those that `load` makes of a
+            record in the epoch that `set_epoch` chooses.
         max_tokens: Number of tokens that captions are padded or truncated to, including
             start and end token.
         add_special_tokens: Whether captions start with the tokenizer's start token and
@@ -65,7 +100,8 @@ def open(
 
         By default, a dictionary holds these outputs, if the records have them:
 
-            image   uint8[height, width, 3], as stored
+            image   uint8[height, width, 3], as stored; or with `image_size`, of that
+                    size, dtype and data format
             tokens  int32[max_tokens], of the first caption
             mask    bool[max_tokens], True for tokens that are not padding
 
@@ -81,8 +117,22 @@ def open(
     reopen = functools.partial(open, **locals())  # `locals` holds only arguments here.
     names = output_names(outputs)
     check_names(names, RECORD_OUTPUTS)
+    images = ImageConfig(
+        size=image_size_pair(image_size),
+        crop=crop,
+        fraction=crop_fraction,
+        scale=number_range("crop_scale", crop_scale),
+        ratio=number_range("crop_ratio", crop_ratio),
+        flip=flip,
+        dtype=dtype_name(dtype),  # type: ignore[arg-type]
+        normalize=mean_and_std(normalize),
+        data_format=data_format,
+    )
+    _check_images(images)
     config = ReadConfig(
         batch_size=1,
+        images=images,
+        seed=seed,
         max_tokens=max_tokens,
         add_special_tokens=add_special_tokens,
         outputs=("length",),  # With "tokens", each worker would warn about padding.
@@ -92,6 +142,23 @@ def open(
     source = _open_source(pattern, split, features)
     make = makers(names, source.record_schema, config)
     return MapDataset(source, make, names, transform, reopen)
+
+
+def _check_images(images: ImageConfig) -> None:
+    """Checks the arguments for images.
+
+    Raises:
+        UsageError: An argument needs `image_size`, or NumPy lacks the dtype.
+    """
+    if images.dtype == "bfloat16":
+        raise UsageError(
+            'NumPy has no bfloat16: pass dtype="float32" and cast on the accelerator'
+        )
+    if images.size is None and images != ImageConfig(dtype="uint8"):
+        raise UsageError(
+            "crop, flip, dtype, normalize and data_format change images of a given "
+            "size: pass image_size"
+        )
 
 
 def _open_source(
@@ -135,10 +202,11 @@ class MapDataset:
         self._keys = Keys(source, self._files)
         self._make, self._names = make, names
         self._transform, self._reopen = transform, reopen
+        self._epoch = 0
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickles the arguments of `open`, without open files."""
-        return _open_again, (self._reopen, self._fingerprint)
+        return _open_again, (self._reopen, self._fingerprint, self._epoch)
 
     def __repr__(self) -> str:
         """Returns the name, number of records and shards, and the outputs."""
@@ -163,8 +231,10 @@ class MapDataset:
         index = self._checked(number)
         record = self._files.read(index)
         try:
-            values = parse_example(record)
-            example: Any = {name: make(values) for name, make in self._make.items()}
+            values, place = parse_example(record), Place(index, self._epoch)
+            example: Any = {
+                name: make(values, place) for name, make in self._make.items()
+            }
         except (ValueError, OverflowError) as error:
             raise self._files.unusable(index, record, error) from error
         if self._names is not None:
@@ -174,6 +244,20 @@ class MapDataset:
     def __iter__(self) -> Iterator[Any]:
         """Yields all examples in the order written."""
         return map(self.__getitem__, range(len(self)))
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the epoch of random crops and flips, which is 0 at first.
+
+        As with PyTorch's `DistributedSampler`, call it before each epoch. A
+        `DataLoader` with `persistent_workers=True` does not pass it on to its workers.
+
+        Args:
+            epoch: Epoch, counted from 0.
+
+        Raises:
+            UsageError: The epoch is negative.
+        """
+        self._epoch = check_at_least("epoch", epoch, 0)
 
     def by_key(self, key: str | bytes) -> Any:
         """Returns the example with a key.
@@ -224,7 +308,9 @@ class MapDataset:
         return index % len(self)
 
 
-def _open_again(reopen: Callable[[], MapDataset], fingerprint: str) -> MapDataset:
+def _open_again(
+    reopen: Callable[[], MapDataset], fingerprint: str, epoch: int = 0
+) -> MapDataset:
     """Opens a pickled dataset again.
 
     Raises:
@@ -236,4 +322,5 @@ def _open_again(reopen: Callable[[], MapDataset], fingerprint: str) -> MapDatase
             f"{dataset._source.name} has changed since this dataset was opened: open "
             "it again"
         )
+    dataset.set_epoch(epoch)
     return dataset

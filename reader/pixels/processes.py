@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from reader.contract.host import exit_description, module_path
 from reader.pixels.errors import PixelWorkerError
@@ -21,6 +22,8 @@ from reader.pixels.shared_memory import SharedMemory
 # Calls that wait at the same time; more wait for one of these to return.
 _NUM_CHANNELS = 16
 _GRACE_SECONDS = 3
+# The folder with Diptych comes last on the path, since it may be a working folder.
+_DIPTYCH = str(Path(__file__).resolve().parents[2])
 
 CLOSED = "the pixel workers are closed"
 
@@ -178,7 +181,7 @@ def _start(
             [sys.executable, "-P", "-m", "reader.pixels.worker", *map(str, args)],
             env={
                 **os.environ,
-                "PYTHONPATH": os.pathsep.join(module_path()),
+                "PYTHONPATH": os.pathsep.join([*module_path(), _DIPTYCH]),
                 # A worker is one thread; there are enough workers for the cores.
                 "OMP_NUM_THREADS": "1",
                 "OPENBLAS_NUM_THREADS": "1",

@@ -37,7 +37,7 @@ def tree(tmp_path_factory) -> Path:
     settings = "beam_jobs/config/job_settings.py"
     insert(
         tree / settings,
-        '_source("folder of images, at any depth", "DIR")\n',
+        '"folder of images, at any depth", "DIR"\n    )\n',
         shown(settings),
     )
     commands = "reader/__main__.py"

@@ -213,6 +213,7 @@ VALUES = {
     "--image_format": "png",
     "--jpeg_subsampling": "444",
     "--captions_per_file": "one",
+    "--table_quoting": "csv",
 }
 
 

@@ -12,7 +12,7 @@ from beam_jobs.encoding.encode_image import encode_pixels
 from reader.__main__ import main
 from reader.contract.manifest import ImageSpec
 from reader.contract.schema import STORED_FORMATS
-from reader.decode.numpy_images import decoder
+from reader.pixels.codecs import decoder
 
 # Levels of 255 that a lossy format may be off on smooth pictures.
 TOLERANCE = {"jpeg": 16}

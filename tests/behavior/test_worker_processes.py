@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import beam_jobs
 from beam_jobs.__main__ import main
 from beam_jobs.engines import worker_process
 from beam_jobs.engines.worker_process import WorkerProcess
@@ -34,10 +36,10 @@ def build_args(source: Path, output: Path) -> list[str]:
 
 
 @contextlib.contextmanager
-def started(*args: str, **kwargs):
+def started(*args: str, command=DIPTYCH, **kwargs):
     """A command in a session of its own, as in a terminal."""
     process = subprocess.Popen(
-        [*DIPTYCH, *args],
+        [*command, *args],
         start_new_session=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -104,6 +106,30 @@ def test_nothing_is_imported_from_the_working_folder(source, shadows, tmp_path):
     assert (checked.returncode, checked.stderr) == (0, "")
 
 
+def test_workers_run_the_diptych_of_the_launcher(source, tmp_path):
+    """A checkout with another Diptych on the path, in a folder with a colon."""
+    checkout = tmp_path / "check: out"
+    for name in ("beam_jobs", "reader"):
+        shutil.copytree(Path(beam_jobs.__file__).parents[1] / name, checkout / name)
+        other = tmp_path / "installed" / name
+        other.mkdir(parents=True)
+        (other / "__init__.py").write_text("raise SystemExit('another Diptych')")
+    (checkout / "queue.py").write_text("raise SystemExit('not for Diptych')")
+    # The launcher has loaded the module, so a file of the checkout is no harm to it.
+    run = (
+        "import queue, sys, pathlib\n"
+        f"sys.path[:0] = [{str(checkout)!r}, pathlib.Path('p')]\n"
+        f"sys.path[2:2] = [{str(tmp_path / 'installed')!r}]\n"
+        "from beam_jobs.__main__ import main\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    command = [sys.executable, "-P", "-c", run]
+    args = build_args(source, tmp_path / "out")
+    with started(*args, command=command, cwd=checkout) as process:
+        assert said_at_the_end(process) == []
+        assert process.returncode == 0
+
+
 @pytest.mark.parametrize("seconds", [0, 0.02, 0.3, 1.2])
 def test_a_worker_that_dies_at_the_start_ends_the_job(source, tmp_path, seconds):
     args = build_args(source, tmp_path / "out")
@@ -120,7 +146,7 @@ def test_a_worker_that_dies_at_the_start_ends_the_job(source, tmp_path, seconds)
 def test_a_worker_that_cannot_start_ends_the_job(source, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(
         "import os, sys\n"
-        "if 'beam_jobs.engines.local_worker' in sys.orig_argv: os._exit(7)\n"
+        "if any('local_worker' in arg for arg in sys.orig_argv): os._exit(7)\n"
     )
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     args = build_args(source, tmp_path / "out")
@@ -151,6 +177,32 @@ def test_ctrl_c_ends_a_job_whose_worker_is_stopped(source, tmp_path):
         assert len(said_at_the_end(process)) == 1
         assert process.returncode == 130
         assert not Path(f"/proc/{stopped}").exists()
+
+
+def test_ctrl_c_while_the_engine_closes_its_workers_ends_all(source, tmp_path):
+    """The engine then leaves the other worker, which waits for more work."""
+    run = (
+        "import signal, sys\n"
+        "from beam_jobs.__main__ import main\n"
+        "from beam_jobs.engines.worker_process import WorkerProcess\n"
+        "join = WorkerProcess.join\n"
+        "def interrupted(self):\n"
+        "    WorkerProcess.join = join\n"
+        "    signal.raise_signal(signal.SIGINT)\n"
+        "WorkerProcess.join = interrupted\n"
+        "status = main(sys.argv[1:])\n"
+        "input()\n"
+        "sys.exit(status)\n"
+    )
+    command = [sys.executable, "-P", "-c", run]
+    args = build_args(source, tmp_path / "out")
+    with started(*args, command=command, stdin=subprocess.PIPE) as process:
+        workers = workers_of(process)
+        message = next(line for line in process.stderr if "planned" not in line)
+        assert "run the same command again to resume" in message
+        assert not any(map(is_running, workers))
+        process.communicate("\n", timeout=PATIENCE_SECONDS)
+        assert process.returncode == 130
 
 
 def test_workers_end_with_a_launcher_that_is_killed(source, tmp_path):

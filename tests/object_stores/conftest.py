@@ -11,6 +11,7 @@ from stand_ins.s3 import S3Store, serve_s3
 from beam_jobs.__main__ import main
 from beam_jobs.sample_data import write_sample
 
+_LIMIT = "--max_rejects=10%"
 _SHAPE = ("--splits=train=0.7,validation=0.3", "--num_shards=6")
 
 
@@ -66,7 +67,8 @@ def run_build() -> Callable[..., int]:
 
     def run_build(*flags: str, **paths: object) -> int:
         named = [f"--{name}={path}" for name, path in paths.items()]
-        return main(["build", *named, *_SHAPE, "--max_rejects=10%", *flags])
+        limit = [] if any("--max_rejects" in flag for flag in flags) else [_LIMIT]
+        return main(["build", *named, *_SHAPE, *limit, *flags])
 
     return run_build
 

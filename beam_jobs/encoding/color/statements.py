@@ -40,13 +40,16 @@ _DAMAGE = (
 _Statement = bytes | Color | None
 
 
-def stated_profile(data: bytes, format: str, image: Image.Image) -> bytes | None:
+def stated_profile(
+    data: bytes, format: str, image: Image.Image, mode: str
+) -> bytes | None:
     """Returns an ICC profile for the colors that a file states, or None without any.
 
     Args:
         data: Bytes of the file, of any format except JPEG.
         format: Image format: `png`, `gif`, ….
         image: The same file as opened by Pillow, not decoded yet.
+        mode: Mode of its pixels, as named by Pillow.
 
     Raises:
         BadInput: The colors are of a kind that is not converted, such as HDR.
@@ -58,7 +61,7 @@ def stated_profile(data: bytes, format: str, image: Image.Image) -> bytes | None
             continue  # The metadata is damaged; the pixels may be intact.
         if isinstance(stated, Color):
             # Numbers that are no color space give no profile.
-            stated = profile_for(stated, gray=image.mode.startswith(("L", "I;16")))
+            stated = profile_for(stated, gray=mode.startswith(("L", "I;16")))
         if stated is not None:
             return stated
     return None

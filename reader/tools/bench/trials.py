@@ -15,7 +15,7 @@ from reader.contract import schema
 from reader.contract.record import frame_record, parse_example, serialize_example
 from reader.contract.schema import needs_size
 from reader.datasets.record_source import RecordSource, open_one_record_source
-from reader.decode.numpy_images import Pixels, decoder
+from reader.pixels.codecs import Pixels, decoder
 from reader.records.random_access import RecordFiles
 from reader.tools.bench.stages import reading
 from reader.tools.bench.timing import Read, measure

@@ -10,7 +10,7 @@ from reader.contract import schema
 from reader.contract.errors import DatasetError
 from reader.contract.record import parse_example
 from reader.datasets.record_source import RecordSource
-from reader.decode.numpy_images import Pixels, decoder
+from reader.pixels.codecs import Pixels, decoder
 from reader.records.random_access import RecordFiles
 from reader.tools.report.captions import Row, Spelling
 

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ import google_crc32c
 
 from reader.contract import schema
 from reader.contract.checks import check_at_least
-from reader.contract.errors import DatasetError
+from reader.contract.errors import BuildError, DatasetError
 from reader.contract.host import num_cores
 from reader.contract.layout import (
     BLOCKS,
@@ -30,7 +31,7 @@ from reader.contract.layout import (
 from reader.contract.manifest import Manifest, Shard, Split
 from reader.contract.statistics import Statistics
 from reader.datasets.manifest_dataset import ManifestDataset, open_dataset
-from reader.decode.numpy_images import decoder
+from reader.pixels.codecs import decoder
 from reader.storage.files import is_folder, list_folder, open_file
 from reader.tools.verify.problems import Problem, unreadable
 from reader.tools.verify.shard_check import (
@@ -83,6 +84,7 @@ def verify(
         Counts of what was checked, and all problems.
 
     Raises:
+        BuildError: A process died, so that the check is not complete.
         DatasetError: The folder holds no finished dataset.
         UsageError: `workers` is less than 1, or the library that decodes the images is
             not installed.
@@ -124,12 +126,24 @@ def _checked(
         yield map(check_shard, tasks)
         return
     # Spawn, do not fork: TensorFlow may be loaded in this process and have threads.
-    with contextlib.ExitStack() as stack:
+    with _death_explained(), contextlib.ExitStack() as stack:
         with _defer_ctrl_c(), _safe_path():
             pool = ProcessPoolExecutor(workers, get_context("spawn"), _exit_quietly)
             stack.callback(pool.shutdown, cancel_futures=True)
             reports = pool.map(check_shard, tasks)
         yield reports
+
+
+@contextlib.contextmanager
+def _death_explained() -> Iterator[None]:
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise BuildError(
+            "a process that checked shards died, possibly out of memory: check with "
+            "fewer workers. A script that calls verify with several workers does so "
+            'below `if __name__ == "__main__":`'
+        ) from error
 
 
 @contextlib.contextmanager

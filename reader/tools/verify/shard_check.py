@@ -19,7 +19,7 @@ from reader.contract.layout import parse_shard_name
 from reader.contract.manifest import Manifest, Shard
 from reader.contract.record import crc32c_hex, parse_example
 from reader.contract.statistics import Statistics, statistics_of
-from reader.decode.numpy_images import Decode, decoder
+from reader.pixels.codecs import Decode, decoder
 from reader.records.damaged_records import sample_keys
 from reader.storage.files import read_bytes
 from reader.storage.tfrecord_file import Damage, Record, scan_shard

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image, ImageCms
 
 from beam_jobs.elements import BadInput
-from beam_jobs.encoding.jpeg import orientation_of, parse_jpeg, profile_of
+from beam_jobs.encoding.jpeg import parse_jpeg
+from beam_jobs.encoding.jpeg_metadata import orientation_of, profile_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 

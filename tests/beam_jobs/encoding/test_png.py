@@ -22,6 +22,8 @@ from image_files import (
 )
 from PIL import Image
 
+from beam_jobs.encoding.color.color_space import color_of_codes, profile_for
+
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 
 RAW = dataclasses.replace(FINEST, format="raw")
@@ -161,6 +163,44 @@ def test_a_clear_color_of_16_bits_is_converted_to_srgb_too():
     assert found[0, 0].tolist() == [255] * 3
     assert (found[1:] == plain[1:]).all()
     assert found[2, 2, 1] > found[2, 2, 0]  # Red and green are swapped.
+
+
+@pytest.mark.parametrize("interlaced", [0, 1])
+@pytest.mark.parametrize(("color", "depth"), KINDS)
+@pytest.mark.parametrize("blank", [False, True])
+def test_a_png_without_its_last_row_is_damaged(color, depth, interlaced, blank):
+    chunks = [(b"PLTE", bytes(range(6)))] if color == PALETTE else []
+    samples = np.full((9, 13, CHANNELS[color]), 0 if blank else 1)
+    data = png_of(samples, depth, color, *chunks, interlaced=bool(interlaced))
+    assert len(stored(data)) == 9
+    header = data[16:20] + struct.pack(">I", 10) + data[24:29]
+    short = data[:8] + png_chunk(b"IHDR", header) + data[33:]
+    assert rejection(short).reason == "damaged_image"
+
+
+def test_a_wrong_checksum_of_zlib_is_passed_over():
+    header, samples = (13, 9, 8, GRAY, 1), np.zeros((9, 13, 1), np.uint16)
+    packed = zlib.compress(bytes(1000))[:-1] + b"x"
+    assert (stored(png(header, (b"IDAT", packed))) == samples).all()
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+@pytest.mark.parametrize("color", [GRAY, GRAY_ALPHA])
+def test_linear_gray_with_and_without_alpha_becomes_srgb(color, depth):
+    gray = np.arange(256, dtype=np.uint16).reshape(16, 16, 1)
+    alpha = np.full_like(gray, 255)
+    samples = np.concatenate([gray, alpha], -1)[..., : CHANNELS[color]]
+    samples = samples * 257 if depth == 16 else samples
+    profile = profile_for(color_of_codes(1, 8), gray=True)
+    found = stored(
+        png_of(samples, depth, color, (b"iCCP", b"gray\0\0" + zlib.compress(profile)))
+    )
+    light = gray / 255
+    # IEC 61966-2-1.
+    srgb = np.where(
+        light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055
+    )
+    assert np.abs(found - 255 * srgb).max() < 1
 
 
 # Metadata.

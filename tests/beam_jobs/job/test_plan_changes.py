@@ -101,8 +101,9 @@ def touch(file: Path) -> None:
 
 def swap_letters(file: Path) -> None:
     """Changes a caption without changing its size or its words' counts."""
-    words = file.read_text().split()
-    file.write_text(" ".join([*words[1:], words[0]]))
+    size, words = file.stat().st_size, file.read_text().split()
+    file.write_text(" ".join([*words[1:], words[0]]) + "\n")
+    assert file.stat().st_size == size
 
 
 def change_last_bytes(file: Path) -> None:
@@ -141,11 +142,19 @@ CHANGES = {
     ),
     "a finished caption changed, but not its size": (
         lambda job: swap_letters(job.caption(finished(job)[0])),
-        ["1 pair was changed (scene-"],
+        ["1 pair was changed or touched (scene-"],
     ),
     "a finished image changed, but not its size": (
         lambda job: change_last_bytes(job.image(finished(job)[-1])),
-        ["1 pair was changed (scene-"],
+        ["1 pair was changed or touched (scene-"],
+    ),
+    "a finished image changed, and all were touched": (
+        lambda job: (restore(job), change_last_bytes(job.image(finished(job)[0]))),
+        ["24 pairs were changed or touched (scene-"],
+    ),
+    "one came, and all were touched": (
+        lambda job: (restore(job), add(job, "late")),
+        ["1 pair was added (late)", "24 pairs were changed or touched (scene-"],
     ),
     "an image was replaced": (
         lambda job: shutil.copyfile(job.image(1), job.image(2)),

@@ -140,6 +140,7 @@ def test_whatever_is_wrong_is_a_reject_of_its_own(split_file, tmp_path):
         {"filename": "a", "filepath": "..", "sentences": [sentence], "split": "x"},
         {"filename": "e", "filepath": 7, "sentences": [sentence], "split": "x"},
         {"filename": "e", "sentences": "Fine.", "split": "x"},
+        {"filename": "f", "split": "x"},
         {"file_name": "e", "sentences": [sentence], "split": "x"},
         None,
     ]
@@ -156,9 +157,10 @@ def test_whatever_is_wrong_is_a_reject_of_its_own(split_file, tmp_path):
         f"{file}:6": "outside_root",
         f"{file}:7": "outside_root",
         f"{file}:8": "bad_row",
-        f"{file}:9": "bad_row",
-        f"{file}:10": "bad_row",
+        "e": "bad_row",
+        "f": "bad_row",
         f"{file}:11": "bad_row",
+        f"{file}:12": "bad_row",
     }
     assert rejects["b"].detail == "it has no sentences"
 

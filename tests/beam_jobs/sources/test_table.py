@@ -469,10 +469,15 @@ def test_equal_ids_of_annotations_leave_no_room_for_chance(coco):
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"{", b'{"images": [}', b"\xff\xfe{}", b'{"images": [1', b"[" * 9999]
+    "data",
+    [
+        *[b"", b"{", b'{"images": [}', b"\xff\xfe{}", b'{"images": [1', b"[" * 9999],
+        b'{"images": [{"id": "\xff"}]}',
+    ],
 )
 def test_coco_that_is_no_json_fails_with_its_name(coco, data):
-    with pytest.raises(BuildError, match=r"c\.json is not valid JSON"):
+    # In one line, and not as a repr of bytes.
+    with pytest.raises(BuildError, match=r"c\.json is not valid JSON: [^b\n][^'\n]*$"):
         coco(data)
 
 

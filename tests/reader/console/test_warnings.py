@@ -20,9 +20,11 @@ def warnings(dataset, kind: str, captions: int, single: int | None, unknown: int
     shard = manifest.shards[0]
     split = Split(name="train", shards=(shard,), statistics=statistics)
     tokenizer = dataclasses.replace(manifest.tokenizer, kind=kind)
-    return list(
-        warnings_of(dataclasses.replace(manifest, splits=(split,), tokenizer=tokenizer))
-    )
+    config = {**manifest.config}
+    if kind != "basic":  # Only a counted vocabulary has a size to choose.
+        del config["vocab_size"], config["min_count"]
+    changed = {"splits": (split,), "tokenizer": tokenizer, "config": config}
+    return list(warnings_of(dataclasses.replace(manifest, **changed)))
 
 
 def test_one_token_captions_are_told_and_what_to_do(dataset):

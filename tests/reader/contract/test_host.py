@@ -2,19 +2,18 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from reader.contract.host import exit_description, module_path
 
 
-def test_workers_import_what_the_launcher_would(monkeypatch, tmp_path):
+def test_workers_look_where_the_launcher_does(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", ["", str(tmp_path), "/else/where"])
-    path = module_path()
-    assert path[0] == "/else/where"
-    assert [p for p in path[1:] if not (Path(p) / "reader").is_dir()] == []
+    (tmp_path / "link").symlink_to(tmp_path)
+    here = ["", ".", str(tmp_path), str(tmp_path / "link"), tmp_path]
+    monkeypatch.setattr(sys, "path", [*here, "/else/where", "/a:b", "sub"])
+    assert module_path() == ["/else/where", "/a:b", "sub"]
 
 
 @pytest.mark.parametrize(

@@ -298,6 +298,26 @@ if __name__ == "__main__":
     assert err.splitlines()[-1] == "KeyboardInterrupt"
 
 
+@pytest.mark.parametrize("first", ["", "if __name__ != '__main__': os._exit(9)"])
+def test_a_process_that_dies_is_no_traceback_of_the_pool(dataset, tmp_path, first):
+    """In a script without a guard, every process dies at its start."""
+    script = tmp_path / "script.py"
+    script.write_text(f"""
+import os, reader
+from reader.contract.errors import BuildError
+{first}
+try:
+    reader.verify({str(dataset)!r}, workers=2)
+except BuildError as error:
+    print(error)
+""")
+    done = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, check=True
+    )
+    assert "a process that checked shards died" in done.stdout
+    assert "__main__" in done.stdout
+
+
 def test_a_number_of_workers_that_is_none_is_refused(dataset):
     with pytest.raises(reader.UsageError, match="workers must be at least 1, got 0"):
         reader.verify(dataset, workers=0)
