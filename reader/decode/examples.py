@@ -16,11 +16,13 @@ from reader.decode.captions import (
     take_texts,
     take_tokens,
 )
-from reader.decode.images import make_decoder
 from reader.decode.outputs import roles_of
 from reader.records.window_reads import Records
 
 _TYPES = {"bytes": tf.string, "int64": tf.int64, "float32": tf.float32}
+
+# Input of the pixel workers, beside the encoded images.
+SIZES, PIXEL_DRAWS = "sizes of images", "draws of images"
 
 _CAPTION_ROLES = ("token_lengths", "token_ids", "captions")
 
@@ -46,11 +48,9 @@ def make_examples(
     roles = roles_of(record_schema, config)
     columns = config.draws.columns
     has_images = records.element_spec.images != ()
-    decode_images = None
+    makes_images = "image" in config.names and not has_images
     if has_images:
         roles.remove("image")
-    elif "image" in config.names:
-        decode_images = make_decoder(config.images, record_schema)
     features = {
         record_schema.features[role].key: feature_spec(record_schema.features[role])
         for role in roles
@@ -65,9 +65,11 @@ def make_examples(
             examples[side] = tf.cast(values[side], tf.int32)
         if has_images:
             examples["image"] = chunk.images
-        elif decode_images is not None:
+        elif makes_images:
             sizes = _sizes(values, record_schema)
-            examples["image"] = decode_images(values["image"], sizes, draws)
+            if sizes is not None:
+                examples[SIZES] = sizes
+            examples[PIXEL_DRAWS] = _pixel_draws(draws, tf.size(values["image"]))
         if {*_CAPTION_ROLES} & {*roles}:
             counts = _num_captions(values)
             choice = choose_captions(counts, draws.get("caption"), config)
@@ -79,6 +81,12 @@ def make_examples(
         return examples
 
     return records.map(make, num_parallel_calls=num_calls, deterministic=True)
+
+
+def _pixel_draws(draws: dict[str, tf.Tensor], num: tf.Tensor) -> tf.Tensor:
+    """Returns float64[n, k]: the random numbers of crops, then of flips."""
+    parts = [draws[use] for use in ("crop", "flip") if use in draws]
+    return tf.concat([tf.zeros([num, 0], tf.float64), *parts], axis=1)
 
 
 def _sizes(

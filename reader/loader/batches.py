@@ -6,8 +6,9 @@ import tensorflow as tf
 from reader.config.image_config import ImageConfig
 from reader.config.read_config import ReadConfig
 from reader.datasets.record_schema import RecordSchema
+from reader.decode.batch_pixels import MakePixels, black
 from reader.decode.captions import nothing, pad_id
-from reader.decode.examples import make_examples
+from reader.decode.examples import PIXEL_DRAWS, SIZES, make_examples
 from reader.loader.budget import calls_at_a_time
 
 # With `bucket_by_length`, the width of token rows is rounded up to a multiple of this
@@ -20,6 +21,7 @@ def make_batches(
     record_schema: RecordSchema,
     config: ReadConfig,
     num_calls: int,
+    make_pixels: MakePixels | None,
 ) -> tf.data.Dataset:
     """Returns a Dataset of batches: dictionaries, or tuples in the order of `outputs`.
 
@@ -31,15 +33,20 @@ def make_batches(
         record_schema: Schema of the records.
         config: Read configuration.
         num_calls: Number of batches to process concurrently.
+        make_pixels: Function that makes the images of a batch. None if the examples
+            hold images already, or none.
     """
     batches = examples.rebatch(config.host_batch_size, drop_remainder=True)
     pad = pad_id(record_schema.tokenizer)
 
     def finish(batch: dict[str, tf.Tensor]) -> object:
-        if "blank" in batch:
-            batch = _clear_blanks(batch, pad)
-        if "image" in batch:
+        if PIXEL_DRAWS in batch and make_pixels is not None:
+            sizes, draws = batch.pop(SIZES, None), batch.pop(PIXEL_DRAWS)
+            batch["image"] = make_pixels(batch["image"], sizes, draws)
+        elif "image" in batch:
             batch["image"] = finish_images(batch["image"], config.images)
+        if "blank" in batch:
+            batch = _clear_blanks(batch, pad, config)
         if config.bucket_by_length and "tokens" in batch:
             batch["tokens"] = _trim_padding(batch["tokens"], batch["length"])
         if "mask" in config.names:
@@ -108,7 +115,9 @@ def _normalized(images: tf.Tensor, config: ImageConfig) -> tf.Tensor:
     return tf.reshape(values, tf.shape(images))
 
 
-def _clear_blanks(batch: dict[str, tf.Tensor], pad: int) -> dict[str, tf.Tensor]:
+def _clear_blanks(
+    batch: dict[str, tf.Tensor], pad: int, config: ReadConfig
+) -> dict[str, tf.Tensor]:
     """Clears the positions of a batch without an example: black, pad and empty text.
 
     Only the last batch of an epoch has such positions.
@@ -119,13 +128,16 @@ def _clear_blanks(batch: dict[str, tf.Tensor], pad: int) -> dict[str, tf.Tensor]
         return {
             name: tf.where(
                 tf.reshape(blank, [-1] + [1] * (values.shape.rank - 1)),
-                tf.cast(pad, values.dtype)
-                if name == "tokens"
-                else nothing(values.dtype),
+                empty(name, values),
                 values,
             )
             for name, values in batch.items()
         }
+
+    def empty(name: str, values: tf.Tensor) -> tf.Tensor:
+        if name == "image":
+            return black(config.images)
+        return tf.cast(pad, values.dtype) if name == "tokens" else nothing(values.dtype)
 
     return dict(tf.cond(tf.reduce_any(blank), clear, lambda: batch))
 
@@ -141,6 +153,7 @@ def deliver(
     record_schema: RecordSchema,
     config: ReadConfig,
     length: int | None,
+    make_pixels: MakePixels | None = None,
 ) -> tf.data.Dataset:
     """Returns a Dataset of batches with the configured prefetching and threads.
 
@@ -150,10 +163,11 @@ def deliver(
         config: Read configuration.
         length: Number of batches, which TensorFlow reports as the cardinality; None
             for an unknown cardinality.
+        make_pixels: Function that makes the images of a batch, or None.
     """
     calls = calls_at_a_time(config)
     examples = make_examples(records, record_schema, config, calls.chunks)
-    batches = make_batches(examples, record_schema, config, calls.batches)
+    batches = make_batches(examples, record_schema, config, calls.batches, make_pixels)
     if length is not None:
         batches = batches.apply(tf.data.experimental.assert_cardinality(length))
     batches = batches.prefetch(config.resources.prefetch)

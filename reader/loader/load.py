@@ -28,6 +28,7 @@ from reader.datasets.record_index import ShardFile
 from reader.datasets.record_schema import RecordSchema, merge_record_schemas
 from reader.datasets.record_source import Patterns, open_record_sources
 from reader.datasets.shard_cache import keep_copies
+from reader.decode.batch_pixels import pixel_maker
 from reader.decode.captions import by_length
 from reader.decode.outputs import fit
 from reader.decode.raw_images import can_be_held, image_taker
@@ -35,6 +36,8 @@ from reader.loader.batch_dataset import Batches
 from reader.loader.batches import deliver
 from reader.loader.budget import calls_at_a_time, chunk_size
 from reader.loader.compressed import load_unplanned
+from reader.pixels.engine import PixelEngine
+from reader.pixels.worker_pool import PixelWorkers
 from reader.records.damaged_records import DamagedRecords
 from reader.records.memory import Arrays
 from reader.records.raw_windows import RawRecords
@@ -282,7 +285,8 @@ def _stream(run: Run, record_schema: RecordSchema, config: ReadConfig) -> Batche
     key = record_schema.features["key"].key if "key" in record_schema.features else None
     damaged = DamagedRecords(run.index, config.on_corrupt, key)
     windows = run.windows(config, at_end=damaged.report)
-    arrays = Arrays()  # `build` keeps it alive, and Batches keeps `build` alive.
+    # `build` keeps these alive, and Batches keeps `build` alive.
+    arrays, workers = Arrays(), _pixel_workers(record_schema, config)
 
     def build() -> tf.data.Dataset:
         arrange = by_length(record_schema, config) if config.bucket_by_length else None
@@ -294,10 +298,24 @@ def _stream(run: Run, record_schema: RecordSchema, config: ReadConfig) -> Batche
             take_images = image_taker(record_schema, config, room)
             chunk = config.host_batch_size
         records = read_records(windows, fetch, chunk, arrange, take_images)
-        return deliver(records, record_schema, config, _length(run.steps))
+        make_pixels = None
+        if workers is not None:
+            make_pixels = pixel_maker(weakref.ref(workers), config.images)
+        length = _length(run.steps)
+        return deliver(records, record_schema, config, length, make_pixels)
 
     names = config.names if config.outputs is None else None
     return Batches(build, run.steps, run.identity, windows, damaged, names)
+
+
+def _pixel_workers(
+    record_schema: RecordSchema, config: ReadConfig
+) -> PixelWorkers | None:
+    if "image" not in config.names:
+        return None
+    engine = PixelEngine(config.images, record_schema.image_format)
+    held = config.resources.prefetch + calls_at_a_time(config).batches + 4
+    return PixelWorkers(engine, config.resources.threads, held=held)
 
 
 def _check_readable(shards: Sequence[ShardFile]) -> None:
