@@ -160,4 +160,7 @@ def _is_working_folder(path: str) -> bool:
 def _description(status: int) -> str:
     if status >= 0:
         return f"a worker process ended with exit status {status}"
-    return f"a worker process died of {signal.Signals(-status).name}"
+    try:
+        return f"a worker process died of {signal.Signals(-status).name}"
+    except ValueError:  # A real-time signal, which has no name.
+        return f"a worker process died of signal {-status}"
