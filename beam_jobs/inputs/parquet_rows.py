@@ -59,7 +59,7 @@ class NoCell:
 
 def schema_of(file: Any) -> pa.Schema:
     """Returns the Arrow schema of an open Parquet file."""
-    return pq.ParquetFile(file).schema_arrow
+    return _opened(file).schema_arrow
 
 
 def is_text(type_: pa.DataType) -> bool:
@@ -96,17 +96,27 @@ def read_cells(
     Raises:
         BuildError: Lists of fixed size have nulls among them.
     """
-    for batch in _batches(pq.ParquetFile(file), path, columns):
+    for batch in _batches(_opened(file), path, columns):
         cells = (cells_of(batch.column(name)) for name in columns)
         for row in zip(*cells, strict=True):
             yield dict(zip(columns, row, strict=True))
 
 
+def _opened(file: Any) -> pq.ParquetFile:
+    """Opens a file that is read in this thread alone.
+
+    A thread of pyarrow's that lets go of Python's file while the interpreter ends
+    aborts the process.
+    """
+    return pq.ParquetFile(file, pre_buffer=False)
+
+
 def _batches(
     parquet: pq.ParquetFile, path: bytes, columns: Sequence[str]
 ) -> Iterator[pa.RecordBatch]:
+    read = partial(parquet.iter_batches, columns=list(columns), use_threads=False)
     try:
-        yield from parquet.iter_batches(_ROWS_PER_BATCH, columns=list(columns))
+        yield from read(_ROWS_PER_BATCH)
     except pa.ArrowInvalid as error:
         if "lists to be of size" not in str(error):
             raise

@@ -55,9 +55,10 @@ def read_table_at(
     from pyarrow import ArrowException, BufferReader, parquet
 
     try:
-        table = parquet.read_table(
-            BufferReader(read_bytes(path)), columns=columns and list(columns)
-        )
+        # Not in pyarrow's threads: one that lets go of Python's bytes while the
+        # interpreter ends aborts the process.
+        file = parquet.ParquetFile(BufferReader(read_bytes(path)), pre_buffer=False)
+        table = file.read(columns=columns and list(columns), use_threads=False)
     except FileNotFoundError:
         raise DatasetError(f"{path} is missing: restore it") from None
     except (ArrowException, OSError) as error:

@@ -124,7 +124,7 @@ def open(
         scale=number_range("crop_scale", crop_scale),
         ratio=number_range("crop_ratio", crop_ratio),
         flip=flip,
-        dtype=dtype_name(dtype),  # type: ignore[arg-type]
+        dtype=str(dtype_name(dtype)),
         normalize=mean_and_std(normalize),
         data_format=data_format,
     )

@@ -143,6 +143,14 @@ def test_a_worker_that_dies_at_the_start_ends_the_job(source, tmp_path, seconds)
     assert main(args) == 0
 
 
+def test_a_worker_that_dies_of_a_signal_without_a_name_ends_the_job(source, tmp_path):
+    with started(*build_args(source, tmp_path / "out")) as process:
+        os.kill(workers_of(process)[1], signal.SIGRTMIN + 6)
+        (line,) = said_at_the_end(process)
+        assert process.returncode == 1
+    assert f"a worker process died of signal {signal.SIGRTMIN + 6}" in line
+
+
 def test_a_worker_that_cannot_start_ends_the_job(source, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(
         "import os, sys\n"
