@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from reader.config.image_config import ImageConfig
 from reader.pixels.casts import caster, row_dtype, row_shape
 from reader.pixels.worker_pool import PixelWorkers
+from reader.records.python_calls import call_python
 
 # (encoded string[n], sizes int32[n, 2] or None, draws float64[n, k])
 # → dtype[n, *row_shape]
@@ -36,9 +37,9 @@ def pixel_maker(
     ) -> tf.Tensor:
         dtype = tf.dtypes.as_dtype(row_dtype(config))
         if sizes is None:
-            images = tf.numpy_function(make_any, [encoded, draws], dtype)
+            images = call_python(make_any, [encoded, draws], dtype)
         else:
-            images = tf.numpy_function(make_sized, [encoded, draws, sizes], dtype)
+            images = call_python(make_sized, [encoded, draws, sizes], dtype)
         images = tf.ensure_shape(images, (None, *row_shape(config)))
         return tf.bitcast(images, tf.bfloat16) if config.dtype == "bfloat16" else images
 

@@ -11,6 +11,7 @@ from reader.contract.checks import whole_number
 from reader.contract.errors import UsageError
 from reader.loader.undecodable import find_undecodable
 from reader.records.damaged_records import DamagedRecords, Loss
+from reader.records.python_calls import ending
 from reader.schedule.windows import Windows
 
 
@@ -220,7 +221,11 @@ def _explaining(base: Any) -> Any:
         def __next__(self) -> Any:
             try:
                 batch = super().__next__()
-            except tf.errors.OpError as error:
+            except (tf.errors.OpError, StopIteration) as error:
+                if ending():
+                    raise SystemExit from None  # Ends a thread without a word.
+                if isinstance(error, StopIteration):
+                    raise
                 cause = None if self.batches is None else self.batches.explain(error)
                 if cause is None:
                     raise
