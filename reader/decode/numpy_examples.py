@@ -129,20 +129,10 @@ class _Images:
         Raises:
             ValueError: The image is damaged.
         """
-        held = np.frombuffer(_one(values, self._image), np.uint8)
         sides = [_one(values, side) for side in self._sides]
         draws = self._draws.of(np.array([place.number]), np.array([place.epoch]))
-        rows = np.empty((1, *self._engine.row_shape), self._engine.dtype)
-        self._engine.make(
-            held,
-            np.zeros(1, np.int64),
-            np.array([len(held)]),
-            np.array([sides], np.int32) if sides else None,
-            draws,
-            rows,
-        )
-        image: NDArray[Any] = rows[0]
-        return image
+        size = (sides[0], sides[1]) if sides else None
+        return self._engine.make_one(_one(values, self._image), size, draws)
 
 
 def _column(values: Values, feature: Feature) -> Any:

@@ -99,6 +99,26 @@ class PixelEngine:
                     raise PixelsError(n, str(error)) from error
                 self._finish(pixels, region, bool(flips[n]), out[n])
 
+    def make_one(
+        self, encoded: bytes, size: tuple[int, int] | None, draws: Float64s
+    ) -> NDArray[Any]:
+        """Returns one image, of `row_shape` and `dtype`.
+
+        Args:
+            encoded: Encoded image.
+            size: Stored height and width in pixels; None to read them from the image.
+            draws: float64[1, k], as in `make`.
+
+        Raises:
+            PixelsError: The image is damaged, or has another size than stated.
+        """
+        held = np.frombuffer(encoded, np.uint8)
+        rows = np.empty((1, *self.row_shape), self.dtype)
+        sizes = None if size is None else np.array([size], np.int32)
+        self.make(held, np.array([0]), np.array([len(held)]), sizes, draws, rows)
+        image: NDArray[Any] = rows[0]
+        return image
+
     def _decode(
         self, data: Pixels, size: tuple[int, int], region: Region
     ) -> tuple[Pixels, Region]:
