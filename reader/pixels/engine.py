@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from reader.config.image_config import ImageConfig
 from reader.contract.schema import needs_size
 from reader.pixels.casts import Cast, caster, row_dtype, row_shape
-from reader.pixels.codecs import decoder
+from reader.pixels.codecs import decoder, undecodable
 from reader.pixels.errors import PixelsError
 from reader.pixels.jpeg import Region, check_size, decode_region, size_of
 from reader.pixels.regions import Float64s, Int32s, regions_of
@@ -96,7 +96,7 @@ class PixelEngine:
                         size, region = tuple(sizes[n].tolist()), regions[n].tolist()
                         pixels, region = self._decode(data, size, region)
                 except ValueError as error:
-                    raise PixelsError(n, str(error)) from error
+                    raise PixelsError(n, undecodable(error)) from error
                 self._finish(pixels, region, bool(flips[n]), out[n])
 
     def make_one(
@@ -126,7 +126,9 @@ class PixelEngine:
             return decode_region(data, size, region, self.images.target)
         if needs_size(self.image_format):
             if data.size != 3 * size[0] * size[1]:
-                raise ValueError(f"pixels of {data.size} bytes are not {size} × 3")
+                raise ValueError(
+                    f"it has {data.size} bytes, not {size[0]} × {size[1]} × 3"
+                )
             return data.reshape(*size, 3), region
         pixels = decoder(self.image_format)(data.tobytes(), *size)
         check_size(pixels, size)

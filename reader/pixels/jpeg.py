@@ -81,4 +81,6 @@ def check_size(pixels: Pixels, size: tuple[int, int]) -> None:
     """
     if pixels.shape[:2] != tuple(size):
         found = " × ".join(map(str, pixels.shape[:2]))
-        raise ValueError(f"it decodes to {found} pixels, not {size[0]} × {size[1]}")
+        raise ValueError(
+            f"it has {found} pixels, but its record says {size[0]} × {size[1]}"
+        )

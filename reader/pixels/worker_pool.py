@@ -89,6 +89,12 @@ class PixelWorkers(Generic[E]):
             self.error = error
             raise
 
+    @property
+    def cpu_seconds(self) -> float:
+        """CPU time that the worker processes have used to make images."""
+        session = self._session
+        return 0.0 if session is None else session.cpu_seconds
+
     def close(self) -> None:
         """Ends the processes. Arrays that were returned stay valid."""
         self._closed = True
@@ -185,6 +191,10 @@ class _Session:
             raise
         self._inputs.give(area)
 
+    @property
+    def cpu_seconds(self) -> float:
+        return 0.0 if self._processes is None else self._processes.cpu_seconds
+
     def stop(self) -> None:
         if self._processes is not None:
             self._processes.stop()
@@ -211,6 +221,11 @@ def _copy(rows: NDArray[Any]) -> NDArray[Any]:
 # Held while processes start, when a forked child would get both ends of their sockets.
 _no_fork = threading.RLock()
 _started: "weakref.WeakSet[PixelWorkers[Any]]" = weakref.WeakSet()
+
+
+def cpu_seconds_of_workers() -> float:
+    """Returns the CPU time that all workers of this process have used."""
+    return sum(workers.cpu_seconds for workers in list(_started))
 
 
 def _after_fork_in_child() -> None:
