@@ -22,7 +22,7 @@ from pathlib import Path
 import cv2
 import simplejpeg
 
-from tests.benchmarks.clock import tree_seconds
+from tests.benchmarks.usage import tree_seconds
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 

@@ -23,7 +23,7 @@ from PIL import Image
 import reader
 from reader.pixels.jpeg import decode_region
 from reader.pixels.resample import resample, resample_part
-from tests.benchmarks.clock import tree_seconds
+from tests.benchmarks.usage import tree_seconds
 
 BATCH = 64
 VARIANTS = {

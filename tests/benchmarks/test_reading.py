@@ -12,9 +12,9 @@ import pytest
 import simplejpeg
 from PIL import Image
 
-from tests.benchmarks.clock import tree_seconds
 from tests.benchmarks.reading import probe, verdict
 from tests.benchmarks.reading.roster import PEERS, Case
+from tests.benchmarks.usage import tree_seconds
 
 ROOT = Path(__file__).parents[2]
 

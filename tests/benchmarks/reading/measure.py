@@ -1,7 +1,7 @@
 """Runs a peer in a process of its own, and returns what epochs cost it.
 
 Both times are taken inside, around the epochs after a first one: wall time, and user
-and system time of the whole tree of processes (`clock.py`), workers that go on living
+and system time of the whole tree of processes (`usage.py`), workers that go on living
 included. So imports, compilers and first epochs cost nothing. Against the difference of
 two processes, one of which read more epochs, with all their children waited for, it
 came to within 2 % in most rounds.

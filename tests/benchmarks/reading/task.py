@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from tests.benchmarks.clock import tree_seconds
 from tests.benchmarks.reading import probe
 from tests.benchmarks.reading.busy import BESIDE
 from tests.benchmarks.reading.corpus import Corpus
 from tests.benchmarks.reading.roster import PEERS, TASKS, Case
+from tests.benchmarks.usage import tree_seconds
 
 
 def images_of(batch: Any) -> Any:
