@@ -6,7 +6,7 @@ import os
 import threading
 import weakref
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,16 +25,23 @@ from reader.pixels.processes import CLOSED, Processes
 from reader.pixels.shared_memory import Area, Areas, SharedMemory
 from reader.shuffle.arrays import Float64s
 
+E = TypeVar("E", bound=Engine)
 
-class PixelWorkers:
+
+class PixelWorkers(Generic[E]):
     """Worker processes that make the pixels of batches in shared memory.
 
     Threads may share an instance. The processes start at the first batch. They end with
     `close`, with the last reference to the instance, and with this process, however it
     ends. After a fork, the child starts processes of its own.
+
+    Attributes:
+        engine: Engine that makes the images.
+        error: The error of the last batch that could not be made, if workers ended or
+            failed; otherwise None.
     """
 
-    def __init__(self, engine: Engine, num_workers: int, *, held: int = 4) -> None:
+    def __init__(self, engine: E, num_workers: int, *, held: int = 4) -> None:
         """Initializes the workers.
 
         Args:
@@ -42,7 +49,8 @@ class PixelWorkers:
             num_workers: Number of processes. With 0, this process makes the images.
             held: Number of batches that the caller may keep without a copy.
         """
-        self._engine = engine
+        self.engine = engine
+        self.error: PixelWorkerError | None = None
         self._num_workers = num_workers
         self._most_held = held
         self._lock = threading.Lock()
@@ -69,7 +77,7 @@ class PixelWorkers:
             PixelWorkerError: A worker ended or failed, or `close` was called.
         """
         if not len(encoded):
-            return np.empty((0, *self._engine.row_shape), self._engine.dtype)
+            return np.empty((0, *self.engine.row_shape), self.engine.dtype)
         session = self._session or self._started()
         try:
             return session.make(encoded, sizes, draws)
@@ -77,6 +85,15 @@ class PixelWorkers:
             # The workers may still write to the memory of the batch.
             self._end_session()
             raise
+        except PixelWorkerError as error:
+            self.error = error
+            raise
+
+    @property
+    def cpu_seconds(self) -> float:
+        """CPU time that the worker processes have used to make images."""
+        session = self._session
+        return 0.0 if session is None else session.cpu_seconds
 
     def close(self) -> None:
         """Ends the processes. Arrays that were returned stay valid."""
@@ -89,7 +106,7 @@ class PixelWorkers:
                 raise PixelWorkerError(CLOSED)
             if self._session is None:
                 with _no_fork:
-                    session = _Session(self._engine, self._num_workers, self._most_held)
+                    session = _Session(self.engine, self._num_workers, self._most_held)
                     self._session = session
                     self._finalizer = weakref.finalize(self, session.stop)
                     _started.add(self)
@@ -174,6 +191,10 @@ class _Session:
             if self._processes is None or not self._processes.ended:
                 self._inputs.give(area)
 
+    @property
+    def cpu_seconds(self) -> float:
+        return 0.0 if self._processes is None else self._processes.cpu_seconds
+
     def stop(self) -> None:
         if self._processes is not None:
             self._processes.stop()
@@ -200,7 +221,7 @@ def _copy(rows: NDArray[Any]) -> NDArray[Any]:
 
 # Held while processes start, when a forked child would get both ends of their sockets.
 _no_fork = threading.RLock()
-_started: "weakref.WeakSet[PixelWorkers]" = weakref.WeakSet()
+_started: "weakref.WeakSet[PixelWorkers[Any]]" = weakref.WeakSet()
 # Those with processes that have not ended yet.
 _sessions: set[_Session] = set()
 
@@ -212,6 +233,11 @@ def _stop_all() -> None:
 
 # At the end of Python only: threads that were ending processes do not get to it.
 weakref.finalize(PixelWorkers, _stop_all)
+
+
+def cpu_seconds_of_workers() -> float:
+    """Returns the CPU time that all workers of this process have used."""
+    return sum(workers.cpu_seconds for workers in list(_started))
 
 
 def _after_fork_in_child() -> None:
