@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import types
 from collections.abc import Callable, Sequence
@@ -70,9 +71,11 @@ class Scripts:
                 env=_environment(),
             )
         self._answers = self._socket.makefile()
+        self._folder = tempfile.TemporaryDirectory()
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self._folder.cleanup()
         self._socket.close()
         self._answers.close()
         self._process.wait()
@@ -93,11 +96,16 @@ class Scripts:
             patience: Seconds after which it is killed, and `TimeoutError` is raised.
         """
         with _Outputs() as outputs:
-            request = json.dumps({"code": code, "args": list(map(str, args))}).encode()
-            socket.send_fds(self._socket, [request], outputs.theirs)
+            # A file, from which AutoGraph takes the source of functions.
+            script = Path(self._folder.name, "script.py")
+            script.write_text(code)
+            request = json.dumps([str(script), *map(str, args)])
+            socket.send_fds(self._socket, [request.encode()], outputs.theirs)
             pid = int(self._answers.readline())
-            outputs.follow(pid, act, patience)
-            status = int(self._answers.readline())
+            try:
+                outputs.follow(pid, act, patience)
+            finally:
+                status = int(self._answers.readline())
             return outputs.ended(status, pid)
 
 
@@ -128,7 +136,9 @@ def session(pid: int) -> list[str]:
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            state, _, _, sid = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
+            state, _, _, sid = (
+                (folder / "stat").read_text().rpartition(")")[2].split()[:4]
+            )
             words = (folder / "cmdline").read_text().replace("\0", " ").strip()
             if int(sid) == pid:
                 found.append("Z" if state == "Z" else words)
@@ -202,7 +212,7 @@ def _environment() -> dict[str, str]:
 
 
 def _serve(fd: int) -> None:
-    """Answers each request with the process id of a script, and then with its status."""
+    """Answers each request with the process id of a script, then with its status."""
     import keras  # noqa: F401
 
     import reader
@@ -227,10 +237,10 @@ def _serve(fd: int) -> None:
         os.close(output)
     # A shell that starts something in the background has it ignore the signal.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    message = json.loads(request)
-    sys.argv = ["script.py", *message["args"]]
+    sys.argv = json.loads(request)
     main = sys.modules["__main__"] = types.ModuleType("__main__")
-    exec(compile(message["code"], "script.py", "exec"), vars(main))
+    main.__file__ = sys.argv[0]
+    exec(compile(Path(main.__file__).read_bytes(), main.__file__, "exec"), vars(main))
 
 
 if __name__ == "__main__":
