@@ -12,6 +12,7 @@ from reader.config.image_config import ImageConfig
 from reader.pixels.casts import caster, row_dtype, row_shape
 from reader.pixels.engine import PixelEngine
 from reader.pixels.worker_pool import PixelWorkers
+from reader.records.python_calls import call_python
 
 Workers = weakref.ref[PixelWorkers[PixelEngine]]
 
@@ -37,9 +38,9 @@ def pixel_maker(workers: Workers, config: ImageConfig) -> MakePixels:
     ) -> tf.Tensor:
         dtype = tf.dtypes.as_dtype(row_dtype(config))
         if sizes is None:
-            images = tf.numpy_function(make_any, [encoded, draws], dtype)
+            images = call_python(make_any, [encoded, draws], dtype)
         else:
-            images = tf.numpy_function(make_sized, [encoded, draws, sizes], dtype)
+            images = call_python(make_sized, [encoded, draws, sizes], dtype)
         images = tf.ensure_shape(images, (draws.shape[0], *row_shape(config)))
         return tf.bitcast(images, tf.bfloat16) if config.dtype == "bfloat16" else images
 

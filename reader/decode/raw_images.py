@@ -13,6 +13,7 @@ from reader.datasets.record_index import RecordIndex
 from reader.datasets.record_schema import RecordSchema
 from reader.decode.crops import regions_of, resample
 from reader.records.memory import Arrays, take
+from reader.records.python_calls import call_python
 from reader.records.window_reads import Fetched, TakeImages
 from reader.storage.files import is_remote
 
@@ -97,7 +98,7 @@ def _take(
 
     def copy() -> tf.Tensor:
         inputs = [buffer, begins, sizes, regions, mirror]
-        return tf.numpy_function(cut, inputs, tf.uint8, stateful=False)
+        return call_python(cut, inputs, tf.uint8, stateful=False)
 
     def resize() -> tf.Tensor:
         return _resize(buffer, begins, sizes, regions, mirror, config)

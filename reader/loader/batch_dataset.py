@@ -13,6 +13,7 @@ from reader.loader.undecodable import find_undecodable
 from reader.pixels.engine import PixelEngine
 from reader.pixels.worker_pool import PixelWorkers
 from reader.records.damaged_records import DamagedRecords, Loss
+from reader.records.python_calls import ending
 from reader.schedule.windows import Windows
 
 
@@ -237,7 +238,11 @@ def _explaining(base: Any) -> Any:
         def __next__(self) -> Any:
             try:
                 batch = super().__next__()
-            except tf.errors.OpError as error:
+            except (tf.errors.OpError, StopIteration) as error:
+                if ending():
+                    raise SystemExit from None  # Ends a thread without a word.
+                if isinstance(error, StopIteration):
+                    raise
                 cause = None if self.batches is None else self.batches.explain(error)
                 if cause is None:
                     raise

@@ -116,6 +116,11 @@ class Processes:
         if self._ended.is_set():
             raise PixelWorkerError(self._failure)
 
+    @property
+    def ended(self) -> bool:
+        """Whether the workers have ended, or will soon."""
+        return self._ended.is_set()
+
     def stop(self) -> None:
         """Ends the workers, and the calls of `run` that wait for them."""
         self._end(CLOSED)

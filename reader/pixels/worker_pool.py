@@ -138,6 +138,7 @@ class _Session:
         self._processes = None
         if num_workers:
             self._processes = Processes(engine, num_workers, self._memory)
+            _sessions.add(self)
         lock = threading.Lock()
         self._inputs = Areas(self._memory, lock)
         self._outputs = Areas(self._memory, lock)
@@ -173,23 +174,22 @@ class _Session:
     ) -> None:
         n, k = draws.shape
         area = write_input(self._memory, self._inputs, encoded, sizes, draws)
+        whole = Part(0, 0, *area, output.offset, n, k, int(sizes is not None), 0, n)
         try:
-            whole = Part(0, 0, *area, output.offset, n, k, int(sizes is not None), 0, n)
             if self._processes is None:
                 make_rows(self._engine, self._memory, whole)
                 return
-            bounds = part_bounds(n, self._num_workers)
             self._processes.run(
                 [
                     whole._replace(number=i, begin=begin, end=end)
-                    for i, (begin, end) in enumerate(bounds)
+                    for i, (begin, end) in enumerate(part_bounds(n, self._num_workers))
                 ]
             )
             check(self._memory, whole)
-        except Exception:
-            self._inputs.give(area)
-            raise
-        self._inputs.give(area)
+        finally:
+            # Workers that have not ended yet may still read the input.
+            if self._processes is None or not self._processes.ended:
+                self._inputs.give(area)
 
     @property
     def cpu_seconds(self) -> float:
@@ -198,6 +198,7 @@ class _Session:
     def stop(self) -> None:
         if self._processes is not None:
             self._processes.stop()
+            _sessions.discard(self)
 
     def forget(self) -> None:
         if self._processes is not None:
@@ -221,6 +222,17 @@ def _copy(rows: NDArray[Any]) -> NDArray[Any]:
 # Held while processes start, when a forked child would get both ends of their sockets.
 _no_fork = threading.RLock()
 _started: "weakref.WeakSet[PixelWorkers[Any]]" = weakref.WeakSet()
+# Those with processes that have not ended yet.
+_sessions: set[_Session] = set()
+
+
+def _stop_all() -> None:
+    for session in list(_sessions):
+        session.stop()
+
+
+# At the end of Python only: threads that were ending processes do not get to it.
+weakref.finalize(PixelWorkers, _stop_all)
 
 
 def cpu_seconds_of_workers() -> float:
@@ -232,6 +244,7 @@ def _after_fork_in_child() -> None:
     _no_fork.release()
     for workers in list(_started):
         workers._forget()
+    _sessions.clear()
 
 
 os.register_at_fork(
