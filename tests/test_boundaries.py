@@ -106,7 +106,14 @@ ENGINE_FREE = {
     "reader.contract.tokenizers": (),
     "reader.datasets": (),
     "reader.distributions": (),
-    "reader.decode": ("captions", "crops", "examples", "images", "raw_images"),
+    "reader.decode": (
+        "batch_pixels",
+        "captions",
+        "crops",
+        "examples",
+        "images",
+        "placed_records",
+    ),
     "reader.frameworks": (
         "adapters",
         "jax_batches",

@@ -43,8 +43,6 @@ def make_batches(
         if PIXEL_DRAWS in batch and make_pixels is not None:
             sizes, draws = batch.pop(SIZES, None), batch.pop(PIXEL_DRAWS)
             batch["image"] = make_pixels(batch["image"], sizes, draws)
-        elif "image" in batch:
-            batch["image"] = finish_images(batch["image"], config.images)
         if "blank" in batch:
             batch = _clear_blanks(batch, pad, config)
         if config.bucket_by_length and "tokens" in batch:
@@ -166,7 +164,9 @@ def deliver(
         make_pixels: Function that makes the images of a batch, or None.
     """
     calls = calls_at_a_time(config)
-    examples = make_examples(records, record_schema, config, calls.chunks)
+    has_images = records.element_spec.images != ()
+    num_chunks = calls.batches if has_images else calls.chunks
+    examples = make_examples(records, record_schema, config, num_chunks)
     batches = make_batches(examples, record_schema, config, calls.batches, make_pixels)
     if length is not None:
         batches = batches.apply(tf.data.experimental.assert_cardinality(length))

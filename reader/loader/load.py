@@ -30,18 +30,18 @@ from reader.datasets.record_source import Patterns, open_record_sources
 from reader.datasets.shard_cache import keep_copies
 from reader.decode.batch_pixels import pixel_maker
 from reader.decode.captions import by_length
+from reader.decode.mended_records import MendedRecords
 from reader.decode.outputs import fit
-from reader.decode.raw_images import can_be_held, image_taker
+from reader.decode.placed_records import read_placed, stored_records
 from reader.loader.batch_dataset import Batches
 from reader.loader.batches import deliver
 from reader.loader.budget import calls_at_a_time, chunk_size
 from reader.loader.compressed import load_unplanned
 from reader.pixels.engine import PixelEngine
+from reader.pixels.stored_records import StoredRecords
 from reader.pixels.worker_pool import PixelWorkers
 from reader.records.damaged_records import DamagedRecords
-from reader.records.memory import Arrays
-from reader.records.raw_windows import RawRecords
-from reader.records.window_reads import fetch_raw, fetch_records, read_records
+from reader.records.window_reads import fetch_records, read_records
 from reader.schedule.run import Run, plan_mixed_run, plan_run
 from reader.shuffle.steps import EndlessSteps, Steps
 from reader.storage.files import Pattern, is_remote, is_s3
@@ -285,37 +285,39 @@ def _stream(run: Run, record_schema: RecordSchema, config: ReadConfig) -> Batche
     key = record_schema.features["key"].key if "key" in record_schema.features else None
     damaged = DamagedRecords(run.index, config.on_corrupt, key)
     windows = run.windows(config, at_end=damaged.report)
-    # `build` keeps these alive, and Batches keeps `build` alive.
-    arrays, workers = Arrays(), _pixel_workers(record_schema, config)
+    # `build` keeps the workers alive, and Batches keeps `build` alive.
+    stored = stored_records(run.index, record_schema, config)
+    workers = _pixel_workers(record_schema, config, stored)
+
+    def read() -> tf.data.Dataset:
+        if workers is not None and stored is not None:
+            mend = MendedRecords(stored, workers.engine, damaged)
+            num_calls = calls_at_a_time(config).batches + 1
+            return read_placed(windows, weakref.ref(workers), mend, config, num_calls)
+        arrange = by_length(record_schema, config) if config.bucket_by_length else None
+        fetch = fetch_records(run.index, damaged)
+        return read_records(windows, fetch, chunk_size(config.host_batch_size), arrange)
 
     def build() -> tf.data.Dataset:
-        arrange = by_length(record_schema, config) if config.bucket_by_length else None
-        chunk = chunk_size(config.host_batch_size)
-        fetch, take_images = fetch_records(run.index, damaged), None
-        if can_be_held(run.index, record_schema, config):
-            image, room = record_schema.features["image"].key, weakref.ref(arrays)
-            fetch = fetch_raw(RawRecords(run.index, damaged, image, room))
-            take_images = image_taker(record_schema, config, room)
-            chunk = config.host_batch_size
-        records = read_records(windows, fetch, chunk, arrange, take_images)
         make_pixels = None
         if workers is not None:
             make_pixels = pixel_maker(weakref.ref(workers), config.images)
         length = _length(run.steps)
-        return deliver(records, record_schema, config, length, make_pixels)
+        return deliver(read(), record_schema, config, length, make_pixels)
 
     names = config.names if config.outputs is None else None
     return Batches(build, run.steps, run.identity, windows, damaged, names)
 
 
 def _pixel_workers(
-    record_schema: RecordSchema, config: ReadConfig
+    record_schema: RecordSchema, config: ReadConfig, stored: StoredRecords | None
 ) -> PixelWorkers | None:
     if "image" not in config.names:
         return None
     engine = PixelEngine(config.images, record_schema.image_format)
-    held = config.resources.prefetch + calls_at_a_time(config).batches + 4
-    return PixelWorkers(engine, config.resources.threads, held=held)
+    stages = 1 if stored is None else 3
+    held = config.resources.prefetch + stages * calls_at_a_time(config).batches + 4
+    return PixelWorkers(engine, config.resources.threads, held=held, records=stored)
 
 
 def _check_readable(shards: Sequence[ShardFile]) -> None:

@@ -1,4 +1,4 @@
-"""Reads single records where TensorFlow failed; reports or replaces damaged ones."""
+"""Reads single records where a batch failed; reports or replaces damaged ones."""
 
 import copy
 import logging
@@ -56,7 +56,7 @@ def unusable(path: str, offset: int, key: str | None, why: str) -> DatasetError:
 
 
 class DamagedRecords:
-    """Reads records one by one after reading a whole window failed.
+    """Reads records one by one after reading a window or a batch failed.
 
     Attributes:
         losses: Replaced records so far, as `{record number: loss}`.
@@ -104,6 +104,20 @@ class DamagedRecords:
                 "read %d records a second time: no record is damaged", len(intact)
             )
         return records, intact
+
+    def unusable(self, number: int, record: bytes, why: Exception) -> DatasetError:
+        """Returns the error for an intact record, as the one that ended the reading.
+
+        Args:
+            number: Number of the record.
+            record: Bytes of the record, without framing.
+            why: Error of using the record.
+        """
+        shard, place = self._index.locate(number)
+        path, begin = self._index.shards[shard].path, self._index.offsets(shard)[place]
+        key = self._key_of(path, place, record)
+        self.error = unusable(path, int(begin), key, str(why))
+        return copy.copy(self.error)
 
     def report(self, epoch: int) -> None:
         """Logs the records that were replaced since the last report.
