@@ -41,6 +41,7 @@ class MendedRecords:
         draws: Float64s,
         images: Images,
         rests: list[bytes | None],
+        lap: int,
     ) -> Bools:
         """Mends a batch.
 
@@ -50,6 +51,7 @@ class MendedRecords:
             images: dtype[n, *row_shape]: Images, in which missing ones are filled in.
             rests: n serialized records without their images; None for a record that was
                 not read, which is filled in.
+            lap: Lap of the batch.
 
         Returns:
             bool[n], False for records replaced by a neighbor.
@@ -63,7 +65,7 @@ class MendedRecords:
         if not lost:
             return intact
         with self._lock:
-            records, intact[lost] = self._damaged(numbers[lost])
+            records, intact[lost] = self._damaged(numbers[lost], lap)
             for n, record in zip(lost, records, strict=True):
                 one, number = slice(n, n + 1), int(numbers[n])
                 try:

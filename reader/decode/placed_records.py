@@ -105,7 +105,7 @@ class _ReadBatch:
         self,
         workers: "weakref.ref[PixelWorkers]",
         mend: MendedRecords,
-        note_read: Callable[[Int64s], None],
+        note_read: Callable[[int, int], None],
     ) -> None:
         self._workers, self._mend, self._note_read = workers, mend, note_read
 
@@ -116,6 +116,8 @@ class _ReadBatch:
         if workers is None:
             raise RuntimeError("the Dataset of these batches no longer exists")
         images, rests = workers.read(places[:, 1:], draws)
-        intact = self._mend(places[:, 0], draws, images, rests)
-        self._note_read(laps)
+        # A lap is a whole number of batches.
+        lap = int(laps[0])
+        intact = self._mend(places[:, 0], draws, images, rests, lap)
+        self._note_read(lap, len(laps))
         return images, np.array(rests, object), intact

@@ -10,11 +10,11 @@ class Laps:
     Threads may share an instance.
     """
 
-    def __init__(self, at_end: Callable[[int], None]) -> None:
+    def __init__(self, at_end: Callable[[int, int], None]) -> None:
         """Initializes the counts.
 
         Args:
-            at_end: Function called with the epoch when a lap was read.
+            at_end: Function called with the epoch and the lap when a lap was read.
         """
         self._at_end = at_end
         self._lock = threading.Lock()
@@ -55,4 +55,4 @@ class Laps:
                 return
             del self._unread[lap]
             epoch = self._epochs.pop(lap)
-        self._at_end(epoch)
+        self._at_end(epoch, lap)

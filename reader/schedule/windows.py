@@ -91,7 +91,8 @@ class Windows:
             draws: Random numbers of each record, such as for crops.
             whole: Whether to read whole windows even if only a part is kept, because
                 the window is sorted first.
-            at_end: Function called with the epoch at the end of each epoch.
+            at_end: Function called at the end of each epoch, with the epoch, and with
+                the lap if there are laps.
         """
         self.index, self.draws = index, draws
         self.left_early = False
@@ -157,13 +158,14 @@ class Windows:
                 lap = next(self._lap_numbers)
             yield Placed(places, blank, draws, laps)
 
-    def note_read(self, laps: Int64s) -> None:
-        """States that records were read, of one lap; ends their epoch if it was read.
+    def note_read(self, lap: int, num: int) -> None:
+        """States that records were read; ends the epoch of their lap with the last.
 
         Args:
-            laps: int64[n], lap of each record.
+            lap: Lap of the records.
+            num: Number of records.
         """
-        self._laps.note_read(int(laps[0]), len(laps))
+        self._laps.note_read(lap, num)
 
     def _start(self) -> Iterator[_Turn]:
         self.left_early |= self._num_ended < self.num_iterators

@@ -295,10 +295,12 @@ def test_a_damaged_picture_is_skipped_and_nothing_else(own, stored):
         assert np.array_equal(image, old_image)
 
 
-def test_each_epoch_tells_its_damaged_pictures(own, stored, caplog):
+@pytest.mark.parametrize("num_threads", [1, 8])  # 8 read three batches at a time.
+def test_each_epoch_tells_its_damaged_pictures(own, stored, caplog, num_threads):
     keys = list(stored)
     flip_a_byte(own, keys[0], keys[70], keys[-1])
-    batches = load(own, on_corrupt="skip", epochs=3, batch_size=50)
+    more = {"on_corrupt": "skip", "epochs": 3, "num_threads": num_threads}
+    batches = load(own, **more)
     with caplog.at_level(logging.WARNING, "reader"):
         assert len(seen(batches)) == 3 * NUM
     told = [record.getMessage() for record in caplog.records]

@@ -22,7 +22,7 @@ STEPS = ("hand out 3", "hand out 2", "end", "read 2", "read 3")
 )
 def test_an_epoch_ends_with_the_last_of_its_records(order):
     ended = []
-    laps = Laps(ended.append)
+    laps = Laps(lambda epoch, lap: ended.append(epoch))
     for step in order:
         assert ended == []
         what, _, num = step.rpartition(" ")
@@ -37,7 +37,7 @@ def test_an_epoch_ends_with_the_last_of_its_records(order):
 
 def test_an_epoch_without_records_ends():
     ended = []
-    laps = Laps(ended.append)
+    laps = Laps(lambda epoch, lap: ended.append(epoch))
     laps.hand_out(0, 0)
     laps.end(0, epoch=1)
     assert ended == [1]
@@ -45,7 +45,7 @@ def test_an_epoch_without_records_ends():
 
 def test_an_epoch_left_early_never_ends():
     ended = []
-    laps = Laps(ended.append)
+    laps = Laps(lambda epoch, lap: ended.append(epoch))
     laps.hand_out(0, 10)
     laps.note_read(0, 4)
     laps.hand_out(1, 5)
@@ -57,7 +57,7 @@ def test_an_epoch_left_early_never_ends():
 
 def test_threads_share_the_counts():
     ended = []
-    laps = Laps(ended.append)
+    laps = Laps(lambda epoch, lap: ended.append(epoch))
     for lap in range(10):
         laps.hand_out(lap, 2000)
         laps.end(lap, epoch=lap)
