@@ -106,7 +106,7 @@ ENGINE_FREE = {
     "reader.contract.tokenizers": (),
     "reader.datasets": (),
     "reader.distributions": (),
-    "reader.decode": ("batch_pixels", "captions", "crops", "examples", "raw_images"),
+    "reader.decode": ("batch_pixels", "captions", "examples", "placed_records"),
     "reader.frameworks": (
         "adapters",
         "jax_batches",

@@ -128,7 +128,9 @@ def session(pid: int) -> list[str]:
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            state, _, _, sid = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
+            state, _, _, sid = (
+                (folder / "stat").read_text().rpartition(")")[2].split()[:4]
+            )
             words = (folder / "cmdline").read_text().replace("\0", " ").strip()
             if int(sid) == pid:
                 found.append("Z" if state == "Z" else words)
