@@ -123,7 +123,7 @@ ENGINE_FREE = {
     ),
     "reader.map_dataset": (),
     "reader.pixels": (),
-    "reader.records": ("window_reads",),
+    "reader.records": ("python_calls", "window_reads"),
     "reader.schedule": (),
     "reader.shuffle": (),
     "reader.storage": (),
