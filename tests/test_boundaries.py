@@ -106,7 +106,7 @@ ENGINE_FREE = {
     "reader.contract.tokenizers": (),
     "reader.datasets": (),
     "reader.distributions": (),
-    "reader.decode": ("batch_pixels", "captions", "crops", "examples", "raw_images"),
+    "reader.decode": ("batch_pixels", "captions", "examples", "placed_records"),
     "reader.frameworks": (
         "adapters",
         "jax_batches",
@@ -123,7 +123,7 @@ ENGINE_FREE = {
     ),
     "reader.map_dataset": (),
     "reader.pixels": (),
-    "reader.records": ("window_reads",),
+    "reader.records": ("python_calls", "window_reads"),
     "reader.schedule": (),
     "reader.shuffle": (),
     "reader.storage": (),

@@ -14,7 +14,7 @@ not collide with TensorFlow's in a process that imports it.
 """
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import google_crc32c
@@ -145,6 +145,23 @@ def parse_example(data: bytes) -> dict[str, list[Any]]:
         kind = feature.WhichOneof("kind")
         parsed[key] = list(getattr(feature, kind).value) if kind else []
     return parsed
+
+
+def whole_numbers(data: bytes, keys: Sequence[str]) -> list[int]:
+    """Returns the only values of int64 features of a `tf.train.Example`.
+
+    Raises:
+        ValueError: The bytes are not a `tf.train.Example`, or a feature does not have
+            exactly one such value.
+    """
+    try:
+        features = _Example.FromString(data).features.feature
+    except DecodeError as error:
+        raise ValueError(f"not a tf.train.Example: {error}") from error
+    for key in keys:
+        if key not in features or len(features[key].int64_list.value) != 1:
+            raise ValueError(f"feature {key} must have exactly one int64 value")
+    return [features[key].int64_list.value[0] for key in keys]
 
 
 def masked_crc32c(data: bytes | Bytes) -> int:

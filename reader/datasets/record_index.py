@@ -121,7 +121,7 @@ class RecordIndex:
 
     @property
     def has_lengths(self) -> bool:
-        """Whether `reads` returns the length of every record."""
+        """Whether the length of every record is known, as `places` needs it."""
         return self._exact
 
     def locate(self, number: int) -> tuple[int, int]:
@@ -129,15 +129,28 @@ class RecordIndex:
         shard = int(np.searchsorted(self._first, number, side="right")) - 1
         return shard, number - int(self._first[shard])
 
+    def places(self, numbers: Int64s) -> Int64s:
+        """Returns where single records are; needs `has_lengths`.
+
+        Args:
+            numbers: int64[n], record numbers; negative at blank positions, which any
+                record may fill.
+
+        Returns:
+            int64[n, 4]: number of each record, its shard, and the byte offsets of its
+            begin and end in that shard, framing included.
+        """
+        wanted = _filled(numbers)
+        shard = np.searchsorted(self._first, wanted, side="right") - 1
+        return np.stack([wanted, shard, *self._bounds(wanted, shard)], axis=1)
+
     def reads(self, numbers: Int64s) -> Reads:
         """Returns the reads for a set of records, in file order and without overlaps.
 
         Neighboring records become one read. A negative number is a blank position: any
         record may fill it.
         """
-        any_ = max(0, int(numbers.max(initial=0)))
-        wanted = np.where(numbers < 0, any_, numbers)
-        unique, order = np.unique(wanted, return_inverse=True)
+        unique, order = np.unique(_filled(numbers), return_inverse=True)
         shard = np.searchsorted(self._first, unique, side="right") - 1
         fresh = np.diff(unique, prepend=-2) != 1
         begin = np.flatnonzero(fresh | (np.diff(shard, prepend=-1) != 0))
@@ -184,3 +197,8 @@ class RecordIndex:
             _, dropped = self._offsets.popitem(last=False)
             self._num_offsets -= len(dropped)
         return offsets
+
+
+def _filled(numbers: Int64s) -> Int64s:
+    """Returns record numbers with one of them at each blank position."""
+    return np.where(numbers < 0, max(0, int(numbers.max(initial=0))), numbers)

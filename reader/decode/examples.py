@@ -69,7 +69,7 @@ def make_examples(
             sizes = _sizes(values, record_schema)
             if sizes is not None:
                 examples[SIZES] = sizes
-            examples[PIXEL_DRAWS] = _pixel_draws(draws, tf.size(values["image"]))
+            examples[PIXEL_DRAWS] = pixel_draws(chunk.draws, config)
         if {*_CAPTION_ROLES} & {*roles}:
             counts = _num_captions(values)
             choice = choose_captions(counts, draws.get("caption"), config)
@@ -83,10 +83,16 @@ def make_examples(
     return records.map(make, num_parallel_calls=num_calls, deterministic=True)
 
 
-def _pixel_draws(draws: dict[str, tf.Tensor], num: tf.Tensor) -> tf.Tensor:
-    """Returns float64[n, k]: the random numbers of crops, then of flips."""
-    parts = [draws[use] for use in ("crop", "flip") if use in draws]
-    return tf.concat([tf.zeros([num, 0], tf.float64), *parts], axis=1)
+def pixel_draws(draws: tf.Tensor, config: ReadConfig) -> tf.Tensor:
+    """Returns float64[n, k]: the random numbers of crops, then of flips.
+
+    Args:
+        draws: float64[n, draws]: All random numbers of each record.
+        config: Read configuration.
+    """
+    columns = config.draws.columns
+    parts = [draws[:, columns[use]] for use in ("crop", "flip") if use in columns]
+    return tf.concat([draws[:, :0], *parts], axis=1)
 
 
 def _sizes(

@@ -11,6 +11,7 @@ from reader.decode.captions import nothing, pad_id
 from reader.decode.examples import PIXEL_DRAWS, SIZES, make_examples
 from reader.loader.budget import concurrency_of
 from reader.pixels.engine import PixelEngine
+from reader.pixels.stored_records import StoredRecords
 from reader.pixels.worker_pool import PixelWorkers
 
 # With `bucket_by_length`, the width of token rows is rounded up to a multiple of this
@@ -97,15 +98,23 @@ _IN_USE = 3
 
 
 def pixel_workers(
-    record_schema: RecordSchema, config: ReadConfig
+    record_schema: RecordSchema, config: ReadConfig, stored: StoredRecords | None = None
 ) -> PixelWorkers[PixelEngine] | None:
-    """Returns workers that make the configured images; None without images."""
+    """Returns workers that make the configured images; None without images.
+
+    Args:
+        record_schema: Schema of the records.
+        config: Read configuration.
+        stored: What reads records in the workers; None if TensorFlow reads them.
+    """
     if "image" not in config.names:
         return None
     engine = PixelEngine(config.images, record_schema.image_format)
     most = concurrency_of(config)
-    held = config.resources.prefetch + most.batches + _IN_USE
-    return PixelWorkers(engine, most.workers, held=held)
+    # With records that workers read, images exist before they are parsed and batched.
+    stages = 1 if stored is None else 3
+    held = config.resources.prefetch + stages * most.batches + _IN_USE
+    return PixelWorkers(engine, most.workers, held=held, records=stored)
 
 
 def deliver(
@@ -130,7 +139,9 @@ def deliver(
     if workers is not None:
         make_pixels = pixel_maker(weakref.ref(workers), config.images)
     most = concurrency_of(config)
-    examples = make_examples(records, record_schema, config, most.chunks)
+    has_images = records.element_spec.images != ()
+    num_chunks = most.batches if has_images else most.chunks
+    examples = make_examples(records, record_schema, config, num_chunks)
     batches = make_batches(examples, record_schema, config, most.batches, make_pixels)
     if length is not None:
         batches = batches.apply(tf.data.experimental.assert_cardinality(length))

@@ -2,6 +2,7 @@
 
 import os
 import warnings
+import weakref
 from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
@@ -22,7 +23,9 @@ from reader.datasets.record_schema import RecordSchema, merge_record_schemas
 from reader.datasets.record_source import Patterns, open_record_sources
 from reader.datasets.shard_cache import keep_copies
 from reader.decode.captions import by_length
+from reader.decode.mended_records import MendedRecords
 from reader.decode.outputs import fit
+from reader.decode.placed_records import read_placed, stored_records
 from reader.loader.batch_dataset import Batches
 from reader.loader.batches import deliver, pixel_workers
 from reader.loader.budget import chunk_size, concurrency_of
@@ -279,15 +282,23 @@ def _stream(run: Run, record_schema: RecordSchema, config: ReadConfig) -> Batche
     key = record_schema.features["key"].key if "key" in record_schema.features else None
     damaged = DamagedRecords(run.index, config.on_corrupt, key)
     windows = run.windows(config, at_end=damaged.report)
-    workers = pixel_workers(record_schema, config)
+    stored = stored_records(run.index, record_schema, config)
+    workers = pixel_workers(record_schema, config, stored)
+
+    def read() -> tf.data.Dataset:
+        if workers is not None and stored is not None:
+            mend = MendedRecords(stored, workers.engine, damaged)
+            most = concurrency_of(config)
+            return read_placed(
+                windows, weakref.ref(workers), mend, config, most.batches
+            )
+        arrange = by_length(record_schema, config) if config.bucket_by_length else None
+        fetch = fetch_records(run.index, damaged)
+        return read_records(windows, fetch, chunk_size(config.host_batch_size), arrange)
 
     def build() -> tf.data.Dataset:
-        arrange = by_length(record_schema, config) if config.bucket_by_length else None
-        chunk = chunk_size(config.host_batch_size)
-        fetch = fetch_records(run.index, damaged)
-        records = read_records(windows, fetch, chunk, arrange)
         length = _length(run.steps)
-        return deliver(records, record_schema, config, length, workers)
+        return deliver(read(), record_schema, config, length, workers)
 
     names = config.names if config.outputs is None else None
     return Batches(

@@ -86,7 +86,7 @@ class PixelEngine:
         if self.images.flip:
             flips = draws[:, num_crop] < 0.5
         regions = None if sizes is None else regions_of(sizes, crops, self.images)
-        with _portable_opencv():
+        with _using_ipp(False):
             for n in range(len(out)):
                 data = held[begins[n] : ends[n]]
                 try:
@@ -165,19 +165,20 @@ class PixelEngine:
         else:
             resample_part(pixels, (top, left), (sides[0], sides[1]), image)
         if flip:
-            cv2.flip(image, 1, dst=image)
+            with _using_ipp(True):  # It rounds nothing here, and is ten times as fast.
+                cv2.flip(image, 1, dst=image)
         if not is_plain:
             self._cast(image, row)
 
 
 @contextlib.contextmanager
-def _portable_opencv() -> Iterator[None]:
-    """Turns off IPP, which only some machines have and which rounds otherwise.
+def _using_ipp(use: bool) -> Iterator[None]:
+    """Turns IPP on or off, which only some machines have and which rounds otherwise.
 
     OpenCV keeps this setting per thread, so other threads of the user are unaffected.
     """
     before = cv2.ipp.useIPP()
-    cv2.ipp.setUseIPP(False)
+    cv2.ipp.setUseIPP(use)
     try:
         yield
     finally:

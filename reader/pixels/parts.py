@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
+import numpy.typing as npt
 from numpy.typing import NDArray
 
 from reader.pixels.errors import PixelsError, PixelWorkerError
-from reader.pixels.shared_memory import Area, Areas, SharedMemory
+from reader.pixels.shared_memory import Areas, SharedMemory
 from reader.shuffle.arrays import Float64s, Int64s
 
 Pixels = NDArray[np.uint8]
@@ -66,30 +67,57 @@ class Engine(Protocol):
         ...
 
 
+class RecordMaker(Protocol):
+    """Makes rows of records in files; `StoredRecords` is one."""
+
+    def make(
+        self, engine: Engine, places: Int64s, draws: Float64s, out: NDArray[Any]
+    ) -> list[bytes | None]:
+        """Makes rows; returns the records without their images, None for a lost one."""
+        ...
+
+
+class Makers(NamedTuple):
+    """What makes the rows of a batch; workers get a pickled copy.
+
+    Attributes:
+        engine: Makes the pixels of images.
+        records: Reads records from files and has the engine make their images; None if
+            all images come encoded.
+    """
+
+    engine: Engine
+    records: RecordMaker | None = None
+
+
+# Inputs of a batch: encoded images without and with known sizes, and places of records.
+ENCODED, SIZED, PLACED = range(3)
+
+
 class Part(NamedTuple):
     """Rows of a batch that one process makes.
 
     Attributes:
         number: Index of the part in its batch.
         channel: Index of the channel on which the caller waits for the part.
+        kind: `ENCODED`, `SIZED` or `PLACED`.
         offset: Offset of the batch's input in the shared memory.
         num_bytes: Size of the input.
         rows_offset: Offset of the batch's output in the shared memory.
         num_rows: Number of images in the batch.
         num_draws: Random numbers per image.
-        has_sizes: 1 if the sizes of the images are known, else 0.
         begin: First row of the part.
         end: End of the part's rows.
     """
 
     number: int
     channel: int
+    kind: int
     offset: int
     num_bytes: int
     rows_offset: int
     num_rows: int
     num_draws: int
-    has_sizes: int
     begin: int
     end: int
 
@@ -115,85 +143,184 @@ def part_bounds(num_rows: int, num_workers: int) -> list[tuple[int, int]]:
 
 
 class _Input:
-    """The arrays before the encoded images of a batch, in shared memory."""
+    """The input of a batch, in shared memory.
 
-    def __init__(
-        self, memory: SharedMemory, offset: int, num_rows: int, num_draws: int
-    ) -> None:
-        n, k = num_rows, num_draws
-        self.begins: Int64s = memory.array(offset, (n,), "int64")
-        self.ends: Int64s = memory.array(offset + 8 * n, (n,), "int64")
-        self.sizes: Int32s = memory.array(offset + 16 * n, (n, 2), "int32")
-        self.draws: Float64s = memory.array(offset + 24 * n, (n, k), "float64")
-        self.errors: NDArray[Any] = memory.array(
-            offset + 8 * n * (3 + k), (_MOST_PARTS,), _ERROR
-        )
+    Attributes:
+        errors: Exceptions of the parts. Output.
+        draws: float64[n, k], random numbers in [0, 1).
+        begins: int64[n], byte offset of each encoded image in the input.
+        ends: int64[n], byte offset behind each encoded image.
+        sizes: int32[n, 2], height and width of each image.
+        places: int64[n, 3], shard, begin and end of each record.
+        rest_sizes: int64[n], size of each record without its image; -1 for a record
+            that was not read. Output.
+        num_bytes: Size of these arrays. Encoded images follow, or the records without
+            their images. Output.
+    """
+
+    def __init__(self, memory: SharedMemory, part: Part) -> None:
+        n, k = part.num_rows, part.num_draws
+        self.num_bytes = 0
+
+        def following(shape: tuple[int, ...], dtype: npt.DTypeLike) -> NDArray[Any]:
+            array = memory.array(part.offset + self.num_bytes, shape, dtype)
+            self.num_bytes += array.nbytes
+            return array
+
+        self.errors = following((_MOST_PARTS,), _ERROR)
+        self.draws: Float64s = following((n, k), "float64")
+        if part.kind == PLACED:
+            self.places: Int64s = following((n, 3), "int64")
+            self.rest_sizes: Int64s = following((n,), "int64")
+        else:
+            self.begins: Int64s = following((n,), "int64")
+            self.ends: Int64s = following((n,), "int64")
+            self.sizes: Int32s = following((n, 2), "int32")
 
 
-def write_input(
+def _num_bytes(kind: int, n: int, k: int) -> int:
+    """Returns the size of the arrays of an `_Input`."""
+    return _MOST_PARTS * _ERROR.itemsize + 8 * n * (k + (4 if kind == PLACED else 3))
+
+
+def _taken(
+    memory: SharedMemory, areas: Areas, kind: int, draws: Float64s, num_bytes: int
+) -> tuple[Part, _Input]:
+    """Takes an area for an input, with `num_bytes` behind its arrays."""
+    n, k = draws.shape
+    area = areas.take(_num_bytes(kind, n, k) + num_bytes)
+    part = Part(0, 0, kind, *area, 0, n, k, 0, n)
+    arrays = _Input(memory, part)
+    arrays.draws[:] = draws
+    arrays.errors["image"] = _NO_ERROR
+    return part, arrays
+
+
+def write_encoded(
     memory: SharedMemory,
     areas: Areas,
     encoded: Sequence[bytes],
     sizes: Int32s | None,
     draws: Float64s,
-) -> Area:
-    """Copies the input of a batch into shared memory.
+) -> Part:
+    """Copies encoded images into shared memory.
 
     Holds the GIL throughout: letting go of it for each image costs more, since another
     thread that runs Python returns it after 5 ms.
 
     Returns:
-        The area that was taken, which ends with the batch's last byte or after it.
+        The whole batch as one part, without the offset of its output.
     """
-    n, k = draws.shape
-    lengths = np.fromiter(map(len, encoded), np.int64, n)
-    ends = np.cumsum(lengths) + (8 * n * (3 + k) + _MOST_PARTS * _ERROR.itemsize)
+    lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
+    kind = ENCODED if sizes is None else SIZED
+    part, arrays = _taken(memory, areas, kind, draws, int(lengths.sum()))
+    ends = arrays.num_bytes + np.cumsum(lengths)
     begins = ends - lengths
-    area = areas.take(int(ends[-1]))
-    arrays = _Input(memory, area.offset, n, k)
-    arrays.begins[:], arrays.ends[:], arrays.draws[:] = begins, ends, draws
+    arrays.begins[:], arrays.ends[:] = begins, ends
     if sizes is not None:
         arrays.sizes[:] = sizes
-    arrays.errors["image"] = _NO_ERROR
-    view = memory.bytes_at(*area)
+    view = memory.bytes_at(part.offset, part.num_bytes)
     for data, begin, end in zip(encoded, begins.tolist(), ends.tolist(), strict=True):
         view[begin:end] = data
-    return area
+    return part
 
 
-def make_rows(engine: Engine, memory: SharedMemory, part: Part) -> None:
+def write_places(
+    memory: SharedMemory, areas: Areas, places: Int64s, draws: Float64s, room: int
+) -> Part:
+    """Copies the places of records into shared memory.
+
+    Args:
+        memory: Shared memory.
+        areas: Areas to take one of.
+        places: int64[n, 3]: Shard, begin and end of each record.
+        draws: float64[n, k]: Random numbers in [0, 1).
+        room: Space for each record without its image, in bytes. Only what is used of it
+            takes up memory.
+
+    Returns:
+        The whole batch as one part, without the offset of its output.
+    """
+    part, arrays = _taken(memory, areas, PLACED, draws, len(places) * room)
+    arrays.places[:] = places
+    return part
+
+
+def _rooms(memory: SharedMemory, part: Part, arrays: _Input) -> NDArray[np.uint8]:
+    """Returns uint8[n, room], with a row for each record without its image."""
+    room = (part.num_bytes - arrays.num_bytes) // part.num_rows
+    offset = part.offset + arrays.num_bytes
+    return memory.array(offset, (part.num_rows, room), "uint8")
+
+
+def rests_of(memory: SharedMemory, part: Part) -> list[bytes | None] | None:
+    """Returns a batch's records without their images.
+
+    Args:
+        memory: Shared memory.
+        part: The whole batch.
+
+    Returns:
+        A serialized record or None for each that was not read. None if one needs more
+        room than there is.
+    """
+    arrays = _Input(memory, part)
+    rooms = _rooms(memory, part, arrays)
+    if arrays.rest_sizes.max(initial=0) > rooms.shape[1]:
+        return None
+    return [
+        None if size < 0 else room[:size].tobytes()
+        for room, size in zip(rooms, arrays.rest_sizes.tolist(), strict=True)
+    ]
+
+
+def make_rows(makers: Makers, memory: SharedMemory, part: Part) -> None:
     """Makes the rows of a part.
 
     Raises:
         PixelsError: An image is damaged; its index is that in the part.
     """
-    arrays = _Input(memory, part.offset, part.num_rows, part.num_draws)
-    held = memory.array(part.offset, (part.num_bytes,), "uint8")
+    arrays, engine = _Input(memory, part), makers.engine
     shape = (part.num_rows, *engine.row_shape)
     out = memory.array(part.rows_offset, shape, engine.dtype)
     rows = slice(part.begin, part.end)
+    if part.kind == PLACED:
+        if makers.records is None:
+            raise ValueError("these workers read no records")
+        places, draws = arrays.places[rows], arrays.draws[rows]
+        rests = makers.records.make(engine, places, draws, out[rows])
+        _write_rests(rests, arrays.rest_sizes[rows], _rooms(memory, part, arrays)[rows])
+        return
     engine.make(
-        held,
+        memory.array(part.offset, (part.num_bytes,), "uint8"),
         arrays.begins[rows],
         arrays.ends[rows],
-        arrays.sizes[rows] if part.has_sizes else None,
+        arrays.sizes[rows] if part.kind == SIZED else None,
         arrays.draws[rows],
         out[rows],
     )
 
 
-def make_rows_or_note(engine: Engine, memory: SharedMemory, part: Part) -> None:
+def _write_rests(
+    rests: Sequence[bytes | None], sizes: Int64s, rooms: NDArray[np.uint8]
+) -> None:
+    for n, rest in enumerate(rests):
+        sizes[n] = -1 if rest is None else len(rest)
+        if rest is not None and len(rest) <= rooms.shape[1]:
+            rooms[n].data[: len(rest)] = rest
+
+
+def make_rows_or_note(makers: Makers, memory: SharedMemory, part: Part) -> None:
     """Makes the rows of a part, and leaves an exception where `check` finds it."""
     try:
-        make_rows(engine, memory, part)
+        make_rows(makers, memory, part)
     except PixelsError as error:
         noted = (part.begin + error.index, str(error).encode())
     except Exception:
         noted = (_FAILURE, traceback.format_exc().encode()[-_ERROR["text"].itemsize :])
     else:
         return
-    arrays = _Input(memory, part.offset, part.num_rows, part.num_draws)
-    arrays.errors[part.number] = noted
+    _Input(memory, part).errors[part.number] = noted
 
 
 def check(memory: SharedMemory, part: Part) -> None:
@@ -207,7 +334,7 @@ def check(memory: SharedMemory, part: Part) -> None:
         PixelsError: An image is damaged; its index is that in the batch.
         PixelWorkerError: An engine failed.
     """
-    errors = _Input(memory, part.offset, part.num_rows, part.num_draws).errors
+    errors = _Input(memory, part).errors
     for i in np.flatnonzero(errors["image"] != _NO_ERROR).tolist():
         text = errors["text"][i].decode(errors="replace")
         if errors["image"][i] == _FAILURE:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from reader.contract.host import exit_description, module_path
 from reader.pixels.errors import PixelWorkerError
-from reader.pixels.parts import Engine, Part
+from reader.pixels.parts import Makers, Part
 from reader.pixels.shared_memory import SharedMemory
 
 # Calls that wait at the same time; more wait for one of these to return.
@@ -36,11 +36,11 @@ class Processes:
     the GIL, for a batch. A thread waits for the end of each worker.
     """
 
-    def __init__(self, engine: Engine, num_workers: int, memory: SharedMemory) -> None:
+    def __init__(self, makers: Makers, num_workers: int, memory: SharedMemory) -> None:
         """Starts the workers.
 
         Args:
-            engine: Engine, which is pickled.
+            makers: What makes the rows, which is pickled.
             num_workers: Number of processes.
             memory: Shared memory of which nothing is reserved yet.
 
@@ -51,7 +51,7 @@ class Processes:
         self._failure = CLOSED
         self._waiting: set[int] = set()
         self._children: list[tuple[subprocess.Popen[bytes], socket.socket]] = []
-        pickled = pickle.dumps(engine)
+        pickled = pickle.dumps(makers)
         offset = memory.reserve(len(pickled))
         memory.bytes_at(offset, len(pickled))[:] = pickled
         # Each worker writes here the CPU time of making images, in seconds.

@@ -1,11 +1,12 @@
 """Batches of pixels made by worker processes: START HERE for the processes."""
 
+import contextlib
 import math
 import mmap
 import os
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -15,15 +16,24 @@ from reader.pixels.errors import PixelWorkerError
 from reader.pixels.parts import (
     Engine,
     Int32s,
+    Makers,
     Part,
+    RecordMaker,
     check,
     make_rows,
     part_bounds,
-    write_input,
+    rests_of,
+    write_encoded,
+    write_places,
 )
 from reader.pixels.processes import CLOSED, Processes
 from reader.pixels.shared_memory import Area, Areas, SharedMemory
-from reader.shuffle.arrays import Float64s
+from reader.shuffle.arrays import Float64s, Int64s
+
+T = TypeVar("T")
+
+# Space for a record without its image, in bytes. It grows if a record needs more.
+_ROOM = 2048
 
 E = TypeVar("E", bound=Engine)
 
@@ -41,16 +51,25 @@ class PixelWorkers(Generic[E]):
             failed; otherwise None.
     """
 
-    def __init__(self, engine: E, num_workers: int, *, held: int = 4) -> None:
+    def __init__(
+        self,
+        engine: E,
+        num_workers: int,
+        *,
+        held: int = 4,
+        records: RecordMaker | None = None,
+    ) -> None:
         """Initializes the workers.
 
         Args:
             engine: Engine that makes the images.
             num_workers: Number of processes. With 0, this process makes the images.
             held: Number of batches that the caller may keep without a copy.
+            records: Reads records from files, for `read`.
         """
         self.engine = engine
         self.error: PixelWorkerError | None = None
+        self._makers = Makers(engine, records)
         self._num_workers = num_workers
         self._most_held = held
         self._lock = threading.Lock()
@@ -77,10 +96,37 @@ class PixelWorkers(Generic[E]):
             PixelWorkerError: A worker ended or failed, or `close` was called.
         """
         if not len(encoded):
-            return np.empty((0, *self.engine.row_shape), self.engine.dtype)
+            return self._no_rows()
+        return self._call(lambda session: session.make(encoded, sizes, draws))
+
+    def read(
+        self, places: Int64s, draws: Float64s
+    ) -> tuple[NDArray[Any], list[bytes | None]]:
+        """Reads the records of a batch from files, and makes their images.
+
+        Args:
+            places: int64[n, 3]: Shard of each record, and the byte offsets of its begin
+                and end, framing included.
+            draws: float64[n, k]: Random numbers in [0, 1).
+
+        Returns:
+            The images, as of `make`; and each record without its image, serialized. A
+            record is None if it cannot be read or used. Its image is then undefined.
+
+        Raises:
+            PixelWorkerError: A worker ended or failed, or `close` was called.
+        """
+        if not len(places):
+            return self._no_rows(), []
+        return self._call(lambda session: session.read(places, draws))
+
+    def _no_rows(self) -> NDArray[Any]:
+        return np.empty((0, *self.engine.row_shape), self.engine.dtype)
+
+    def _call(self, work: "Callable[[_Session], T]") -> T:
         session = self._session or self._started()
         try:
-            return session.make(encoded, sizes, draws)
+            return work(session)
         except (KeyboardInterrupt, SystemExit):
             # The workers may still write to the memory of the batch.
             self._end_session()
@@ -106,7 +152,7 @@ class PixelWorkers(Generic[E]):
                 raise PixelWorkerError(CLOSED)
             if self._session is None:
                 with _no_fork:
-                    session = _Session(self.engine, self._num_workers, self._most_held)
+                    session = _Session(self._makers, self._num_workers, self._most_held)
                     self._session = session
                     self._finalizer = weakref.finalize(self, session.stop)
                     _started.add(self)
@@ -129,15 +175,16 @@ class PixelWorkers(Generic[E]):
 class _Session:
     """Shared memory and processes, from their start to their end."""
 
-    def __init__(self, engine: Engine, num_workers: int, most_held: int) -> None:
-        self._engine = engine
+    def __init__(self, makers: Makers, num_workers: int, most_held: int) -> None:
+        self._makers, engine = makers, makers.engine
         self._num_workers = num_workers
         self._most_held = most_held
         self._row_bytes = math.prod(engine.row_shape) * np.dtype(engine.dtype).itemsize
+        self._room = _ROOM
         self._memory = SharedMemory()
         self._processes = None
         if num_workers:
-            self._processes = Processes(engine, num_workers, self._memory)
+            self._processes = Processes(makers, num_workers, self._memory)
             _sessions.add(self)
         lock = threading.Lock()
         self._inputs = Areas(self._memory, lock)
@@ -147,11 +194,41 @@ class _Session:
     def make(
         self, encoded: Sequence[bytes], sizes: Int32s | None, draws: Float64s
     ) -> NDArray[Any]:
-        output = self._outputs.take(len(encoded) * self._row_bytes)
+        batch = write_encoded(self._memory, self._inputs, encoded, sizes, draws)
+        with self._input_of(batch):
+            return self._rows(batch)
+
+    def read(
+        self, places: Int64s, draws: Float64s
+    ) -> tuple[NDArray[Any], list[bytes | None]]:
+        room = self._room
+        batch = write_places(self._memory, self._inputs, places, draws, room)
+        with self._input_of(batch):
+            rows = self._rows(batch)
+            rests = rests_of(self._memory, batch)
+        if rests is not None:
+            return rows, rests
+        del rows  # Its memory is used again.
+        self._room = max(self._room, 4 * room)
+        return self.read(places, draws)
+
+    @contextlib.contextmanager
+    def _input_of(self, batch: Part) -> Iterator[None]:
+        """Gives the memory of a batch's input back in the end."""
         try:
-            self._fill(output, encoded, sizes, draws)
-            shape = (len(encoded), *self._engine.row_shape)
-            rows = self._memory.array(output.offset, shape, self._engine.dtype)
+            yield
+        finally:
+            # Workers that have not ended yet may still read the input.
+            if self._processes is None or not self._processes.ended:
+                self._inputs.give(Area(batch.offset, batch.num_bytes))
+
+    def _rows(self, batch: Part) -> NDArray[Any]:
+        engine = self._makers.engine
+        output = self._outputs.take(batch.num_rows * self._row_bytes)
+        try:
+            self._fill(batch._replace(rows_offset=output.offset))
+            shape = (batch.num_rows, *engine.row_shape)
+            rows = self._memory.array(output.offset, shape, engine.dtype)
             if len(self._kept) >= self._most_held:
                 rows = _copy(rows)
                 self._outputs.give(output)
@@ -165,31 +242,18 @@ class _Session:
         ).atexit = False
         return rows
 
-    def _fill(
-        self,
-        output: Area,
-        encoded: Sequence[bytes],
-        sizes: Int32s | None,
-        draws: Float64s,
-    ) -> None:
-        n, k = draws.shape
-        area = write_input(self._memory, self._inputs, encoded, sizes, draws)
-        whole = Part(0, 0, *area, output.offset, n, k, int(sizes is not None), 0, n)
-        try:
-            if self._processes is None:
-                make_rows(self._engine, self._memory, whole)
-                return
-            self._processes.run(
-                [
-                    whole._replace(number=i, begin=begin, end=end)
-                    for i, (begin, end) in enumerate(part_bounds(n, self._num_workers))
-                ]
-            )
-            check(self._memory, whole)
-        finally:
-            # Workers that have not ended yet may still read the input.
-            if self._processes is None or not self._processes.ended:
-                self._inputs.give(area)
+    def _fill(self, batch: Part) -> None:
+        if self._processes is None:
+            make_rows(self._makers, self._memory, batch)
+            return
+        bounds = part_bounds(batch.num_rows, self._num_workers)
+        self._processes.run(
+            [
+                batch._replace(number=i, begin=begin, end=end)
+                for i, (begin, end) in enumerate(bounds)
+            ]
+        )
+        check(self._memory, batch)
 
     @property
     def cpu_seconds(self) -> float:

@@ -1,7 +1,8 @@
-"""Reads single records where TensorFlow failed; reports or replaces damaged ones."""
+"""Reads single records where a batch failed; reports or replaces damaged ones."""
 
 import copy
 import logging
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -56,7 +57,7 @@ def unusable(path: str, offset: int, key: str | None, why: str) -> DatasetError:
 
 
 class DamagedRecords:
-    """Reads records one by one after reading a whole window failed.
+    """Reads records one by one after reading a window or a batch failed.
 
     Attributes:
         losses: Replaced records so far, as `{record number: loss}`.
@@ -74,10 +75,16 @@ class DamagedRecords:
         self._index, self._skip, self._key = index, on_corrupt == "skip", key
         self.losses: dict[int, Loss] = {}
         self.error: DatasetError | OSError | None = None
-        self._in_epoch: set[int] = set()
+        self._unreported: defaultdict[int, set[int]] = defaultdict(set)
 
-    def __call__(self, numbers: Int64s) -> tuple[np.ndarray[Any, Any], Any]:
+    def __call__(
+        self, numbers: Int64s, lap: int = 0
+    ) -> tuple[np.ndarray[Any, Any], Any]:
         """Reads records, replacing or reporting damaged ones.
+
+        Args:
+            numbers: int64[n], record numbers.
+            lap: What `report` will be called for, if laps are read at the same time.
 
         Returns:
             object[n], serialized records; bool[n], False for replaced records.
@@ -93,6 +100,7 @@ class DamagedRecords:
                 record = self._read(number)
                 if isinstance(record, Loss):
                     record, intact[place] = self._replace(number, record), False
+                    self._unreported[lap].add(number)
                 records[place] = record
         except (DatasetError, OSError) as error:
             # TensorFlow raises its own error, which keeps only the text of this one.
@@ -105,13 +113,28 @@ class DamagedRecords:
             )
         return records, intact
 
-    def report(self, epoch: int) -> None:
+    def unusable(self, number: int, record: bytes, why: Exception) -> DatasetError:
+        """Returns the error for an intact record, as the one that ended the reading.
+
+        Args:
+            number: Number of the record.
+            record: Bytes of the record, without framing.
+            why: Error of using the record.
+        """
+        shard, place = self._index.locate(number)
+        path, begin = self._index.shards[shard].path, self._index.offsets(shard)[place]
+        key = self._key_of(path, place, record)
+        self.error = unusable(path, int(begin), key, str(why))
+        return copy.copy(self.error)
+
+    def report(self, epoch: int, lap: int = 0) -> None:
         """Logs the records that were replaced since the last report.
 
         Args:
             epoch: Index of the epoch that ended.
+            lap: Lap that ended, as given with its records.
         """
-        lost, self._in_epoch = sorted(self._in_epoch), set()
+        lost = sorted(self._unreported.pop(lap, ()))
         if lost:
             examples = "; ".join(str(self.losses[number]) for number in lost[:5])
             _LOG.warning(
@@ -128,7 +151,6 @@ class DamagedRecords:
         if not self._skip:
             raise DatasetError(f"{loss}: run `diptych verify`")
         self.losses[number] = loss
-        self._in_epoch.add(number)
         shard, place = self._index.locate(number)
         first = place // BLOCK_RECORDS * BLOCK_RECORDS
         end = min(first + BLOCK_RECORDS, self._index.shards[shard].num_examples)

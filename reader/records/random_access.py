@@ -1,9 +1,7 @@
 """Random access to records by number, with checksum verification."""
 
-import functools
 import os
 import threading
-from collections.abc import Callable
 
 import numpy as np
 
@@ -14,10 +12,8 @@ from reader.datasets.record_index import RecordIndex
 from reader.datasets.record_source import RecordSource
 from reader.records.damaged_records import DamagedRecords, unusable
 from reader.storage.files import is_remote, read_bytes
+from reader.storage.open_files import OpenFiles
 from reader.storage.tfrecord_file import damage_of
-
-# A process may open 1,024 files, or 256 on macOS, and also opens other files.
-_MAX_OPEN_FILES = 128
 
 
 class RecordFiles:
@@ -28,8 +24,7 @@ class RecordFiles:
         self._index = RecordIndex(source.shards, source.block_offsets)
         key = source.record_schema.features.get("key")
         self._key = None if key is None else key.key
-        # A file dropped from the cache is closed once no thread reads it.
-        self._open = functools.lru_cache(_MAX_OPEN_FILES)(_File)
+        self._files = OpenFiles()
         self._locks: dict[int, threading.Lock] = {}
 
     def read(self, number: int) -> bytes:
@@ -94,8 +89,7 @@ class RecordFiles:
     def _read(self, path: str, offset: int, length: int) -> bytes:
         if is_remote(path):
             return read_bytes(path, offset, length)
-        file = self._open(path)  # This reference keeps the file open while reading.
-        return os.pread(file.descriptor, length, offset)
+        return self._files.read(path, offset, length)
 
     @property
     def _lock(self) -> threading.Lock:
@@ -105,16 +99,3 @@ class RecordFiles:
         parent would never be released.
         """
         return self._locks.setdefault(os.getpid(), threading.Lock())
-
-
-class _File:
-    """An open file, closed when its last reference is dropped."""
-
-    def __init__(self, path: str) -> None:
-        self.descriptor = -1
-        self.descriptor = os.open(path, os.O_RDONLY)
-
-    # Bound as a default: at interpreter exit, `os` may be gone before the file is.
-    def __del__(self, close: Callable[[int], None] = os.close) -> None:
-        if self.descriptor >= 0:
-            close(self.descriptor)

@@ -9,7 +9,6 @@ from reader.datasets.record_index import RecordIndex
 from reader.records.damaged_records import DamagedRecords
 from reader.records.memory import keep_large_blocks
 from reader.records.python_calls import call_python, generate_python
-from reader.records.raw_windows import RawRecords
 from reader.schedule.windows import Windows
 from reader.storage.files import is_remote
 
@@ -22,35 +21,16 @@ class Fetched(NamedTuple):
     """Records of a window in the order read.
 
     Attributes:
-        records: string[n], serialized Examples, without pixels if `held` is set.
+        records: string[n], serialized Examples.
         intact: bool[n], False for records replaced by a neighbor.
-        held: uint8[k], bytes of the window, which contain the raw pixels.
-        begins: int64[n], byte offset in `held` of each record's pixels.
-        sizes: int64[n], size of each record's pixels in bytes.
     """
 
     records: tf.Tensor
     intact: tf.Tensor
-    held: tf.Tensor | None = None
-    begins: tf.Tensor | None = None
-    sizes: tf.Tensor | None = None
 
 
 # (pieces int64[m, 5], numbers int64[n], lengths int64[n]), as in `Reads` → Fetched.
 Fetch = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], Fetched]
-
-
-def fetch_raw(read: RawRecords) -> Fetch:
-    """Returns a function that fetches records with their raw pixels kept separate."""
-    dtypes = (tf.uint8, tf.string, tf.int64, tf.int64, tf.bool)
-
-    def fetch(pieces: tf.Tensor, numbers: tf.Tensor, lengths: tf.Tensor) -> Fetched:
-        values = call_python(read, [pieces, numbers, lengths], dtypes)
-        flat = (tf.ensure_shape(value, [None]) for value in values)
-        held, records, begins, sizes, intact = flat
-        return Fetched(records, intact, held, begins, sizes)
-
-    return fetch
 
 
 def fetch_records(index: RecordIndex, damaged: DamagedRecords) -> Fetch:
@@ -165,9 +145,6 @@ class Unsorted(NamedTuple):
 
 # Unsorted → int32[n], the sorted order of its records.
 Arrange = Callable[[Unsorted], tf.Tensor]
-# (fetched, order, records, draws) → uint8[n, height, width, 3]. The records do not
-# contain their pixels; `order` holds the positions of the records in `fetched`.
-TakeImages = Callable[[Fetched, tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 
 _SIGNATURE = (
     tf.TensorSpec((None, 5), tf.int64),  # pieces
@@ -190,7 +167,7 @@ class Records(NamedTuple):
         valid: bool[n], False for padding and for replaced records.
         blank: bool[n], True for padding after the last record of an epoch.
         draws: float64[n, draws], random numbers of each record.
-        images: uint8[n, height, width, 3], if the records do not contain their pixels;
+        images: Images of the records, as in a batch, if the records are without them;
             empty tuple otherwise.
     """
 
@@ -206,7 +183,6 @@ def read_records(
     fetch: Fetch,
     chunk: int,
     arrange: Arrange | None = None,
-    take_images: TakeImages | None = None,
 ) -> tf.data.Dataset:
     """Returns a Dataset of `Records` in chunks.
 
@@ -218,8 +194,6 @@ def read_records(
         fetch: Function that reads the records of a window.
         chunk: Number of records per chunk.
         arrange: Function that sorts a window; None keeps the order.
-        take_images: Function that makes images, if `fetch` leaves the pixels out of the
-            records.
     """
 
     def take(
@@ -241,10 +215,7 @@ def read_records(
             order, blank, draws = (tf.gather(x, kept) for x in (order, blank, draws))
         records = tf.gather(fetched.records, order)
         valid = tf.gather(fetched.intact, order) & ~blank
-        taken = Records(records, valid, blank, draws)
-        if take_images is None:
-            return taken
-        return taken._replace(images=take_images(fetched, order, records, draws))
+        return Records(records, valid, blank, draws)
 
     def begin() -> Iterator[tuple[Any, ...]]:
         keep_large_blocks()

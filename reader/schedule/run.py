@@ -44,7 +44,7 @@ class Run:
 
         Args:
             config: Configuration of the run.
-            at_end: Function called with the epoch at the end of each epoch.
+            at_end: Function called at the end of each epoch, as of `Windows`.
         """
         return Windows(
             self.order,

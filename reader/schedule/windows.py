@@ -1,11 +1,18 @@
 """Yields the windows of a host with the reads for each window."""
 
+import contextlib
 import copy
-from collections.abc import Iterator
-from typing import Any, Protocol
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from reader.contract.errors import DatasetError
 from reader.datasets.record_index import Reads, RecordIndex
+from reader.schedule.laps import Laps
+from reader.shuffle.arrays import Float64s, Int64s
 from reader.shuffle.order import NO_RECORD, Share, Stretch, Window
 from reader.shuffle.randomness import Draws
 
@@ -22,6 +29,32 @@ class EpochStretches(Protocol):
 
     def stretches(self, iterator: int) -> Iterator[Stretch]:
         """Yields the stretches of an iterator; `iterator` counts from 0."""
+
+
+class Placed(NamedTuple):
+    """Records of a window in order, each with its place.
+
+    Attributes:
+        places: int64[n, 4], as `RecordIndex.places` returns them.
+        blank: bool[n], True for padding after the last record of an epoch.
+        draws: float64[n, draws], random numbers of each record.
+        laps: int64[n], lap of each record, for `Windows.note_read`. A lap is an epoch
+            of an iterator.
+    """
+
+    places: Int64s
+    blank: NDArray[np.bool_]
+    draws: Float64s
+    laps: Int64s
+
+
+class _Turn(NamedTuple):
+    """A window, the one after it, and whether it is the last of its epoch."""
+
+    epoch: int
+    window: Window
+    upcoming: Window | None
+    ends_epoch: bool
 
 
 class Windows:
@@ -58,7 +91,8 @@ class Windows:
             draws: Random numbers of each record, such as for crops.
             whole: Whether to read whole windows even if only a part is kept, because
                 the window is sorted first.
-            at_end: Function called with the epoch at the end of each epoch.
+            at_end: Function called at the end of each epoch, with the epoch, and with
+                the lap if there are laps.
         """
         self.index, self.draws = index, draws
         self.left_early = False
@@ -66,27 +100,16 @@ class Windows:
         self.num_iterators = self._num_ended = 0
         self._order, self._run, self._share = order, run, share
         self.sorted, self._at_end = whole, at_end
+        self._laps, self._lap_numbers = Laps(at_end), itertools.count()
 
     def __call__(self) -> Iterator[tuple[Any, ...]]:
-        """Starts the next iterator."""
-        self.left_early |= self._num_ended < self.num_iterators
-        stretches = self._run.stretches(self.num_iterators)
-        self.num_iterators += 1
-        return self._windows(stretches)
+        """Starts the next iterator, with the reads of each window."""
+        return self._with_reads(self._start())
 
-    def _windows(self, stretches: Iterator[Stretch]) -> Iterator[tuple[Any, ...]]:
-        parts = (
-            (stretch.epoch, window)
-            for stretch in stretches
-            for window in self.of(stretch)
-        )
-        part = next(parts, None)
-        self._num_ended += part is None
-        while part is not None:
-            epoch, window = part
-            part = next(parts, None)
-            self._num_ended += part is None
-            reads = self._reads(window)
+    def _with_reads(self, turns: Iterator[_Turn]) -> Iterator[tuple[Any, ...]]:
+        for turn in turns:
+            window = turn.window
+            reads: Reads = self._looked_up(self.index.reads, window)
             yield (
                 reads.pieces,
                 reads.numbers,
@@ -98,12 +121,76 @@ class Windows:
                 window.number % 2 == 1,
                 window.keep,
             )
-            if part is None or part[0] != epoch:
-                self._at_end(epoch)
+            if turn.ends_epoch:
+                self._at_end(turn.epoch)
 
-    def _reads(self, window: Window) -> Reads:
+    def placed(self, read_ahead: Callable[[Int64s], None]) -> Iterator[Placed]:
+        """Starts the next iterator, with the place of each record.
+
+        Whoever reads the records calls `note_read`.
+
+        Args:
+            read_ahead: Function called with the places of a window before the window
+                in front of it is yielded.
+        """
+        return self._with_places(self._start(), read_ahead)
+
+    def _with_places(
+        self, turns: Iterator[_Turn], read_ahead: Callable[[Int64s], None]
+    ) -> Iterator[Placed]:
+        upcoming, lap = None, next(self._lap_numbers)
+        for turn in turns:
+            window, places = turn.window, upcoming
+            if places is None:
+                places = self._looked_up(self.index.places, window)
+                read_ahead(places)
+            upcoming = None
+            if turn.upcoming is not None:
+                # An error is raised when it is the window's turn.
+                with contextlib.suppress(DatasetError, OSError):
+                    upcoming = self.index.places(turn.upcoming.numbers)
+                    read_ahead(upcoming)
+            blank, laps = window.numbers == NO_RECORD, np.full(len(places), lap)
+            draws = self.draws.of(window.numbers, window.epochs)
+            self._laps.hand_out(lap, len(places))
+            if turn.ends_epoch:
+                self._laps.end(lap, turn.epoch)
+                lap = next(self._lap_numbers)
+            yield Placed(places, blank, draws, laps)
+
+    def note_read(self, lap: int, num: int) -> None:
+        """States that records were read; ends the epoch of their lap with the last.
+
+        Args:
+            lap: Lap of the records.
+            num: Number of records.
+        """
+        self._laps.note_read(lap, num)
+
+    def _start(self) -> Iterator[_Turn]:
+        self.left_early |= self._num_ended < self.num_iterators
+        stretches = self._run.stretches(self.num_iterators)
+        self.num_iterators += 1
+        return self._turns(stretches)
+
+    def _turns(self, stretches: Iterator[Stretch]) -> Iterator[_Turn]:
+        parts = (
+            (stretch.epoch, window)
+            for stretch in stretches
+            for window in self.of(stretch)
+        )
+        part = next(parts, None)
+        self._num_ended += part is None
+        while part is not None:
+            epoch, window = part
+            part = next(parts, None)
+            self._num_ended += part is None
+            upcoming = None if part is None else part[1]
+            yield _Turn(epoch, window, upcoming, part is None or part[0] != epoch)
+
+    def _looked_up(self, look_up: Callable[[Int64s], Any], window: Window) -> Any:
         try:
-            return self.index.reads(window.numbers)
+            return look_up(window.numbers)
         except (DatasetError, OSError) as error:
             # TensorFlow raises its own error, which keeps only the text of this one.
             self.error = copy.copy(error)

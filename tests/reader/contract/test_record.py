@@ -14,6 +14,7 @@ from reader.contract.record import (
     masked_crc32c,
     parse_example,
     serialize_example,
+    whole_numbers,
 )
 from reader.storage.tfrecord_file import read_shard
 
@@ -193,3 +194,28 @@ def test_checksum_is_crc32c(data, crc):
     assert crc32c_hex(data) == crc
     rotated = ((int(crc, 16) >> 15) | (int(crc, 16) << 17)) & 0xFFFFFFFF
     assert masked_crc32c(data) == (rotated + 0xA282EAD8) % 2**32
+
+
+def test_whole_numbers_are_found_by_their_keys():
+    data = serialize_example(
+        {"b": ("int64", [7]), "a": ("int64", [-(2**63)]), "c": ("bytes", [b"x"])}
+    )
+    assert whole_numbers(data, ["b", "a"]) == [7, -(2**63)]
+    assert whole_numbers(data, []) == []
+
+
+@pytest.mark.parametrize("key", ["none", "bytes", "floats", "empty", "two"])
+def test_a_whole_number_is_the_only_one_of_its_feature(key):
+    kinds = {
+        "bytes": ("bytes", [b"1"]),
+        "floats": ("float32", [1.0]),
+        "empty": ("int64", []),
+        "two": ("int64", [1, 2]),
+    }
+    with pytest.raises(ValueError, match=f"feature {key} must have exactly one int64"):
+        whole_numbers(serialize_example(kinds), [key])
+
+
+def test_a_whole_number_is_not_in_bytes_that_are_no_example():
+    with pytest.raises(ValueError, match=r"not a tf\.train\.Example"):
+        whole_numbers(b"\xff", ["a"])

@@ -117,6 +117,22 @@ def test_reads_give_the_records_asked_for(mode: str) -> None:
     holds()
 
 
+def test_places_are_those_of_the_records_asked_for() -> None:
+    @given(question=questions())
+    @settings(max_examples=80)
+    def holds(question: tuple[list[int], list[int]]) -> None:
+        counts, asked = question
+        made = fake(counts)
+        places = made.index.places(np.array(asked, np.int64)).tolist()
+        assert len(places) == len(asked)
+        for number, (found, shard, begin, end) in zip(asked, places, strict=True):
+            assert found == number or (number < 0 and found in {0, *asked})
+            assert made.records[found] == (shard, made.tables[shard].index(begin))
+            assert end == made.tables[shard][made.records[found][1] + 1]
+
+    holds()
+
+
 def test_an_epoch_in_order_is_one_read_of_each_shard(mode: str) -> None:
     made = made_in(mode, [130, 1, 64, 7])
     check(made, list(range(202)))

@@ -1,0 +1,56 @@
+"""Has the kernel read local files before they are needed."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from reader.shuffle.arrays import Int64s
+from reader.storage.open_files import OpenFiles
+
+# Linux reads no more than a request of a disk for one call.
+_MOST_BYTES = 1 << 19
+
+
+class ReadAhead:
+    """Announces the records of a window to the kernel, in the order of the files.
+
+    The kernel reads them into its cache in the background, with as many requests at a
+    time as the disk takes. Without it, each worker waits for one record. Nothing
+    happens on systems without `posix_fadvise`.
+    """
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        """Initializes the announcements.
+
+        Args:
+            paths: Path of each shard.
+        """
+        self._paths, self._files = paths, OpenFiles()
+
+    def __call__(self, places: Int64s) -> None:
+        """Announces records.
+
+        Args:
+            places: int64[n, 4], as `RecordIndex.places` returns them.
+        """
+        for shard, begin, end in _runs(places):
+            for offset in range(begin, end, _MOST_BYTES):
+                length = min(_MOST_BYTES, end - offset)
+                try:
+                    self._files.will_need(self._paths[shard], offset, length)
+                except OSError:
+                    return  # Whoever reads the records reports it.
+
+
+def _runs(places: Int64s) -> list[list[int]]:
+    """Returns shard, begin and end of records without gaps between them."""
+    if not len(places):
+        return []
+    in_order = np.lexsort((places[:, 2], places[:, 1]))
+    _, shard, begin, end = places[in_order].T
+    apart = (shard[1:] != shard[:-1]) | (begin[1:] > end[:-1])
+    first = np.flatnonzero(np.concatenate([[True], apart]))
+    last = np.append(first[1:], len(shard)) - 1
+    runs = np.stack([shard[first], begin[first], end[last]], axis=1)
+    listed: list[list[int]] = runs.tolist()
+    return listed
