@@ -146,9 +146,9 @@ def session(pid: int) -> list[str]:
 
 
 def seconds_until_gone(pid: int, most: float = 10) -> float:
-    """Waits until no process of a session lives; zombies are those of nobody."""
+    """Waits until no worker of a session lives."""
     begin = time.monotonic()
-    while left := [words for words in session(pid) if words != "Z"]:
+    while left := [words for words in session(pid) if "reader.pixels.worker" in words]:
         assert time.monotonic() - begin < most, left
         time.sleep(0.01)
     return time.monotonic() - begin
@@ -213,8 +213,6 @@ def _environment() -> dict[str, str]:
 
 def _serve(fd: int) -> None:
     """Answers each request with the process id of a script, then with its status."""
-    import keras  # noqa: F401
-
     import reader
 
     _ = reader.load
