@@ -121,7 +121,7 @@ def test_a_program_ends_with_other_iterators(run, code):
         THREADS + "start(); ready(); time.sleep(60)",
         # Python is busy most of the time.
         "kept = iter(reader.as_numpy(load())); take(kept); ready()\n"
-        "for batch in kept: batch['image'].tolist()",
+        "for batch in kept: sum(range(100_000))",
     ],
     ids=["prefetch", "threads", "busy"],
 )
@@ -132,17 +132,6 @@ def test_ctrl_c_ends_a_program_with_one_traceback(run, times, code):
 
     for _ in range(times):
         run(code, act=press).check(-signal.SIGINT, "KeyboardInterrupt")
-
-
-@repeated
-def test_ctrl_c_before_the_first_batch(run, times):
-    def press(pid: int) -> None:
-        time.sleep(random.random())
-        os.killpg(pid, signal.SIGINT)
-
-    for _ in range(times):
-        ended = run("ready()\nwhile True: take(iter(load()))", act=press)
-        ended.check(-signal.SIGINT, "KeyboardInterrupt")
 
 
 @pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGKILL, signal.SIGHUP])
