@@ -27,5 +27,6 @@ HOST_COUNT = 1
 REMAINDER = "drop"
 ON_CORRUPT = "raise"
 NUM_THREADS: int | None = None
+WORKERS: int | None = None
 RAM_BUDGET: int | None = None
 PREFETCH = 2

@@ -8,7 +8,13 @@ from typing import Any
 import numpy as np
 
 from reader.config import defaults
-from reader.contract.checks import check_flag, check_word, is_positive, whole_number
+from reader.contract.checks import (
+    check_flag,
+    check_word,
+    is_positive,
+    number_range,
+    whole_number,
+)
 from reader.contract.errors import UsageError
 
 # Means and standard deviations of red, green and blue in [0, 1], with which these model
@@ -116,6 +122,36 @@ class ImageConfig:
         return {"crop": crop, "flip": int(self.flip)}
 
 
+def image_config(
+    *,
+    image_size: object,
+    crop: str,
+    crop_fraction: float,
+    crop_scale: object,
+    crop_ratio: object,
+    flip: bool,
+    dtype: object,
+    normalize: object,
+    data_format: str,
+) -> ImageConfig:
+    """Returns the settings of the caller's arguments, as `load` and `open` have them.
+
+    Raises:
+        UsageError: A value is invalid.
+    """
+    return ImageConfig(
+        size=image_size_pair(image_size),
+        crop=crop,
+        fraction=crop_fraction,
+        scale=number_range("crop_scale", crop_scale),
+        ratio=number_range("crop_ratio", crop_ratio),
+        flip=flip,
+        dtype=str(_dtype_name(dtype)),
+        normalize=mean_and_std(normalize),
+        data_format=data_format,
+    )
+
+
 def image_size_pair(size: object) -> tuple[int, int] | None:
     """Returns the caller's `image_size` argument as (height, width) in pixels.
 
@@ -132,7 +168,7 @@ def image_size_pair(size: object) -> tuple[int, int] | None:
     raise UsageError(f"image_size must be an int or (height, width), got {size!r}")
 
 
-def dtype_name(dtype: object) -> object:
+def _dtype_name(dtype: object) -> object:
     """Returns the name of a NumPy or TensorFlow dtype; other values unchanged."""
     return getattr(dtype, "name", dtype)
 

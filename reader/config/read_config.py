@@ -2,6 +2,7 @@
 
 import math
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -41,6 +42,9 @@ _AT_LEAST = {
     "host_index": 0,
     "host_count": 1,
 }
+_RESOURCES_AT_LEAST = {"num_threads": 1, "workers": 0, "ram_budget": 1, "prefetch": 0}
+# Where processes can share memory and sockets as the pixel workers do.
+_WORKER_PLATFORMS = ("linux", "darwin")
 _MAY_BE_NONE = ("epochs", "start_example", "max_captions")
 _WORDS = {
     "caption": ("first", "random", "all"),
@@ -54,7 +58,9 @@ class Resources:
     """Limits on the resources that reading uses.
 
     Attributes:
-        num_threads: Number of threads for parsing and decoding; None for one per core.
+        num_threads: Number of threads for parsing; None for one per core.
+        workers: Number of processes that make images; 0 makes them in this process,
+            None starts `threads` processes.
         ram_budget: Memory budget, in bytes; None for as much as keeps all threads busy.
         prefetch: Number of batches to prefetch.
         cache: Path of a local folder for copies of remote shards; None for no cache.
@@ -65,13 +71,14 @@ class Resources:
     """
 
     num_threads: int | None = defaults.NUM_THREADS
+    workers: int | None = defaults.WORKERS
     ram_budget: int | None = defaults.RAM_BUDGET
     prefetch: int = defaults.PREFETCH
     cache: str | None = None
 
     def __post_init__(self) -> None:
         """Checks every value."""
-        for name, at_least in (("num_threads", 1), ("ram_budget", 1), ("prefetch", 0)):
+        for name, at_least in _RESOURCES_AT_LEAST.items():
             value = getattr(self, name)
             if value is not None or name == "prefetch":
                 # Stores a Python int, since TensorFlow rejects NumPy integers.
@@ -82,8 +89,15 @@ class Resources:
 
     @property
     def threads(self) -> int:
-        """Number of threads for parsing and decoding."""
+        """Number of threads for parsing."""
         return self.num_threads or num_cores()
+
+    @property
+    def pixel_workers(self) -> int:
+        """Number of processes that make images; 0 for this process."""
+        if self.workers is None:
+            return self.threads if sys.platform in _WORKER_PLATFORMS else 0
+        return self.workers
 
 
 @dataclass(frozen=True, kw_only=True)

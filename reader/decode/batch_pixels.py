@@ -10,16 +10,18 @@ from numpy.typing import NDArray
 
 from reader.config.image_config import ImageConfig
 from reader.pixels.casts import caster, row_dtype, row_shape
+from reader.pixels.engine import PixelEngine
 from reader.pixels.worker_pool import PixelWorkers
+from reader.records.python_calls import call_python
+
+Workers = weakref.ref[PixelWorkers[PixelEngine]]
 
 # (encoded string[n], sizes int32[n, 2] or None, draws float64[n, k])
 # → dtype[n, *row_shape]
 MakePixels = Callable[[tf.Tensor, tf.Tensor | None, tf.Tensor], tf.Tensor]
 
 
-def pixel_maker(
-    workers: "weakref.ref[PixelWorkers]", config: ImageConfig
-) -> MakePixels:
+def pixel_maker(workers: Workers, config: ImageConfig) -> MakePixels:
     """Returns a function that makes the images of a batch in one call.
 
     TensorFlow keeps functions for the life of the process, so the function does not
@@ -36,10 +38,10 @@ def pixel_maker(
     ) -> tf.Tensor:
         dtype = tf.dtypes.as_dtype(row_dtype(config))
         if sizes is None:
-            images = tf.numpy_function(make_any, [encoded, draws], dtype)
+            images = call_python(make_any, [encoded, draws], dtype)
         else:
-            images = tf.numpy_function(make_sized, [encoded, draws, sizes], dtype)
-        images = tf.ensure_shape(images, (None, *row_shape(config)))
+            images = call_python(make_sized, [encoded, draws, sizes], dtype)
+        images = tf.ensure_shape(images, (draws.shape[0], *row_shape(config)))
         return tf.bitcast(images, tf.bfloat16) if config.dtype == "bfloat16" else images
 
     return make
@@ -55,7 +57,10 @@ def black(config: ImageConfig) -> tf.Tensor:
 
 class _Make:
     def __init__(
-        self, workers: "weakref.ref[PixelWorkers]", *, has_sizes: bool = False
+        self,
+        workers: Workers,
+        *,
+        has_sizes: bool = False,
     ) -> None:
         self._workers, self._has_sizes = workers, has_sizes
 

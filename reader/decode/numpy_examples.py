@@ -18,7 +18,7 @@ from reader.decode.outputs import (
     not_held,
     special_tokens,
 )
-from reader.pixels.codecs import decoder
+from reader.pixels.codecs import decoder, undecodable
 from reader.shuffle.randomness import Draws
 
 # The outputs of `load` without those that describe a batch, and `captions`. Columns
@@ -98,13 +98,19 @@ def _image_maker(record_schema: RecordSchema, config: ReadConfig) -> Make:
     decode = decoder(record_schema.image_format)  # Raises if a library is missing.
     if config.images.size is not None:
         return _Images(record_schema, config).make
-    image = record_schema.features["image"].key
-    if not needs_size(record_schema.image_format):
-        return lambda values, _: decode(_one(values, image), 0, 0)
-    sides = [record_schema.features[role].key for role in ("height", "width")]
-    return lambda values, _: decode(
-        _one(values, image), *(_one(values, side) for side in sides)
-    )
+    image, sides = record_schema.features["image"].key, []
+    if needs_size(record_schema.image_format):
+        sides = [record_schema.features[role].key for role in ("height", "width")]
+
+    def make(values: Values, _: Place) -> NDArray[Any]:
+        size = [_one(values, side) for side in sides] or [0, 0]
+        encoded = _one(values, image)
+        try:
+            return decode(encoded, *size)
+        except ValueError as error:
+            raise ValueError(undecodable(error)) from error
+
+    return make
 
 
 class _Images:
@@ -129,20 +135,10 @@ class _Images:
         Raises:
             ValueError: The image is damaged.
         """
-        held = np.frombuffer(_one(values, self._image), np.uint8)
         sides = [_one(values, side) for side in self._sides]
         draws = self._draws.of(np.array([place.number]), np.array([place.epoch]))
-        rows = np.empty((1, *self._engine.row_shape), self._engine.dtype)
-        self._engine.make(
-            held,
-            np.zeros(1, np.int64),
-            np.array([len(held)]),
-            np.array([sides], np.int32) if sides else None,
-            draws,
-            rows,
-        )
-        image: NDArray[Any] = rows[0]
-        return image
+        size = (sides[0], sides[1]) if sides else None
+        return self._engine.make_one(_one(values, self._image), size, draws)
 
 
 def _column(values: Values, feature: Feature) -> Any:

@@ -1,6 +1,5 @@
 """Has the pixel workers read records from local files, with their images."""
 
-import weakref
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -10,12 +9,13 @@ from reader.config.read_config import ReadConfig
 from reader.contract.schema import needs_size
 from reader.datasets.record_index import RecordIndex
 from reader.datasets.record_schema import RecordSchema
+from reader.decode.batch_pixels import Workers
 from reader.decode.examples import pixel_draws
 from reader.decode.mended_records import Bools, Images, MendedRecords, Objects
 from reader.pixels.casts import row_dtype, row_shape
 from reader.pixels.stored_records import StoredRecords
-from reader.pixels.worker_pool import PixelWorkers
 from reader.records.memory import keep_large_blocks
+from reader.records.python_calls import call_python, generate_python
 from reader.records.read_ahead import ReadAhead
 from reader.records.window_reads import Records
 from reader.schedule.windows import Placed, Windows
@@ -60,7 +60,7 @@ _SIGNATURE = Placed(
 
 def read_placed(
     windows: Windows,
-    workers: "weakref.ref[PixelWorkers]",
+    workers: Workers,
     mend: MendedRecords,
     config: ReadConfig,
     num_calls: int,
@@ -78,14 +78,14 @@ def read_placed(
 
     def begin() -> Iterator[Placed]:
         keep_large_blocks()
-        return windows.placed(ReadAhead(paths))
+        return generate_python(windows.placed(ReadAhead(paths)))
 
     dtypes = (tf.dtypes.as_dtype(row_dtype(config.images)), tf.string, tf.bool)
     read_batch = _ReadBatch(workers, mend, windows.note_read)
 
     def read(placed: Placed) -> Records:
         inputs = [placed.places, pixel_draws(placed.draws, config), placed.laps]
-        images, records, intact = tf.numpy_function(read_batch, inputs, dtypes)
+        images, records, intact = call_python(read_batch, inputs, dtypes)
         images = tf.ensure_shape(images, (None, *row_shape(config.images)))
         if config.images.dtype == "bfloat16":
             images = tf.bitcast(images, tf.bfloat16)
@@ -103,7 +103,7 @@ class _ReadBatch:
 
     def __init__(
         self,
-        workers: "weakref.ref[PixelWorkers]",
+        workers: Workers,
         mend: MendedRecords,
         note_read: Callable[[int, int], None],
     ) -> None:

@@ -10,7 +10,10 @@ import tensorflow as tf
 from reader.contract.checks import whole_number
 from reader.contract.errors import UsageError
 from reader.loader.undecodable import find_undecodable
+from reader.pixels.engine import PixelEngine
+from reader.pixels.worker_pool import PixelWorkers
 from reader.records.damaged_records import DamagedRecords, Loss
+from reader.records.python_calls import ending
 from reader.schedule.windows import Windows
 
 
@@ -66,6 +69,8 @@ class Batches(tf.data.Dataset):
         windows: Windows,
         damaged: DamagedRecords,
         names: tuple[str, ...] | None,
+        *,
+        workers: PixelWorkers[PixelEngine] | None = None,
     ) -> None:
         """Stores how to build the Dataset; nothing is built yet.
 
@@ -76,8 +81,11 @@ class Batches(tf.data.Dataset):
             windows: Windows of records that this host reads.
             damaged: Reader of damaged records, with the losses so far.
             names: Names of the outputs if a batch is a dictionary; None otherwise.
+            workers: Workers that make the images, which live as long as the Dataset;
+                None without images.
         """
         self._build = build
+        self._workers = workers
         self.names = names
         self._windows, self._damaged = windows, damaged
         # Batches taken by Python, by iterator index.
@@ -109,7 +117,15 @@ class Batches(tf.data.Dataset):
             return self._dataset.map(function, num_parallel_calls=1)
 
         windows, damaged = self._windows, self._damaged
-        batches = Batches(build, self.position, self.identity, windows, damaged, None)
+        batches = Batches(
+            build,
+            self.position,
+            self.identity,
+            windows,
+            damaged,
+            None,
+            workers=self._workers,
+        )
         batches._taken = self._taken
         return batches
 
@@ -142,7 +158,8 @@ class Batches(tf.data.Dataset):
     @property
     def error(self) -> Exception | None:
         """The error of this package that ended reading, or None."""
-        return self._windows.error or self._damaged.error
+        workers = None if self._workers is None else self._workers.error
+        return self._windows.error or self._damaged.error or workers
 
     @property
     def element_spec(self) -> Any:
@@ -173,7 +190,8 @@ class Batches(tf.data.Dataset):
             return None
         num = tf.nest.flatten(self.element_spec)[0].shape[0]
         begin = self._taken.get(self.latest, 0) * num
-        return find_undecodable(error, self._windows, self.latest, begin, num)
+        engine = None if self._workers is None else self._workers.engine
+        return find_undecodable(error, self._windows, engine, self.latest, begin, num)
 
     def is_at(self, step: int) -> bool:
         """Returns whether the latest iterator can be at a step.
@@ -220,7 +238,11 @@ def _explaining(base: Any) -> Any:
         def __next__(self) -> Any:
             try:
                 batch = super().__next__()
-            except tf.errors.OpError as error:
+            except (tf.errors.OpError, StopIteration) as error:
+                if ending():
+                    raise SystemExit from None  # Ends a thread without a word.
+                if isinstance(error, StopIteration):
+                    raise
                 cause = None if self.batches is None else self.batches.explain(error)
                 if cause is None:
                     raise

@@ -1,15 +1,18 @@
-"""Batches examples, and casts and normalizes their images."""
+"""Batches examples, and has their images made."""
 
-import numpy as np
+import weakref
+
 import tensorflow as tf
 
-from reader.config.image_config import ImageConfig
 from reader.config.read_config import ReadConfig
 from reader.datasets.record_schema import RecordSchema
-from reader.decode.batch_pixels import MakePixels, black
+from reader.decode.batch_pixels import MakePixels, black, pixel_maker
 from reader.decode.captions import nothing, pad_id
 from reader.decode.examples import PIXEL_DRAWS, SIZES, make_examples
-from reader.loader.budget import calls_at_a_time
+from reader.loader.budget import concurrency_of
+from reader.pixels.engine import PixelEngine
+from reader.pixels.stored_records import StoredRecords
+from reader.pixels.worker_pool import PixelWorkers
 
 # With `bucket_by_length`, the width of token rows is rounded up to a multiple of this
 # many tokens. Fewer distinct shapes mean fewer recompilations of a compiled model.
@@ -25,16 +28,15 @@ def make_batches(
 ) -> tf.data.Dataset:
     """Returns a Dataset of batches: dictionaries, or tuples in the order of `outputs`.
 
-    Pixels are cast after batching: batching uint8 copies a quarter of the bytes of
-    float32.
+    Images are made after batching, one call for a batch, so that encoded bytes are
+    batched and not pixels.
 
     Args:
         examples: Dataset of chunks of examples, of any size.
         record_schema: Schema of the records.
         config: Read configuration.
         num_calls: Number of batches to process concurrently.
-        make_pixels: Function that makes the images of a batch. None if the examples
-            hold images already, or none.
+        make_pixels: Function that makes the images of a batch; None without images.
     """
     batches = examples.rebatch(config.host_batch_size, drop_remainder=True)
     pad = pad_id(record_schema.tokenizer)
@@ -56,61 +58,6 @@ def make_batches(
         return tuple(batch[name] for name in config.outputs)
 
     return batches.map(finish, num_parallel_calls=num_calls, deterministic=True)
-
-
-def finish_images(images: tf.Tensor, config: ImageConfig) -> tf.Tensor:
-    """Converts `uint8[n, height, width, 3]` to the configured dtype and data format.
-
-    Args:
-        images: Batch of images, `uint8[n, height, width, 3]`.
-        config: Image configuration, with dtype, normalization and data format.
-    """
-    if config.data_format == "channels_first":
-        # Transposed before casting, while a value takes one byte instead of four.
-        images = _channels_first(images, config)
-    if config.dtype == "uint8":
-        return images
-    if config.normalize is None:
-        values = _fractions(images)
-    else:
-        values = _normalized(images, config)
-    return tf.cast(values, config.dtype)
-
-
-def _channels_first(images: tf.Tensor, config: ImageConfig) -> tf.Tensor:
-    # TensorFlow transposes two axes twice as fast as three.
-    height, width = config.target
-    pixels = tf.reshape(images, [-1, height * width, 3])
-    return tf.reshape(tf.transpose(pixels, [0, 2, 1]), [-1, 3, height, width])
-
-
-def _fractions(images: tf.Tensor) -> tf.Tensor:
-    """Converts uint8 to float32 in [0, 1].
-
-    The result equals that of tf.image.convert_image_dtype bit for bit, in one pass over
-    memory instead of two: docs/performance.md#fewer-passes.
-    """
-    return tf.quantization.dequantize(
-        tf.bitcast(images, tf.quint8), 0.0, 1.0, mode="MIN_COMBINED"
-    )
-
-
-def _normalized(images: tf.Tensor, config: ImageConfig) -> tf.Tensor:
-    """Computes (x / 255 - mean) / std as one multiplication and one subtraction."""
-    height, width = config.target
-    mean, std = np.array(config.normalize, np.float64)
-    scale, offset = 1 / (255 * std), mean / std
-    # Scales have the shape of whole rows: TensorFlow takes four times as long to
-    # broadcast three values.
-    if config.data_format == "channels_first":
-        scale, offset = (np.repeat(part, height * width) for part in (scale, offset))
-        shape = [-1, 3 * height * width]
-    else:
-        scale, offset = (np.tile(part, width) for part in (scale, offset))
-        shape = [-1, height, width * 3]
-    values = tf.reshape(tf.cast(images, tf.float32), shape)
-    values = values * scale.astype(np.float32) - offset.astype(np.float32)
-    return tf.reshape(values, tf.shape(images))
 
 
 def _clear_blanks(
@@ -146,12 +93,36 @@ def _trim_padding(tokens: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
     return tokens[..., : -(-longest // _WIDTH_STEP) * _WIDTH_STEP]
 
 
+# Batches that a consumer may hold, besides those prefetched and being made.
+_IN_USE = 3
+
+
+def pixel_workers(
+    record_schema: RecordSchema, config: ReadConfig, stored: StoredRecords | None = None
+) -> PixelWorkers[PixelEngine] | None:
+    """Returns workers that make the configured images; None without images.
+
+    Args:
+        record_schema: Schema of the records.
+        config: Read configuration.
+        stored: What reads records in the workers; None if TensorFlow reads them.
+    """
+    if "image" not in config.names:
+        return None
+    engine = PixelEngine(config.images, record_schema.image_format)
+    most = concurrency_of(config)
+    # With records that workers read, images exist before they are parsed and batched.
+    stages = 1 if stored is None else 3
+    held = config.resources.prefetch + stages * most.batches + _IN_USE
+    return PixelWorkers(engine, most.workers, held=held, records=stored)
+
+
 def deliver(
     records: tf.data.Dataset,
     record_schema: RecordSchema,
     config: ReadConfig,
     length: int | None,
-    make_pixels: MakePixels | None = None,
+    workers: PixelWorkers[PixelEngine] | None,
 ) -> tf.data.Dataset:
     """Returns a Dataset of batches with the configured prefetching and threads.
 
@@ -161,13 +132,17 @@ def deliver(
         config: Read configuration.
         length: Number of batches, which TensorFlow reports as the cardinality; None
             for an unknown cardinality.
-        make_pixels: Function that makes the images of a batch, or None.
+        workers: Workers that make the images; the caller keeps them alive. None without
+            images.
     """
-    calls = calls_at_a_time(config)
+    make_pixels = None
+    if workers is not None:
+        make_pixels = pixel_maker(weakref.ref(workers), config.images)
+    most = concurrency_of(config)
     has_images = records.element_spec.images != ()
-    num_chunks = calls.batches if has_images else calls.chunks
+    num_chunks = most.batches if has_images else most.chunks
     examples = make_examples(records, record_schema, config, num_chunks)
-    batches = make_batches(examples, record_schema, config, calls.batches, make_pixels)
+    batches = make_batches(examples, record_schema, config, most.batches, make_pixels)
     if length is not None:
         batches = batches.apply(tf.data.experimental.assert_cardinality(length))
     batches = batches.prefetch(config.resources.prefetch)
@@ -179,7 +154,7 @@ def _options(config: ReadConfig) -> tf.data.Options:
     # Each host already reads only its own share.
     policy = tf.data.experimental.AutoShardPolicy.OFF
     options.experimental_distribute.auto_shard_policy = policy
-    options.autotune.enabled = False  # calls_at_a_time explains why.
+    options.autotune.enabled = False  # concurrency_of explains why.
     if config.resources.num_threads is not None:
         options.threading.private_threadpool_size = config.resources.num_threads
     return options

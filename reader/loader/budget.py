@@ -4,9 +4,12 @@ from typing import NamedTuple
 
 from reader.config.read_config import ReadConfig
 from reader.contract.errors import UsageError
+from reader.pixels.parts import FEWEST_ROWS
 
 # Memory of TensorFlow's runtime and functions, independent of the data.
 _FIXED_BYTES = 100 << 20
+# Private memory of a pixel worker: Python, NumPy, the codecs and OpenCV.
+_WORKER_BYTES = 48 << 20
 # Copies of a window's bytes: the window in use, the next window as read, and the next
 # window in shuffled order.
 _WINDOWS = 3
@@ -19,19 +22,21 @@ _TOKEN_BYTES = 5  # An int32 id and a bool of the mask.
 # longer than on one record. Larger chunks are not faster, and keep fewer cores busy:
 # docs/performance.md#chunks.
 _CHUNK = 16
-# Number of decoding threads per thread that batches and casts. Batching and casting
-# take about a fifth of the time of decoding: docs/performance.md#threads.
-_DECODING_THREADS = 4
+# Chunks with encoded images that are parsed concurrently. Parsing copies an image once,
+# a fiftieth of the time of decoding it, and two threads keep up with a hundred workers.
+_PARSED_WITH_IMAGES = 2
 
 
-class Calls(NamedTuple):
-    """Numbers of concurrent calls.
+class Concurrency(NamedTuple):
+    """What happens at the same time.
 
     Attributes:
-        chunks: Number of chunks of records that are parsed and decoded concurrently.
-        batches: Number of batches that are cast and normalized concurrently.
+        workers: Number of processes that make images; 0 for this process.
+        chunks: Number of chunks of records that are parsed concurrently.
+        batches: Number of batches that are made concurrently.
     """
 
+    workers: int
     chunks: int
     batches: int
 
@@ -49,55 +54,57 @@ def chunk_size(batch_size: int) -> int:
     return min(sizes, key=lambda n: abs(n - _CHUNK), default=min(batch_size, _CHUNK))
 
 
-def calls_at_a_time(config: ReadConfig) -> Calls:
-    """Returns the numbers of concurrent calls that fit in `ram_budget`.
+def concurrency_of(config: ReadConfig) -> Concurrency:
+    """Returns the concurrency that fits in `ram_budget`.
 
-    The numbers are fixed before reading. TensorFlow's autotuning reaches the same
-    throughput, does not bound memory, and delays the end of an iterator until its next
-    tuning round, by up to a minute: docs/performance.md#threads.
+    It is fixed before reading. TensorFlow's autotuning reaches the same throughput,
+    does not bound memory, and delays the end of an iterator until its next tuning
+    round, by up to a minute: docs/performance.md#threads.
 
     Args:
-        config: Read configuration, with `num_threads` and `ram_budget`.
+        config: Read configuration, with `num_threads`, `workers` and `ram_budget`.
 
     Raises:
         UsageError: `ram_budget` is less than the minimum for this configuration.
     """
-    threads, budget = config.resources.threads, config.resources.ram_budget
-    # One call more than threads, so that no thread waits while chunks are collected.
-    most = Calls(threads + 1, -(-threads // _DECODING_THREADS))
+    resources, budget = config.resources, config.resources.ram_budget
+    if "image" not in config.names:
+        most = Concurrency(0, resources.threads + 1, 1)
+    else:
+        workers = resources.pixel_workers
+        most = Concurrency(
+            workers, _PARSED_WITH_IMAGES, _batches_at_a_time(config, workers)
+        )
     if budget is None:
         return most
-    chunk, batch = _chunk_bytes(config), _batch_bytes(config)
     rest = budget - _least_bytes(config)
     if rest < 0:
         raise UsageError(_too_small(config))
-    chunks = min(most.chunks, 1 + rest // max(1, chunk))
-    rest -= (chunks - 1) * chunk
-    return Calls(chunks, min(most.batches, 1 + rest // max(1, batch)))
+    workers = min(most.workers, _least_workers(config) + rest // _WORKER_BYTES)
+    rest -= (workers - _least_workers(config)) * _WORKER_BYTES
+    batches = min(most.batches, 1 + rest // max(1, _batch_bytes(config)))
+    return Concurrency(workers, most.chunks, batches)
+
+
+def _batches_at_a_time(config: ReadConfig, workers: int) -> int:
+    """Returns how many batches keep all workers busy.
+
+    One more than has parts for all of them, so that none waits for a batch to end.
+    """
+    if workers == 0:
+        return config.resources.threads
+    return 1 + -(-workers * FEWEST_ROWS // config.host_batch_size)
 
 
 def _batch_bytes(config: ReadConfig) -> int:
     """Returns the approximate size of one host's batch, in bytes."""
-    pixel = _PIXEL_BYTES[config.images.dtype]
-    return config.host_batch_size * _example_bytes(config, pixel)
-
-
-def _chunk_bytes(config: ReadConfig) -> int:
-    """Returns the approximate memory of a chunk, in bytes.
-
-    Images are decoded one by one and then stacked, so a chunk is in memory twice.
-    """
-    return 2 * chunk_size(config.host_batch_size) * _example_bytes(config, 1)
-
-
-def _example_bytes(config: ReadConfig, pixel_bytes: int) -> int:
     each = 0
     if "image" in config.names:
         height, width = config.images.target
-        each += 3 * height * width * pixel_bytes
+        each += 3 * height * width * _PIXEL_BYTES[config.images.dtype]
     if "tokens" in config.names:
         each += (config.max_captions or 1) * config.max_tokens * _TOKEN_BYTES
-    return each
+    return config.host_batch_size * each
 
 
 def _window_bytes(config: ReadConfig) -> int:
@@ -108,10 +115,19 @@ def _num_batches(config: ReadConfig) -> int:
     return config.resources.prefetch + _BATCHES
 
 
+def _least_workers(config: ReadConfig) -> int:
+    """Returns the smallest number of workers: as many as the user asked for, or one."""
+    if "image" not in config.names:
+        return 0
+    wanted = config.resources.workers
+    return min(1, config.resources.pixel_workers) if wanted is None else wanted
+
+
 def _least_bytes(config: ReadConfig) -> int:
     windows = _WINDOWS * _window_bytes(config)
     batches = _num_batches(config) * _batch_bytes(config)
-    return _FIXED_BYTES + windows + batches + _chunk_bytes(config)
+    workers = _least_workers(config) * _WORKER_BYTES
+    return _FIXED_BYTES + windows + batches + workers
 
 
 def _too_small(config: ReadConfig) -> str:
@@ -119,7 +135,7 @@ def _too_small(config: ReadConfig) -> str:
         f"ram_budget must be at least {_least_bytes(config)} bytes, for TensorFlow, "
         f"{_WINDOWS} windows of {_window_bytes(config)} bytes (shuffle_bytes ÷ "
         f"host_count), {_num_batches(config)} batches of {_batch_bytes(config)} bytes "
-        f"and {_chunk_bytes(config)} bytes for decoding, got "
+        f"and {_least_workers(config)} workers of {_WORKER_BYTES} bytes, got "
         f"{config.resources.ram_budget}: raise ram_budget, or lower shuffle_bytes, "
-        "batch_size or prefetch"
+        "batch_size, prefetch or workers"
     )

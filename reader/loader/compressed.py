@@ -13,7 +13,7 @@ from reader.config.read_config import ReadConfig
 from reader.contract.errors import UsageError
 from reader.datasets.record_schema import RecordSchema
 from reader.datasets.record_source import RecordSource
-from reader.loader.batches import deliver
+from reader.loader.batches import deliver, pixel_workers
 from reader.loader.budget import chunk_size
 from reader.records.window_reads import Records
 
@@ -75,7 +75,10 @@ def _batches(
         window=max(1, config.shuffle_bytes // _RECORD_BYTES),
     )
     chunks = records.repeat(config.epochs).batch(chunk_size(config.batch_size))
-    return deliver(chunks.map(_as_records), record_schema, config, None)
+    workers = pixel_workers(record_schema, config)
+    batches = deliver(chunks.map(_as_records), record_schema, config, None, workers)
+    batches.pixel_workers = workers  # They end with the last reference.
+    return batches
 
 
 def _as_records(records: tf.Tensor) -> Records:

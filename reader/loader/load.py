@@ -8,19 +8,13 @@ from collections.abc import Mapping, Sequence
 import tensorflow as tf
 
 from reader.config import defaults
-from reader.config.image_config import (
-    ImageConfig,
-    dtype_name,
-    image_size_pair,
-    mean_and_std,
-)
+from reader.config.image_config import image_config
 from reader.config.read_config import (
     ReadConfig,
     Resources,
     folder_name,
     output_names,
 )
-from reader.contract.checks import number_range
 from reader.contract.errors import UsageError
 from reader.contract.tokenizers.protocol import Tokenizer
 from reader.datasets.manifest_dataset import open_dataset
@@ -28,18 +22,14 @@ from reader.datasets.record_index import ShardFile
 from reader.datasets.record_schema import RecordSchema, merge_record_schemas
 from reader.datasets.record_source import Patterns, open_record_sources
 from reader.datasets.shard_cache import keep_copies
-from reader.decode.batch_pixels import pixel_maker
 from reader.decode.captions import by_length
 from reader.decode.mended_records import MendedRecords
 from reader.decode.outputs import fit
 from reader.decode.placed_records import read_placed, stored_records
 from reader.loader.batch_dataset import Batches
-from reader.loader.batches import deliver
-from reader.loader.budget import calls_at_a_time, chunk_size
+from reader.loader.batches import deliver, pixel_workers
+from reader.loader.budget import chunk_size, concurrency_of
 from reader.loader.compressed import load_unplanned
-from reader.pixels.engine import PixelEngine
-from reader.pixels.stored_records import StoredRecords
-from reader.pixels.worker_pool import PixelWorkers
 from reader.records.damaged_records import DamagedRecords
 from reader.records.window_reads import fetch_records, read_records
 from reader.schedule.run import Run, plan_mixed_run, plan_run
@@ -80,6 +70,7 @@ def load(
     outputs: Sequence[str] | None = None,
     features: Mapping[str, str] | None = None,
     num_threads: int | None = defaults.NUM_THREADS,
+    workers: int | None = defaults.WORKERS,
     ram_budget: int | None = defaults.RAM_BUDGET,
     prefetch: int = defaults.PREFETCH,
     cache: str | os.PathLike[str] | None = None,
@@ -183,8 +174,13 @@ def load(
             `{"image": "image/encoded", "caption": "text"}`. The roles are `image`,
             `caption`, `ids` (token ids), `lengths` (number of ids per caption), `key`,
             `height` and `width`. Common names are detected without this argument.
-        num_threads: Number of threads that parse and decode. The default None uses one
-            thread per core.
+        num_threads: Number of threads that parse. The default None uses one thread per
+            core.
+        workers: Number of processes that decode, crop, resize and cast images, in
+            memory that they share with this process. The default None starts
+            `num_threads` processes at the first batch, on Linux and macOS. 0 starts
+            none: threads of this process make the same images. A training loop that
+            is busy in Python slows threads down, but not processes.
         ram_budget: Limit for the memory of reading, in bytes, in addition to what an
             imported TensorFlow uses (about 700 MB). The default None sets no limit and
             keeps all threads busy.
@@ -225,15 +221,15 @@ def load(
     """
     config = ReadConfig(
         batch_size=batch_size,
-        images=ImageConfig(
-            size=image_size_pair(image_size),
+        images=image_config(
+            image_size=image_size,
             crop=crop,
-            fraction=crop_fraction,
-            scale=number_range("crop_scale", crop_scale),
-            ratio=number_range("crop_ratio", crop_ratio),
+            crop_fraction=crop_fraction,
+            crop_scale=crop_scale,
+            crop_ratio=crop_ratio,
             flip=flip,
-            dtype=str(dtype_name(dtype)),
-            normalize=mean_and_std(normalize),
+            dtype=dtype,
+            normalize=normalize,
             data_format=data_format,
         ),
         max_tokens=max_tokens,
@@ -254,6 +250,7 @@ def load(
         outputs=output_names(outputs),
         resources=Resources(
             num_threads=num_threads,
+            workers=workers,
             ram_budget=ram_budget,
             prefetch=prefetch,
             cache=folder_name(cache),
@@ -266,7 +263,7 @@ def load(
         {source.name: source.record_schema for source in record_sources}
     )
     config = fit(config, record_schema)
-    calls_at_a_time(config)  # Raises if `ram_budget` is too small.
+    concurrency_of(config)  # Raises if `ram_budget` is too small.
     if any(source.compression for source in record_sources):
         return load_unplanned(record_sources, record_schema, config, resume)
     if weights is None:
@@ -285,39 +282,28 @@ def _stream(run: Run, record_schema: RecordSchema, config: ReadConfig) -> Batche
     key = record_schema.features["key"].key if "key" in record_schema.features else None
     damaged = DamagedRecords(run.index, config.on_corrupt, key)
     windows = run.windows(config, at_end=damaged.report)
-    # `build` keeps the workers alive, and Batches keeps `build` alive.
     stored = stored_records(run.index, record_schema, config)
-    workers = _pixel_workers(record_schema, config, stored)
+    workers = pixel_workers(record_schema, config, stored)
 
     def read() -> tf.data.Dataset:
         if workers is not None and stored is not None:
             mend = MendedRecords(stored, workers.engine, damaged)
-            num_calls = calls_at_a_time(config).batches + 1
-            return read_placed(windows, weakref.ref(workers), mend, config, num_calls)
+            most = concurrency_of(config)
+            return read_placed(
+                windows, weakref.ref(workers), mend, config, most.batches
+            )
         arrange = by_length(record_schema, config) if config.bucket_by_length else None
         fetch = fetch_records(run.index, damaged)
         return read_records(windows, fetch, chunk_size(config.host_batch_size), arrange)
 
     def build() -> tf.data.Dataset:
-        make_pixels = None
-        if workers is not None:
-            make_pixels = pixel_maker(weakref.ref(workers), config.images)
         length = _length(run.steps)
-        return deliver(read(), record_schema, config, length, make_pixels)
+        return deliver(read(), record_schema, config, length, workers)
 
     names = config.names if config.outputs is None else None
-    return Batches(build, run.steps, run.identity, windows, damaged, names)
-
-
-def _pixel_workers(
-    record_schema: RecordSchema, config: ReadConfig, stored: StoredRecords | None
-) -> PixelWorkers | None:
-    if "image" not in config.names:
-        return None
-    engine = PixelEngine(config.images, record_schema.image_format)
-    stages = 1 if stored is None else 3
-    held = config.resources.prefetch + stages * calls_at_a_time(config).batches + 4
-    return PixelWorkers(engine, config.resources.threads, held=held, records=stored)
+    return Batches(
+        build, run.steps, run.identity, windows, damaged, names, workers=workers
+    )
 
 
 def _check_readable(shards: Sequence[ShardFile]) -> None:

@@ -2,20 +2,18 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from reader.contract.errors import DatasetError
 from reader.contract.record import FOOTER, HEADER, parse_example
-from reader.contract.schema import (
-    IMAGE_FORMAT,
-    STORED_FORMATS,
-    Feature,
-    display_path,
-    needs_size,
-)
-from reader.datasets.record_index import RecordIndex, ShardFile
+from reader.contract.schema import Feature, display_path
+from reader.datasets.record_index import RecordIndex
 from reader.decode.examples import feature_spec
+from reader.pixels.engine import PixelEngine
+from reader.pixels.errors import PixelsError
 from reader.records.damaged_records import unusable
 from reader.schedule.windows import Windows
 from reader.shuffle.order import NO_RECORD
@@ -32,6 +30,7 @@ _MOST_PER_CHUNK = 64
 def find_undecodable(
     error: tf.errors.InvalidArgumentError,
     windows: Windows,
+    engine: PixelEngine | None,
     iterator: int,
     begin: int,
     num: int,
@@ -44,6 +43,7 @@ def find_undecodable(
     Args:
         error: Error that TensorFlow raised.
         windows: Windows of records that were being read.
+        engine: Engine that makes the images; None without images.
         iterator: Index of the iterator, from 0.
         begin: Number of examples that the iterator had delivered.
         num: Number of examples in the batch that failed.
@@ -51,7 +51,7 @@ def find_undecodable(
     match = _FEATURE_IN_MESSAGE.search(error.message)
     key = match[1] if match else None
     for number in _candidates(windows, iterator, begin, begin + num + _MOST_PER_CHUNK):
-        found = _check_record(windows.index, number, key)
+        found = _check_record(windows.index, engine, number, key)
         if found is not None:
             return found
     return None
@@ -74,12 +74,13 @@ def _candidates(windows: Windows, iterator: int, begin: int, end: int) -> Iterat
 
 
 def _check_record(
-    index: RecordIndex, number: int, key: str | None
+    index: RecordIndex, engine: PixelEngine | None, number: int, key: str | None
 ) -> DatasetError | None:
     """Returns an error if a record does not parse or decode.
 
     Args:
         index: Index of the records.
+        engine: Engine that makes the images; None without images.
         number: Number of the record.
         key: Feature that TensorFlow failed to parse; None if unknown.
     """
@@ -96,8 +97,8 @@ def _check_record(
         named = (feature for feature in features.values() if feature.key == key)
         whys = (_misfit(record, each, values.get(key, [])) for each in named)
         why = next(filter(None, whys), None)
-    elif "image" in features and not _is_pixels(shard, values):
-        why = _undecodable(values.get(features["image"].key, []))
+    elif engine is not None:
+        why = _undecodable(engine, features, values)
     else:
         why = None
     if why is None:
@@ -105,12 +106,6 @@ def _check_record(
     keys = values.get(features["key"].key, []) if "key" in features else []
     shown = display_path(keys[0]) if keys and isinstance(keys[0], bytes) else None
     return unusable(shard.path, begin, shown, why)
-
-
-def _is_pixels(shard: ShardFile, values: Mapping[str, list[object]]) -> bool:
-    """Returns whether an image is raw pixels, which only Diptych datasets hold."""
-    stored = {name.encode() for name in STORED_FORMATS if needs_size(name)}
-    return shard.has_manifest and not stored.isdisjoint(values.get(IMAGE_FORMAT, []))
 
 
 def _misfit(record: bytes, feature: Feature, values: list[object]) -> str | None:
@@ -125,17 +120,21 @@ def _misfit(record: bytes, feature: Feature, values: list[object]) -> str | None
     return None
 
 
-def _undecodable(values: list[object]) -> str | None:
-    """Returns why an image does not decode, or None."""
-    for value in values:
-        try:
-            tf.io.decode_image(value, channels=3, expand_animations=False)
-        except tf.errors.InvalidArgumentError as error:
-            return f"its image does not decode: {_plain(error.message)}"
+def _undecodable(
+    engine: PixelEngine,
+    features: Mapping[str, Feature],
+    values: Mapping[str, list[Any]],
+) -> str | None:
+    """Returns why the image of a record cannot be made, or None."""
+    image, *sides = (
+        values[features[role].key][0]
+        for role in ("image", "height", "width")
+        if role in features
+    )
+    size = None if engine.image_format is None else (sides[0], sides[1])
+    num_draws = sum(engine.images.num_draws.values())
+    try:
+        engine.make_one(image, size, np.zeros((1, num_draws)))
+    except PixelsError as error:
+        return str(error)
     return None
-
-
-def _plain(message: str) -> str:
-    """Returns a TensorFlow error message without the names of nodes and operations."""
-    text = re.sub(r"\{\{.*?\}\}", "", message)
-    return text.partition(" [Op:")[0].strip().rstrip(".")

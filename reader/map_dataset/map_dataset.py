@@ -10,14 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, SupportsIndex
 
 from reader.config import defaults
-from reader.config.image_config import (
-    ImageConfig,
-    dtype_name,
-    image_size_pair,
-    mean_and_std,
-)
+from reader.config.image_config import ImageConfig, image_config
 from reader.config.read_config import ReadConfig, check_names, output_names
-from reader.contract.checks import check_at_least, number_range
+from reader.contract.checks import check_at_least
 from reader.contract.errors import DatasetError, UsageError
 from reader.contract.record import crc32c_hex, parse_example
 from reader.datasets.foreign_schema import check_features
@@ -117,15 +112,15 @@ def open(
     reopen = functools.partial(open, **locals())  # `locals` holds only arguments here.
     names = output_names(outputs)
     check_names(names, RECORD_OUTPUTS)
-    images = ImageConfig(
-        size=image_size_pair(image_size),
+    images = image_config(
+        image_size=image_size,
         crop=crop,
-        fraction=crop_fraction,
-        scale=number_range("crop_scale", crop_scale),
-        ratio=number_range("crop_ratio", crop_ratio),
+        crop_fraction=crop_fraction,
+        crop_scale=crop_scale,
+        crop_ratio=crop_ratio,
         flip=flip,
-        dtype=str(dtype_name(dtype)),
-        normalize=mean_and_std(normalize),
+        dtype=dtype,
+        normalize=normalize,
         data_format=data_format,
     )
     _check_images(images)

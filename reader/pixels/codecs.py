@@ -40,6 +40,11 @@ def decoder(image_format: str | None) -> Decode:
     return _DECODERS[image_format]
 
 
+def undecodable(error: ValueError) -> str:
+    """Returns the message about a record whose image a decoder rejected."""
+    return f"its image does not decode: {error}"
+
+
 def _decode_raw(data: bytes, height: int, width: int) -> Pixels:
     return np.frombuffer(data, np.uint8).reshape(height, width, 3).copy()
 
@@ -62,7 +67,7 @@ def _decode_any(data: bytes, height: int, width: int) -> Pixels:
 
 def _decode_by_pillow(data: bytes, height: int, width: int) -> Pixels:
     try:
-        from PIL import Image
+        from PIL import Image, UnidentifiedImageError
     except ModuleNotFoundError:
         raise ValueError(
             "only plain JPEG decodes without Pillow: pip install pillow"
@@ -73,8 +78,10 @@ def _decode_by_pillow(data: bytes, height: int, width: int) -> Pixels:
                 gray = (np.asarray(image) >> 8).astype(np.uint8)
                 return np.stack([gray] * 3, axis=-1)
             return np.array(image.convert("RGB"))
+    except UnidentifiedImageError:  # Its message names an object, not the problem.
+        raise ValueError("it has no format that Pillow knows") from None
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"its image does not decode: {error}") from error
+        raise ValueError(str(error)) from error
 
 
 # Decoders by stored format; None if the format varies by image.

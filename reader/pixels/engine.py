@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from reader.config.image_config import ImageConfig
 from reader.contract.schema import needs_size
 from reader.pixels.casts import Cast, caster, row_dtype, row_shape
-from reader.pixels.codecs import decoder
+from reader.pixels.codecs import decoder, undecodable
 from reader.pixels.errors import PixelsError
 from reader.pixels.jpeg import Region, check_size, decode_region, size_of
 from reader.pixels.regions import Float64s, Int32s, regions_of
@@ -96,8 +96,28 @@ class PixelEngine:
                         size, region = tuple(sizes[n].tolist()), regions[n].tolist()
                         pixels, region = self._decode(data, size, region)
                 except ValueError as error:
-                    raise PixelsError(n, str(error)) from error
+                    raise PixelsError(n, undecodable(error)) from error
                 self._finish(pixels, region, bool(flips[n]), out[n])
+
+    def make_one(
+        self, encoded: bytes, size: tuple[int, int] | None, draws: Float64s
+    ) -> NDArray[Any]:
+        """Returns one image, of `row_shape` and `dtype`.
+
+        Args:
+            encoded: Encoded image.
+            size: Stored height and width in pixels; None to read them from the image.
+            draws: float64[1, k], as in `make`.
+
+        Raises:
+            PixelsError: The image is damaged, or has another size than stated.
+        """
+        held = np.frombuffer(encoded, np.uint8)
+        rows = np.empty((1, *self.row_shape), self.dtype)
+        sizes = None if size is None else np.array([size], np.int32)
+        self.make(held, np.array([0]), np.array([len(held)]), sizes, draws, rows)
+        image: NDArray[Any] = rows[0]
+        return image
 
     def _decode(
         self, data: Pixels, size: tuple[int, int], region: Region
@@ -106,8 +126,9 @@ class PixelEngine:
             return decode_region(data, size, region, self.images.target)
         if needs_size(self.image_format):
             if data.size != 3 * size[0] * size[1]:
-                shape = f"{size[0]} × {size[1]} × 3"
-                raise ValueError(f"its image has {data.size} bytes, not {shape}")
+                raise ValueError(
+                    f"it has {data.size} bytes, not {size[0]} × {size[1]} × 3"
+                )
             return data.reshape(*size, 3), region
         pixels = decoder(self.image_format)(data.tobytes(), *size)
         check_size(pixels, size)

@@ -18,7 +18,7 @@ Int32s = NDArray[np.int32]
 
 # Rows of a part. Small parts let all workers share a batch, but to hand a part over
 # takes about as long as a tenth of an image.
-_FEWEST_ROWS = 4
+FEWEST_ROWS = 4
 _MOST_ROWS = 32
 # The messages of so many parts fit into the buffer of a socket.
 _MOST_PARTS = 128
@@ -137,7 +137,7 @@ MESSAGE_BYTES = _MESSAGE.size
 
 def part_bounds(num_rows: int, num_workers: int) -> list[tuple[int, int]]:
     """Splits a batch into parts, one or more for each worker if they are not tiny."""
-    each = min(max(-(-num_rows // max(num_workers, 1)), _FEWEST_ROWS), _MOST_ROWS)
+    each = min(max(-(-num_rows // max(num_workers, 1)), FEWEST_ROWS), _MOST_ROWS)
     each = max(each, -(-num_rows // _MOST_PARTS))
     return [(i, min(i + each, num_rows)) for i in range(0, num_rows, each)]
 

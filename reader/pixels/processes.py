@@ -54,6 +54,9 @@ class Processes:
         pickled = pickle.dumps(makers)
         offset = memory.reserve(len(pickled))
         memory.bytes_at(offset, len(pickled))[:] = pickled
+        # Each worker writes here the CPU time of making images, in seconds.
+        used_offset = memory.reserve(8 * num_workers)
+        self._used = memory.array(used_offset, (num_workers,), "float64")
         self._tasks, tasks = socket.socketpair()
         pairs = [socket.socketpair() for _ in range(_NUM_CHANNELS)]
         self._channels = [ours for ours, _ in pairs]
@@ -62,10 +65,10 @@ class Processes:
             self._free.put(channel)
         inherited = [tasks, *(theirs for _, theirs in pairs)]
         fds = [memory.fd, *(end.fileno() for end in inherited)]
-        args = [os.getpid(), memory.fd, len(pickled), *fds[1:]]
         try:
-            for _ in range(num_workers):
-                self._children.append(_start(args, fds))
+            for i in range(num_workers):
+                args = [os.getpid(), memory.fd, len(pickled), used_offset + 8 * i]
+                self._children.append(_start([*args, *fds[1:]], fds))
         finally:
             for end in inherited:
                 end.close()
@@ -73,6 +76,11 @@ class Processes:
             self._watcher.start()
             if len(self._children) < num_workers:
                 self.stop()
+
+    @property
+    def cpu_seconds(self) -> float:
+        """CPU time that the workers have used to make images."""
+        return float(self._used.sum())
 
     def run(self, parts: Sequence[Part]) -> None:
         """Has the workers make all parts of a batch.
@@ -107,6 +115,11 @@ class Processes:
     def _check(self) -> None:
         if self._ended.is_set():
             raise PixelWorkerError(self._failure)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the workers have ended, or will soon."""
+        return self._ended.is_set()
 
     def stop(self) -> None:
         """Ends the workers, and the calls of `run` that wait for them."""

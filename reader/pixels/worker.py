@@ -9,6 +9,7 @@ import select
 import socket
 import sys
 import threading
+import time
 
 from reader.pixels.parts import MESSAGE_BYTES, Makers, Part, make_rows_or_note
 from reader.pixels.shared_memory import SharedMemory
@@ -18,23 +19,29 @@ _LIFELINE = 0
 _POLL_MS = 1000
 
 
-def main(parent: int, memory_fd: int, makers_bytes: int, *fds: int) -> None:
+def main(
+    parent: int, memory_fd: int, makers_bytes: int, used_offset: int, *fds: int
+) -> None:
     """Makes parts of batches until the parent ends or closes the lifeline.
 
     Args:
         parent: Process id of the parent.
         memory_fd: Descriptor of the shared memory.
         makers_bytes: Size of the pickled makers, at the start of the shared memory.
+        used_offset: Offset of the CPU time of this process in the shared memory.
         *fds: Descriptors of sockets: that with parts to make, then the channels, on
             which callers count finished parts.
     """
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     memory = SharedMemory(memory_fd)
     makers: Makers = pickle.loads(memory.bytes_at(0, makers_bytes))
+    used = memory.array(used_offset, (1,), "float64")
     tasks, *channels = (socket.socket(fileno=fd) for fd in fds)
+    begun = time.process_time()
     while message := tasks.recv(MESSAGE_BYTES):
         part = Part.unpack(message)
         make_rows_or_note(makers, memory, part)
+        used[0] = time.process_time() - begun
         channels[part.channel].send(b".")
 
 

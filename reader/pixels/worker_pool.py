@@ -7,7 +7,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,8 +35,10 @@ T = TypeVar("T")
 # Space for a record without its image, in bytes. It grows if a record needs more.
 _ROOM = 2048
 
+E = TypeVar("E", bound=Engine)
 
-class PixelWorkers:
+
+class PixelWorkers(Generic[E]):
     """Worker processes that make the pixels of batches in shared memory.
 
     Threads may share an instance. The processes start at the first batch. They end with
@@ -45,11 +47,13 @@ class PixelWorkers:
 
     Attributes:
         engine: Engine that makes the images.
+        error: The error of the last batch that could not be made, if workers ended or
+            failed; otherwise None.
     """
 
     def __init__(
         self,
-        engine: Engine,
+        engine: E,
         num_workers: int,
         *,
         held: int = 4,
@@ -64,6 +68,7 @@ class PixelWorkers:
             records: Reads records from files, for `read`.
         """
         self.engine = engine
+        self.error: PixelWorkerError | None = None
         self._makers = Makers(engine, records)
         self._num_workers = num_workers
         self._most_held = held
@@ -126,6 +131,15 @@ class PixelWorkers:
             # The workers may still write to the memory of the batch.
             self._end_session()
             raise
+        except PixelWorkerError as error:
+            self.error = error
+            raise
+
+    @property
+    def cpu_seconds(self) -> float:
+        """CPU time that the worker processes have used to make images."""
+        session = self._session
+        return 0.0 if session is None else session.cpu_seconds
 
     def close(self) -> None:
         """Ends the processes. Arrays that were returned stay valid."""
@@ -171,6 +185,7 @@ class _Session:
         self._processes = None
         if num_workers:
             self._processes = Processes(makers, num_workers, self._memory)
+            _sessions.add(self)
         lock = threading.Lock()
         self._inputs = Areas(self._memory, lock)
         self._outputs = Areas(self._memory, lock)
@@ -199,14 +214,13 @@ class _Session:
 
     @contextlib.contextmanager
     def _input_of(self, batch: Part) -> Iterator[None]:
-        """Gives the memory of a batch's input back, if the workers are done with it."""
-        area = Area(batch.offset, batch.num_bytes)
+        """Gives the memory of a batch's input back in the end."""
         try:
             yield
-        except Exception:
-            self._inputs.give(area)
-            raise
-        self._inputs.give(area)
+        finally:
+            # Workers that have not ended yet may still read the input.
+            if self._processes is None or not self._processes.ended:
+                self._inputs.give(Area(batch.offset, batch.num_bytes))
 
     def _rows(self, batch: Part) -> NDArray[Any]:
         engine = self._makers.engine
@@ -241,9 +255,14 @@ class _Session:
         )
         check(self._memory, batch)
 
+    @property
+    def cpu_seconds(self) -> float:
+        return 0.0 if self._processes is None else self._processes.cpu_seconds
+
     def stop(self) -> None:
         if self._processes is not None:
             self._processes.stop()
+            _sessions.discard(self)
 
     def forget(self) -> None:
         if self._processes is not None:
@@ -266,13 +285,30 @@ def _copy(rows: NDArray[Any]) -> NDArray[Any]:
 
 # Held while processes start, when a forked child would get both ends of their sockets.
 _no_fork = threading.RLock()
-_started: "weakref.WeakSet[PixelWorkers]" = weakref.WeakSet()
+_started: "weakref.WeakSet[PixelWorkers[Any]]" = weakref.WeakSet()
+# Those with processes that have not ended yet.
+_sessions: set[_Session] = set()
+
+
+def _stop_all() -> None:
+    for session in list(_sessions):
+        session.stop()
+
+
+# At the end of Python only: threads that were ending processes do not get to it.
+weakref.finalize(PixelWorkers, _stop_all)
+
+
+def cpu_seconds_of_workers() -> float:
+    """Returns the CPU time that all workers of this process have used."""
+    return sum(workers.cpu_seconds for workers in list(_started))
 
 
 def _after_fork_in_child() -> None:
     _no_fork.release()
     for workers in list(_started):
         workers._forget()
+    _sessions.clear()
 
 
 os.register_at_fork(

@@ -8,6 +8,7 @@ import tensorflow as tf
 from reader.datasets.record_index import RecordIndex
 from reader.records.damaged_records import DamagedRecords
 from reader.records.memory import keep_large_blocks
+from reader.records.python_calls import call_python, generate_python
 from reader.schedule.windows import Windows
 from reader.storage.files import is_remote
 
@@ -54,7 +55,7 @@ def fetch_records(index: RecordIndex, damaged: DamagedRecords) -> Fetch:
     def one_by_one(
         pieces: tf.Tensor, numbers: tf.Tensor, lengths: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
-        return tuple(tf.numpy_function(damaged, [numbers], (tf.string, tf.bool)))
+        return tuple(call_python(damaged, [numbers], (tf.string, tf.bool)))
 
     def fetch(pieces: tf.Tensor, numbers: tf.Tensor, lengths: tf.Tensor) -> Fetched:
         window = tf.data.Dataset.from_tensors((pieces, numbers, lengths))
@@ -218,7 +219,7 @@ def read_records(
 
     def begin() -> Iterator[tuple[Any, ...]]:
         keep_large_blocks()
-        return windows()
+        return generate_python(windows())
 
     dataset = tf.data.Dataset.from_generator(begin, output_signature=_SIGNATURE)
     return dataset.map(take, num_parallel_calls=1).rebatch(chunk)

@@ -346,7 +346,7 @@ def test_pixels_of_another_number_than_height_and_width_say_are_named(own, on_co
     with pytest.raises(reader.DatasetError) as caught:
         seen(load(own, on_corrupt=on_corrupt))
     (height,), (width,) = values["image/height"], values["image/width"]
-    told = f"its image has {3 * height * width} bytes, not {height + 1} × {width} × 3"
+    told = f"it has {3 * height * width} bytes, not {height + 1} × {width} × 3"
     assert told in str(caught.value)
     assert f'{shard} at byte 0 (key "' in str(caught.value)
 

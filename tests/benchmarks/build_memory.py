@@ -1,6 +1,6 @@
 """How much memory building takes at its peak, with few images and with many.
 
-    python tests/benchmarks/build_memory.py --images=photos --captions=texts
+    python -m tests.benchmarks.build_memory --images=photos --captions=texts
 
 The photographs are made 500 pixels wide or high, then linked under as many keys as are
 wanted. Printed is the largest sum of the PSS of all processes of the job: what each has
@@ -19,6 +19,8 @@ from pathlib import Path
 
 import cv2
 import simplejpeg
+
+from tests.benchmarks.usage import held_bytes
 
 LONGER_SIDE = 500
 SIZES = (5_000, 20_000)
@@ -98,7 +100,7 @@ def peak(source: Path, output: Path, flags: tuple[str, ...]) -> int:
     )
     most = 0
     while job.poll() is None:
-        most = max(most, sum(map(held, processes_of(job.pid))))
+        most = max(most, sum(map(held_bytes, processes_of(job.pid))))
         time.sleep(LOOK_EVERY_SECONDS)
     if job.returncode:
         sys.exit(job.stderr.read().decode())
@@ -115,16 +117,6 @@ def processes_of(session: int) -> list[int]:
         except ProcessLookupError:
             pass  # It has just ended.
     return found
-
-
-def held(process: int) -> int:
-    """Returns the PSS of a process, in bytes."""
-    try:
-        with open(f"/proc/{process}/smaps_rollup") as file:
-            (line,) = (line for line in file if line.startswith("Pss:"))
-    except (FileNotFoundError, ProcessLookupError, ValueError):
-        return 0  # It has just ended.
-    return int(line.split()[1]) * 1024
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Measures what the defaults rest on (docs/performance.md).
 
-    python tests/benchmarks/defaults.py --images=photos --captions=texts
+    python -m tests.benchmarks.defaults --images=photos --captions=texts
 
 Variants of one question run in turn, several times over; printed are medians of images
-a second, of wall time and of CPU time (user and system, children included).
+a second, of wall time and of CPU time (user and system, of all processes).
 """
 
 import argparse
@@ -22,14 +22,11 @@ from pathlib import Path
 import cv2
 import simplejpeg
 
+from tests.benchmarks.usage import tree_seconds
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 Variant = Callable[[], int]
-
-
-def cpu_seconds() -> float:
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
 
 
 def compare(title: str, variants: dict[str, Variant], repeats: int) -> None:
@@ -37,10 +34,10 @@ def compare(title: str, variants: dict[str, Variant], repeats: int) -> None:
     cpu: dict[str, list[float]] = {name: [] for name in variants}
     for _ in range(repeats):
         for name, variant in variants.items():
-            began, cpu_began = time.perf_counter(), cpu_seconds()
+            began, cpu_began = time.perf_counter(), tree_seconds()
             num_images = variant()
             wall[name].append(num_images / (time.perf_counter() - began))
-            cpu[name].append(num_images / (cpu_seconds() - cpu_began))
+            cpu[name].append(num_images / (tree_seconds() - cpu_began))
     print(f"\n{title}\n{'':<28}{'images/s':>10}{'images/CPU-s':>14}")
     for name in variants:
         rates = (statistics.median(rates[name]) for rates in (wall, cpu))
@@ -80,12 +77,10 @@ def build(args: argparse.Namespace, num_images: int, *flags: str) -> Variant:
     return run
 
 
-def stream(pattern: str, dct_method: str = "INTEGER_ACCURATE", **options) -> Variant:
+def stream(pattern: str, **options) -> Variant:
     """Returns one epoch of batches."""
     import reader
-    import reader.decode.images
 
-    reader.decode.images._DCT_METHOD = dct_method
     batches = reader.load(pattern, batch_size=64, image_size=224, **options)
 
     def run() -> int:
@@ -160,7 +155,7 @@ def main() -> None:
                 "bare decode-and-crop loop": bare_decode(pattern),
                 "reader.load": stream(pattern),
                 "  shuffle=False": stream(pattern, shuffle=False),
-                "  faster DCT": stream(pattern, "INTEGER_FAST"),
+                "  workers=0": stream(pattern, workers=0),
                 "  resampled, 256 to 224": stream(pattern, crop_fraction=1.0),
             },
             args.repeats,

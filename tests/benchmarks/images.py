@@ -1,6 +1,6 @@
 """What crops, flips and dtypes cost, and how near scaled decoding comes.
 
-    python tests/benchmarks/images.py --pattern='out/train-*' --photos=photos
+    python -m tests.benchmarks.images --pattern='out/train-*' --photos=photos
 
 Rates are of whole epochs, in turn, as medians of images per CPU-second. Differences are
 in levels of 255, against decoding, cutting and resampling by libjpeg-turbo and Pillow.
@@ -9,10 +9,10 @@ in levels of 255, against decoding, cutting and resampling by libjpeg-turbo and 
 import argparse
 import os
 import random
-import resource
 import statistics
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -21,6 +21,9 @@ import simplejpeg
 from PIL import Image
 
 import reader
+from reader.pixels.jpeg import decode_region
+from reader.pixels.resample import resample, resample_part
+from tests.benchmarks.usage import tree_seconds
 
 BATCH = 64
 VARIANTS = {
@@ -43,12 +46,14 @@ VARIANTS = {
 def main() -> None:
     """Prints both tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pattern", required=True)
-    parser.add_argument("--photos", required=True)
+    parser.add_argument("--pattern", help="for rates")
+    parser.add_argument("--photos", help="for differences")
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
-    print_rates(args.pattern, args.repeats)
-    print_differences(Path(args.photos))
+    if args.pattern:
+        print_rates(args.pattern, args.repeats)
+    if args.photos:
+        print_differences(Path(args.photos))
 
 
 def print_rates(pattern: str, repeats: int) -> None:
@@ -59,25 +64,16 @@ def print_rates(pattern: str, repeats: int) -> None:
     rates: dict[str, list[float]] = {name: [] for name in loaded}
     for repeat in range(repeats + 1):
         for name, batches in loaded.items():
-            before, num = cpu_seconds(), 0
+            before, num = tree_seconds(), 0
             for _ in batches:
                 num += BATCH
             if repeat:  # The first time everything is built.
-                rates[name].append(num / (cpu_seconds() - before))
+                rates[name].append(num / (tree_seconds() - before))
     for name, each in rates.items():
         print(f"| {name} | {statistics.median(each):,.0f} |")
 
 
-def cpu_seconds() -> float:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
-
-
 def print_differences(folder: Path) -> None:
-    import tensorflow as tf
-
-    from reader.decode.images import _decode_jpeg
-
     chance = random.Random(0)
     found: dict[str, list[tuple[float, float, float]]] = {}
     for pixels in photographs(folder):
@@ -92,13 +88,8 @@ def print_differences(folder: Path) -> None:
                 chance.randint(0, height - side),
                 chance.randint(0, width - side),
             )
-            made = _decode_jpeg(
-                data,
-                tf.constant([height, width]),
-                tf.constant([top, left, side, side]),
-                (target, target),
-                (1, 2, 4, 8),
-            ).numpy()
+            region = (top, left, side, side)
+            made = reduced(data, (height, width), region, (target, target))
             cut = Image.fromarray(whole[top : top + side, left : left + side])
             expected = cut.resize((target, target), Image.Resampling.BILINEAR)
             difference = np.abs(made - np.asarray(expected, float))
@@ -111,6 +102,18 @@ def print_differences(folder: Path) -> None:
             f"| {times} | {len(values)} | {mean.mean():.2f} | {mean.max():.2f} | "
             f"{high.max():.0f} | {largest.max():.0f} |"
         )
+
+
+def reduced(data: bytes, size: Any, region: Any, target: Any) -> np.ndarray:
+    """Returns a region as the reader decodes and resamples it."""
+    pixels, place = decode_region(np.frombuffer(data, np.uint8), size, region, target)
+    out = np.empty((*target, 3), np.uint8)
+    if place == region:
+        top, left, height, width = region
+        resample(pixels[top : top + height, left : left + width], out)
+    else:
+        resample_part(pixels, place[:2], place[2:], out)
+    return out
 
 
 def photographs(folder: Path) -> Iterator[np.ndarray]:

@@ -1,9 +1,9 @@
 """How much memory reading takes beside an imported TensorFlow, at its peak.
 
-    python tests/benchmarks/memory.py --pattern='out/train-*'
+    python -m tests.benchmarks.memory --pattern='out/train-*'
 
-Each setting in a process of its own; `slow` has a consumer that takes its time, so that
-all buffers fill up.
+The memory of the pixel workers counts too. Each setting runs in a process of its own;
+`slow` has a consumer that takes its time, so that all buffers fill up.
 """
 
 import argparse
@@ -14,6 +14,8 @@ import sys
 import threading
 import time
 from typing import Any
+
+from tests.benchmarks.usage import tree_bytes
 
 BUDGET = 10**9
 SETTINGS: tuple[dict[str, Any], ...] = (
@@ -26,6 +28,7 @@ SETTINGS: tuple[dict[str, Any], ...] = (
     {"batch_size": 32, "ram_budget": BUDGET // 2, "dtype": "uint8", "slow": 0.02},
 )
 NUM_IMAGES = 15_000
+MODULE = "tests.benchmarks.memory"
 
 
 def main() -> None:
@@ -38,7 +41,7 @@ def main() -> None:
         print(peak(args.pattern, **args.one))
         return
     for settings in SETTINGS:
-        command = [sys.executable, __file__, f"--pattern={args.pattern}"]
+        command = [sys.executable, "-m", MODULE, f"--pattern={args.pattern}"]
         done = subprocess.run(
             [*command, f"--one={json.dumps(settings)}"],
             capture_output=True,
@@ -55,13 +58,13 @@ def peak(pattern: str, slow: float = 0, **settings: Any) -> int:
 
     import reader
 
-    before, most, done = resident(), 0, threading.Event()
+    before, most, done = tree_bytes(), 0, threading.Event()
     batches = reader.load(pattern, image_size=224, epochs=None, **settings)
 
     def watch() -> None:
         nonlocal most
-        while not done.wait(0.01):
-            most = max(most, resident())
+        while not done.wait(0.05):
+            most = max(most, tree_bytes())
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -70,11 +73,6 @@ def peak(pattern: str, slow: float = 0, **settings: Any) -> int:
     done.set()
     watcher.join()
     return most - before
-
-
-def resident() -> int:
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 if __name__ == "__main__":

@@ -89,9 +89,8 @@ def usual(pattern: str, window: int):
     from reader.config.image_config import ImageConfig
     from reader.config.read_config import ReadConfig
     from reader.datasets.record_source import open_one_record_source
-    from reader.decode.examples import make_examples
-    from reader.loader.batches import make_batches
-    from reader.loader.budget import calls_at_a_time, chunk_size
+    from reader.loader.batches import deliver, pixel_workers
+    from reader.loader.budget import chunk_size
     from reader.loader.compressed import read_compressed
     from reader.records.window_reads import Records
 
@@ -104,11 +103,10 @@ def usual(pattern: str, window: int):
     chunks = records.batch(chunk_size(BATCH)).map(
         lambda some: Records(some, yes, ~yes, nothing)
     )
-    calls = calls_at_a_time(config)
-    examples = make_examples(chunks, source.record_schema, config, calls.chunks)
-    return make_batches(examples, source.record_schema, config, calls.batches).prefetch(
-        2
-    )
+    workers = pixel_workers(source.record_schema, config)
+    batches = deliver(chunks, source.record_schema, config, None, workers)
+    batches.pixel_workers = workers
+    return batches
 
 
 def first_batch(pattern: str, **settings) -> Callable[[], int]:

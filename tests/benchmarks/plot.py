@@ -6,6 +6,7 @@ python -m tests.benchmarks.plot reading.json docs/reading.svg
 
 import argparse
 import json
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -18,63 +19,69 @@ _INK, _OURS, _LIMIT, _PEER = "#808080", "#4477aa", "#bbbbbb", "#ccaa66"
 _LABELS = {
     "bare": "TensorFlow's decoder alone",
     "diptych": "reader.load",
+    "open": "reader.open in a DataLoader",
     "tutorial": "TensorFlow's tutorial",
     "dali": "NVIDIA DALI, on the CPU",
     "ffcv": "FFCV",
+    "torchvision": "torchvision in a DataLoader",
     "webdataset": "WebDataset",
     "streaming": "MosaicML Streaming",
     "grain": "Grain and ArrayRecord",
     "loose": "loose photographs",
-    "diptych-raw": "reader.load",
-    "open-raw": "reader.open",
-    "ffcv-raw": "FFCV",
 }
+_TITLES = {
+    "random_resized": "random crops and flips of JPEGs",
+    "center": "center crops of JPEGs",
+    "raw": "center crops of raw pixels",
+}
+_PER_CPU = "images per CPU-second"
+_BUSY = "images/s beside a busy Python thread ÷ beside a busy process"
 
 
 def draw(told: dict[str, Any]) -> Figure:
-    """Returns a panel for each kind of pixels: images per CPU-second of everyone."""
-    panels = {
-        "JPEG to float32": _of(told, "float32"),
-        "JPEG to uint8": _of(told, "uint8"),
-        "raw pixels to uint8": _of(told, "uint8", raw=True),
-    }
-    panels = {title: cases for title, cases in panels.items() if cases}
+    """Returns a panel for each task and dtype, with a bar for each peer.
+
+    Bars are images per CPU-second, or with `--busy` the ratio of images per second.
+    """
+    panels: dict[str, list[tuple[str, float]]] = {}
+    for case in told["cases"]:
+        if case["beside"] == "process":
+            continue
+        if case["beside"]:
+            what, value = _BUSY, statistics.median(case["thread_to_process"])
+        else:
+            what, value = _PER_CPU, case["images_per_cpu_second"]
+        title = f"{_TITLES[case['task']]} to {case['dtype']}, {what}"
+        panels.setdefault(title, []).append((case["peer"], value))
     figure = Figure(
         figsize=(8, 0.6 * len(panels) + 0.3 * sum(map(len, panels.values())))
     )
-    heights = [len(cases) + 1 for cases in panels.values()]
+    heights = [len(bars) + 1 for bars in panels.values()]
     axes = figure.subplots(len(panels), squeeze=False, height_ratios=heights)[:, 0]
-    for ax, (title, cases) in zip(axes, panels.items(), strict=True):
-        _bars(ax, title, cases)
+    for ax, (title, bars) in zip(axes, panels.items(), strict=True):
+        _bars(ax, title, sorted(bars, key=lambda bar: bar[1]))
     figure.tight_layout()
     return figure
 
 
-def _of(told: dict[str, Any], dtype: str, *, raw: bool = False) -> list[dict[str, Any]]:
-    cases = [
-        case
-        for case in told["cases"]
-        if case["dtype"] == dtype and case["peer"].endswith("-raw") == raw
-    ]
-    return sorted(cases, key=lambda case: case["images_per_cpu_second"])
-
-
-def _bars(ax: Axes, title: str, cases: list[dict[str, Any]]) -> None:
-    rates = [case["images_per_cpu_second"] for case in cases]
+def _bars(ax: Axes, title: str, values: list[tuple[str, float]]) -> None:
+    peers, rates = zip(*values, strict=True)
     bars = ax.barh(
-        [_LABELS[case["peer"]] for case in cases],
+        [_LABELS[peer] for peer in peers],
         rates,
-        color=[_colour(case["peer"]) for case in cases],
+        color=[_color(peer) for peer in peers],
         height=0.7,
     )
-    ax.bar_label(bars, [f"{rate:,.0f}" for rate in rates], padding=3, color=_INK)
-    ax.set_title(f"{title}, images per CPU-second", loc="left", color=_INK, size=10)
+    digits = 0 if max(rates) > 100 else 2
+    labels = [f"{rate:,.{digits}f}" for rate in rates]
+    ax.bar_label(bars, labels, padding=3, color=_INK)
+    ax.set_title(title[0].upper() + title[1:], loc="left", color=_INK, size=10)
     ax.spines[:].set_visible(False)
     ax.tick_params(colors=_INK, length=0, labelbottom=False)
     ax.margins(x=0.12)
 
 
-def _colour(peer: str) -> str:
+def _color(peer: str) -> str:
     if peer == "bare":
         return _LIMIT
     return _OURS if _LABELS[peer].startswith("reader.") else _PEER

@@ -1,7 +1,7 @@
 """A command in a process of its own, and what it costs.
 
 Both times are of the whole command: wall time, and user and system time of the process
-and all that it starts (`clock.py`).
+and all that it starts (`usage.py`).
 """
 
 import os
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.benchmarks.clock import tree_seconds
+from tests.benchmarks.usage import tree_seconds
 
 
 class ProcessError(Exception):

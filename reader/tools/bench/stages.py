@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 from reader.contract.checks import check_at_least, is_positive
 from reader.contract.errors import UsageError
@@ -23,15 +22,12 @@ from reader.loader.load import load
 from reader.storage.files import read_bytes
 from reader.tools.bench.timing import Cost, Read, measure
 
-# Number of images in the chunks that batches are assembled from.
-_CHUNK = 16
-
 
 class Stage(NamedTuple):
     """A stage of reading.
 
     Attributes:
-        name: Name of the stage: `read`, `CRC`, `parse`, `decode`, `batch` or `cast`.
+        name: Name of the stage: `read`, `CRC`, `parse`, `decode` or `cast`.
         cpu_us: CPU time of only this stage, in microseconds per image; 0 if it is less
             than the noise, a few percent of the total.
         per_core: Images per second of one core that runs only this stage; None if
@@ -104,7 +100,7 @@ def bench(
     }
     variants = _variants(source, pattern, settings)
     costs = measure(variants, seconds)
-    total = costs.get("cast", costs["batch"])
+    total = costs.get("cast", costs["decode"])
     return Measured(
         settings=settings,
         stages=_stages(costs),
@@ -112,7 +108,7 @@ def bench(
         per_core=1e6 / total.cpu_us,
         cores_used=total.cpu_seconds / total.seconds,
         num_cores=num_cores(),
-        as_uint8=costs["batch"].per_second if "cast" in costs else None,
+        as_uint8=costs["decode"].per_second if "cast" in costs else None,
     )
 
 
@@ -123,15 +119,13 @@ def _variants(
     threads = settings.get("num_threads") or num_cores()
     plain = {**settings, "dtype": "uint8", "normalize": None}
     texts = _text_outputs(source.record_schema)
-    size = _batch_shape(pattern, plain)
     variants = {
         "read": lambda: _blocks(source, threads, check=False),
         "CRC": lambda: _blocks(source, threads, check=True),
     }
     if texts:
         variants["parse"] = reading(pattern, {**plain, "outputs": texts})
-    variants["copy"] = lambda: _copies(size)
-    variants["batch"] = reading(pattern, {**plain, "outputs": ("image", *texts)})
+    variants["decode"] = reading(pattern, {**plain, "outputs": ("image", *texts)})
     full = {**settings, "outputs": ("image", *texts)}
     if settings.get("dtype", "float32") != "uint8" or settings.get("normalize"):
         variants["cast"] = reading(pattern, full)
@@ -143,11 +137,6 @@ def _text_outputs(record_schema: RecordSchema) -> tuple[str, ...]:
     if record_schema.tokenizer is not None and "token_ids" in record_schema.features:
         return ("tokens", "mask")
     return ("key",) if "key" in record_schema.features else ()
-
-
-def _batch_shape(pattern: str, settings: Mapping[str, Any]) -> tuple[int, ...]:
-    batches = load(pattern, **{**settings, "outputs": ("image",)})
-    return tuple(batches.element_spec[0].shape)
 
 
 def reading(pattern: str, settings: Mapping[str, Any]) -> Read:
@@ -206,31 +195,21 @@ def _places_of_blocks(source: RecordSource) -> list[tuple[str, int, int, int]]:
     return blocks
 
 
-def _copies(shape: tuple[int, ...]) -> Generator[int, None, None]:
-    """Assembles batches from existing tensors, to measure only the batching."""
-    num, *image = shape
-    chunk = tf.zeros([min(_CHUNK, num), *image], tf.uint8)
-    batches = tf.data.Dataset.from_tensors(chunk).repeat().rebatch(num)
-    for _ in batches:
-        yield num
-
-
 def _stages(costs: Mapping[str, Cost]) -> list[Stage]:
     """Returns the stages, each with its cost on top of the stages before it.
 
     A negative difference is noise and becomes 0.
     """
-    read, crc, whole = costs["read"], costs["CRC"], costs["batch"]
-    parsed, copied = costs.get("parse", crc), costs["copy"]
+    read, crc, decoded = costs["read"], costs["CRC"], costs["decode"]
+    parsed = costs.get("parse", crc)
     own = {
         "read": read.cpu_us,
         "CRC": crc.cpu_us - read.cpu_us,
         "parse": parsed.cpu_us - crc.cpu_us,
-        "decode": whole.cpu_us - parsed.cpu_us - copied.cpu_us,
-        "batch": copied.cpu_us,
+        "decode": decoded.cpu_us - parsed.cpu_us,
     }
     if "cast" in costs:
-        own["cast"] = costs["cast"].cpu_us - whole.cpu_us
+        own["cast"] = costs["cast"].cpu_us - decoded.cpu_us
     return [_stage(name, max(0.0, cpu_us), costs) for name, cpu_us in own.items()]
 
 

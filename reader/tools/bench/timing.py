@@ -8,12 +8,14 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from typing import NamedTuple
 
+from reader.pixels.worker_pool import cpu_seconds_of_workers
+
 # Enough to detect an outlier. Each round creates new iterators, which costs as much as
 # reading 100 images.
 _ROUNDS = 3
 # Shares of the time. Slow variants yield few batches per second, so they need more time
 # for a good mean.
-_WEIGHTS = {"read": 1, "CRC": 1, "parse": 2, "copy": 1}
+_WEIGHTS = {"read": 1, "CRC": 1, "parse": 2}
 _WEIGHT = 6
 # Number of items to skip before measuring: they were prefetched.
 _WARM_UP = 3
@@ -25,7 +27,8 @@ class Cost(NamedTuple):
     Attributes:
         num: Number of images.
         seconds: Wall time in seconds.
-        cpu_seconds: CPU time of all threads in seconds, user and system.
+        cpu_seconds: CPU time of all threads and pixel workers in seconds, user and
+            system.
     """
 
     num: int
@@ -72,10 +75,14 @@ def _cost(read: Read, seconds: float) -> Cost:
     with contextlib.closing(read()) as counts:
         for _ in range(_WARM_UP):
             next(counts)
-        num, began, cpu = 0, time.perf_counter(), time.process_time()
+        num, began, cpu = 0, time.perf_counter(), _cpu_seconds()
         for count in counts:
             num += count
             # Measures for a minimum time even if starting took all of it.
             if time.perf_counter() > max(end, began + seconds / 4):
                 break
-        return Cost(num, time.perf_counter() - began, time.process_time() - cpu)
+        return Cost(num, time.perf_counter() - began, _cpu_seconds() - cpu)
+
+
+def _cpu_seconds() -> float:
+    return time.process_time() + cpu_seconds_of_workers()

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import simplejpeg
-import tensorflow as tf
 
 from reader.contract import schema
 from reader.contract.record import frame_record, parse_example, serialize_example
 from reader.contract.schema import needs_size
 from reader.datasets.record_source import RecordSource, open_one_record_source
 from reader.pixels.codecs import Pixels, decoder
+from reader.pixels.resample import resample
 from reader.records.random_access import RecordFiles
 from reader.tools.bench.stages import reading
 from reader.tools.bench.timing import Read, measure
@@ -161,6 +161,6 @@ def _resized(pixels: Pixels, shorter_side: int | None) -> Pixels:
         return pixels
     scale = shorter_side / min(height, width)
     size = (round(height * scale), round(width * scale))
-    values = tf.image.resize(pixels, size, antialias=True).numpy()
-    resized: Pixels = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    resized = np.empty((*size, 3), np.uint8)
+    resample(pixels, resized)
     return resized

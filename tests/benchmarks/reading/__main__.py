@@ -1,16 +1,23 @@
 """Compares ways to read pictures into training.
 
-    python -m tests.benchmarks.reading --images=photos --captions=texts --work=scratch
+    python -m tests.benchmarks.reading --images=photos --work=scratch
 
-All give the middle 224 pixels of the same stored JPEGs, whose shorter side is 256, in
-shuffled batches of 64, most of them with int32[64] token ids and a mask. `loose` alone
-reads the photographs themselves, and the raw ones raw pixels. How costs are taken:
-`measure.py`. A peer takes part after its batches were checked: `verdict.py`. `ffcv`,
-`tutorial` and `loose` take their decoder's fast, coarser inverse DCT.
+All read the same pictures, whose shorter side is 256, and return shuffled batches of 64
+images of 224 pixels, most of them with int32[64] token ids and a mask. The tasks:
+
+random_resized   JPEGs: regions of random area and shape, resized, half of them flipped
+center           JPEGs: the middle 224 pixels
+raw              the middle 224 pixels of pictures stored as raw pixels
+
+Each peer reads the probe (`probe.py`) and is checked (`verdict.py`) before it takes
+part; the table says who does not antialias all images. How costs are taken:
+`measure.py`. `ffcv`, `tutorial` and `loose` take their decoder's fast, coarser inverse
+DCT; `loose` reads the photographs as they are, `bare` is a decoder by itself.
 
 Printed are medians over rounds, in each of which everybody runs once, in an order that
-rotates. "Ours to it" is how many times as many images per CPU-second `diptych` reads
-(`diptych-raw`, for the raw ones) in the same round, with the least and the most.
+rotates. "Ours ÷ theirs" is how many times as many images per CPU-second `diptych` reads
+in the same round, with the least and the most. With `--busy` it is images per second,
+with a core kept busy by Python code in a thread, and in another process (`busy.py`).
 """
 
 import argparse
@@ -20,133 +27,128 @@ import shutil
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
+from reader.contract.host import num_cores
 from tests.benchmarks.process import ProcessError
+from tests.benchmarks.reading import probe, roster
 from tests.benchmarks.reading.corpus import Corpus
-from tests.benchmarks.reading.measure import Cost, cost_of_epochs, run
-from tests.benchmarks.reading.roster import PEERS, Peer
-from tests.benchmarks.reading.table import Case, Rounds, markdown, summary
-from tests.benchmarks.reading.verdict import faults
+from tests.benchmarks.reading.measure import folder_of, measure, run
+from tests.benchmarks.reading.roster import DTYPES, PEERS, TASKS, Case
+from tests.benchmarks.reading.table import markdown, summary
+from tests.benchmarks.reading.verdict import antialiased, faults
 
 
-def prepare(peer: Peer, folder: Path, corpus: Corpus) -> None:
+def prepare(case: Case, corpus: Corpus) -> None:
     """Writes what a peer reads, if that is not there yet."""
+    folder = folder_of(case, Path(corpus.work))
     done = folder / "prepared"
     if done.exists():
         return
+    corpus.build(TASKS[case.task])
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    run("prepare", peer, folder, corpus=asdict(corpus))
+    run("prepare", case, Path(corpus.work), corpus=asdict(corpus))
     done.touch()
 
 
-def check(case: Case, work: Path, num: int, again: bool) -> None:
-    """Checks an epoch of a peer, once, or again.
+def check(case: Case, probes: Corpus, again: bool) -> float | None:
+    """Checks two epochs of the probe, once, or again.
+
+    Returns:
+        Share of the images made smaller that are antialiased.
 
     Raises:
-        ProcessError: It does less than the others, or something else.
+        ProcessError: They are not what was asked for.
     """
-    done = work / case.peer / f"checked.{case.dtype}.json"
-    if done.exists() and not again:
-        return
-    held = _held(case, work)
-    ours = _held(Case("diptych", "float32"), work)
-    if wrong := faults(held, case.dtype, num, ours["mean"]):
-        raise ProcessError("; ".join(wrong))
-    done.write_text(json.dumps(held))
-    print(f"{case.peer} {case.dtype}: checked, {json.dumps(held)}", file=sys.stderr)
+    work = Path(probes.work)
+    done = folder_of(case, work) / f"checked.{case.task}.{case.dtype}.json"
+    if again or not done.exists():
+        held = run("check", case, work)
+        if wrong := faults(held, case, PEERS[case.peer]):
+            raise ProcessError("; ".join(wrong))
+        resized = case.task == "random_resized"
+        done.write_text(json.dumps(antialiased(held) if resized else None))
+        print(f"{case}: checked", file=sys.stderr, flush=True)
+    share: float | None = json.loads(done.read_text())
+    return share
 
 
-def _held(case: Case, work: Path) -> dict[str, Any]:
-    folder = work / case.peer
-    held: dict[str, Any] = run("check", PEERS[case.peer], folder, dtype=case.dtype)
-    return held
-
-
-def ready(peers: list[Peer], corpus: Corpus, num: int, again: bool) -> list[Case]:
-    """Returns who can take part, and names the others."""
-    work, cases = Path(corpus.work, "peers"), []
-    for peer in peers:
-        if not peer.installed:
-            print(f"{peer.name}: not installed, {peer.remedy}", file=sys.stderr)
+def ready(
+    cases: list[Case], corpus: Corpus, probes: Corpus, again: bool
+) -> dict[Case, float | None]:
+    """Returns who can take part, with what `check` returns, and names the others."""
+    taking_part = {}
+    for case in cases:
+        if not PEERS[case.peer].installed:
+            print(f"{case}: not installed, {PEERS[case.peer].remedy}", file=sys.stderr)
             continue
-        for case in (Case(peer.name, dtype) for dtype in peer.dtypes):
-            try:
-                prepare(PEERS["diptych"], work / "diptych", corpus)
-                prepare(peer, work / peer.name, corpus)
-                check(case, work, num, again)
-                cases.append(case)
-            except ProcessError as error:
-                print(f"{case.peer} {case.dtype}: left out, {error}", file=sys.stderr)
-    return cases
-
-
-def measure(cases: list[Case], work: Path, rounds: int, epochs: int) -> Rounds:
-    """Returns what the epochs of each case cost in each round."""
-    costs: Rounds = {case: [] for case in cases}
-    for number in range(rounds):
-        turn = number * len(cases) // rounds
-        for case in cases[turn:] + cases[:turn]:
-            if case not in costs:
-                continue
-            folder = work / case.peer
-            try:
-                cost = cost_of_epochs(PEERS[case.peer], folder, case.dtype, epochs)
-            except ProcessError as error:
-                print(f"{case.peer} {case.dtype}: given up, {error}", file=sys.stderr)
-                del costs[case]
-                continue
-            costs[case].append(cost)
-            print(f"round {number + 1}: {_line(case, cost)}", file=sys.stderr)
-    return costs
-
-
-def _line(case: Case, cost: Cost) -> str:
-    cpu, wall = cost.images / cost.cpu_seconds, cost.images / cost.wall_seconds
-    return f"{case.peer} {case.dtype} {cpu:.0f} images/CPU-s, {wall:.0f} images/s"
+        try:
+            for each in (probes, corpus):
+                prepare(case, each)
+            taking_part[case] = check(case, probes, again)
+        except ProcessError as error:
+            print(f"{case}: left out, {error}", file=sys.stderr, flush=True)
+    return taking_part
 
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.reading")
     parser.add_argument("--images", required=True, help="a folder of photographs")
-    parser.add_argument("--captions", required=True, help="a folder of texts")
+    parser.add_argument("--captions", help="texts of the same names; else one for all")
     parser.add_argument("--work", required=True, help="where data are kept for again")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=4, help="after a first one")
-    parser.add_argument("--peers", default=",".join(PEERS), help="of these, by commas")
+    for name, known, default in (
+        ("tasks", TASKS, "random_resized"),
+        ("dtypes", DTYPES, "uint8"),
+        ("peers", PEERS, ",".join(PEERS)),
+    ):
+        told = f"of {','.join(known)}; by default {default}"
+        parser.add_argument(f"--{name}", default=default, help=told)
+    parser.add_argument("--busy", action="store_true", help="beside Python code")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=4, help="of a round")
+    parser.add_argument("--quick", action="store_true", help="one round of one epoch")
     parser.add_argument("--json", type=Path, help="a file for what each round took")
     parser.add_argument("--quality", type=int, default=90, help="of stored JPEGs")
     parser.add_argument("--check", action="store_true", help="check, do not measure")
     args = parser.parse_args()
-    if unknown := set(args.peers.split(",")) - set(PEERS):
-        parser.error(
-            f"no such peers: {', '.join(unknown)}; there are {', '.join(PEERS)}"
-        )
+    for name, known in (("tasks", TASKS), ("dtypes", DTYPES), ("peers", PEERS)):
+        chosen = getattr(args, name).split(",")
+        if unknown := [each for each in chosen if each not in known]:
+            parser.error(
+                f"no such {name}: {', '.join(unknown)}; there are {', '.join(known)}"
+            )
+        setattr(args, name, chosen)
+    if args.quick:
+        args.rounds, args.seconds = 1, 0
     return args
 
 
 def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     args = parsed()
+    work = Path(args.work).resolve()
     corpus = Corpus(
         images=os.path.abspath(args.images),
-        captions=os.path.abspath(args.captions),
+        captions=args.captions and os.path.abspath(args.captions),
         quality=args.quality,
-        work=os.path.abspath(args.work),
+        work=str(work),
     )
-    num = corpus.build()
-    peers = [PEERS[name] for name in args.peers.split(",")]
-    cases = ready(peers, corpus, num, args.check)
+    num = corpus.build(TASKS[args.tasks[0]])
+    cases = roster.cases(args.tasks, args.dtypes, args.peers)
+    checked = ready(cases, corpus, probe.corpus(work / "probe"), args.check)
     if args.check:
         return
-    costs = measure(cases, Path(corpus.work, "peers"), args.rounds, args.epochs)
-    print(f"{num} records, {args.rounds} rounds of {args.epochs} epochs\n")
-    print(markdown(costs))
+    cases = [*checked]
+    if args.busy:
+        cases = [c._replace(beside=by) for c in cases for by in ("process", "thread")]
+    costs = measure(cases, work, args.rounds, args.seconds)
+    rows = summary(costs, checked)
+    print(f"{num} records, {num_cores()} cores, {args.rounds} rounds\n")
+    print(markdown(rows))
     if args.json:
-        settings = {"records": num, "rounds": args.rounds, "epochs": args.epochs}
-        told = settings | {"quality": args.quality, "cases": summary(costs)}
-        args.json.write_text(json.dumps(told, indent=1))
+        settings = {"records": num, "cores": num_cores(), "rounds": args.rounds}
+        settings |= {"seconds": args.seconds, "quality": args.quality}
+        args.json.write_text(json.dumps(settings | {"cases": rows}, indent=1))
 
 
 if __name__ == "__main__":

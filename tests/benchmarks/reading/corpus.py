@@ -4,6 +4,7 @@ Below the folder of work:
 
     jpeg/         diptych build --image_size=256 --min_image_size=256
     raw/          the same pictures as raw pixels
+    captions/     a text for each, if none are given
     corpus.json   of what they were built
 """
 
@@ -22,11 +23,12 @@ import reader
 from reader.contract.record import parse_example
 from reader.datasets.record_source import open_one_record_source
 from reader.storage.tfrecord_file import read_shard
-from tests.benchmarks.reading.roster import MAX_TOKENS, STORED
+from tests.benchmarks.reading.roster import BATCH, MAX_TOKENS, STORED
 from tests.benchmarks.scratch import claim
 
 # Each worker of a loader must find some shards; as many as others' examples have.
 NUM_SHARDS = 16
+LEAST_RECORDS = 8 * BATCH
 
 
 class Row(NamedTuple):
@@ -43,15 +45,15 @@ class Corpus:
 
     Attributes:
         images: A folder of photographs.
-        captions: A folder of texts of the same names.
-        quality: Of the stored JPEGs.
+        captions: A folder of texts of the same names; None for the same text for each.
         work: Where datasets are put.
+        quality: Of the stored JPEGs.
     """
 
     images: str
-    captions: str
-    quality: int
+    captions: str | None
     work: str
+    quality: int = 90
 
     def dataset(self, kind: str = "jpeg") -> Path:
         """Returns the folder of the dataset of JPEGs, or of `"raw"` pixels."""
@@ -72,27 +74,42 @@ class Corpus:
             os.path.join(self.images, path) for path in samples["source"].to_pylist()
         ]
 
-    def build(self) -> int:
-        """Builds what is not there yet; returns the number of records.
+    def build(self, kind: str = "jpeg") -> int:
+        """Builds a dataset, if it is not there yet; returns the number of records.
 
         Raises:
-            SystemExit: The folder of work holds another corpus.
+            SystemExit: The folder of work holds another corpus, or this one is so small
+                that an epoch is over before it can be measured.
         """
         claim(Path(self.work), asdict(self))
-        for kind in ("jpeg", "raw"):
-            if not (self.dataset(kind) / "manifest.json").exists():
-                self._build(kind)
-        return len(reader.open(str(self.dataset())))
+        if not (self.dataset(kind) / "manifest.json").exists():
+            self._build(kind)
+        num = len(reader.open(str(self.dataset(kind))))
+        if num < LEAST_RECORDS:
+            raise SystemExit(
+                f"{self.images} has {num} photographs of at least {STORED} pixels, and "
+                f"{LEAST_RECORDS} are needed: link each under several names"
+            )
+        return num
 
     def _build(self, kind: str) -> None:
+        captions = self.captions or self._write_captions()
         command = [sys.executable, "-m", "beam_jobs", "build"]
-        command += [f"--images={self.images}", f"--captions={self.captions}"]
+        command += [f"--images={self.images}", f"--captions={captions}"]
         command += [f"--output={self.dataset(kind)}", f"--num_shards={NUM_SHARDS}"]
         command += [f"--image_size={STORED}", f"--min_image_size={STORED}"]
         command += [f"--image_format={kind}", "--max_rejects=100%"]
         # Small images are left out, so that nobody has to enlarge any.
         command += [f"--jpeg_quality={self.quality}"] if kind == "jpeg" else []
         subprocess.run(command, check=True, stdout=sys.stderr)
+
+    def _write_captions(self) -> str:
+        captions = Path(self.work, "captions")
+        for image in filter(Path.is_file, Path(self.images).rglob("*")):
+            caption = captions / image.relative_to(self.images).with_suffix(".txt")
+            caption.parent.mkdir(parents=True, exist_ok=True)
+            caption.write_text("one of the photographs that are read here")
+        return str(captions)
 
 
 def read_rows(dataset: Path) -> Iterator[Row]:

@@ -1,4 +1,4 @@
-"""Who is compared: the names and dtypes of peers, and what each needs."""
+"""What is compared: tasks, peers, and what each of these needs."""
 
 import importlib
 import importlib.util
@@ -7,34 +7,57 @@ from typing import NamedTuple
 
 BATCH, SIZE, STORED, MAX_TOKENS = 64, 224, 256, 64
 
-_BOTH = ("float32", "uint8")
+# Tasks, with what is stored for them.
+TASKS = {"random_resized": "jpeg", "center": "jpeg", "raw": "raw"}
+DTYPES = ("uint8", "float32")
+
+Does = dict[str, tuple[str, ...]]
+_JPEGS: Does = {"random_resized": DTYPES, "center": DTYPES}
+_RAW: Does = {"raw": ("uint8",)}
+
+
+class Case(NamedTuple):
+    """A peer and what it is asked for.
+
+    Attributes:
+        task: One of `TASKS`.
+        dtype: Pixel type, one of `DTYPES`.
+        peer: Name of the peer.
+        beside: What keeps a core busy meanwhile: "thread", "process" (`busy.py`) or "".
+    """
+
+    task: str
+    dtype: str
+    peer: str
+    beside: str = ""
+
+    def __str__(self) -> str:
+        """Returns the case for a line of a log."""
+        beside = f", beside a busy {self.beside}" if self.beside else ""
+        return f"{self.peer} {self.task} {self.dtype}{beside}"
 
 
 class Peer(NamedTuple):
-    """Something that reads images.
+    """A way to read images.
 
     Attributes:
-        name: As `--peers` takes it; its module in `peers/` has `_` for `-`.
-        dtypes: What it can give, of "float32" and "uint8".
-        package: What must be importable.
-        extra: Whether that comes with `diptych[bench]`.
+        name: Name in `--peers` and of the module in `peers/`.
+        does: Pixel types that it can return, by task.
+        package: Package that must be importable.
+        extra: Whether the package comes with `diptych[bench]`.
+        antialiases: Whether it filters all images that it makes smaller.
     """
 
     name: str
-    dtypes: tuple[str, ...]
+    does: Does
     package: str
     extra: bool = True
+    antialiases: bool = True
 
     @property
     def module(self) -> ModuleType:
-        """Imports its `prepare(corpus, folder)` and `epoch(folder, dtype)`."""
-        name = self.name.replace("-", "_")
-        return importlib.import_module(f"tests.benchmarks.reading.peers.{name}")
-
-    @property
-    def rival(self) -> str:
-        """The name of the peer of ours that reads the same pixels, stored alike."""
-        return "diptych-raw" if self.name.endswith("-raw") else "diptych"
+        """Its `prepare(corpus, folder, stored)` and `epoch(folder, task, dtype)`."""
+        return importlib.import_module(f"tests.benchmarks.reading.peers.{self.name}")
 
     @property
     def installed(self) -> bool:
@@ -51,17 +74,28 @@ class Peer(NamedTuple):
 
 
 _ALL = (
-    Peer("bare", ("uint8",), "tensorflow", extra=False),
-    Peer("diptych", _BOTH, "tensorflow", extra=False),
-    Peer("tutorial", ("float32",), "tensorflow", extra=False),
-    Peer("dali", _BOTH, "nvidia.dali"),
-    Peer("ffcv", _BOTH, "ffcv"),
-    Peer("webdataset", _BOTH, "webdataset"),
-    Peer("streaming", _BOTH, "streaming"),
-    Peer("grain", _BOTH, "grain"),
-    Peer("loose", ("float32",), "tensorflow", extra=False),
-    Peer("diptych-raw", ("uint8",), "tensorflow", extra=False),
-    Peer("open-raw", ("uint8",), "reader", extra=False),
-    Peer("ffcv-raw", ("uint8",), "ffcv"),
+    Peer("diptych", _JPEGS | _RAW, "tensorflow", extra=False),
+    Peer("open", _JPEGS | _RAW, "torch"),
+    Peer("ffcv", _JPEGS | _RAW, "ffcv", antialiases=False),
+    Peer("dali", _JPEGS, "nvidia.dali"),
+    Peer("torchvision", _JPEGS, "torchvision"),
+    Peer("webdataset", _JPEGS, "webdataset"),
+    Peer("streaming", _JPEGS, "streaming"),
+    Peer("grain", _JPEGS, "grain"),
+    Peer("bare", {"center": ("uint8",)}, "tensorflow", extra=False),
+    Peer("tutorial", {"center": ("float32",)}, "tensorflow", extra=False),
+    Peer("loose", {"center": ("float32",)}, "tensorflow", extra=False),
 )
 PEERS = {peer.name: peer for peer in _ALL}
+OURS = "diptych"
+
+
+def cases(tasks: list[str], dtypes: list[str], peers: list[str]) -> list[Case]:
+    """Returns all cases that the peers can do."""
+    return [
+        Case(task, dtype, peer)
+        for task in tasks
+        for dtype in dtypes
+        for peer in peers
+        if dtype in PEERS[peer].does.get(task, ())
+    ]

@@ -12,7 +12,7 @@ import tensorflow as tf
 import reader
 from reader.config.image_config import ImageConfig
 from reader.config.read_config import ReadConfig, Resources
-from reader.loader.budget import Calls, calls_at_a_time
+from reader.loader.budget import Concurrency, concurrency_of
 
 STEPS = 6
 
@@ -41,6 +41,8 @@ def plain(dataset) -> list[dict[str, np.ndarray]]:
         {"num_threads": 1},
         {"num_threads": 2},
         {"prefetch": 50},
+        {"workers": 0},
+        {"workers": 3, "num_threads": 1},
         {"num_threads": 1, "prefetch": 0},
         {"ram_budget": 1 << 30},
     ],
@@ -143,41 +145,78 @@ def test_what_costs_memory_raises_the_smallest_budget(dataset):
 
 
 IMAGES = ImageConfig(size=(100, 100))
-# A chunk of 16 examples is decoded, then stacked: uint8[100, 100, 3] each, with 64
-# token ids and mask values.
-CHUNK = 2 * 16 * (30_000 + 64 * 5)
+WORKER = 48 << 20
+# uint8[100, 100, 3] as float32, with 64 token ids and mask values.
 BATCH = 32 * (120_000 + 64 * 5)
 
 
-def calls(ram_budget: int | None, num_threads: int | None = 6) -> Calls:
-    resources = Resources(ram_budget=ram_budget, num_threads=num_threads)
-    return calls_at_a_time(
-        ReadConfig(batch_size=32, images=IMAGES, resources=resources)
+def concurrency(ram_budget: int | None = None, **resources: int | None) -> Concurrency:
+    resources = {"num_threads": 6, **resources}
+    return concurrency_of(
+        ReadConfig(
+            batch_size=32,
+            images=IMAGES,
+            resources=Resources(ram_budget=ram_budget, **resources),
+        )
     )
 
 
-def test_more_memory_is_more_at_a_time():
+def enough_for(**resources: int | None) -> int:
     with pytest.raises(reader.UsageError) as raised:
-        calls(1)
-    enough = int(re.search(r"at least (\d+)", str(raised.value))[1])
-    assert calls(enough) == calls(enough + CHUNK - 1) == Calls(1, 1)
-    assert calls(enough + CHUNK) == Calls(2, 1)
-    assert calls(enough + 6 * CHUNK) == calls(enough + 6 * CHUNK + BATCH - 1)
-    assert calls(enough + 6 * CHUNK) == Calls(7, 1)
-    assert calls(enough + 6 * CHUNK + BATCH) == calls(1 << 40) == Calls(7, 2)
+        concurrency(1, **resources)
+    return int(re.search(r"at least (\d+)", str(raised.value))[1])
 
 
-def test_threads_without_a_budget_are_kept_busy():
-    assert calls(None, 1) == Calls(2, 1)
-    assert calls(None, 8) == Calls(9, 2)
-    assert calls(None, None) == calls(None, len(os.sched_getaffinity(0)))
+def test_more_memory_is_more_workers_and_then_more_batches():
+    enough = enough_for()
+    assert concurrency(enough) == Concurrency(1, 2, 1)
+    assert concurrency(enough + BATCH - 1) == Concurrency(1, 2, 1)
+    assert concurrency(enough + BATCH) == Concurrency(1, 2, 2)
+    assert concurrency(enough + WORKER - 1) == Concurrency(1, 2, 2)
+    assert concurrency(enough + WORKER) == Concurrency(2, 2, 1)
+    assert concurrency(enough + 5 * WORKER + BATCH - 1) == Concurrency(6, 2, 1)
+    assert concurrency(enough + 5 * WORKER + BATCH) == Concurrency(6, 2, 2)
+    assert concurrency(1 << 40) == Concurrency(6, 2, 2)
+
+
+def test_workers_that_are_asked_for_are_never_fewer():
+    enough = enough_for(workers=3)
+    assert enough == enough_for() + 2 * WORKER
+    assert concurrency(enough, workers=3) == Concurrency(3, 2, 1)
+    assert enough_for(workers=0) == enough_for() - WORKER
+    assert concurrency(enough_for(workers=0), workers=0) == Concurrency(0, 2, 1)
+
+
+def test_without_a_budget_all_are_kept_busy():
+    assert concurrency(num_threads=1) == Concurrency(1, 2, 2)
+    # Each worker makes at least four images of a batch.
+    assert concurrency(num_threads=64) == Concurrency(64, 2, 9)
+    assert concurrency(workers=0) == Concurrency(0, 2, 6)
+    cores = len(os.sched_getaffinity(0))
+    assert concurrency(num_threads=None) == concurrency(num_threads=cores)
+
+
+@pytest.mark.parametrize("platform", ["win32", "cygwin"])
+def test_elsewhere_than_on_linux_and_macos_this_process_makes_images(
+    monkeypatch, platform
+):
+    monkeypatch.setattr("sys.platform", platform)
+    assert concurrency().workers == 0
+    assert concurrency(workers=2).workers == 2
 
 
 def test_the_way_out_of_too_small_a_budget_is_named(dataset):
     with pytest.raises(reader.UsageError) as raised:
         load(dataset, ram_budget=1 << 20)
     text = str(raised.value)
-    for part in ("1048576", str(64 << 20), "shuffle_bytes", "batch_size", "prefetch"):
+    for part in (
+        "1048576",
+        str(64 << 20),
+        "shuffle_bytes",
+        "batch_size",
+        "prefetch",
+        "workers",
+    ):
         assert part in text
 
 
@@ -192,6 +231,9 @@ def test_the_way_out_of_too_small_a_budget_is_named(dataset):
         ({"num_threads": 1.5}, ["num_threads", "1.5"]),
         ({"num_threads": True}, ["num_threads", "True"]),
         ({"num_threads": "2"}, ["num_threads", "'2'"]),
+        ({"workers": -1}, ["workers", "at least 0", "-1"]),
+        ({"workers": 0.5}, ["workers", "0.5"]),
+        ({"workers": True}, ["workers", "True"]),
         ({"ram_budget": 0}, ["ram_budget", "0"]),
         ({"ram_budget": -5}, ["ram_budget", "-5"]),
         ({"ram_budget": 1e9}, ["ram_budget", "1000000000.0"]),

@@ -243,4 +243,4 @@ def test_compressed_pixels_are_those_of_tensorflow(tmp_path, compression):
     assert len(loaded) == 4
     for number, image in enumerate(loaded):
         expected = cut_and_resized(decoded(picture(number)), (8, 8))
-        assert np.abs(image - expected).max() * 255 < 0.51
+        assert np.abs(image - expected).max() * 255 < 1.51

@@ -82,7 +82,7 @@ def test_png_and_jpeg_may_be_mixed_in_any_size(tmp_path, size):
         pixels = decoded_by_pillow(data) if form == "JPEG" else decoded(data)
         difference = np.abs(image - cut_and_resized(pixels, size)) * 255
         # A JPEG cropped while decoding has no color samples outside the crop.
-        assert difference.max() < (8 if form == "JPEG" else 0.51)
+        assert difference.max() < (8 if form == "JPEG" else 1.51)
         assert difference.mean() < 0.75
 
 
@@ -123,7 +123,7 @@ def test_images_are_read_though_some_records_do_not_say_their_size(tmp_path):
     loaded = [image for (image,) in batches.unbatch().as_numpy_iterator()]
     for image, each in zip(loaded, rows, strict=True):
         expected = cut_and_resized(decoded(each[IMAGE]), (8, 8))
-        assert np.abs(image - expected).max() * 255 < 0.51
+        assert np.abs(image - expected).max() * 255 < 1.51
 
 
 def test_what_the_first_record_lacks_is_found_in_others(tmp_path):
@@ -207,8 +207,11 @@ UNUSABLE = {
     "a number": ({IMAGE: 7}, "its image/encoded is not bytes"),
     "another type": ({TEXT: 7}, "its image/caption is not bytes"),
     "an empty list of another type": ({NUMBERS: []}, "its caption/ids is not int64"),
-    "nonsense": ({IMAGE: b"no image"}, "its image does not decode: Unknown image"),
-    "cut off": ({IMAGE: picture(1, "JPEG")[:-40]}, "its image does not decode: jpeg::"),
+    "nonsense": ({IMAGE: b"no image"}, "its image does not decode: it has no format"),
+    "cut off": (
+        {IMAGE: picture(1, "JPEG")[:-40]},
+        "its image does not decode: image file is truncated",
+    ),
 }
 
 

@@ -18,11 +18,11 @@ from tests.benchmarks.reading.pixels import CORES
 from tests.benchmarks.reading.roster import BATCH, SIZE
 
 
-def prepare(corpus: Corpus, folder: Path) -> None:
+def prepare(corpus: Corpus, folder: Path, stored: str) -> None:
     corpus.link(folder)
 
 
-def epoch(folder: Path, dtype: str) -> Iterator[Any]:
+def epoch(folder: Path, task: str, dtype: str) -> Iterator[Any]:
     stored = _stored(folder)
     batches = [stored[at : at + BATCH] for at in range(0, len(stored), BATCH)]
     whole = [batch for batch in batches if len(batch) == BATCH]

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 from nvidia.dali import fn, tfrecord
 from nvidia.dali.pipeline import pipeline_def
-from nvidia.dali.types import DALIDataType
+from nvidia.dali.types import DALIDataType, DALIInterpType
 
+from reader.config.defaults import CROP_RATIO, CROP_SCALE
+from reader.config.image_config import RESIZED_TRIES
 from tests.benchmarks.reading.corpus import Corpus
 from tests.benchmarks.reading.pixels import CORES
 from tests.benchmarks.reading.roster import BATCH, MAX_TOKENS, SIZE
@@ -25,24 +27,25 @@ _FEATURES = {
 }
 
 
-def prepare(corpus: Corpus, folder: Path) -> None:
-    corpus.link(folder)
+def prepare(corpus: Corpus, folder: Path, stored: str) -> None:
+    corpus.link(folder, stored)
 
 
-def epoch(folder: Path, dtype: str) -> Iterator[Any]:
-    pipeline = _pipeline(folder, dtype)
+def epoch(folder: Path, task: str, dtype: str) -> Iterator[Any]:
+    pipeline = _pipeline(folder, task, dtype)
     for _ in range(pipeline.epoch_size("records") // BATCH):
         image, tokens = (np.asarray(out.as_tensor()) for out in pipeline.run())
         yield image, tokens, tokens != 0
 
 
 @functools.cache
-def _pipeline(folder: Path, dtype: str) -> Any:
+def _pipeline(folder: Path, task: str, dtype: str) -> Any:
     shards = sorted((folder / "dataset").glob("train-*.tfrecord"))
     indexes = [shard.parent / "index" / f"{shard.name}.idx" for shard in shards]
     pipeline: Any = _graph(
         [*map(str, shards)],
         [*map(str, indexes)],
+        task,
         dtype,
         batch_size=BATCH,
         num_threads=CORES,
@@ -53,7 +56,7 @@ def _pipeline(folder: Path, dtype: str) -> Any:
 
 
 @pipeline_def
-def _graph(shards: list[str], indexes: list[str], dtype: str) -> Any:
+def _graph(shards: list[str], indexes: list[str], task: str, dtype: str) -> Any:
     features: Any = fn.readers.tfrecord(
         path=shards,
         index_path=indexes,
@@ -61,16 +64,19 @@ def _graph(shards: list[str], indexes: list[str], dtype: str) -> Any:
         random_shuffle=True,
         name="records",
     )
-    crop = (SIZE, SIZE)
-    image = fn.decoders.image_crop(features["image/encoded"], device="cpu", crop=crop)
+    cut = _random_resized if task == "random_resized" else _center
+    image, mirror = cut(features["image/encoded"])
     if dtype == "float32":
         image = fn.crop_mirror_normalize(
             image,
+            mirror=mirror,
             dtype=DALIDataType.FLOAT,
             mean=[0.0],
             std=[255.0],
             output_layout="HWC",
         )
+    elif task == "random_resized":
+        image = fn.flip(image, horizontal=mirror)
     tokens = fn.slice(
         fn.cast(features["caption/ids"], dtype=DALIDataType.INT32),
         start=[0],
@@ -79,3 +85,26 @@ def _graph(shards: list[str], indexes: list[str], dtype: str) -> Any:
         out_of_bounds_policy="pad",
     )
     return image, tokens
+
+
+def _center(encoded: Any) -> tuple[Any, Any]:
+    crop = (SIZE, SIZE)
+    return fn.decoders.image_crop(encoded, device="cpu", crop=crop), 0
+
+
+def _random_resized(encoded: Any) -> tuple[Any, Any]:
+    """Decodes no more than the region, as DALI's examples do."""
+    region = fn.decoders.image_random_crop(
+        encoded,
+        device="cpu",
+        random_area=CROP_SCALE,
+        random_aspect_ratio=CROP_RATIO,
+        num_attempts=RESIZED_TRIES,
+    )
+    image = fn.resize(
+        region,
+        size=(SIZE, SIZE),
+        interp_type=DALIInterpType.INTERP_LINEAR,
+        antialias=True,
+    )
+    return image, fn.random.coin_flip()

@@ -19,12 +19,12 @@ from tests.benchmarks.reading.roster import BATCH, STORED
 AUTOTUNE = tf.data.AUTOTUNE
 
 
-def prepare(corpus: Corpus, folder: Path) -> None:
+def prepare(corpus: Corpus, folder: Path, stored: str) -> None:
     np.save(folder / "paths.npy", np.array(corpus.photographs()))
     np.save(folder / "tokens.npy", np.stack([row.tokens for row in corpus.rows()]))
 
 
-def epoch(folder: Path, dtype: str) -> Iterator[Any]:
+def epoch(folder: Path, task: str, dtype: str) -> Iterator[Any]:
     yield from _batches(folder)
 
 

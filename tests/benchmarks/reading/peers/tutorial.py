@@ -23,11 +23,11 @@ _FEATURES = {
 }
 
 
-def prepare(corpus: Corpus, folder: Path) -> None:
+def prepare(corpus: Corpus, folder: Path, stored: str) -> None:
     corpus.link(folder)
 
 
-def epoch(folder: Path, dtype: str) -> Iterator[Any]:
+def epoch(folder: Path, task: str, dtype: str) -> Iterator[Any]:
     yield from _batches(folder)
 
 

@@ -14,20 +14,19 @@ def cost(cpu_us: float) -> Cost:
     return Cost(num=1000, seconds=1.0, cpu_seconds=cpu_us * 1e-3)
 
 
-@given(st.tuples(CPU_US, CPU_US, CPU_US, CPU_US, CPU_US, CPU_US))
+@given(st.tuples(CPU_US, CPU_US, CPU_US, CPU_US, CPU_US))
 def test_stages_add_up_to_the_whole(parts):
-    read, crc, parse, decode, copy, cast = parts
+    read, crc, parse, decode, cast = parts
     costs = {
         "read": cost(read),
         "CRC": cost(read + crc),
         "parse": cost(read + crc + parse),
-        "copy": cost(copy),
-        "batch": cost(read + crc + parse + decode + copy),
-        "cast": cost(read + crc + parse + decode + copy + cast),
+        "decode": cost(read + crc + parse + decode),
+        "cast": cost(read + crc + parse + decode + cast),
     }
     found = {stage.name: stage.cpu_us for stage in _stages(costs)}
-    named = ("read", "CRC", "parse", "decode", "batch", "cast")
-    expected = (read, crc, parse, decode, copy, cast)
+    named = ("read", "CRC", "parse", "decode", "cast")
+    expected = (read, crc, parse, decode, cast)
     assert found == pytest.approx(
         dict(zip(named, expected, strict=True)), rel=1e-6, abs=1e-6
     )
@@ -35,7 +34,7 @@ def test_stages_add_up_to_the_whole(parts):
 
 
 def test_noise_below_zero_is_shown_as_zero():
-    costs = {name: cost(5) for name in ("read", "CRC", "copy", "batch")}
+    costs = {name: cost(5) for name in ("read", "CRC", "decode")}
     costs["CRC"] = cost(4)
     found = {stage.name: stage for stage in _stages(costs)}
     assert found["CRC"].cpu_us == 0.0

@@ -3,9 +3,8 @@
 For the expected pixels, Pillow decodes the stored bytes, crops and then resamples them.
 docs/reading.md states the tolerances:
 
-- Levels differ by at most one, since both sides round filter weights and results.
-- The outermost columns may differ more if a JPEG is cropped while it is decoded.
-- Levels of a JPEG at least three times as large as the target may differ more, since it
+- Levels differ by at most two, since both sides round filter weights, rows and results.
+- Levels of a JPEG at least four times as large as the target may differ more, since it
   is decoded at a reduced size.
 """
 
@@ -21,7 +20,7 @@ from photographs import Region, Size, Stored, load
 from PIL import Image
 
 from reader.config.image_config import ImageConfig
-from reader.decode.crops import regions_of
+from reader.pixels.regions import regions_of
 from reader.shuffle.randomness import Draws
 from reader.storage.tfrecord_file import read_shard
 
@@ -49,23 +48,17 @@ def pillow(pixels: np.ndarray, target: Size) -> np.ndarray:
 
 
 def assert_near(
-    image: np.ndarray, expected: np.ndarray, region: Region, picture: Any, form: str
+    image: np.ndarray, expected: np.ndarray, region: Region, form: str
 ) -> None:
     """Compares levels with the tolerances of docs/reading.md."""
     target, sides = image.shape[:2], region[2:]
     gap = np.abs(image.astype(int) - expected)
     shrink = min(side / to for side, to in zip(sides, target, strict=True))
-    if form == "jpeg" and shrink >= 3:
-        assert gap.mean() <= 3
+    if form == "jpeg" and shrink >= 4:
+        assert gap.mean() <= 2
         assert np.percentile(gap, 99) <= 25
         return
-    if form == "jpeg" and sides[1] < picture.shape[1]:
-        # Enlarging spreads the outermost column over several columns.
-        margin = math.ceil(1.5 * max(1, target[1] / sides[1]))
-        border = np.concatenate([gap[:, :margin], gap[:, -margin:]], axis=1)
-        assert border.mean() <= 4
-        gap = gap[:, margin:-margin]
-    assert gap.max() <= 1
+    assert gap.max() <= 2
 
 
 def assert_all_near(images: np.ndarray, stored: Stored, regions: list[Region]) -> None:
@@ -73,7 +66,7 @@ def assert_all_near(images: np.ndarray, stored: Stored, regions: list[Region]) -
     target = images.shape[1:3]
     for image, picture, region in zip(images, stored.pictures, regions, strict=True):
         expected = pillow(cut(picture, region), target)
-        assert_near(image, expected, region, picture, stored.form)
+        assert_near(image, expected, region, stored.form)
 
 
 # Center crops and whole images.
@@ -169,9 +162,9 @@ def test_images_are_those_that_torchvision_resizes(stored_as, v2, target, settin
         # In floats: torchvision rounds its weights differently for uint8.
         exact = v2.resize(pixels.float(), [*target], antialias=True)
         expected = exact.permute(1, 2, 0).numpy()
-        assert np.abs(image - expected).max() <= 0.51
+        assert np.abs(image - expected).max() <= 1.51
         resized = v2.resize(pixels, [*target], antialias=True).permute(1, 2, 0).numpy()
-        assert np.abs(image.astype(int) - resized).max() <= 1
+        assert np.abs(image.astype(int) - resized).max() <= 2
 
 
 def test_images_are_those_that_keras_resizes(stored_as):
@@ -184,7 +177,7 @@ def test_images_are_those_that_keras_resizes(stored_as):
             pixels.astype("float32"), target, antialias=True
         )
         expected = keras.ops.convert_to_numpy(resized)
-        assert np.abs(image - expected).max() <= 0.51
+        assert np.abs(image - expected).max() <= 1.51
 
 
 def test_images_are_those_that_jax_resizes(stored_as):
@@ -196,7 +189,7 @@ def test_images_are_those_that_jax_resizes(stored_as):
         pixels = cut(picture, central(picture.shape[:2], target, 0.8731))
         shape = (*target, 3)
         expected = jax.image.resize(pixels.astype("float32"), shape, "linear")
-        assert np.abs(image - np.asarray(expected)).max() <= 0.51
+        assert np.abs(image - np.asarray(expected)).max() <= 1.51
 
 
 # Random crops and flips.
@@ -253,9 +246,9 @@ def test_a_random_region_is_the_cut_that_pillow_resamples(stored_as, name):
         seed=4,
     )
     config = ImageConfig(size=target, crop="random_resized", **settings)
-    sizes = tf.constant(stored.sizes, tf.int32)
-    draws = tf.constant(drawn(stored, "random_resized", 4))
-    regions = list(map(tuple, regions_of(sizes, draws, config).numpy().tolist()))
+    draws = drawn(stored, "random_resized", 4)
+    sizes = np.array(stored.sizes, np.int32)
+    regions = list(map(tuple, regions_of(sizes, draws, config).tolist()))
     assert len({region[2:] for region in regions}) > 12
     assert_all_near(images, stored, regions)
 

@@ -10,7 +10,7 @@ from photographs import load
 from PIL import Image
 
 from reader.config.image_config import ImageConfig
-from reader.decode.crops import regions_of
+from reader.pixels.regions import regions_of
 from reader.shuffle.randomness import Draws
 
 STEEP = 0.23
@@ -62,11 +62,11 @@ def test_a_smaller_version_shows_the_same_place(ramps, side, crop):
     settings = {"image_size": side, "crop": crop, "seed": 6, "crop_scale": (0.3, 1.0)}
     images = load(ramps, batch_size=8, **settings).astype(float)
     config = ImageConfig(size=(side, side), crop=crop, scale=(0.3, 1.0))
-    draws, numbers = None, np.arange(NUM_RAMPS)
+    draws, numbers = np.empty((NUM_RAMPS, 0)), np.arange(NUM_RAMPS)
     if crop != "center":
         uses = {"crop": config.num_draws["crop"]}
-        draws = tf.constant(Draws(6, uses).of(numbers, np.zeros_like(numbers)))
-    regions = regions_of(tf.constant([RAMP] * NUM_RAMPS), draws, config).numpy()
+        draws = Draws(6, uses).of(numbers, np.zeros_like(numbers))
+    regions = regions_of(np.array([RAMP] * NUM_RAMPS, np.int32), draws, config)
     assert (regions[:, 2:] >= 3 * side).all()
     places = (np.arange(side) + 0.5) / side - 0.5 / regions[:, 2:, np.newaxis]
     places = regions[:, :2, np.newaxis] + places * regions[:, 2:, np.newaxis]
@@ -79,4 +79,5 @@ def test_a_smaller_version_shows_the_same_place(ramps, side, crop):
     shift = (rises * gap).mean(axis=2) / STEEP
     # In stored pixels; a pixel of the reduced image covers up to eight of them.
     assert np.abs(shift[::2] + shift[1::2]).mean() / 2 < 0.2
-    assert np.abs((shift[::2] + shift[1::2]).mean(axis=0)).max() / 2 < 0.05
+    # 0.1 pixels are 0.023 levels, less than rounding to whole levels twice may add.
+    assert np.abs((shift[::2] + shift[1::2]).mean(axis=0)).max() / 2 < 0.1

@@ -1,0 +1,239 @@
+"""Runs training scripts, each in a process of its own, and says how it ended.
+
+TensorFlow takes three seconds to import. A process does so once, before it has run any
+operation or started any thread pool, and a fork of it is the process of each script:
+it is the leader of a session, as a program in a terminal, and ends as Python ends.
+`as_program` starts a whole process instead.
+"""
+
+import contextlib
+import json
+import os
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+import types
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+# What an imported TensorFlow says whatever TF_CPP_MIN_LOG_LEVEL is.
+_NOISE = re.compile(
+    r"WARNING: All log messages before absl::InitializeLog\(\) is called"
+    r"|I0000 .*\b(port|cudart_stub)\.cc:"
+)
+_PATIENCE_SECONDS = 30
+
+
+class Ended(NamedTuple):
+    """How a script ended.
+
+    Attributes:
+        status: Exit status; negative for the signal that ended it.
+        out: What it said.
+        err: Lines that it complained of.
+        seconds: Seconds from its last word, or from `act`, to its end.
+        left: Command lines of processes of its session that were left at its end.
+        pid: Its process id, which is that of its session.
+    """
+
+    status: int
+    out: str
+    err: list[str]
+    seconds: float
+    left: list[str]
+    pid: int
+
+    def check(self, status: int = 0, last_line: str = "", seconds: float = 5) -> None:
+        """Checks that it ended by itself, in time, and left nothing."""
+        assert (self.status, self.err[-1:]) == (
+            status,
+            [last_line] if last_line else [],
+        ), self
+        assert self.err.count("Traceback (most recent call last):") <= 1, self
+        assert self.left == [] and self.seconds < seconds, self
+
+
+class Scripts:
+    """`with Scripts() as scripts: scripts.run("import reader; …")`."""
+
+    def __enter__(self) -> Self:
+        self._socket, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, __file__, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                env=_environment(),
+            )
+        self._answers = self._socket.makefile()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._socket.close()
+        self._answers.close()
+        self._process.wait()
+
+    def run(
+        self,
+        code: str,
+        *args: object,
+        act: Callable[[int], None] | None = None,
+        patience: float = _PATIENCE_SECONDS,
+    ) -> Ended:
+        """Runs a script to its end.
+
+        Args:
+            code: Python code.
+            *args: Arguments in its `sys.argv`.
+            act: Called with its process id when it prints "ready".
+            patience: Seconds after which it is killed, and `TimeoutError` is raised.
+        """
+        with _Outputs() as outputs:
+            request = json.dumps({"code": code, "args": list(map(str, args))}).encode()
+            socket.send_fds(self._socket, [request], outputs.theirs)
+            pid = int(self._answers.readline())
+            outputs.follow(pid, act, patience)
+            status = int(self._answers.readline())
+            return outputs.ended(status, pid)
+
+
+def run_program(
+    command: Sequence[str],
+    *,
+    act: Callable[[int], None] | None = None,
+    patience: float = _PATIENCE_SECONDS,
+    **more: Any,
+) -> Ended:
+    """Runs a command to its end, as the leader of a session."""
+    environment = {**_environment(), **more.pop("env", {})}
+    with _Outputs() as outputs:
+        process = subprocess.Popen(
+            command,
+            stdout=outputs.theirs[0],
+            stderr=outputs.theirs[1],
+            start_new_session=True,
+            env=environment,
+            **more,
+        )
+        outputs.follow(process.pid, act, patience)
+        return outputs.ended(process.wait(), process.pid)
+
+
+def session(pid: int) -> list[str]:
+    """Returns the command lines of a session's processes; those of zombies are "Z"."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            state, _, _, sid = (
+                (folder / "stat").read_text().rpartition(")")[2].split()[:4]
+            )
+            words = (folder / "cmdline").read_text().replace("\0", " ").strip()
+            if int(sid) == pid:
+                found.append("Z" if state == "Z" else words)
+    return found
+
+
+def seconds_until_gone(pid: int, most: float = 10) -> float:
+    """Waits until no process of a session lives; zombies are those of nobody."""
+    begin = time.monotonic()
+    while left := [words for words in session(pid) if words != "Z"]:
+        assert time.monotonic() - begin < most, left
+        time.sleep(0.01)
+    return time.monotonic() - begin
+
+
+class _Outputs:
+    """Standard output and error of a process."""
+
+    def __enter__(self) -> Self:
+        pipes = [os.pipe(), os.pipe()]
+        self._ours = [ours for ours, _ in pipes]
+        self.theirs = [theirs for _, theirs in pipes]
+        self._said = {ours: b"" for ours in self._ours}
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for fd in (*self._ours, *self.theirs):
+            os.close(fd)
+
+    def follow(
+        self, pid: int, act: Callable[[int], None] | None, patience: float
+    ) -> None:
+        """Reads until the process has ended."""
+        self._at = begin = time.monotonic()
+        process = os.pidfd_open(pid)
+        poll = select.poll()
+        for fd in (process, *self._ours):
+            poll.register(fd, select.POLLIN)
+        try:
+            while True:
+                fds = [fd for fd, _ in poll.poll(1000)]
+                for fd in set(fds) & set(self._ours):
+                    self._said[fd] += os.read(fd, 1 << 16)
+                    if fd == self._ours[0]:
+                        self._at = time.monotonic()
+                if act is not None and b"ready\n" in self._said[self._ours[0]]:
+                    act(pid)
+                    act, self._at = None, time.monotonic()
+                if process in fds and not set(fds) & set(self._ours):
+                    return
+                if time.monotonic() - begin > patience:
+                    os.killpg(pid, signal.SIGKILL)
+                    raise TimeoutError(f"no end of {pid}: {self._said}")
+        finally:
+            self._end = time.monotonic()
+            os.close(process)
+
+    def ended(self, status: int, pid: int) -> Ended:
+        out, err = (self._said[fd].decode(errors="replace") for fd in self._ours)
+        lines = [line for line in err.splitlines() if not _NOISE.match(line)]
+        return Ended(status, out, lines, self._end - self._at, session(pid), pid)
+
+
+def _environment() -> dict[str, str]:
+    root, path = str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, [root, path])),
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
+
+
+def _serve(fd: int) -> None:
+    """Answers each request with the process id of a script, and then with its status."""
+    import keras  # noqa: F401
+
+    import reader
+
+    _ = reader.load
+    with socket.socket(fileno=fd) as requests:
+        while True:
+            request, fds, *_ = socket.recv_fds(requests, 1 << 16, 2)
+            if not request:
+                return
+            child = os.fork()
+            if not child:
+                break
+            for output in fds:
+                os.close(output)
+            requests.sendall(b"%d\n" % child)
+            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            requests.sendall(b"%d\n" % status)
+    os.setsid()
+    for number, output in enumerate(fds, start=1):
+        os.dup2(output, number)
+        os.close(output)
+    # A shell that starts something in the background has it ignore the signal.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    message = json.loads(request)
+    sys.argv = ["script.py", *message["args"]]
+    main = sys.modules["__main__"] = types.ModuleType("__main__")
+    exec(compile(message["code"], "script.py", "exec"), vars(main))
+
+
+if __name__ == "__main__":
+    _serve(int(sys.argv[1]))
