@@ -218,12 +218,11 @@ def find_value(data: memoryview, key: bytes) -> Found:
 
 def _find(data: memoryview, key: bytes) -> Found:
     first, end = _inside(data, 0, _FIRST)
-    place = first
+    place, name = first, b"".join((b"\n", _varint(len(key)), key))
     while place < end:
         entry, next_entry = _inside(data, place, _FIRST)
-        name, name_end = _inside(data, entry, _FIRST)
-        if data[name:name_end] == key:
-            value, value_end = _single(data[:next_entry], name_end, key)
+        if data[entry : entry + len(name)] == name:
+            value, value_end = _single(data[:next_entry], entry + len(name), key)
             before, after = data[first:place], data[next_entry:end]
             length = _varint(len(before) + len(after))
             return Found(value, value_end, b"".join((b"\n", length, before, after)))

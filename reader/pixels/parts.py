@@ -146,7 +146,6 @@ class _Input:
     """The input of a batch, in shared memory.
 
     Attributes:
-        errors: Exceptions of the parts. Output.
         draws: float64[n, k], random numbers in [0, 1).
         begins: int64[n], byte offset of each encoded image in the input.
         ends: int64[n], byte offset behind each encoded image.
@@ -154,20 +153,19 @@ class _Input:
         places: int64[n, 3], shard, begin and end of each record.
         rest_sizes: int64[n], size of each record without its image; -1 for a record
             that was not read. Output.
-        num_bytes: Size of these arrays. Encoded images follow, or the records without
-            their images. Output.
+        num_bytes: Size of these arrays and of the exceptions before them. Encoded
+            images follow, or the records without their images. Output.
     """
 
     def __init__(self, memory: SharedMemory, part: Part) -> None:
         n, k = part.num_rows, part.num_draws
-        self.num_bytes = 0
+        self.num_bytes = _MOST_PARTS * _ERROR.itemsize
 
         def following(shape: tuple[int, ...], dtype: npt.DTypeLike) -> NDArray[Any]:
             array = memory.array(part.offset + self.num_bytes, shape, dtype)
             self.num_bytes += array.nbytes
             return array
 
-        self.errors = following((_MOST_PARTS,), _ERROR)
         self.draws: Float64s = following((n, k), "float64")
         if part.kind == PLACED:
             self.places: Int64s = following((n, 3), "int64")
@@ -176,6 +174,11 @@ class _Input:
             self.begins: Int64s = following((n,), "int64")
             self.ends: Int64s = following((n,), "int64")
             self.sizes: Int32s = following((n, 2), "int32")
+
+
+def _errors(memory: SharedMemory, part: Part) -> NDArray[Any]:
+    """Returns the exceptions of a batch's parts, at the begin of its input."""
+    return memory.array(part.offset, (_MOST_PARTS,), _ERROR)
 
 
 def _num_bytes(kind: int, n: int, k: int) -> int:
@@ -192,7 +195,7 @@ def _taken(
     part = Part(0, 0, kind, *area, 0, n, k, 0, n)
     arrays = _Input(memory, part)
     arrays.draws[:] = draws
-    arrays.errors["image"] = _NO_ERROR
+    _errors(memory, part)["image"] = _NO_ERROR
     return part, arrays
 
 
@@ -320,7 +323,7 @@ def make_rows_or_note(makers: Makers, memory: SharedMemory, part: Part) -> None:
         noted = (_FAILURE, traceback.format_exc().encode()[-_ERROR["text"].itemsize :])
     else:
         return
-    _Input(memory, part).errors[part.number] = noted
+    _errors(memory, part)[part.number] = noted
 
 
 def check(memory: SharedMemory, part: Part) -> None:
@@ -334,7 +337,7 @@ def check(memory: SharedMemory, part: Part) -> None:
         PixelsError: An image is damaged; its index is that in the batch.
         PixelWorkerError: An engine failed.
     """
-    errors = _Input(memory, part).errors
+    errors = _errors(memory, part)
     for i in np.flatnonzero(errors["image"] != _NO_ERROR).tolist():
         text = errors["text"][i].decode(errors="replace")
         if errors["image"][i] == _FAILURE:

@@ -17,9 +17,9 @@ from reader.shuffle.arrays import Float64s, Int64s
 from reader.storage.open_files import OpenFiles
 from reader.storage.tfrecord_file import damage_of
 
-# Records are read and made a few at a time, so that their bytes are still in the cache
-# of the core when they are checked and cut: docs/performance.md#raw-pixels.
-_TOGETHER_BYTES = 1 << 20
+# Records are read and made some at a time, so that their bytes are still in a cache
+# when they are checked and cut: docs/performance.md#raw-pixels.
+_TOGETHER_BYTES = 1 << 22
 _LONGEST_SIDE = 2**31 - 1
 
 

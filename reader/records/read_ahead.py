@@ -1,5 +1,6 @@
 """Has the kernel read local files before they are needed."""
 
+import contextlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,6 +10,9 @@ from reader.storage.open_files import OpenFiles
 
 # Linux reads no more than a request of a disk for one call.
 _MOST_BYTES = 1 << 19
+# Runs of records that are looked up. To announce a record costs 4 µs even if the kernel
+# has it, a twentieth of making its image.
+_SAMPLE = 16
 
 
 class ReadAhead:
@@ -28,18 +32,26 @@ class ReadAhead:
         self._paths, self._files = paths, OpenFiles()
 
     def __call__(self, places: Int64s) -> None:
-        """Announces records.
+        """Announces records, unless a sample of them is in the cache already.
 
         Args:
             places: int64[n, 4], as `RecordIndex.places` returns them.
         """
-        for shard, begin, end in _runs(places):
-            for offset in range(begin, end, _MOST_BYTES):
-                length = min(_MOST_BYTES, end - offset)
-                try:
-                    self._files.will_need(self._paths[shard], offset, length)
-                except OSError:
-                    return  # Whoever reads the records reports it.
+        runs = _runs(places)
+        # Whoever reads the records reports errors.
+        with contextlib.suppress(OSError):
+            if not all(map(self._is_cached, runs[:: 1 + len(runs) // _SAMPLE])):
+                for run in runs:
+                    self._announce(*run)
+
+    def _is_cached(self, run: list[int]) -> bool:
+        shard, begin, end = run
+        return self._files.has_cached(self._paths[shard], (begin + end) // 2)
+
+    def _announce(self, shard: int, begin: int, end: int) -> None:
+        for offset in range(begin, end, _MOST_BYTES):
+            length = min(_MOST_BYTES, end - offset)
+            self._files.will_need(self._paths[shard], offset, length)
 
 
 def _runs(places: Int64s) -> list[list[int]]:

@@ -39,6 +39,21 @@ class OpenFiles:
             place += got
         return True
 
+    def has_cached(self, path: str, offset: int) -> bool:
+        """Returns whether the kernel has a byte in its cache; False if it cannot tell.
+
+        Raises:
+            OSError: The file cannot be opened.
+        """
+        file = self._open(path)
+        if not hasattr(os, "RWF_NOWAIT"):
+            return False
+        try:
+            byte = bytearray(1)
+            return os.preadv(file.descriptor, [byte], offset, os.RWF_NOWAIT) == 1
+        except OSError:
+            return False
+
     def will_need(self, path: str, offset: int, length: int) -> None:
         """Has the kernel read a part of a file into its cache in the background.
 

@@ -133,12 +133,13 @@ def damage_of(framed: bytes | Bytes, length: int) -> str | None:
     """
     if len(framed) < length:
         return _TRUNCATED
-    data_length, length_crc = HEADER.unpack(bytes(framed[: HEADER.size]))
+    view = framed if isinstance(framed, bytes) else framed.data
+    data_length, length_crc = HEADER.unpack_from(view)
     if masked_crc32c(framed[:8]) != length_crc:
         return "corrupt record (checksum of its length differs)"
     if data_length != length - FRAMING_BYTES:
         return "record length differs from the index: the shard was replaced"
-    (crc,) = FOOTER.unpack(bytes(framed[-FOOTER.size :]))
+    (crc,) = FOOTER.unpack_from(view, length - FOOTER.size)
     if masked_crc32c(framed[HEADER.size : -FOOTER.size]) != crc:
         return "corrupt record (checksum of its data differs)"
     return None

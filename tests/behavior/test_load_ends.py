@@ -12,9 +12,9 @@ from training_scripts import Scripts, run_program, seconds_until_gone
 
 MOST_SECONDS = 2
 
-# Once in every run of the tests, and twenty times among the slow ones.
+# Once in every run of the tests, and twenty times with `pytest -m soak`.
 repeated = pytest.mark.parametrize(
-    "times", [1, pytest.param(20, marks=pytest.mark.slow)]
+    "times", [1, pytest.param(20, marks=pytest.mark.soak)]
 )
 
 BEGIN = """
@@ -119,7 +119,8 @@ def test_a_program_ends_with_other_iterators(run, code):
         "kept = iter(load(prefetch=4).prefetch(2)); take(kept); ready()\n"
         "while True: take(kept)",
         THREADS + "start(); ready(); time.sleep(60)",
-        # Python is busy most of the time.
+        # Python is busy most of the time. It allocates nothing: Ctrl-C in a callback of
+        # the garbage collector is lost, and JAX has one.
         "kept = iter(reader.as_numpy(load())); take(kept); ready()\n"
         "for batch in kept: sum(range(100_000))",
     ],

@@ -5,9 +5,9 @@ from training_scripts import Scripts
 
 MOST_SECONDS = 2
 
-# Once in every run of the tests, and twenty times among the slow ones.
+# Once in every run of the tests, and twenty times with `pytest -m soak`.
 repeated = pytest.mark.parametrize(
-    "times", [1, pytest.param(20, marks=pytest.mark.slow)]
+    "times", [1, pytest.param(20, marks=pytest.mark.soak)]
 )
 
 BEGIN = """

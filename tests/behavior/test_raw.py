@@ -185,6 +185,20 @@ def test_all_that_a_record_holds_comes_with_its_image(dataset, stored):
     assert keys == set(stored)
 
 
+@pytest.mark.parametrize("crop", ["center", "random_resized"])
+def test_this_process_makes_the_images_of_the_workers(own, stored, crop):
+    flip_a_byte(own, list(stored)[70])
+    settings = {"crop": crop, "flip": True, "dtype": "float32", "on_corrupt": "skip"}
+    found = [
+        [[*map(np.copy, batch)] for batch in batches.as_numpy_iterator()]
+        for batches in (load(own, workers=num, **settings) for num in (0, 1, 3))
+    ]
+    for batches in found[1:]:
+        for batch, expected in zip(batches, found[0], strict=True):
+            for values, others in zip(batch, expected, strict=True):
+                assert np.array_equal(values, others)
+
+
 def test_epochs_differ_in_their_order_alone(dataset):
     batches = load(dataset)
     one, two = seen(batches), seen(batches)

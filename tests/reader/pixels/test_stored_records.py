@@ -249,11 +249,11 @@ def test_workers_without_files_read_none(num_workers):
     workers.close()
 
 
-@pytest.mark.parametrize("lengths", [[], [5], [1 << 21] * 3, [1 << 19] * 5, [9] * 100])
+@pytest.mark.parametrize("lengths", [[], [5], [1 << 23] * 3, [1 << 21] * 5, [9] * 100])
 def test_records_are_read_some_at_a_time(lengths):
     parts = list(_together(np.array(lengths, np.int64)))
     assert [n for begin, end in parts for n in range(begin, end)] == [
         *range(len(lengths))
     ]
     for begin, end in parts:
-        assert end == begin + 1 or sum(lengths[begin:end]) <= 1 << 20
+        assert end == begin + 1 or sum(lengths[begin:end]) <= 1 << 22
