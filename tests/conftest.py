@@ -16,6 +16,7 @@ import pytest
 from forks import Forks
 from hypothesis import settings
 from PIL import Image
+from training_scripts import Scripts
 
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.config.values import parse_splits
@@ -103,6 +104,13 @@ def forks() -> Iterator[Forks]:
     """Runs commands in processes that may be killed at any step."""
     with Forks() as forks:
         yield forks
+
+
+@pytest.fixture(scope="session")
+def scripts() -> Iterator[Scripts]:
+    """Runs training scripts, each in a process that has imported TensorFlow."""
+    with Scripts() as scripts:
+        yield scripts
 
 
 @pytest.fixture(scope="session")

@@ -7,11 +7,14 @@ import signal
 import sys
 import threading
 import time
+from typing import Any
 
 import pytest
-from training_scripts import Scripts, run_program, seconds_until_gone
+from training_scripts import Ended, run_program, seconds_until_gone
 
 MOST_SECONDS = 2
+
+slow = pytest.mark.slow
 
 # Once in every run of the tests, and twenty times with `pytest -m soak`.
 repeated = pytest.mark.parametrize(
@@ -47,19 +50,25 @@ def start(**more):
 """
 
 
-@pytest.fixture(scope="module")
-def run(dataset):
-    with Scripts() as scripts:
-        yield lambda code, *args, **more: scripts.run(
-            BEGIN + code, dataset, *args, **more
-        )
+@pytest.fixture
+def run(scripts, dataset):
+    def run(code: str, *args: object, **more: Any) -> Ended:
+        return scripts.run(BEGIN + code, dataset, *args, **more)
+
+    return run
 
 
 @repeated
 @pytest.mark.parametrize(
     ("code", "status", "last_line"),
     [
-        ("kept = iter(load()); take(kept); ready()", 0, ""),
+        (
+            "class Cycle: pass\n"
+            "cycle = Cycle(); cycle.itself = cycle; cycle.kept = iter(load())\n"
+            "kept = iter(load()); take(kept); take(cycle.kept); ready()",
+            0,
+            "",
+        ),
         # Windows of few records: TensorFlow calls Python all the time.
         (
             "kept = iter(load(outputs=['tokens'], batch_size=48, prefetch=8))\n"
@@ -79,17 +88,9 @@ def run(dataset):
             1,
             "ValueError: 5",
         ),
-        (
-            "class Cycle: pass\n"
-            "cycle = Cycle(); cycle.itself = cycle; cycle.kept = iter(load())\n"
-            "take(cycle.kept); ready()",
-            0,
-            "",
-        ),
-        (THREADS + "start(); ready()", 0, ""),
         (THREADS + "start(); ready(); sys.exit(3)", 3, ""),
     ],
-    ids=["kept", "small", "exit", "raise", "cycle", "threads", "exit-threads"],
+    ids=["kept", "small", "exit", "raise", "threads"],
 )
 def test_a_program_ends_with_iterators_that_live(run, times, code, status, last_line):
     for _ in range(times):
@@ -101,10 +102,13 @@ def test_a_program_ends_with_iterators_that_live(run, times, code, status, last_
     [
         "kept = iter(load().map(len).take(9).prefetch(2)); take(kept)\n"
         "more = load(epochs=1).as_numpy_iterator(); take(more); ready()",
-        "adapters = reader.as_numpy, reader.as_torch, reader.as_jax\n"
-        "kept = [iter(adapter(load())) for adapter in adapters]\n"
-        "for iterator in kept: take(iterator)\n"
-        "ready()",
+        pytest.param(
+            "adapters = reader.as_numpy, reader.as_torch, reader.as_jax\n"
+            "kept = [iter(adapter(load())) for adapter in adapters]\n"
+            "for iterator in kept: take(iterator)\n"
+            "ready()",
+            marks=slow,
+        ),
         "batches = load(); kept = iter(batches); ready()",
         "import atexit\n"
         "kept = iter(load()); take(kept); atexit.register(take, kept); ready()",
@@ -148,16 +152,23 @@ def test_ctrl_c_ends_a_program_with_one_traceback(run, times, code):
         ended.check(-signal.SIGINT, "KeyboardInterrupt", seconds=9)
 
 
-@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGKILL])
+READS = "kept = iter(load()); take(kept); ready()\nwhile True: take(kept)"
+
+
 @pytest.mark.parametrize(
-    "code",
+    ("kind", "code"),
     [
-        "kept = iter(load()); take(kept); ready()\nwhile True: take(kept)",
-        "kept = iter(load()); take(kept)\n"
-        "if not os.fork(): time.sleep(60)\n"
-        "ready(); time.sleep(60)",
+        (signal.SIGTERM, READS),
+        (signal.SIGKILL, READS),
+        # The child has copies of whatever the parent holds.
+        (
+            signal.SIGKILL,
+            "kept = iter(load()); take(kept)\n"
+            "if not os.fork(): time.sleep(60)\n"
+            "ready(); time.sleep(60)",
+        ),
     ],
-    ids=["busy", "forked"],
+    ids=["terminated", "killed", "forked"],
 )
 def test_workers_end_with_a_program_that_is_killed(run, kind, code):
     """As a notebook ends its kernel."""
@@ -189,20 +200,19 @@ FULL = """
 import ctypes, subprocess
 if ctypes.CDLL(None).unshare(0x20000): print("no rights"); sys.exit()
 subprocess.run(["mount", "--make-rprivate", "/"], check=True)
-mount = ["mount", "-t", "tmpfs", "-o", f"size={sys.argv[2]}", "x", "/dev/shm"]
+mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "x", "/dev/shm"]
 subprocess.run(mount, check=True)
 try:
     with open("/dev/shm/full", "wb") as file: file.write(b"x" * (64 << 20))
 except OSError as error:
     assert error.errno == 28
-kept = [take(iter(load(batch_size=48, image_size=512))) for _ in range(3)]
+kept = [take(iter(load(batch_size=24, image_size=512))) for _ in range(3)]
 print("read")
 """
 
 
-@pytest.mark.parametrize("size", ["64m", "4k"])
-def test_shared_memory_of_containers_may_be_full(run, size):
-    ended = run(FULL, size)
+def test_shared_memory_of_containers_may_be_full(run):
+    ended = run(FULL)
     if ended.out == "no rights\n":
         pytest.skip("only root mounts another /dev/shm")
     ended.check()
@@ -213,7 +223,9 @@ def test_shared_memory_of_containers_may_be_full(run, size):
 PROGRAM = BEGIN + "kept = iter(load())\ntake(kept)\nprint('done')\n"
 
 
-@pytest.mark.parametrize("how", ["file", "-c", "-m", "stdin"])
+@pytest.mark.parametrize(
+    "how", ["file", "-c", *(pytest.param(x, marks=slow) for x in ("-m", "stdin"))]
+)
 def test_a_program_may_be_started_in_any_way_and_anywhere(dataset, tmp_path, how):
     (tmp_path / "package").mkdir()
     script = tmp_path / "package" / "train.py"

@@ -1,7 +1,6 @@
 """Processes that read batches: what they start, hold and give back while they live."""
 
 import pytest
-from training_scripts import Scripts
 
 MOST_SECONDS = 2
 
@@ -59,12 +58,6 @@ print("done")
 """
 
 
-@pytest.fixture(scope="module")
-def scripts():
-    with Scripts() as scripts:
-        yield scripts
-
-
 @pytest.fixture
 def run(scripts, dataset):
     def run(code: str, times: int = 1) -> None:
@@ -83,6 +76,10 @@ def test_nothing_is_left_of_an_iterator(run, times):
         """
 def train():
     for batch in load(): raise ValueError
+
+def read(seed):
+    for number, _ in enumerate(load(seed=seed)):
+        if number == 20: break
 
 def end_of_epoch(): assert len(list(load(epochs=1))) > 1
 def end_of_epochs(): assert len(list(load(epochs=3))) > 3
@@ -104,11 +101,16 @@ def as_jax(): take(reader.as_jax(load()))
 def raised():
     try: train()
     except ValueError: pass
+def in_threads():
+    threads = [threading.Thread(target=read, args=(seed,)) for seed in range(4)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
 
 for _ in range(times // 12):
     for end in (
         end_of_epoch, end_of_epochs, several_iterators, left_early, left_with_prefetch,
         left_by_take, alternately, other_processes, as_numpy, as_torch, as_jax, raised,
+        in_threads,
     ):
         end()
         settle()
@@ -117,6 +119,7 @@ for _ in range(times // 12):
     )
 
 
+@pytest.mark.slow
 def test_a_cell_may_be_run_again_and_again(run):
     run("""
 for seed in range(20):
@@ -129,29 +132,10 @@ del batches, batch
 """)
 
 
-@repeated
-def test_threads_read_together(run, times):
-    run(
-        """
-def read(seed):
-    for number, _ in enumerate(load(seed=seed)):
-        if number == 20: break
-
-for _ in range(times):
-    threads = [threading.Thread(target=read, args=(seed,)) for seed in range(4)]
-    for thread in threads: thread.start()
-    for thread in threads: thread.join()
-    settle()
-""",
-        times,
-    )
-
-
 def test_a_hundred_kept_batches_stay_valid_in_bounded_memory(run):
     run("""
 process = psutil.Process()
-settings = {"image_size": 224, "dtype": "uint8", "num_threads": 2}
-iterator = iter(load(**settings))
+iterator = iter(load(image_size=224, dtype="uint8"))
 kept = [next(iterator)["image"]]
 size, copies = process.memory_info().rss, [kept[0].numpy().copy()]
 for _ in range(99):
@@ -159,12 +143,10 @@ for _ in range(99):
     copies.append(kept[-1].numpy().copy())
 for batch, copy in zip(kept, copies):
     np.testing.assert_array_equal(batch, copy)
-more = process.memory_info().rss - size
-assert more < 2.2 * 100 * copies[0].nbytes, more
+assert process.memory_info().rss - size < 2.2 * 100 * copies[0].nbytes
 del kept, copies, batch, copy
 for _ in range(50): next(iterator)
-more = process.memory_info().rss - size
-assert more < 40e6, more
+assert process.memory_info().rss - size < 40e6
 del iterator
 """)
 
@@ -338,6 +320,7 @@ def fit(model, **more):
 """
 
 
+@pytest.mark.slow
 def test_keras_trains_and_stops_early(run):
     run(
         FIT.partition("tf.config")[0]
@@ -350,6 +333,7 @@ keras.backend.clear_session()
     )
 
 
+@pytest.mark.slow
 def test_keras_trains_on_mirrored_devices(scripts, dataset):
     code = (
         BEGIN.partition("take(load())")[0]
