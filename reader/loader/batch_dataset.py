@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from reader.contract.checks import whole_number
 from reader.contract.errors import UsageError
+from reader.loader.forked import check_not_forked, note_iterator
 from reader.loader.undecodable import find_undecodable
 from reader.pixels.engine import PixelEngine
 from reader.pixels.worker_pool import PixelWorkers
@@ -134,7 +135,9 @@ class Batches(tf.data.Dataset):
 
     def __iter__(self) -> Any:
         """Starts and returns the next iterator, a `tf.data.Iterator`."""
+        check_not_forked()
         iterator = super().__iter__()
+        note_iterator(iterator._iterator_resource)
         # The class is replaced in place, since Keras and tf.function accept iterators
         # of TensorFlow but no wrapper.
         iterator.__class__ = _explaining(type(iterator))  # type: ignore[arg-type]
@@ -236,6 +239,7 @@ def _explaining(base: Any) -> Any:
         batches: Batches | None = None
 
         def __next__(self) -> Any:
+            check_not_forked()
             try:
                 batch = super().__next__()
             except (tf.errors.OpError, StopIteration) as error:

@@ -6,6 +6,7 @@ import mmap
 import os
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -151,7 +152,7 @@ class PixelWorkers(Generic[E]):
             if self._closed:
                 raise PixelWorkerError(CLOSED)
             if self._session is None:
-                with _no_fork:
+                with _no_fork, _streams_taken():
                     session = _Session(self._makers, self._num_workers, self._most_held)
                     self._session = session
                     self._finalizer = weakref.finalize(self, session.stop)
@@ -189,7 +190,8 @@ class _Session:
         lock = threading.Lock()
         self._inputs = Areas(self._memory, lock)
         self._outputs = Areas(self._memory, lock)
-        self._kept: set[Area] = set()
+        self._kept: dict[int, _Lease] = {}
+        self._gone: deque[_Lease] = deque()
 
     def make(
         self, encoded: Sequence[bytes], sizes: Int32s | None, draws: Float64s
@@ -223,6 +225,7 @@ class _Session:
                 self._inputs.give(Area(batch.offset, batch.num_bytes))
 
     def _rows(self, batch: Part) -> NDArray[Any]:
+        self._take_back()
         engine = self._makers.engine
         output = self._outputs.take(batch.num_rows * self._row_bytes)
         try:
@@ -236,11 +239,18 @@ class _Session:
         except Exception:
             self._outputs.give(output)
             raise
-        self._kept.add(output)
-        weakref.finalize(
-            rows, _give_back, self._outputs, self._kept, output
-        ).atexit = False
+        lease = _Lease(rows, self._gone.append)
+        lease.area = output
+        self._kept[id(lease)] = lease
         return rows
+
+    def _take_back(self) -> None:
+        """Takes the memory of batches that are gone."""
+        with contextlib.suppress(IndexError):  # Other threads do the same.
+            while True:
+                lease = self._gone.popleft()
+                del self._kept[id(lease)]
+                self._outputs.give(lease.area)
 
     def _fill(self, batch: Part) -> None:
         if self._processes is None:
@@ -269,9 +279,18 @@ class _Session:
             self._processes.forget()
 
 
-def _give_back(outputs: Areas, kept: set[Area], area: Area) -> None:
-    kept.discard(area)
-    outputs.give(area)
+class _Lease(weakref.ref[NDArray[Any]]):
+    """A batch that the caller may still use.
+
+    Its callback must not be written in Python: Ctrl-C in a callback is lost, and
+    batches are let go of just when Python is back from TensorFlow and notices Ctrl-C.
+
+    Attributes:
+        area: Memory of the batch.
+    """
+
+    __slots__ = ("area",)
+    area: Area
 
 
 def _copy(rows: NDArray[Any]) -> NDArray[Any]:
@@ -281,6 +300,22 @@ def _copy(rows: NDArray[Any]) -> NDArray[Any]:
     copy: NDArray[Any] = np.ndarray(rows.shape, rows.dtype, buffer)
     copy[...] = rows
     return copy
+
+
+@contextlib.contextmanager
+def _streams_taken() -> Iterator[None]:
+    """Keeps what is opened from becoming standard input, output or error.
+
+    A process may have closed these. In a worker they are something else.
+    """
+    fds = [os.open(os.devnull, os.O_RDWR)]
+    while fds[-1] < 3:
+        fds.append(os.dup(fds[0]))
+    try:
+        yield
+    finally:
+        for fd in fds:
+            os.close(fd)
 
 
 # Held while processes start, when a forked child would get both ends of their sockets.

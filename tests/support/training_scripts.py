@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import types
 from collections.abc import Callable, Sequence
@@ -70,9 +71,11 @@ class Scripts:
                 env=_environment(),
             )
         self._answers = self._socket.makefile()
+        self._folder = tempfile.TemporaryDirectory()
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self._folder.cleanup()
         self._socket.close()
         self._answers.close()
         self._process.wait()
@@ -93,11 +96,16 @@ class Scripts:
             patience: Seconds after which it is killed, and `TimeoutError` is raised.
         """
         with _Outputs() as outputs:
-            request = json.dumps({"code": code, "args": list(map(str, args))}).encode()
-            socket.send_fds(self._socket, [request], outputs.theirs)
+            # A file, from which AutoGraph takes the source of functions.
+            script = Path(self._folder.name, "script.py")
+            script.write_text(code)
+            request = json.dumps([str(script), *map(str, args)])
+            socket.send_fds(self._socket, [request.encode()], outputs.theirs)
             pid = int(self._answers.readline())
-            outputs.follow(pid, act, patience)
-            status = int(self._answers.readline())
+            try:
+                outputs.follow(pid, act, patience)
+            finally:
+                status = int(self._answers.readline())
             return outputs.ended(status, pid)
 
 
@@ -138,9 +146,9 @@ def session(pid: int) -> list[str]:
 
 
 def seconds_until_gone(pid: int, most: float = 10) -> float:
-    """Waits until no process of a session lives; zombies are those of nobody."""
+    """Waits until no worker of a session lives."""
     begin = time.monotonic()
-    while left := [words for words in session(pid) if words != "Z"]:
+    while left := [words for words in session(pid) if "reader.pixels.worker" in words]:
         assert time.monotonic() - begin < most, left
         time.sleep(0.01)
     return time.monotonic() - begin
@@ -204,9 +212,7 @@ def _environment() -> dict[str, str]:
 
 
 def _serve(fd: int) -> None:
-    """Answers each request with the process id of a script, and then with its status."""
-    import keras  # noqa: F401
-
+    """Answers each request with the process id of a script, then with its status."""
     import reader
 
     _ = reader.load
@@ -229,10 +235,10 @@ def _serve(fd: int) -> None:
         os.close(output)
     # A shell that starts something in the background has it ignore the signal.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    message = json.loads(request)
-    sys.argv = ["script.py", *message["args"]]
+    sys.argv = json.loads(request)
     main = sys.modules["__main__"] = types.ModuleType("__main__")
-    exec(compile(message["code"], "script.py", "exec"), vars(main))
+    main.__file__ = sys.argv[0]
+    exec(compile(Path(main.__file__).read_bytes(), main.__file__, "exec"), vars(main))
 
 
 if __name__ == "__main__":

@@ -25,9 +25,9 @@ SUPPORT = Path(sys.modules["toy_engine"].__file__).parent
 ROOT = SUPPORT.parents[1]
 MOST_SECONDS = 2
 
-# Once in every run of the tests, and twenty times among the slow ones.
+# Once in every run of the tests, and twenty times with `pytest -m soak`.
 repeated = pytest.mark.parametrize(
-    "times", [1, pytest.param(20, marks=pytest.mark.slow)]
+    "times", [1, pytest.param(20, marks=pytest.mark.soak)]
 )
 
 
