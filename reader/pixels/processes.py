@@ -22,6 +22,8 @@ from reader.pixels.shared_memory import SharedMemory
 # Calls that wait at the same time; more wait for one of these to return.
 _NUM_CHANNELS = 16
 _GRACE_SECONDS = 3
+# Workers that are stopped for twice as long are an error: calls would wait for them.
+_CHECK_SECONDS = 0.8
 # The folder with Diptych comes last on the path, since it may be a working folder.
 _DIPTYCH = str(Path(__file__).resolve().parents[2])
 
@@ -124,9 +126,15 @@ class Processes:
     def stop(self) -> None:
         """Ends the workers, and the calls of `run` that wait for them."""
         self._end(CLOSED)
-        # The garbage collector may call this in any thread.
-        if threading.current_thread() is not self._watcher:
-            self._watcher.join(3 * _GRACE_SECONDS)
+        # The garbage collector may call this in any thread. Python would keep an object
+        # of each of TensorFlow's threads that calls `join`.
+        deadline = time.monotonic() + 3 * _GRACE_SECONDS
+        while (
+            threading.get_ident() != self._watcher.ident
+            and self._watcher.is_alive()
+            and time.monotonic() < deadline
+        ):
+            time.sleep(0.001)
 
     def forget(self) -> None:
         """Closes a forked copy, without a word to the workers of the parent."""
@@ -157,10 +165,19 @@ class Processes:
         poll = select.poll()
         for fd in alive:
             poll.register(fd, select.POLLIN)
+        stopped: set[int] = set()
         while alive:
-            ended = [fd for fd, _ in poll.poll(_GRACE_SECONDS * 1000)]
-            if not ended and self._ended.is_set():
-                ended = list(alive)  # They are stopped, as by Ctrl-Z.
+            ended = [fd for fd, _ in poll.poll(_CHECK_SECONDS * 1000)]
+            if not ended:
+                before = stopped
+                stopped = {fd for fd, process in alive.items() if _is_stopped(process)}
+                if stopped & before:
+                    self._end(
+                        "a pixel worker was stopped by a signal and not continued"
+                    )
+                if self._ended.is_set():
+                    for process in alive.values():
+                        process.kill()
             for fd in ended:
                 poll.unregister(fd)
                 status = _reap(alive.pop(fd))
@@ -172,6 +189,16 @@ class Processes:
             time.sleep(0.002)
         if not self._waiting:
             self._close()
+
+
+def _is_stopped(process: subprocess.Popen[bytes]) -> bool:
+    """Returns whether a process is stopped, as by Ctrl-Z, where that can be asked."""
+    if not hasattr(os, "waitid"):
+        return False
+    options = os.WSTOPPED | os.WNOHANG | os.WNOWAIT
+    with contextlib.suppress(ChildProcessError):
+        return os.waitid(os.P_PID, process.pid, options) is not None
+    return False
 
 
 def _reap(process: subprocess.Popen[bytes]) -> int:

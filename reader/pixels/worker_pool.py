@@ -1,6 +1,7 @@
 """Batches of pixels made by worker processes: START HERE for the processes."""
 
 import contextlib
+import copy
 import math
 import mmap
 import os
@@ -133,7 +134,8 @@ class PixelWorkers(Generic[E]):
             self._end_session()
             raise
         except PixelWorkerError as error:
-            self.error = error
+            # A copy, since the traceback would keep the workers alive.
+            self.error = copy.copy(error)
             raise
 
     @property
@@ -297,9 +299,9 @@ def _copy(rows: NDArray[Any]) -> NDArray[Any]:
     """Copies an array to memory of its own, at the start of a page."""
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
     buffer = mmap.mmap(-1, rows.nbytes, flags=flags)
-    copy: NDArray[Any] = np.ndarray(rows.shape, rows.dtype, buffer)
-    copy[...] = rows
-    return copy
+    copied: NDArray[Any] = np.ndarray(rows.shape, rows.dtype, buffer)
+    copied[...] = rows
+    return copied
 
 
 @contextlib.contextmanager

@@ -119,14 +119,10 @@ def test_a_program_ends_with_other_iterators(run, code):
         "kept = iter(load(prefetch=4).prefetch(2)); take(kept); ready()\n"
         "while True: take(kept)",
         THREADS + "start(); ready(); time.sleep(60)",
-        # Python is busy most of the time.
-        pytest.param(
-            "kept = iter(reader.as_numpy(load())); take(kept); ready()\n"
-            "for batch in kept: batch['image'].tolist()",
-            # Python drops the exception if it comes in a callback of the garbage
-            # collector, as JAX has one.
-            marks=pytest.mark.soak,
-        ),
+        # Python is busy most of the time. It allocates nothing: Ctrl-C in a callback of
+        # the garbage collector is lost, and JAX has one.
+        "kept = iter(reader.as_numpy(load())); take(kept); ready()\n"
+        "for batch in kept: sum(range(100_000))",
     ],
     ids=["prefetch", "threads", "busy"],
 )
@@ -137,18 +133,6 @@ def test_ctrl_c_ends_a_program_with_one_traceback(run, times, code):
 
     for _ in range(times):
         run(code, act=press).check(-signal.SIGINT, "KeyboardInterrupt")
-
-
-@pytest.mark.soak
-@repeated
-def test_ctrl_c_before_the_first_batch(run, times):
-    def press(pid: int) -> None:
-        time.sleep(random.random())
-        os.killpg(pid, signal.SIGINT)
-
-    for _ in range(times):
-        ended = run("ready()\nwhile True: take(iter(load()))", act=press)
-        ended.check(-signal.SIGINT, "KeyboardInterrupt")
 
 
 @pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGKILL, signal.SIGHUP])
