@@ -45,6 +45,7 @@ class _Calls:
     def end(self) -> None:
         """Waits until no thread is in a call, and no call comes any more."""
         self.ending = True
+        self.threads.discard(threading.get_ident())
         deadline, settled, num = time.monotonic() + _MOST_SECONDS, 0, -1
         while settled < _SETTLE_TIMES and time.monotonic() < deadline:
             time.sleep(_SETTLE_SECONDS)  # Lets other threads have the GIL.

@@ -55,7 +55,9 @@ class Ended(NamedTuple):
             status,
             [last_line] if last_line else [],
         ), self
-        assert self.err.count("Traceback (most recent call last):") <= 1, self
+        # One traceback, with those of what was being handled.
+        said = "\n".join(self.err)
+        assert said.count("Traceback") <= 1 + said.count("During handling"), self
         assert self.left == [] and self.seconds < seconds, self
 
 
