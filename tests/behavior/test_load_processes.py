@@ -60,43 +60,61 @@ print("done")
 
 
 @pytest.fixture(scope="module")
-def run(dataset):
+def scripts():
     with Scripts() as scripts:
+        yield scripts
 
-        def run(code: str, times: int = 1) -> str:
-            patience = 60 + 3 * times
-            code = f"{BEGIN}\n{code}\n{END}"
-            ended = scripts.run(code, dataset, times, patience=patience)
-            ended.check(seconds=patience)
-            assert ended.out.endswith("done\n"), ended
-            return ended.out
 
-        yield run
+@pytest.fixture
+def run(scripts, dataset):
+    def run(code: str, times: int = 1) -> None:
+        patience = 60 + 3 * times
+        code = f"{BEGIN}\n{code}\n{END}"
+        ended = scripts.run(code, dataset, times, patience=patience)
+        ended.check(seconds=patience)
+        assert ended.out == "done\n", ended
+
+    return run
 
 
 @repeated
-@pytest.mark.parametrize(
-    "code",
-    [
-        "assert len(list(load(epochs=1))) > 1",
-        "assert len(list(load(epochs=3))) > 3",
-        "batches = load(epochs=1)\nfor _ in range(3): list(batches)\ndel batches",
-        "take(load())",
-        "take(load(prefetch=8).prefetch(4))",
-        "assert len(list(load(prefetch=8).take(3).prefetch(2))) == 3",
-        "kept = [iter(load(seed=seed)) for seed in range(3)]\n"
-        "for _ in range(9): [next(iterator) for iterator in kept]\ndel kept",
-        "for batch in load():\n"
-        "    if subprocess.run(['true']).returncode == 0: break\ndel batch",
-        "take(reader.as_numpy(load()))",
-        "take(reader.as_torch(load()))",
-        "take(reader.as_jax(load()))",
-        "try:\n    for batch in load(): raise ValueError\nexcept ValueError: del batch",
-    ],
-)
-def test_nothing_is_left_of_an_iterator(run, times, code):
-    lines = [f"    {line}" for line in code.splitlines()]
-    run("\n".join(["for number in range(times):", *lines, "    settle()"]), times)
+def test_nothing_is_left_of_an_iterator(run, times):
+    run(
+        """
+def train():
+    for batch in load(): raise ValueError
+
+def end_of_epoch(): assert len(list(load(epochs=1))) > 1
+def end_of_epochs(): assert len(list(load(epochs=3))) > 3
+def several_iterators():
+    batches = load(epochs=1)
+    for _ in range(3): assert len(list(batches)) > 1
+def left_early(): take(load())
+def left_with_prefetch(): take(load(prefetch=8).prefetch(4))
+def left_by_take(): assert len(list(load(prefetch=8).take(3).prefetch(2))) == 3
+def alternately():
+    kept = [iter(load(seed=seed)) for seed in range(3)]
+    for _ in range(9): [next(iterator) for iterator in kept]
+def other_processes():
+    for batch in load():
+        if subprocess.run(["true"]).returncode == 0: break
+def as_numpy(): take(reader.as_numpy(load()))
+def as_torch(): take(reader.as_torch(load()))
+def as_jax(): take(reader.as_jax(load()))
+def raised():
+    try: train()
+    except ValueError: pass
+
+for _ in range(times // 12):
+    for end in (
+        end_of_epoch, end_of_epochs, several_iterators, left_early, left_with_prefetch,
+        left_by_take, alternately, other_processes, as_numpy, as_torch, as_jax, raised,
+    ):
+        end()
+        settle()
+""",
+        times * 12,
+    )
 
 
 def test_a_cell_may_be_run_again_and_again(run):
@@ -187,8 +205,10 @@ iterator = iter(load())
 next(iterator)
 pid = random.choice(workers()).pid
 os.kill(pid, signal.SIGSTOP)
-threading.Timer(0.3, os.kill, (pid, signal.SIGCONT)).start()
+continued = threading.Timer(0.3, os.kill, (pid, signal.SIGCONT))
+continued.start()
 for _ in range(30): next(iterator)
+continued.join()
 os.kill(pid, signal.SIGSTOP)
 begin = time.monotonic()
 try:
@@ -249,17 +269,18 @@ del iterator
 """)
 
 
-def test_a_child_that_is_forked_before_the_first_batch_reads(run, dataset):
-    with Scripts() as scripts:
-        begin = BEGIN.partition("take(load())")[0]
-        ended = scripts.run(
-            begin + "import reader.loader.load\n"
-            "child = os.fork()\n"
-            "assert len(take(load())) == 3\n"
-            "if child: assert os.waitpid(child, 0)[1] == 0\n"
-            "print('read')",
-            dataset,
-        )
+def test_a_child_that_is_forked_before_the_first_batch_reads(scripts, dataset):
+    code = (
+        BEGIN.partition("take(load())")[0]
+        + """
+import reader.loader.load
+child = os.fork()
+assert len(take(load())) == 3
+if child: assert os.waitpid(child, 0)[1] == 0
+print("read")
+"""
+    )
+    ended = scripts.run(code, dataset)
     ended.check()
     assert ended.out == "read\n" * 2
 
@@ -314,26 +335,32 @@ def fit(model, **more):
         callbacks=[stop], shuffle=False, verbose=0,
     )
 
-def train():
-    assert len(fit(model()).epoch) == 2
-    assert len(fit(model(), epochs=1).epoch) == 2
 """
 
 
 def test_keras_trains_and_stops_early(run):
     run(
-        FIT.partition("tf.config")[0] + TRAIN + "train()\nkeras.backend.clear_session()"
+        FIT.partition("tf.config")[0]
+        + TRAIN
+        + """
+assert len(fit(model()).epoch) == 2
+assert len(fit(model(), epochs=1).epoch) == 2
+keras.backend.clear_session()
+"""
     )
 
 
-def test_keras_trains_on_mirrored_devices(dataset):
-    begin = BEGIN.partition("take(load())")[0]
-    with Scripts() as scripts:
-        ended = scripts.run(
-            begin + FIT + TRAIN + "strategy = tf.distribute.MirroredStrategy("
-            "['CPU:0', 'CPU:1'])\nwith strategy.scope(): train()\nprint('done')",
-            dataset,
-            patience=60,
-        )
+def test_keras_trains_on_mirrored_devices(scripts, dataset):
+    code = (
+        BEGIN.partition("take(load())")[0]
+        + FIT
+        + TRAIN
+        + """
+with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+    assert len(fit(model()).epoch) == 2
+print("done")
+"""
+    )
+    ended = scripts.run(code, dataset, patience=60)
     ended.check(seconds=60)
     assert ended.out == "done\n"
