@@ -54,7 +54,6 @@ ROOMS = (
     "reader.schedule",
     "reader.datasets",
     "reader.distributions",
-    "reader.pixels",
     "reader.config",
     "reader.shuffle",
     "reader.storage",
