@@ -250,7 +250,12 @@ def _explaining(base: Any) -> Any:
                 cause = None if self.batches is None else self.batches.explain(error)
                 if cause is None:
                     raise
-                raise cause from None
+                try:
+                    raise cause from None
+                finally:
+                    # The cause's traceback would keep this frame, and this frame the
+                    # cause: the iterator would last until the next garbage collection.
+                    del cause
             if self.batches is not None:
                 self.batches.note_taken(self.batches.latest, 1)
             return batch

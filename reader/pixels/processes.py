@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -59,8 +60,8 @@ class Processes:
         # Each worker writes here the CPU time of making images, in seconds.
         used_offset = memory.reserve(8 * num_workers)
         self._used = memory.array(used_offset, (num_workers,), "float64")
-        self._tasks, tasks = socket.socketpair()
-        pairs = [socket.socketpair() for _ in range(_NUM_CHANNELS)]
+        self._tasks, tasks = _socket_pair()
+        pairs = [_socket_pair() for _ in range(_NUM_CHANNELS)]
         self._channels = [ours for ours, _ in pairs]
         self._free: queue.SimpleQueue[int] = queue.SimpleQueue()
         for channel in range(_NUM_CHANNELS):
@@ -74,6 +75,7 @@ class Processes:
         finally:
             for end in inherited:
                 end.close()
+            _running.add(self)
             self._watcher = threading.Thread(target=self._watch, daemon=True)
             self._watcher.start()
             if len(self._children) < num_workers:
@@ -124,10 +126,16 @@ class Processes:
         return self._ended.is_set()
 
     def stop(self) -> None:
-        """Ends the workers, and the calls of `run` that wait for them."""
+        """Ends the workers, and the calls of `run` that wait for them.
+
+        Waits for nothing: the garbage collector may call this in any thread, at any
+        moment.
+        """
         self._end(CLOSED)
-        # The garbage collector may call this in any thread. Python would keep an object
-        # of each of TensorFlow's threads that calls `join`.
+
+    def wait(self) -> None:
+        """Waits until all workers have ended, after `stop`."""
+        # Python would keep an object of each of TensorFlow's threads that calls `join`.
         deadline = time.monotonic() + 3 * _GRACE_SECONDS
         while (
             threading.get_ident() != self._watcher.ident
@@ -138,6 +146,7 @@ class Processes:
 
     def forget(self) -> None:
         """Closes a forked copy, without a word to the workers of the parent."""
+        _running.discard(self)
         self._close()
         for process, _ in self._children:
             process.returncode = 0
@@ -189,6 +198,21 @@ class Processes:
             time.sleep(0.002)
         if not self._waiting:
             self._close()
+        _running.discard(self)
+
+
+# Those with workers that have not ended yet.
+_running: set[Processes] = set()
+
+
+def _stop_all() -> None:
+    for processes in list(_running):
+        processes.stop()
+        processes.wait()
+
+
+# At the end of Python only: threads that were ending processes do not get to it.
+weakref.finalize(Processes, _stop_all)
 
 
 def _is_stopped(process: subprocess.Popen[bytes]) -> bool:
@@ -208,11 +232,22 @@ def _reap(process: subprocess.Popen[bytes]) -> int:
     return process.wait()
 
 
+def _socket_pair() -> tuple[socket.socket, socket.socket]:
+    """Returns connected sockets that wait, whatever `socket.setdefaulttimeout` says.
+
+    With a timeout, both ends would be non-blocking in the workers as well.
+    """
+    pair = socket.socketpair()
+    for end in pair:
+        end.setblocking(True)
+    return pair
+
+
 def _start(
     args: Sequence[int], fds: Sequence[int]
 ) -> tuple[subprocess.Popen[bytes], socket.socket]:
     """Starts a worker; returns it with a socket that closes when the worker ends."""
-    ours, theirs = socket.socketpair()
+    ours, theirs = _socket_pair()
     # The worker inherits the blocked signal, so Ctrl-C in a terminal reaches only this
     # process.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

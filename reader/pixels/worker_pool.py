@@ -163,9 +163,10 @@ class PixelWorkers(Generic[E]):
 
     def _end_session(self) -> None:
         with self._lock:
-            if self._session is not None:
-                self._session = None
+            session, self._session = self._session, None
+            if session is not None:
                 self._finalizer()
+                session.wait()
 
     def _forget(self) -> None:
         self._lock = threading.Lock()
@@ -188,7 +189,6 @@ class _Session:
         self._processes = None
         if num_workers:
             self._processes = Processes(makers, num_workers, self._memory)
-            _sessions.add(self)
         lock = threading.Lock()
         self._inputs = Areas(self._memory, lock)
         self._outputs = Areas(self._memory, lock)
@@ -274,7 +274,10 @@ class _Session:
     def stop(self) -> None:
         if self._processes is not None:
             self._processes.stop()
-            _sessions.discard(self)
+
+    def wait(self) -> None:
+        if self._processes is not None:
+            self._processes.wait()
 
     def forget(self) -> None:
         if self._processes is not None:
@@ -323,17 +326,6 @@ def _streams_taken() -> Iterator[None]:
 # Held while processes start, when a forked child would get both ends of their sockets.
 _no_fork = threading.RLock()
 _started: "weakref.WeakSet[PixelWorkers[Any]]" = weakref.WeakSet()
-# Those with processes that have not ended yet.
-_sessions: set[_Session] = set()
-
-
-def _stop_all() -> None:
-    for session in list(_sessions):
-        session.stop()
-
-
-# At the end of Python only: threads that were ending processes do not get to it.
-weakref.finalize(PixelWorkers, _stop_all)
 
 
 def cpu_seconds_of_workers() -> float:
@@ -345,7 +337,6 @@ def _after_fork_in_child() -> None:
     _no_fork.release()
     for workers in list(_started):
         workers._forget()
-    _sessions.clear()
 
 
 os.register_at_fork(

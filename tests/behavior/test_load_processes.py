@@ -37,8 +37,8 @@ def held():
     num_fds, num_maps = len(os.listdir("/proc/self/fd")), maps.count("memfd:diptych")
     return len(workers()), threading.active_count(), num_fds, num_maps, files
 
-def settle(most=2):
-    gc.collect()
+def settle(most=2, collect=gc.collect):
+    collect()
     begin = time.monotonic()
     while (now := held()) != before:
         assert time.monotonic() - begin < most, (now, before)
@@ -178,6 +178,23 @@ for _ in range(times):
 """,
         times,
     )
+
+
+def test_an_error_keeps_nothing_until_the_next_garbage_collection(run):
+    run("""
+from reader.pixels.errors import PixelWorkerError
+gc.disable()
+iterator = iter(load())
+next(iterator)
+os.kill(workers()[0].pid, signal.SIGKILL)
+try:
+    while True: next(iterator)
+except PixelWorkerError: pass
+else: assert False
+del iterator
+settle(collect=lambda: None)
+gc.enable()
+""")
 
 
 def test_a_worker_that_is_stopped_and_not_continued_is_an_error(run):
