@@ -131,7 +131,7 @@ class PixelEngine:
                 )
             return data.reshape(*size, 3), region
         pixels = decoder(self.image_format)(data.tobytes(), *size)
-        check_size(pixels, size)
+        check_size(pixels.shape, size)
         return pixels, region
 
     def _decode_any(self, data: Pixels, crop: Float64s) -> tuple[Pixels, Region]:
@@ -147,7 +147,7 @@ class PixelEngine:
             return decode_region(data, size, region, self.images.target)
         # Pillow skips stray bytes that simplejpeg rejects. Both reject truncation.
         pixels = decoder(None)(data.tobytes(), 0, 0)
-        check_size(pixels, size)
+        check_size(pixels.shape, size)
         return pixels, region
 
     def _finish(

@@ -1,10 +1,11 @@
-"""Decodes JPEGs, at a reduced size where only a small image is wanted."""
+"""Decodes JPEGs as far as a region needs: the rows above its end, at a reduced size."""
 
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
 from reader.pixels.scratch import scratch
+from reader.pixels.short_jpeg import is_complaint_about_rest, shortened
 
 Pixels = NDArray[np.uint8]
 Region = tuple[float, float, float, float]
@@ -16,6 +17,8 @@ _KEEP = 2
 # Sizes at which libjpeg decodes, in eighths. It decodes at others too, but at three
 # eighths slower than at four, and at five, six or seven slower than the whole.
 _EIGHTHS = (1, 2, 4, 8)
+# Rows that are stored together, at most.
+_ROWS = 16
 
 
 def size_of(data: Pixels) -> tuple[int, int] | None:
@@ -48,20 +51,66 @@ def decode_region(
         ValueError: The JPEG is damaged, or has another size.
     """
     eighths = _eighths(region, target)
-    height, width = (-(-side * eighths // 8) for side in size)
-    pixels = simplejpeg.decode_jpeg(
-        data,
-        "RGB",
-        min_height=height,
-        min_width=width,
-        buffer=scratch("jpeg", (size[0] * size[1] * 3,)),
-        strict=True,
-    )
-    check_size(pixels, (height, width))
+    pixels = _decode_rows(data, size, region, eighths)
+    if pixels is None:
+        pixels = _decode_all(data, size, eighths)
     if eighths == 8:
         return pixels, region
     top, left, *sides = (part * eighths / 8 for part in region)
     return pixels, (top, left, sides[0], sides[1])
+
+
+def _decode_rows(
+    data: Pixels, size: tuple[int, int], region: Region, eighths: int
+) -> Pixels | None:
+    """Decodes the rows of a JPEG down to the last of a region.
+
+    Returns None if all have to be decoded, as of a damaged JPEG.
+    """
+    # Colors are stored at half of the height, and interpolated with the next row.
+    bottom = int(region[0] + region[2]) + 16 // eighths
+    num_rows = -(-bottom // _ROWS) * _ROWS
+    if num_rows >= size[0]:
+        return None
+    short = shortened(data, size, num_rows)
+    if short is None:
+        return None
+    height, width = _reduced((num_rows, size[1]), eighths)
+    pixels = scratch("jpeg", (height, width, 3))
+    try:
+        _decode(short, (height, width), pixels.reshape(-1))
+    except ValueError as error:
+        return pixels if is_complaint_about_rest(error) else None
+    return None  # It ends too early.
+
+
+def _decode_all(data: Pixels, size: tuple[int, int], eighths: int) -> Pixels:
+    stated = size_of(data)
+    if stated is not None:
+        check_size(stated, size)
+    height, width = _reduced(size, eighths)
+    buffer = scratch("jpeg", (height * width * 3,))
+    return _decode(data, (height, width), buffer)
+
+
+def _reduced(size: tuple[int, int], eighths: int) -> tuple[int, int]:
+    """Returns the size of an image that is decoded at some eighths of its size."""
+    return -(-size[0] * eighths // 8), -(-size[1] * eighths // 8)
+
+
+def _decode(
+    data: Pixels | bytearray, at_least: tuple[int, int], buffer: Pixels
+) -> Pixels:
+    """Decodes a JPEG at the smallest scale that gives a height and width."""
+    pixels: Pixels = simplejpeg.decode_jpeg(
+        data,
+        "RGB",
+        min_height=at_least[0],
+        min_width=at_least[1],
+        buffer=buffer,
+        strict=True,
+    )
+    return pixels
 
 
 def _eighths(region: Region, target: tuple[int, int]) -> int:
@@ -70,14 +119,18 @@ def _eighths(region: Region, target: tuple[int, int]) -> int:
     return next((n for n in _EIGHTHS if n * shrink >= 8 * _KEEP), 8)
 
 
-def check_size(pixels: Pixels, size: tuple[int, int]) -> None:
-    """Checks the size of a decoded image.
+def check_size(found: tuple[int, ...], size: tuple[int, int]) -> None:
+    """Checks the size of an image.
+
+    Args:
+        found: Its height and width; further numbers are ignored.
+        size: Height and width that its record states.
 
     Raises:
-        ValueError: The size is another one than the record states.
+        ValueError: The sizes differ.
     """
-    if pixels.shape[:2] != tuple(size):
-        found = " × ".join(map(str, pixels.shape[:2]))
+    if found[:2] != tuple(size):
+        pixels = " × ".join(map(str, found[:2]))
         raise ValueError(
-            f"it has {found} pixels, but its record says {size[0]} × {size[1]}"
+            f"it has {pixels} pixels, but its record says {size[0]} × {size[1]}"
         )
