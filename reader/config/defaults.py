@@ -19,6 +19,8 @@ BUCKET_BY_LENGTH = False
 SHUFFLE = True
 SEED = 0
 SHUFFLE_BYTES = 64 << 20
+# As `reader.shuffle.order.NUM_STREAMS`.
+STREAMS = 192
 EPOCHS: int | None = 1
 START_STEP = 0
 START_EXAMPLE: int | None = None

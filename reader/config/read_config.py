@@ -1,6 +1,5 @@
 """The settings of `load` as frozen dataclasses, validated without TensorFlow."""
 
-import math
 import os
 import sys
 from collections.abc import Sequence
@@ -8,11 +7,15 @@ from dataclasses import dataclass, field
 
 from reader.config import defaults
 from reader.config.image_config import ImageConfig
-from reader.contract.checks import check_at_least, check_flag, check_word
+from reader.contract.checks import (
+    check_at_least,
+    check_at_most,
+    check_flag,
+    check_word,
+)
 from reader.contract.errors import UsageError
 from reader.contract.host import num_cores
 from reader.contract.schema import EXTRA
-from reader.shuffle.order import NUM_STREAMS
 from reader.shuffle.randomness import Draws
 from reader.storage.files import is_remote, local_path
 
@@ -41,7 +44,9 @@ _AT_LEAST = {
     "start_example": 0,
     "host_index": 0,
     "host_count": 1,
+    "streams": 1,
 }
+_AT_MOST = {"host_count": 4096, "streams": 8192}
 _RESOURCES_AT_LEAST = {"num_threads": 1, "workers": 0, "ram_budget": 1, "prefetch": 0}
 # Where processes can share memory and sockets as the pixel workers do.
 _WORKER_PLATFORMS = ("linux", "darwin")
@@ -116,6 +121,7 @@ class ReadConfig:
         seed: Seed of the order and of all other random choices.
         shuffle_bytes: Size of the shuffle window over all hosts, in bytes of encoded
             records.
+        streams: Number of streams that the order takes records from in turn.
         bucket_by_length: Whether the examples of a window are sorted by caption length.
         epochs: Number of epochs per iterator; None for endless iterators.
         start_step: Number of the first step.
@@ -144,6 +150,7 @@ class ReadConfig:
     shuffle: bool = defaults.SHUFFLE
     seed: int = defaults.SEED
     shuffle_bytes: int = defaults.SHUFFLE_BYTES
+    streams: int = defaults.STREAMS
     bucket_by_length: bool = defaults.BUCKET_BY_LENGTH
     epochs: int | None = defaults.EPOCHS
     start_step: int = defaults.START_STEP
@@ -164,6 +171,8 @@ class ReadConfig:
                 # Stores a Python int, since JSON and TensorFlow reject NumPy integers.
                 number = check_at_least(name, value, at_least)
                 object.__setattr__(self, name, number)
+        for name, at_most in _AT_MOST.items():
+            check_at_most(name, getattr(self, name), at_most)
         for name in ("shuffle", "bucket_by_length", "add_special_tokens"):
             check_flag(name, getattr(self, name))
         for name, words in _WORDS.items():
@@ -194,23 +203,17 @@ class ReadConfig:
         if index >= num:
             raise UsageError(f"host_index must be below host_count, got {index}, {num}")
         if self.batch_size % num:
+            below = self.batch_size // num * num
+            sizes = [str(size) for size in (below, below + num) if size]
             raise UsageError(
                 "batch_size must be divisible by host_count, got "
-                f"{self.batch_size} and {num}: {self._permitted_hosts()}"
+                f"{self.batch_size} and {num}: pass batch_size={' or '.join(sizes)}"
             )
-        if NUM_STREAMS % num:
+        if self.bucket_by_length and num > self.streams:
             raise UsageError(
-                f"host_count must divide {NUM_STREAMS}, got {num}: "
-                f"{self._permitted_hosts()}"
+                "bucket_by_length sorts whole streams, of which each host needs one: "
+                f"host_count must be at most streams, got {num} and {self.streams}"
             )
-
-    def _permitted_hosts(self) -> str:
-        both = math.gcd(self.batch_size, NUM_STREAMS)
-        counts = [str(num) for num in range(1, both + 1) if both % num == 0]
-        return (
-            f"with batch_size {self.batch_size}, host_count may be "
-            f"{', '.join(counts)} (the divisors of both that and {NUM_STREAMS})"
-        )
 
     def _check_outputs(self) -> None:
         check_names(self.outputs, OUTPUTS)

@@ -29,6 +29,16 @@ def check_at_least(field: str, value: object, at_least: int) -> int:
     return number
 
 
+def check_at_most(field: str, value: int, at_most: int) -> None:
+    """Checks a number that was checked to be whole.
+
+    Raises:
+        UsageError: The value is above `at_most`.
+    """
+    if value > at_most:
+        raise UsageError(f"{field} must be at most {at_most}, got {value}")
+
+
 def check_word(field: str, value: object, words: Sequence[str]) -> None:
     """Checks that a value is one of the allowed words.
 

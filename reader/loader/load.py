@@ -33,6 +33,7 @@ from reader.loader.compressed import load_unplanned
 from reader.records.damaged_records import DamagedRecords
 from reader.records.window_reads import fetch_records, read_records
 from reader.schedule.run import Run, plan_mixed_run, plan_run
+from reader.schedule.stream_advice import advise_streams
 from reader.shuffle.steps import EndlessSteps, Steps
 from reader.storage.files import Pattern, is_remote, is_s3
 
@@ -59,6 +60,7 @@ def load(
     shuffle: bool = defaults.SHUFFLE,
     seed: int = defaults.SEED,
     shuffle_bytes: int = defaults.SHUFFLE_BYTES,
+    streams: int = defaults.STREAMS,
     epochs: int | None = defaults.EPOCHS,
     start_step: int = defaults.START_STEP,
     start_example: int | None = defaults.START_EXAMPLE,
@@ -83,8 +85,8 @@ def load(
 
     Each new iterator over the Dataset is the next epoch. With `shuffle=True`, each
     epoch has a different order. The order depends on the records, `seed`,
-    `shuffle_bytes` and `bucket_by_length`, and not on the number of hosts or threads.
-    Reading can start at any step without replaying the steps before it.
+    `shuffle_bytes`, `streams` and `bucket_by_length`, and not on the number of hosts or
+    threads. Reading can start at any step without replaying the steps before it.
     docs/reading.md explains the arguments in detail.
 
     Args:
@@ -144,6 +146,11 @@ def load(
         shuffle_bytes: Size of the shuffle window in bytes of encoded records, over all
             hosts. The default is 64 MiB. Each host holds at most two windows of
             `shuffle_bytes // host_count` bytes in memory.
+        streams: Number of streams that the shuffled order takes records from in turn,
+            from 1 to 8192. The default is 192. Neighbors in a file that are alike, as
+            in files sorted by another tool, meet in a batch that is larger than
+            `streams`. More streams avoid that and make reads smaller, unless
+            `shuffle_bytes` grows with them. Each number gives another order.
         epochs: Number of epochs of an iterator, 1 by default. The next iterator
             continues with the epochs that follow. With None, iterators are endless, and
             each one starts at the same step.
@@ -157,8 +164,9 @@ def load(
             UsageError. `batch_size` and `host_count` may differ.
         host_index: Index of this host, from 0 (default) to `host_count - 1`.
         host_count: Number of hosts that share each step, 1 by default. Each host reads
-            and returns its own `batch_size // host_count` examples of a step.
-            `host_count` must divide 192.
+            and returns its own `batch_size // host_count` examples of a step. Any
+            divisor of `batch_size` up to 4096 will do. The examples of a step are the
+            same for all of them.
         remainder: Handling of the last examples of an epoch, which do not fill a batch.
             `"drop"` (default) drops them, at most `batch_size - 1` and different ones
             in each epoch if shuffled. `"pad"` returns them in a padded batch and adds
@@ -240,6 +248,7 @@ def load(
         shuffle=shuffle,
         seed=seed,
         shuffle_bytes=shuffle_bytes,
+        streams=streams,
         epochs=epochs,
         start_step=start_step,
         start_example=start_example,
@@ -270,6 +279,8 @@ def load(
         run = plan_run(record_sources[0], config, resume)
     else:
         run = plan_mixed_run(record_sources, weights, config, resume)
+    if resume is None:
+        advise_streams(run.index.shards, config)
     if config.resources.cache is None:
         _check_readable(run.index.shards)
         _check_read_ahead(run.index.shards)

@@ -155,7 +155,7 @@ _SIGNATURE = (
     tf.TensorSpec((None, None), tf.float64),  # draws
     tf.TensorSpec((), tf.int64),  # columns
     tf.TensorSpec((), tf.bool),  # descending
-    tf.TensorSpec((2,), tf.int64),  # keep
+    tf.TensorSpec((None,), tf.int64),  # keep
 )
 
 
@@ -211,7 +211,7 @@ def read_records(
         if arrange is not None:
             records = tf.gather(fetched.records, order)
             window = Unsorted(records, blank, draws, columns, descending)
-            kept = arrange(window)[keep[0] : keep[1]]
+            kept = tf.gather(arrange(window), keep)
             order, blank, draws = (tf.gather(x, kept) for x in (order, blank, draws))
         records = tf.gather(fetched.records, order)
         valid = tf.gather(fetched.intact, order) & ~blank

@@ -12,7 +12,8 @@ from reader.contract.errors import UsageError
 from reader.datasets.record_source import Patterns, open_one_record_source
 from reader.schedule.run import Run, plan_run
 from reader.shuffle.arrays import Int64s
-from reader.shuffle.order import NO_RECORD, Share
+from reader.shuffle.order import NO_RECORD
+from reader.shuffle.shares import Share
 
 
 class Coverage(NamedTuple):
@@ -61,6 +62,7 @@ def coverage(
     shuffle: bool = defaults.SHUFFLE,
     seed: int = defaults.SEED,
     shuffle_bytes: int = defaults.SHUFFLE_BYTES,
+    streams: int = defaults.STREAMS,
     remainder: str = defaults.REMAINDER,
     features: Mapping[str, str] | None = None,
 ) -> Coverage:
@@ -77,6 +79,7 @@ def coverage(
         shuffle: Whether the order is shuffled.
         seed: Seed of the shuffle order.
         shuffle_bytes: Size of the shuffle window in encoded bytes, over all hosts.
+        streams: Number of streams that the order takes records from in turn.
         remainder: `"drop"` or `"pad"`.
         features: Feature keys of foreign TFRecords (from other tools), by name.
 
@@ -93,11 +96,12 @@ def coverage(
         shuffle=shuffle,
         seed=seed,
         shuffle_bytes=shuffle_bytes,
+        streams=streams,
         remainder=remainder,
         epochs=epoch + 1,
     )
     run = plan_run(open_one_record_source(pattern, split, features), config)
-    counts, fills, sizes = _walk(run, host_count)
+    counts, fills, sizes = _walk(run, config)
     return Coverage(
         num_examples=len(counts),
         num_once=int(np.count_nonzero(counts == 1)),
@@ -109,13 +113,14 @@ def coverage(
     )
 
 
-def _walk(run: Run, host_count: int) -> tuple[Int64s, int, list[int]]:
+def _walk(run: Run, config: ReadConfig) -> tuple[Int64s, int, list[int]]:
     """Returns reads per record, number of fills, and number of examples per host."""
     *_, stretch = run.steps.stretches(0)
     counts = np.zeros(run.index.num_records, np.int64)
-    fills, sizes = 0, [0] * host_count
-    for host in range(host_count):
-        for window in run.order.windows(stretch, Share(host, host_count)):
+    fills, sizes = 0, [0] * config.host_count
+    for host in range(config.host_count):
+        share = Share(host, config.host_count, config.batch_size)
+        for window in run.order.windows(stretch, share):
             numbers = window.cut().numbers
             records = numbers[numbers != NO_RECORD]
             np.add.at(counts, records, 1)

@@ -13,7 +13,8 @@ from reader.datasets.record_source import Patterns, RecordSource, open_one_recor
 from reader.schedule.state import check_state, fingerprint, identity_of
 from reader.schedule.windows import Windows
 from reader.shuffle.mixture import MixedOrder, Part, share_turns
-from reader.shuffle.order import NUM_STREAMS, Share, ShuffledOrder, WrittenOrder
+from reader.shuffle.order import ShuffledOrder, WrittenOrder
+from reader.shuffle.shares import Share
 from reader.shuffle.steps import EndlessSteps, Steps
 
 
@@ -105,7 +106,7 @@ def plan_run(source: RecordSource, config: ReadConfig, resume: object = None) ->
         index=index,
         order=_order(index, config),
         steps=dataclasses.replace(steps, begin=begin, begin_step=begin_step),
-        share=Share(config.host_index, config.host_count),
+        share=Share(config.host_index, config.host_count, config.batch_size),
         identity=identity,
     )
 
@@ -141,13 +142,14 @@ def plan_mixed_run(
     begin, begin_step = _begin(config, resume, identity, steps)
     means = [source.num_bytes / source.num_examples for source in record_sources]
     mean = float(np.average(means, weights=turns))
-    rounds = max(1, int(config.shuffle_bytes / mean / NUM_STREAMS))
-    rounds = min(rounds, sum(c.num_examples for c in record_sources) // NUM_STREAMS + 1)
+    num_examples = sum(source.num_examples for source in record_sources)
+    rounds = max(1, int(config.shuffle_bytes / mean / config.streams))
+    rounds = min(rounds, num_examples // config.streams + 1)
     return Run(
         index=RecordIndex(shards, offsets),
         order=MixedOrder(_parts(record_sources, config, rounds), turns, rounds),
         steps=dataclasses.replace(steps, begin=begin, begin_step=begin_step),
-        share=Share(config.host_index, config.host_count),
+        share=Share(config.host_index, config.host_count, config.batch_size),
         identity=identity,
     )
 
@@ -180,7 +182,9 @@ def _parts(
     for position, source in enumerate(record_sources):
         blocks = RecordIndex(source.shards, source.block_offsets).blocks
         # The same dataset may be two parts: give each part its own order.
-        order = ShuffledOrder(blocks, f"{config.seed}/{position}", rounds)
+        order = ShuffledOrder(
+            blocks, f"{config.seed}/{position}", rounds, config.streams
+        )
         parts.append(Part(order, begin))
         begin += source.num_examples
     return parts
@@ -192,8 +196,9 @@ def _order(index: RecordIndex, config: ReadConfig) -> ShuffledOrder | WrittenOrd
     if not config.shuffle:
         batches = max(1, window // config.batch_size)
         return WrittenOrder(index.num_records, config.batch_size, batches)
-    rounds = min(max(1, window // NUM_STREAMS), index.num_records // NUM_STREAMS + 1)
-    return ShuffledOrder(index.blocks, config.seed, rounds)
+    num = config.streams
+    rounds = min(max(1, window // num), index.num_records // num + 1)
+    return ShuffledOrder(index.blocks, config.seed, rounds, num)
 
 
 def _begin(

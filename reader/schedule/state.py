@@ -10,6 +10,9 @@ from reader.contract.errors import UsageError
 from reader.datasets.record_index import ShardFile
 from reader.shuffle.order import NUM_STREAMS, PLAN_VERSION
 
+# Settings that a state names only if they differ from these.
+_ABSENT = {"streams": NUM_STREAMS}
+
 
 def fingerprint(shards: Sequence[ShardFile], parts: Sequence[int]) -> str:
     """Returns a digest of the records of a run, independent of their folders.
@@ -22,7 +25,8 @@ def fingerprint(shards: Sequence[ShardFile], parts: Sequence[int]) -> str:
         (shard.path.rpartition("/")[2], shard.num_examples, shard.checksum)
         for shard in shards
     ]
-    data = json.dumps([NUM_STREAMS, files, list(parts)]).encode()
+    # The number is that of the streams before there was a choice.
+    data = json.dumps([192, files, list(parts)]).encode()
     return hashlib.sha256(data).hexdigest()[:32]
 
 
@@ -36,13 +40,24 @@ def identity_of(config: ReadConfig, records: str) -> dict[str, Any]:
         records: Fingerprint of the records.
     """
     order: dict[str, Any] = {"shuffle": config.shuffle}
+    changed = {}
     if config.shuffle:
         names = ("seed", "shuffle_bytes", "bucket_by_length")
         order |= {name: getattr(config, name) for name in names}
+        changed = {
+            name: getattr(config, name)
+            for name, usual in _ABSENT.items()
+            if getattr(config, name) != usual
+        }
     if config.bucket_by_length and config.caption != "first":
         # Records are sorted by the length of these captions.
         order |= {"caption": config.caption, "max_captions": config.max_captions}
-    return {"plan_version": PLAN_VERSION, "fingerprint": records, **order}
+    return {
+        "plan_version": PLAN_VERSION,
+        **changed,
+        "fingerprint": records,
+        **order,
+    }
 
 
 def check_state(state: object, identity: Mapping[str, Any]) -> tuple[int, int]:
@@ -60,7 +75,9 @@ def check_state(state: object, identity: Mapping[str, Any]) -> tuple[int, int]:
     for name in {**identity, **fields}:
         if name in ("step", "examples"):
             continue
-        mine, theirs = identity.get(name), fields.get(name)
+        mine, theirs = (
+            values.get(name, _ABSENT.get(name)) for values in (identity, fields)
+        )
         if mine != theirs:
             raise UsageError(f"resume: {_difference(name, mine, theirs)}")
     return fields["examples"], fields["step"]

@@ -3,7 +3,7 @@
 import contextlib
 import copy
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -13,8 +13,12 @@ from reader.contract.errors import DatasetError
 from reader.datasets.record_index import Reads, RecordIndex
 from reader.schedule.laps import Laps
 from reader.shuffle.arrays import Float64s, Int64s
-from reader.shuffle.order import NO_RECORD, Share, Stretch, Window
+from reader.shuffle.order import NO_RECORD, Window
 from reader.shuffle.randomness import Draws
+from reader.shuffle.shares import Share, Stretch
+
+# With many hosts, a host has few records of a window. Each read of a window takes time.
+_FEWEST_RECORDS = 64
 
 
 class Order(Protocol):
@@ -202,6 +206,23 @@ class Windows:
             yield from self.of(stretch)
 
     def of(self, stretch: Stretch) -> Iterator[Window]:
-        """Yields this host's windows of a stretch."""
-        for window in self._order.windows(stretch, self._share):
-            yield window if self.sorted else window.cut()
+        """Yields this host's windows of a stretch, several as one if they are small."""
+        windows = self._order.windows(stretch, self._share)
+        if self.sorted:
+            yield from windows
+            return
+        together: list[Window] = []
+        for window in windows:
+            together.append(window.cut())
+            if sum(len(each.numbers) for each in together) >= _FEWEST_RECORDS:
+                yield _joined(together)
+                together = []
+        if together:
+            yield _joined(together)
+
+
+def _joined(windows: Sequence[Window]) -> Window:
+    numbers = np.concatenate([window.numbers for window in windows])
+    epochs = np.concatenate([window.epochs for window in windows])
+    keep = np.arange(len(numbers))
+    return windows[0]._replace(numbers=numbers, epochs=epochs, keep=keep)

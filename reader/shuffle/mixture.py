@@ -12,8 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from reader.shuffle.arrays import Int64s
-from reader.shuffle.order import NUM_STREAMS, Share, ShuffledOrder, Stretch, Window
+from reader.shuffle.order import ShuffledOrder, Window
 from reader.shuffle.randomness import permutation, random_bits, random_key
+from reader.shuffle.shares import Share, Stretch, cells_of, windows_of
 
 # Number of turns in a pattern. Weights are accurate to one turn of these.
 PATTERN_TURNS = 4096
@@ -46,18 +47,18 @@ def share_turns(weights: Sequence[float]) -> list[int]:
     return [int(turn) for turn in turns]
 
 
-def stream_phases() -> Int64s:
-    """Returns the start of each stream in the pattern, int64[NUM_STREAMS].
+def stream_phases(num_streams: int) -> Int64s:
+    """Returns the start of each stream in the pattern, int64[num_streams].
 
-    The pattern is divided into `NUM_STREAMS` sections. Each stream starts at a random
+    The pattern is divided into as many sections. Each stream starts at a random
     position in a different section, and the sections are in random order. So each round
     has about the right share of each dataset, for frequent and rare datasets.
     """
     key = random_key("phases", 0, 0)
-    parts = permutation(key, NUM_STREAMS)
-    within = random_bits(key, np.arange(NUM_STREAMS, 2 * NUM_STREAMS))
+    parts = permutation(key, num_streams)
+    within = random_bits(key, np.arange(num_streams, 2 * num_streams))
     within = (within % np.uint64(PATTERN_TURNS)).astype(np.int64)
-    return (parts * PATTERN_TURNS + within) // NUM_STREAMS
+    return (parts * PATTERN_TURNS + within) // num_streams
 
 
 def spread_turns(turns: Sequence[int]) -> Int64s:
@@ -88,27 +89,26 @@ class MixedOrder:
             rounds: Number of records of each stream in a window.
         """
         self._parts, self._rounds = parts, rounds
+        self._num_streams = parts[0].order.num_streams
         self._pattern = spread_turns(share_turns(weights))
-        self._phases = stream_phases()
+        self._phases = stream_phases(self._num_streams)
         had = self._pattern[:, np.newaxis] == np.arange(len(parts))
         # int64[turns + 1, parts], number of turns of each part before a turn.
         self._had = np.concatenate([[[0] * len(parts)], np.cumsum(had, axis=0)])
 
     def windows(self, stretch: Stretch, share: Share) -> Iterator[Window]:
         """Yields a host's records of a stretch, window by window."""
-        size = self._rounds * NUM_STREAMS
-        for begin in range(stretch.start // size * size, stretch.stop, size):
-            numbers, epochs = self._window(begin // NUM_STREAMS, share)
-            first = share.count(begin)
-            start = max(0, share.count(stretch.start) - first)
-            stop = min(len(numbers), share.count(stretch.stop) - first)
-            keep, columns = (start, stop), len(share.streams)
-            yield Window(numbers, columns, keep, begin // size, epochs)
+        size = self._rounds * self._num_streams
+        for begin in windows_of(stretch, size):
+            mine = share.positions(stretch, begin, begin + size, self._num_streams)
+            if len(mine):
+                streams, keep = cells_of(mine - begin, self._num_streams)
+                numbers, epochs = self._window(begin // self._num_streams, streams)
+                yield Window(numbers, len(streams), keep, begin // size, epochs)
 
-    def _window(self, begin: int, share: Share) -> tuple[Int64s, Int64s]:
-        streams = np.broadcast_to(
-            share.streams[:, np.newaxis], (len(share.streams), self._rounds)
-        )
+    def _window(self, begin: int, which: Int64s) -> tuple[Int64s, Int64s]:
+        """Returns the records of streams in a window, round-robin, and their epochs."""
+        streams = np.broadcast_to(which[:, np.newaxis], (len(which), self._rounds))
         turn = begin + np.arange(self._rounds) + self._phases[streams]
         whose = self._pattern[turn % PATTERN_TURNS]
         numbers, epochs = np.empty_like(turn), np.empty_like(turn)
@@ -130,13 +130,14 @@ def _take(part: Part, streams: Int64s, had: Int64s) -> tuple[Int64s, Int64s]:
     """Returns a part's records of a window, shuffled in each stream, and their epochs.
 
     The epochs of a part follow one another, and its g-th example belongs to stream
-    g mod NUM_STREAMS.
+    g mod its number of streams.
     """
-    epochs, places = np.divmod(had * NUM_STREAMS + streams, part.order.num_records)
+    num_streams = part.order.num_streams
+    epochs, places = np.divmod(had * num_streams + streams, part.order.num_records)
     numbers, bits = np.empty_like(had), np.empty(had.shape, np.uint64)
     for epoch in np.unique(epochs):
         mine, order = epochs == epoch, part.order.epoch(int(epoch))
-        row, stream = np.divmod(places[mine], NUM_STREAMS)
+        row, stream = np.divmod(places[mine], num_streams)
         numbers[mine] = order.stream_part(stream, row)
         bits[mine] = order.window_bits(numbers[mine])
     # The cells of a stream are adjacent, in the order of rounds.

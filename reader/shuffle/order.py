@@ -4,18 +4,15 @@ An epoch's order is a pure function of (blocks, seed, epoch, rounds per window):
 
 1. The blocks of the index, each of up to 64 neighboring records, are permuted and
    concatenated into a ring.
-2. The ring is cut into `NUM_STREAMS` streams, whose lengths differ by at most one
+2. The ring is cut into S streams, by default 192, whose lengths differ by at most one
    record. The first cut is at an offset that differs in each epoch. Which piece of the
    ring becomes which stream is a permutation that differs in each epoch.
 3. Each stream is shuffled within windows. A window holds as many consecutive records
    of each stream as it has rounds.
 4. The order takes one record of each stream, round-robin: position p belongs to stream
-   p mod `NUM_STREAMS`.
+   p mod S.
 
-Host h of H reads the positions p with p mod H = h. If H divides `NUM_STREAMS`, each
-host therefore owns whole streams and reads no bytes of other streams. If H divides the
-batch size, each host has the same number of records in every batch. docs/reading.md has
-a drawing.
+`shares` tells which positions a host reads. docs/reading.md has a drawing.
 """
 
 from collections.abc import Iterator
@@ -27,14 +24,14 @@ import numpy as np
 
 from reader.shuffle.arrays import Int64s, UInt64s
 from reader.shuffle.randomness import permutation, random_bits, random_key
+from reader.shuffle.shares import Share, Stretch, cells_of, windows_of
 
 # Version of everything that determines an order. Resuming from a state of another
 # version is rejected.
 PLAN_VERSION = 1
 
-# The number of hosts may be any divisor: 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96,
-# 192. More streams mix better, but need more and smaller reads:
-# docs/performance.md#shuffling.
+# The default number of streams. More streams mix better, but need more and smaller
+# reads: docs/performance.md#shuffling.
 NUM_STREAMS = 192
 
 # Record number of a padding position in a batch.
@@ -61,16 +58,19 @@ class EpochOrder:
     """The order of one epoch.
 
     Attributes:
-        lengths: int64[NUM_STREAMS], number of records of each stream.
+        lengths: int64[num_streams], number of records of each stream.
     """
 
-    def __init__(self, blocks: Blocks, seed: int | str, epoch: int) -> None:
+    def __init__(
+        self, blocks: Blocks, seed: int | str, epoch: int, num_streams: int
+    ) -> None:
         """Permutes the blocks, concatenates them and cuts them into streams.
 
         Args:
             blocks: Blocks of the index.
             seed: Seed of all orders.
             epoch: Number of the epoch, from 0.
+            num_streams: Number of streams.
         """
         self._blocks = blocks
         self._order = permutation(
@@ -82,13 +82,13 @@ class EpochOrder:
         # record would be near the same records in every epoch.
         self._shift = random_key("shift", seed, epoch) % max(1, blocks.num_records)
         self._window_key = random_key("window", seed, epoch)
-        each, more = divmod(blocks.num_records, NUM_STREAMS)
-        self.lengths = each + (np.arange(NUM_STREAMS) < more)
+        each, more = divmod(blocks.num_records, num_streams)
+        self.lengths = each + (np.arange(num_streams) < more)
         # Numbers the streams in a random order, since neighboring pieces of the ring
         # may share a block.
-        parts = permutation(random_key("streams", seed, epoch), NUM_STREAMS)
+        parts = permutation(random_key("streams", seed, epoch), num_streams)
         ends = np.cumsum(self.lengths[parts])
-        self._starts = np.empty(NUM_STREAMS, np.int64)
+        self._starts = np.empty(num_streams, np.int64)
         self._starts[parts] = ends - self.lengths[parts]
 
     def stream_part(self, stream: Int64s, place: Int64s) -> Int64s:
@@ -110,65 +110,30 @@ class EpochOrder:
 
 
 class Window(NamedTuple):
-    """Consecutive records of one host, in order.
+    """Consecutive records of one host's streams, in order.
 
     Attributes:
         numbers: int64[n], record numbers; `NO_RECORD` at padding positions.
         columns: Number of streams; the records belong to them round-robin.
-        keep: First and last position to read, (start, stop). Records outside only take
-            part in sorting the window.
+        keep: int64[k], sorted indices of the records to read. The others only take part
+            in sorting the window.
         number: Number of the window in the epoch.
         epochs: int64[n], epoch of each record.
     """
 
     numbers: Int64s
     columns: int
-    keep: tuple[int, int]
+    keep: Int64s
     number: int
     epochs: Int64s
 
     def cut(self) -> "Window":
         """Returns the window with only the records of `keep`."""
-        start, stop = self.keep
-        numbers, epochs = self.numbers[start:stop], self.epochs[start:stop]
-        return self._replace(numbers=numbers, epochs=epochs, keep=(0, len(numbers)))
-
-
-@dataclass(frozen=True)
-class Share:
-    """The share of a host in every batch.
-
-    Attributes:
-        host_index: Index of this host, 0 to `host_count` - 1.
-        host_count: Number of hosts, a divisor of `NUM_STREAMS` and of the batch size.
-    """
-
-    host_index: int = 0
-    host_count: int = 1
-
-    @property
-    def streams(self) -> Int64s:
-        """Streams that the host reads, int64[NUM_STREAMS / host_count]."""
-        return np.arange(self.host_index, NUM_STREAMS, self.host_count)
-
-    def count(self, position: int) -> int:
-        """Returns the number of the host's positions below a position."""
-        return max(0, -(-(position - self.host_index) // self.host_count))
-
-
-class Stretch(NamedTuple):
-    """Consecutive positions of one epoch, a whole number of batches.
-
-    Attributes:
-        epoch: Number of the epoch, from 0.
-        start: First position.
-        stop: Position after the last one. It exceeds the number of records in the epoch
-            if the last batch is padded.
-    """
-
-    epoch: int
-    start: int
-    stop: int
+        return self._replace(
+            numbers=self.numbers[self.keep],
+            epochs=self.epochs[self.keep],
+            keep=np.arange(len(self.keep)),
+        )
 
 
 class ShuffledOrder:
@@ -177,48 +142,58 @@ class ShuffledOrder:
     Attributes:
         num_records: Number of records in an epoch.
         rounds: Number of records of each stream in a window.
+        num_streams: Number of streams.
         epoch: Function from the number of an epoch to its `EpochOrder`.
     """
 
-    def __init__(self, blocks: Blocks, seed: int | str, rounds: int) -> None:
+    def __init__(
+        self,
+        blocks: Blocks,
+        seed: int | str,
+        rounds: int,
+        num_streams: int = NUM_STREAMS,
+    ) -> None:
         """Creates the order.
 
         Args:
             blocks: Blocks of the index.
             seed: Seed of all orders.
             rounds: Number of records of each stream in a window.
+            num_streams: Number of streams.
         """
-        self.num_records = blocks.num_records
+        self.num_records, self.num_streams = blocks.num_records, num_streams
         self.rounds = rounds
         # Keeps the last two epochs, since a window may span the end of an epoch.
-        self.epoch = lru_cache(2)(lambda epoch: EpochOrder(blocks, seed, epoch))
+        self.epoch = lru_cache(2)(
+            lambda epoch: EpochOrder(blocks, seed, epoch, num_streams)
+        )
 
     def windows(self, stretch: Stretch, share: Share) -> Iterator[Window]:
         """Yields a host's records of a stretch, window by window."""
         order = self.epoch(stretch.epoch)
-        num_streams = len(share.streams)
-        size = self.rounds * NUM_STREAMS
-        for begin in range(stretch.start // size * size, stretch.stop, size):
-            numbers = self._window(order, begin // NUM_STREAMS, share)
-            first = share.count(begin)
-            start = max(0, share.count(stretch.start) - first)
-            stop = min(share.count(begin + size), share.count(stretch.stop)) - first
-            fill = np.full(max(0, stop - len(numbers)), NO_RECORD)
-            if start < stop:
-                numbers = np.concatenate([numbers, fill])
-                epochs = np.full(len(numbers), stretch.epoch)
-                yield Window(numbers, num_streams, (start, stop), begin // size, epochs)
+        size = self.rounds * self.num_streams
+        for begin in windows_of(stretch, size):
+            mine = share.positions(stretch, begin, begin + size, self.num_streams)
+            if len(mine):
+                streams, keep = cells_of(mine - begin, self.num_streams)
+                numbers = self._window(order, begin // self.num_streams, streams)
+                num = max(np.count_nonzero(numbers != NO_RECORD), keep[-1] + 1)
+                epochs = np.full(num, stretch.epoch)
+                window = numbers[:num], len(streams), keep, begin // size, epochs
+                yield Window(*window)
 
-    def _window(self, order: EpochOrder, round_: int, share: Share) -> Int64s:
+    def _window(self, order: EpochOrder, round_: int, streams: Int64s) -> Int64s:
+        """Returns the records of streams in a window, round-robin, `NO_RECORD` last."""
         rounds = np.arange(round_, round_ + self.rounds)
-        streams, place = np.meshgrid(share.streams, rounds, indexing="ij")
-        there = place < order.lengths[streams]
-        numbers, bits = np.zeros_like(place), np.zeros(place.shape, np.uint64)
-        numbers[there] = order.stream_part(streams[there], place[there])
+        stream, place = np.meshgrid(streams, rounds, indexing="ij")
+        there = place < order.lengths[stream]
+        numbers = np.full_like(place, NO_RECORD)
+        bits = np.zeros(place.shape, np.uint64)
+        numbers[there] = order.stream_part(stream[there], place[there])
         bits[there] = order.window_bits(numbers[there])
         # Missing records sort last: some streams are a record shorter than others.
         by_bits = np.lexsort((bits, ~there), axis=1)
-        return np.take_along_axis(numbers, by_bits, axis=1).T[there.T]
+        return np.take_along_axis(numbers, by_bits, axis=1).T.ravel()
 
 
 @dataclass(frozen=True)
@@ -246,4 +221,4 @@ class WrittenOrder:
             )
             mine = of_hosts[:, share.host_index].ravel()
             epochs = np.full(len(mine), stretch.epoch)
-            yield Window(mine, 1, (0, len(mine)), begin // size, epochs)
+            yield Window(mine, 1, np.arange(len(mine)), begin // size, epochs)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from reader.contract.errors import UsageError
-from reader.shuffle.order import Stretch
+from reader.shuffle.shares import Stretch
 
 _ENDLESS_STEPS = 1 << 40
 

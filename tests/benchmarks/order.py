@@ -119,7 +119,8 @@ def first_batch(pattern: str, **settings) -> Callable[[], int]:
 
 def plan_of_1e8() -> None:
     from reader.datasets.record_index import RecordIndex, ShardFile
-    from reader.shuffle.order import Share, ShuffledOrder, Stretch
+    from reader.shuffle.order import ShuffledOrder
+    from reader.shuffle.shares import Share, Stretch
 
     num_shards, each = 10_000, 10_000
     offsets = np.tile(np.arange(0, each, 64) * 25_000, num_shards)

@@ -1,6 +1,7 @@
 """How near does the order come to a full permutation? (docs/performance.md#shuffling)
 
     python tests/benchmarks/shuffle_quality.py
+    python tests/benchmarks/shuffle_quality.py --batches
 
 Records are numbered as written. Sorted input is the worst case: the number is what a
 model would learn from (a class, a date, a folder). For shards of ours the numbers were
@@ -13,18 +14,17 @@ import random
 
 import numpy as np
 
-import reader.shuffle.order as plan
+from reader.shuffle.order import Blocks, ShuffledOrder
+from reader.shuffle.shares import Share, Stretch
 
 
 def planned(num: int, shard: int, streams: int, window: int, epoch: int) -> np.ndarray:
     """Returns the order of an epoch, as numbers of records."""
-    plan.NUM_STREAMS = streams
     starts = np.arange(0, num, shard)
     first = np.concatenate([np.arange(s, min(s + shard, num), 64) for s in starts])
-    blocks = plan.Blocks(np.append(first, num))
-    order = plan.ShuffledOrder(blocks, 0, max(1, window // streams))
-    stretch = plan.Stretch(epoch, 0, num)
-    windows = order.windows(stretch, plan.Share())
+    blocks = Blocks(np.append(first, num))
+    order = ShuffledOrder(blocks, 0, max(1, window // streams), streams)
+    windows = order.windows(Stretch(epoch, 0, num), Share())
     return np.concatenate([window.cut().numbers for window in windows])
 
 
@@ -76,6 +76,25 @@ def statistics(order: np.ndarray, batch: int) -> tuple[float, ...]:
     return correlation, distance, together, float(np.var(means) / expected)
 
 
+def streams_and_batches(num: int, shard: int, epochs: int) -> None:
+    """Prints the variance of batch means for numbers of streams, windows and batches.
+
+    Windows are those of records of 22.5 kB. The number of hosts does not matter.
+    """
+    batches = (256, 1024, 4096, 16384)
+    print(f"\n{num:,} records, sorted input: batch means of batches of {batches}")
+    for streams in (192, 768, 1536, 3072, 6144):
+        for mebibytes in (64, 512, 1024):
+            window = (mebibytes << 20) // 22_500
+            orders = [planned(num, shard, streams, window, e) for e in range(epochs)]
+            means = [
+                np.mean([statistics(order, batch)[3] for order in orders])
+                for batch in batches
+            ]
+            row = "".join(f"{mean:>9.2f}" for mean in means)
+            print(f"{streams:>6} streams, {mebibytes:>5} MiB{row}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--num", type=int, default=100_000)
@@ -83,7 +102,10 @@ def main() -> None:
     parser.add_argument("--window", type=int, default=2_500, help="records held")
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--batches", action="store_true", help="streams by batch size")
     args = parser.parse_args()
+    if args.batches:
+        return streams_and_batches(1_000_000, args.shard, 3)
     num, shard, window = args.num, args.shard, args.window
     rng = np.random.default_rng(0)
     orders = {

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 from reader.config import defaults
 from reader.console.formatting import size_text
-from reader.shuffle.order import NUM_STREAMS
 
 # Thresholds for advice: a smaller gain is within the noise or not worth a rebuild.
 _MIN_SPEEDUP = 1.1
@@ -178,13 +177,14 @@ def _window(
     if not stored.remote and figures.per_second_read > 2 * figures.per_second:
         return
     shuffle_bytes = settings.get("shuffle_bytes", defaults.SHUFFLE_BYTES)
-    neighbors = shuffle_bytes / stored.record_bytes / NUM_STREAMS
+    streams = settings.get("streams", defaults.STREAMS)
+    neighbors = shuffle_bytes / stored.record_bytes / streams
     if settings.get("shuffle", True) and neighbors < _MIN_NEIGHBORS:
-        enough = _MIN_NEIGHBORS * NUM_STREAMS * stored.record_bytes
+        enough = _MIN_NEIGHBORS * streams * stored.record_bytes
         mebibytes = -(-int(enough) // (1 << 20))
         yield (
             f"reads are small, {max(1, int(neighbors))} records each, because "
-            f"shuffle_bytes is divided among {NUM_STREAMS} streams: "
+            f"shuffle_bytes is divided among {streams} streams: "
             f"shuffle_bytes={mebibytes} << 20 makes reads larger"
         )
 

@@ -58,7 +58,7 @@ def add_parser(commands: Any) -> None:
     )
     add_load_flags(load, "crop", "crop_fraction", "dtype")
     load.add_argument("--normalize", metavar="NAME", help="imagenet or clip")
-    add_load_flags(load, "shuffle_bytes")
+    add_load_flags(load, "shuffle_bytes", "streams")
     load.add_argument("--num_threads", type=int, metavar="N", help="(one per core)")
     parser.set_defaults(run=_run)
 
@@ -69,6 +69,7 @@ _SETTINGS = (
     "dtype",
     "normalize",
     "shuffle_bytes",
+    "streams",
     "num_threads",
 )
 

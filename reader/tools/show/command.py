@@ -50,7 +50,7 @@ def add_parser(commands: Any) -> None:
     step.add_argument(
         "--batch_size", type=int, metavar="N", help="examples per step, over all hosts"
     )
-    add_load_flags(step, "seed", "shuffle_bytes")
+    add_load_flags(step, "seed", "shuffle_bytes", "streams")
     step.add_argument(
         "--no_shuffle", dest="shuffle", action="store_false", help="shuffle=False"
     )
@@ -115,6 +115,7 @@ _STEP = (
     "shuffle",
     "seed",
     "shuffle_bytes",
+    "streams",
     "host_index",
     "host_count",
     "remainder",

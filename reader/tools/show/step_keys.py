@@ -57,6 +57,7 @@ def step_keys(
     shuffle: bool = defaults.SHUFFLE,
     seed: int = defaults.SEED,
     shuffle_bytes: int = defaults.SHUFFLE_BYTES,
+    streams: int = defaults.STREAMS,
     host_index: int = defaults.HOST_INDEX,
     host_count: int = defaults.HOST_COUNT,
     remainder: str = defaults.REMAINDER,
@@ -75,6 +76,7 @@ def step_keys(
         shuffle: Whether to shuffle the records.
         seed: Seed of the shuffle order.
         shuffle_bytes: Size of the shuffle window in encoded bytes, over all hosts.
+        streams: Number of streams that the order takes records from in turn.
         host_index: Index of the host.
         host_count: Number of hosts that share each step.
         remainder: Handling of an incomplete last batch: `"drop"` or `"pad"`.
@@ -91,6 +93,7 @@ def step_keys(
         shuffle=shuffle,
         seed=seed,
         shuffle_bytes=shuffle_bytes,
+        streams=streams,
         host_index=host_index,
         host_count=host_count,
         remainder=remainder,

@@ -88,7 +88,7 @@ def test_a_run_goes_on_at_any_step_with_other_sizes_and_hosts(
 def test_runs_resumed_again_and_again_miss_and_repeat_nothing(many, line):
     # (batch size, hosts, steps): 700 = 24·10 + 48·3 + 10·16 + 39·4.
     state, loaded = None, []
-    for batch_size, hosts, steps in [(24, 3, 10), (48, 1, 3), (10, 2, 16), (39, 1, 4)]:
+    for batch_size, hosts, steps in [(24, 3, 10), (48, 1, 3), (10, 5, 16), (39, 13, 4)]:
         states = []
         for host in range(hosts):
             batches = load(
@@ -107,6 +107,18 @@ def test_runs_resumed_again_and_again_miss_and_repeat_nothing(many, line):
     assert sorted(loaded) == sorted(written_keys(many))
     assert state["step"] == 10 + 3 + 16 + 4
     assert keys(load(many, resume=state)) == expected_keys(line, N, epochs=2)
+
+
+def test_a_state_names_streams_if_they_are_not_the_usual_ones(many):
+    usual = load(many, epochs=None)
+    assert "streams" not in reader.state(usual, 3)
+    state = reader.state(load(many, epochs=None, streams=50), 3)
+    assert state["streams"] == 50
+    assert load(many, epochs=None, streams=50, resume=state)
+    with pytest.raises(reader.UsageError, match=r"streams=50, and .*=192"):
+        load(many, epochs=None, resume=state)
+    with pytest.raises(reader.UsageError, match=r"streams=192, and .*=50"):
+        load(many, epochs=None, streams=50, resume=reader.state(usual, 3))
 
 
 def test_a_state_counts_steps_from_the_beginning_of_the_first_run(many, line):

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 import reader.datasets.record_index
 from reader.datasets.record_index import Reads, RecordIndex, ShardFile
-from reader.shuffle.order import NUM_STREAMS, Share, ShuffledOrder, Stretch
+from reader.shuffle.order import NUM_STREAMS, ShuffledOrder
+from reader.shuffle.shares import Share, Stretch
 
 
 class Fake(NamedTuple):

@@ -169,7 +169,7 @@ def replaced(monkeypatch, change, host: int = 1) -> None:
         for window in windows(self, stretch, share):
             cut = window.cut()
             numbers = change(cut.numbers) if share.host_index == host else cut.numbers
-            yield cut._replace(numbers=numbers, keep=(0, len(numbers)))
+            yield cut._replace(numbers=numbers, keep=np.arange(len(numbers)))
 
     monkeypatch.setattr(ShuffledOrder, "windows", changed)
 
@@ -230,7 +230,9 @@ def test_an_epoch_that_is_none_is_refused(dataset, epoch):
         ({"batch_size": 0}, "batch_size"),
         ({"batch_size": 49}, "batch_size"),
         ({"host_count": 3}, "host_count"),
-        ({"batch_size": 10, "host_count": 5}, "host_count must divide 192"),
+        ({"batch_size": 10, "host_count": 4}, "host_count.*batch_size=8 or 12"),
+        ({"streams": 0}, "streams"),
+        ({"streams": 8193}, "streams must be at most 8192"),
         ({"remainder": "keep"}, "remainder"),
         ({"seed": -1}, "seed"),
         ({"shuffle_bytes": 0}, "shuffle_bytes"),

@@ -15,7 +15,8 @@ from reader.shuffle.mixture import (
     spread_turns,
     stream_phases,
 )
-from reader.shuffle.order import NUM_STREAMS, Blocks, Share, ShuffledOrder, Stretch
+from reader.shuffle.order import NUM_STREAMS, Blocks, ShuffledOrder
+from reader.shuffle.shares import Share, Stretch
 
 HOST_COUNTS = (1, 2, 3, 4, 8, 64, 192)
 MASK = 2**64 - 1
@@ -124,9 +125,15 @@ def mixed(sizes: list[int], weights: list[float], rounds: int = 3) -> MixedOrder
 
 
 def numbers(
-    order: MixedOrder, start: int, stop: int, host_index: int = 0, host_count: int = 1
+    order: MixedOrder,
+    start: int,
+    stop: int,
+    host_index: int = 0,
+    host_count: int = 1,
+    batch_size: int = 0,
 ) -> np.ndarray:
-    windows = order.windows(Stretch(0, start, stop), Share(host_index, host_count))
+    share = Share(host_index, host_count, batch_size)
+    windows = order.windows(Stretch(0, start, stop), share)
     return np.concatenate([window.cut().numbers for window in windows])
 
 
@@ -251,6 +258,19 @@ def test_hosts_share_out_any_stretch_of_a_mixture(host_count: int) -> None:
             assert numbers(order, start, stop, host, host_count).tolist() == mine
 
 
+@pytest.mark.parametrize("host_count", [5, 7, 40, 128, 1000])
+def test_any_number_of_hosts_shares_the_batches_of_a_mixture(host_count: int) -> None:
+    order, size = mixed([700, 90, 311], [5, 3, 1], rounds=4), 3 * host_count
+    start, stop = 1234, 1234 + 6 * size
+    of_all = numbers(order, start, stop).reshape(6, size)
+    hosts = [
+        numbers(order, start, stop, host, host_count, size).reshape(6, 3)
+        for host in range(host_count)
+    ]
+    together = np.concatenate(hosts, axis=1)
+    assert (np.sort(together, axis=1) == np.sort(of_all, axis=1)).all()
+
+
 def test_windows_of_a_mixture_are_whole_wherever_it_is_entered() -> None:
     order, share = mixed([700, 90], [5, 3], rounds=4), Share(1, 2)
     windows = list(order.windows(Stretch(0, 0, 3000), share))
@@ -323,7 +343,7 @@ def test_turns_are_spread_evenly(weights: list[float]) -> None:
 
 
 def test_all_streams_begin_at_other_places_of_the_pattern() -> None:
-    begins = stream_phases()
+    begins = stream_phases(NUM_STREAMS)
     assert len(set(begins.tolist())) == NUM_STREAMS
     assert (begins >= 0).all()
     assert (begins < PATTERN_TURNS).all()
