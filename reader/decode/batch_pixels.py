@@ -9,9 +9,9 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from reader.config.image_config import ImageConfig
+from reader.pixel_workers.worker_pool import PixelWorkers
 from reader.pixels.casts import caster, row_dtype, row_shape
 from reader.pixels.engine import PixelEngine
-from reader.pixels.worker_pool import PixelWorkers
 from reader.records.python_calls import call_python
 
 Workers = weakref.ref[PixelWorkers[PixelEngine]]

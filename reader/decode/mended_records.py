@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reader.pixels.parts import Engine
-from reader.pixels.stored_records import StoredRecords
+from reader.pixel_workers.parts import Engine
+from reader.pixel_workers.stored_records import StoredRecords
 from reader.records.damaged_records import DamagedRecords
 from reader.shuffle.arrays import Float64s, Int64s
 

@@ -12,8 +12,8 @@ from reader.datasets.record_schema import RecordSchema
 from reader.decode.batch_pixels import Workers
 from reader.decode.examples import pixel_draws
 from reader.decode.mended_records import Bools, Images, MendedRecords, Objects
+from reader.pixel_workers.stored_records import StoredRecords
 from reader.pixels.casts import row_dtype, row_shape
-from reader.pixels.stored_records import StoredRecords
 from reader.records.memory import keep_large_blocks
 from reader.records.python_calls import call_python, generate_python
 from reader.records.read_ahead import ReadAhead

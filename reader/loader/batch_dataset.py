@@ -11,8 +11,8 @@ from reader.contract.checks import whole_number
 from reader.contract.errors import UsageError
 from reader.loader.forked import check_not_forked, note_iterator
 from reader.loader.undecodable import find_undecodable
+from reader.pixel_workers.worker_pool import PixelWorkers
 from reader.pixels.engine import PixelEngine
-from reader.pixels.worker_pool import PixelWorkers
 from reader.records.damaged_records import DamagedRecords, Loss
 from reader.records.python_calls import ending
 from reader.schedule.windows import Windows

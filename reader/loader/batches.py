@@ -10,9 +10,9 @@ from reader.decode.batch_pixels import MakePixels, black, pixel_maker
 from reader.decode.captions import nothing, pad_id
 from reader.decode.examples import PIXEL_DRAWS, SIZES, make_examples
 from reader.loader.budget import concurrency_of
+from reader.pixel_workers.stored_records import StoredRecords
+from reader.pixel_workers.worker_pool import PixelWorkers
 from reader.pixels.engine import PixelEngine
-from reader.pixels.stored_records import StoredRecords
-from reader.pixels.worker_pool import PixelWorkers
 
 # With `bucket_by_length`, the width of token rows is rounded up to a multiple of this
 # many tokens. Fewer distinct shapes mean fewer recompilations of a compiled model.

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from reader.config.read_config import ReadConfig
 from reader.contract.errors import UsageError
-from reader.pixels.parts import FEWEST_ROWS
+from reader.pixel_workers.parts import FEWEST_ROWS
 
 # Memory of TensorFlow's runtime and functions, independent of the data.
 _FIXED_BYTES = 100 << 20

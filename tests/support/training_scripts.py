@@ -150,7 +150,9 @@ def session(pid: int) -> list[str]:
 def seconds_until_gone(pid: int, most: float = 10) -> float:
     """Waits until no worker of a session lives."""
     begin = time.monotonic()
-    while left := [words for words in session(pid) if "reader.pixels.worker" in words]:
+    while left := [
+        words for words in session(pid) if "reader.pixel_workers.worker" in words
+    ]:
         assert time.monotonic() - begin < most, left
         time.sleep(0.01)
     return time.monotonic() - begin

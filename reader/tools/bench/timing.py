@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from typing import NamedTuple
 
-from reader.pixels.worker_pool import cpu_seconds_of_workers
+from reader.pixel_workers.worker_pool import cpu_seconds_of_workers
 
 # Enough to detect an outlier. Each round creates new iterators, which costs as much as
 # reading 100 images.

@@ -12,7 +12,7 @@ import reader
 def advice(function, *args, **more) -> list[str]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        function(*args, remainder="pad", **more)
+        function(*args, **{"remainder": "pad", "outputs": ("key",), **more})
     return [str(w.message) for w in caught if "streams" in str(w.message)]
 
 
@@ -55,6 +55,7 @@ def test_other_runs_are_not_advised(dataset, more):
 
 def test_runs_that_go_on_are_not_advised(dataset):
     usual = {"split": "train", "batch_size": 193, "epochs": None}
+    usual["outputs"] = ("key",)
     state = reader.state(reader.load(dataset, **usual, remainder="pad"), 2)
     more = {"resume": state, "host_count": 193}
     assert advice(reader.load, dataset, **usual, **more) == []

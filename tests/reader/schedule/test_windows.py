@@ -54,6 +54,13 @@ def test_places_are_those_of_the_reads(dataset, name):
     assert one.num_iterators == 2 and not one.left_early
 
 
+@pytest.fixture
+def apart(monkeypatch):
+    """Small windows are not read together."""
+    monkeypatch.setattr("reader.schedule.windows._FEWEST_RECORDS", 1)
+
+
+@pytest.mark.usefixtures("apart")
 def test_a_window_is_announced_before_the_one_in_front_of_it_is_used(dataset):
     windows = windows_of(dataset, shuffle=False, shuffle_bytes=1)
     ahead = []
@@ -76,6 +83,7 @@ def test_epochs_end_when_their_records_were_read(dataset):
     assert sorted(ended) == [0, 1, 2]
 
 
+@pytest.mark.usefixtures("apart")
 def test_an_error_is_raised_at_the_window_that_it_concerns(dataset, monkeypatch):
     windows = windows_of(dataset, shuffle=False, shuffle_bytes=1)
     places = windows.index.places

@@ -11,10 +11,10 @@ from PIL import Image
 
 from reader.config.image_config import ImageConfig
 from reader.contract.record import frame_record, parse_example, serialize_example
+from reader.pixel_workers.stored_records import StoredRecords, _together
+from reader.pixel_workers.worker_pool import PixelWorkers
 from reader.pixels.engine import PixelEngine
 from reader.pixels.errors import PixelWorkerError
-from reader.pixels.stored_records import StoredRecords, _together
-from reader.pixels.worker_pool import PixelWorkers
 
 SIZE = ("h", "w")
 NUM = 50

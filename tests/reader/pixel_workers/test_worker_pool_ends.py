@@ -19,8 +19,8 @@ import psutil
 import pytest
 from toy_engine import ScriptEngine
 
+from reader.pixel_workers.worker_pool import PixelWorkers
 from reader.pixels.errors import PixelWorkerError
-from reader.pixels.worker_pool import PixelWorkers
 
 SUPPORT = Path(sys.modules["toy_engine"].__file__).parent
 ROOT = SUPPORT.parents[1]
@@ -252,7 +252,7 @@ import ctypes, os, signal, sys, threading, time
 import numpy as np
 from toy_engine import ScriptEngine
 from reader.pixels.errors import PixelWorkerError
-from reader.pixels.worker_pool import PixelWorkers
+from reader.pixel_workers.worker_pool import PixelWorkers
 
 workers = PixelWorkers(ScriptEngine(), 3)
 

@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reader.contract.host import exit_description, module_path
+from reader.pixel_workers.parts import Makers, Part
+from reader.pixel_workers.shared_memory import SharedMemory
 from reader.pixels.errors import PixelWorkerError
-from reader.pixels.parts import Makers, Part
-from reader.pixels.shared_memory import SharedMemory
 
 # Calls that wait at the same time; more wait for one of these to return.
 _NUM_CHANNELS = 16
@@ -253,7 +253,13 @@ def _start(
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "reader.pixels.worker", *map(str, args)],
+            [
+                sys.executable,
+                "-P",
+                "-m",
+                "reader.pixel_workers.worker",
+                *map(str, args),
+            ],
             env={
                 **os.environ,
                 "PYTHONPATH": os.pathsep.join([*module_path(), _DIPTYCH]),

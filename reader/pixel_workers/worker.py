@@ -1,4 +1,4 @@
-"""The pixel worker process: `python -m reader.pixels.worker`, started by `processes`.
+"""The program of a worker process, which `processes` starts.
 
 Imports neither TensorFlow nor anything else that the makers do not need.
 """
@@ -11,8 +11,8 @@ import sys
 import threading
 import time
 
-from reader.pixels.parts import MESSAGE_BYTES, Makers, Part, make_rows_or_note
-from reader.pixels.shared_memory import SharedMemory
+from reader.pixel_workers.parts import MESSAGE_BYTES, Makers, Part, make_rows_or_note
+from reader.pixel_workers.shared_memory import SharedMemory
 
 # Standard input is a socket whose other end only the parent has.
 _LIFELINE = 0

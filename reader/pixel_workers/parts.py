@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from numpy.typing import NDArray
 
+from reader.pixel_workers.shared_memory import Areas, SharedMemory
 from reader.pixels.errors import PixelsError, PixelWorkerError
-from reader.pixels.shared_memory import Areas, SharedMemory
 from reader.shuffle.arrays import Float64s, Int64s
 
 Pixels = NDArray[np.uint8]

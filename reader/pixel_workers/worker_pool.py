@@ -14,8 +14,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from reader.pixels.errors import PixelWorkerError
-from reader.pixels.parts import (
+from reader.pixel_workers.parts import (
     Engine,
     Int32s,
     Makers,
@@ -28,8 +27,9 @@ from reader.pixels.parts import (
     write_encoded,
     write_places,
 )
-from reader.pixels.processes import CLOSED, Processes
-from reader.pixels.shared_memory import Area, Areas, SharedMemory
+from reader.pixel_workers.processes import CLOSED, Processes
+from reader.pixel_workers.shared_memory import Area, Areas, SharedMemory
+from reader.pixels.errors import PixelWorkerError
 from reader.shuffle.arrays import Float64s, Int64s
 
 T = TypeVar("T")

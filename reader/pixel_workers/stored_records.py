@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reader.contract.record import FOOTER, HEADER, find_value, whole_numbers
+from reader.pixel_workers.parts import Engine, Pixels
 from reader.pixels.errors import PixelsError
-from reader.pixels.parts import Engine, Pixels
 from reader.pixels.scratch import scratch
 from reader.shuffle.arrays import Float64s, Int64s
 from reader.storage.open_files import OpenFiles

@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 from toy_engine import CornerEngine, ScriptEngine, by_pillow
 
+from reader.pixel_workers.parts import part_bounds
+from reader.pixel_workers.worker_pool import PixelWorkers
 from reader.pixels.errors import PixelsError, PixelWorkerError
-from reader.pixels.parts import part_bounds
-from reader.pixels.worker_pool import PixelWorkers
 
 NO_DRAWS = np.empty((1, 0))
 

@@ -1,0 +1,1 @@
+"""Processes that make the pixels of batches in shared memory."""
