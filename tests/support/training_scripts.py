@@ -66,6 +66,9 @@ class Scripts:
 
     def __enter__(self) -> Self:
         self._socket, theirs = socket.socketpair()
+        # Libraries of other tests set a default timeout, which both ends would share.
+        self._socket.setblocking(True)
+        theirs.setblocking(True)
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, __file__, str(theirs.fileno())],

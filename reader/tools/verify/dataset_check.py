@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from typing import NamedTuple
 
 import google_crc32c
@@ -125,6 +125,8 @@ def _checked(
     if workers < 2:
         yield map(check_shard, tasks)
         return
+    # Python starts this process with the first worker, and then unblocks Ctrl-C.
+    resource_tracker.ensure_running()
     # Spawn, do not fork: TensorFlow may be loaded in this process and have threads.
     with _death_explained(), contextlib.ExitStack() as stack:
         with _defer_ctrl_c(), _safe_path():

@@ -69,7 +69,7 @@ def test_a_pickled_one_of_a_dataset_that_has_changed_is_refused(own_dataset):
 
 
 def test_threads_may_share_one_and_files_are_closed(many, monkeypatch):
-    monkeypatch.setattr(reader.records.random_access, "_MAX_OPEN_FILES", 1)
+    monkeypatch.setattr(reader.storage.open_files, "_MAX_OPEN_FILES", 1)
     monkeypatch.setattr(reader.datasets.record_index, "_MAX_OFFSETS", 1)
     before = len(os.listdir("/proc/self/fd"))
     data, expected = open_train(many, "key"), keys_of(many)
