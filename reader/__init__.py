@@ -24,12 +24,13 @@ if TYPE_CHECKING:
     from reader.frameworks.keras_tasks import for_captioning as for_captioning
     from reader.frameworks.keras_tasks import for_retrieval as for_retrieval
     from reader.frameworks.progress import progress as progress
-    from reader.loader.batch_dataset import state as state
     from reader.loader.load import load as load
     from reader.loader.load import tokenizer as tokenizer
     from reader.map_dataset.map_dataset import open as open
     from reader.schedule.coverage import coverage as coverage
+    from reader.schedule.resumable import state as state
     from reader.schedule.run import steps_per_epoch as steps_per_epoch
+    from reader.stream.stream import stream as stream
     from reader.tools.verify.dataset_check import verify as verify
 
 _MODULES = {
@@ -45,8 +46,9 @@ _MODULES = {
     "load": "reader.loader.load",
     "open": "reader.map_dataset.map_dataset",
     "progress": "reader.frameworks.progress",
-    "state": "reader.loader.batch_dataset",
+    "state": "reader.schedule.resumable",
     "steps_per_epoch": "reader.schedule.run",
+    "stream": "reader.stream.stream",
     "tokenizer": "reader.loader.load",
     "verify": "reader.tools.verify.dataset_check",
 }

@@ -1,5 +1,6 @@
 """Has the pixel workers read records from local files, with their images."""
 
+import itertools
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -115,7 +116,8 @@ class _ReadBatch:
         workers = self._workers()
         if workers is None:
             raise RuntimeError("the Dataset of these batches no longer exists")
-        images, rests = workers.read(places[:, 1:], draws)
+        images, parts = workers.read(places[:, 1:], draws)
+        rests = list(itertools.chain.from_iterable(parts))
         # A lap is a whole number of batches.
         lap = int(laps[0])
         intact = self._mend(places[:, 0], draws, images, rests, lap)

@@ -3,38 +3,18 @@
 import copy
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any, Protocol
+from typing import Any
 
 import tensorflow as tf
 
-from reader.contract.checks import whole_number
-from reader.contract.errors import UsageError
 from reader.loader.forked import check_not_forked, note_iterator
 from reader.loader.undecodable import find_undecodable
 from reader.pixel_workers.worker_pool import PixelWorkers
 from reader.pixels.engine import PixelEngine
 from reader.records.damaged_records import DamagedRecords, Loss
 from reader.records.python_calls import ending
+from reader.schedule.resumable import Resumable, RunPosition
 from reader.schedule.windows import Windows
-
-
-class RunPosition(Protocol):
-    """Position of a run at each step."""
-
-    @property
-    def begin_step(self) -> int:
-        """Index of the first step."""
-
-    @property
-    def endless(self) -> bool:
-        """Whether iterators are endless; each one then begins at `begin_step`."""
-
-    def length(self, iterator: int = 0) -> int | None:
-        """Returns the number of batches of an iterator; None if it is endless."""
-
-    def example_at(self, step: int) -> int:
-        """Returns the position of the run before a step, in examples."""
-
 
 # Private names of TensorFlow are used in this file only, as this version has them;
 # tests/reader/loader/test_batch_dataset.py shows what an upgrade has moved.
@@ -49,16 +29,13 @@ _TENSORFLOW_ATTRIBUTES = (
 )
 
 
-class Batches(tf.data.Dataset):
+class Batches(Resumable, tf.data.Dataset):
     """A `tf.data.Dataset` of batches.
 
     The Dataset is built when TensorFlow first accesses it. Until then, `reader.as_jax`
     and `reader.as_torch` can still keep TensorFlow from allocating the accelerators.
 
     Attributes:
-        position: Position of the run at each step.
-        identity: Settings and records that determine the order of the run, as JSON
-            values.
         names: Names of the outputs if a batch is a dictionary; None otherwise.
     """
 
@@ -88,10 +65,8 @@ class Batches(tf.data.Dataset):
         self._build = build
         self._workers = workers
         self.names = names
-        self._windows, self._damaged = windows, damaged
-        # Batches taken by Python, by iterator index.
-        self._taken: dict[int, int] = {}
-        self.position, self.identity = position, identity
+        self._damaged = damaged
+        self._set_run(position, identity, windows)
 
     def __getattr__(self, name: str) -> Any:
         """Builds the Dataset when one of TensorFlow's attributes is first accessed."""
@@ -144,20 +119,6 @@ class Batches(tf.data.Dataset):
         iterator.batches = self
         return iterator
 
-    def note_taken(self, iterator: int, num: int) -> None:
-        """Adds to the number of batches taken from an iterator.
-
-        Args:
-            iterator: Index of the iterator, from 0.
-            num: Number of batches to add; may be negative.
-        """
-        self._taken[iterator] = self._taken.get(iterator, 0) + num
-
-    @property
-    def latest(self) -> int:
-        """Index of the latest iterator, from 0; -1 before the first."""
-        return self._windows.num_iterators - 1
-
     @property
     def error(self) -> Exception | None:
         """The error of this package that ended reading, or None."""
@@ -168,16 +129,6 @@ class Batches(tf.data.Dataset):
     def element_spec(self) -> Any:
         """Shapes and dtypes of a batch, as a structure of `tf.TensorSpec`."""
         return self._dataset.element_spec
-
-    def __len__(self) -> int:
-        """Returns the number of batches of the first iterator."""
-        length = self.position.length()
-        if length is None:
-            raise TypeError(
-                "endless batches have no length (epochs=None): reader.steps_per_epoch "
-                "returns the number of batches per epoch"
-            )
-        return length
 
     def explain(self, error: tf.errors.OpError) -> Exception | None:
         """Returns the DatasetError or OSError behind a TensorFlow error, or None.
@@ -195,32 +146,6 @@ class Batches(tf.data.Dataset):
         begin = self._taken.get(self.latest, 0) * num
         engine = None if self._workers is None else self._workers.engine
         return find_undecodable(error, self._windows, engine, self.latest, begin, num)
-
-    def is_at(self, step: int) -> bool:
-        """Returns whether the latest iterator can be at a step.
-
-        Returns False if an earlier iterator was left before its end. One case is not
-        detected: Keras left an iterator that had been read ahead to its end, and the
-        step is the last one of the next iterator.
-
-        Args:
-            step: Number of steps that the run has taken.
-        """
-        if self.position.endless:
-            return True
-        ahead = step - self.position.begin_step
-        iterator, begun = 0, self._windows.num_iterators
-        while iterator < begun:
-            length = self.position.length(iterator) or 0
-            if ahead < length:
-                break
-            ahead, iterator = ahead - length, iterator + 1
-        left = [
-            before
-            for before, taken in self._taken.items()
-            if before < begun - 1 and taken < (self.position.length(before) or 0)
-        ]
-        return begun <= iterator + 1 and not left and not self._windows.left_early
 
     @property
     def losses(self) -> list[Loss]:
@@ -261,48 +186,3 @@ def _explaining(base: Any) -> Any:
             return batch
 
     return Iterator
-
-
-def state(batches: tf.data.Dataset, step: int) -> dict[str, Any]:
-    """Returns a checkpoint of the input pipeline, as a small JSON-serializable dict.
-
-    The state is the same on every host. `reader.load(…, resume=state)` resumes from it,
-    if needed with another number of hosts or another batch size.
-
-        state = reader.state(batches, step)
-        checkpoint.write_text(json.dumps(state))
-
-    Args:
-        batches: The Dataset that `reader.load` returned, or `reader.for_captioning` or
-            `reader.for_retrieval` made of it.
-        step: Number of steps that the run has taken, which is the trainer's global
-            step. It includes the steps before `start_step` or `resume`.
-
-    Returns:
-        A dictionary with the step, the position in examples, and the settings that
-        determine the order.
-
-    Raises:
-        UsageError: `batches` is another Dataset, `step` is before the first step of
-            `batches`, or an iterator over `batches` was left before its end.
-    """
-    if not isinstance(batches, Batches):
-        raise UsageError(
-            "state needs the batches that reader.load returned, got "
-            f"{type(batches).__name__}: keep those as well as what you derive from them"
-        )
-    position, step = batches.position, whole_number("step", step)
-    if step < position.begin_step:
-        raise UsageError(
-            f"step must be at least {position.begin_step}, the first step of these "
-            f"batches, got {step}"
-        )
-    if not batches.is_at(step):
-        raise UsageError(
-            f"the position of step {step} is unknown: an iterator over these batches "
-            "was left before its end and another one was started, for example by "
-            "next(iter(batches)), or by Keras under a tf.distribute strategy, which "
-            "takes a batch before training. Load with epochs=None, where every "
-            "iterator begins at the same step, or iterate only once"
-        )
-    return {**batches.identity, "step": step, "examples": position.example_at(step)}

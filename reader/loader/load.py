@@ -8,13 +8,8 @@ from collections.abc import Mapping, Sequence
 import tensorflow as tf
 
 from reader.config import defaults
-from reader.config.image_config import image_config
-from reader.config.read_config import (
-    ReadConfig,
-    Resources,
-    folder_name,
-    output_names,
-)
+from reader.config.arguments import config_of
+from reader.config.read_config import ReadConfig
 from reader.contract.errors import UsageError
 from reader.contract.tokenizers.protocol import Tokenizer
 from reader.datasets.manifest_dataset import open_dataset
@@ -227,44 +222,7 @@ def load(
         DatasetError: A dataset is unfinished, a shard is missing or has the wrong size,
             or an index is damaged.
     """
-    config = ReadConfig(
-        batch_size=batch_size,
-        images=image_config(
-            image_size=image_size,
-            crop=crop,
-            crop_fraction=crop_fraction,
-            crop_scale=crop_scale,
-            crop_ratio=crop_ratio,
-            flip=flip,
-            dtype=dtype,
-            normalize=normalize,
-            data_format=data_format,
-        ),
-        max_tokens=max_tokens,
-        add_special_tokens=add_special_tokens,
-        caption=caption,
-        max_captions=max_captions,
-        bucket_by_length=bucket_by_length,
-        shuffle=shuffle,
-        seed=seed,
-        shuffle_bytes=shuffle_bytes,
-        streams=streams,
-        epochs=epochs,
-        start_step=start_step,
-        start_example=start_example,
-        host_index=host_index,
-        host_count=host_count,
-        remainder=remainder,
-        on_corrupt=on_corrupt,
-        outputs=output_names(outputs),
-        resources=Resources(
-            num_threads=num_threads,
-            workers=workers,
-            ram_budget=ram_budget,
-            prefetch=prefetch,
-            cache=folder_name(cache),
-        ),
-    )
+    config = config_of(locals())
     record_sources, weights = open_record_sources(
         pattern, split, features, tolerant=on_corrupt == "skip"
     )

@@ -1,5 +1,6 @@
 """Batches in shared memory, and the parts of them that engines make."""
 
+import pickle
 import struct
 import traceback
 from collections.abc import Sequence
@@ -72,8 +73,8 @@ class RecordMaker(Protocol):
 
     def make(
         self, engine: Engine, places: Int64s, draws: Float64s, out: NDArray[Any]
-    ) -> list[bytes | None]:
-        """Makes rows; returns the records without their images, None for a lost one."""
+    ) -> Any:
+        """Makes rows; returns what else there is of the records, picklable."""
         ...
 
 
@@ -151,10 +152,10 @@ class _Input:
         ends: int64[n], byte offset behind each encoded image.
         sizes: int32[n, 2], height and width of each image.
         places: int64[n, 3], shard, begin and end of each record.
-        rest_sizes: int64[n], size of each record without its image; -1 for a record
-            that was not read. Output.
+        rest_sizes: int64[n], size of what else there is of a part's records, pickled,
+            at the first row of the part. Output.
         num_bytes: Size of these arrays and of the exceptions before them. Encoded
-            images follow, or the records without their images. Output.
+            images follow, or what else there is of the records. Output.
     """
 
     def __init__(self, memory: SharedMemory, part: Part) -> None:
@@ -238,8 +239,8 @@ def write_places(
         areas: Areas to take one of.
         places: int64[n, 3]: Shard, begin and end of each record.
         draws: float64[n, k]: Random numbers in [0, 1).
-        room: Space for each record without its image, in bytes. Only what is used of it
-            takes up memory.
+        room: Space for what else there is of each record, in bytes. Only what is used
+            of it takes up memory.
 
     Returns:
         The whole batch as one part, without the offset of its output.
@@ -249,32 +250,26 @@ def write_places(
     return part
 
 
-def _rooms(memory: SharedMemory, part: Part, arrays: _Input) -> NDArray[np.uint8]:
-    """Returns uint8[n, room], with a row for each record without its image."""
-    room = (part.num_bytes - arrays.num_bytes) // part.num_rows
-    offset = part.offset + arrays.num_bytes
-    return memory.array(offset, (part.num_rows, room), "uint8")
+def _room(memory: SharedMemory, part: Part, arrays: _Input) -> memoryview:
+    """Returns the space for what else there is of a part's records."""
+    each = (part.num_bytes - arrays.num_bytes) // part.num_rows
+    offset = part.offset + arrays.num_bytes + each * part.begin
+    return memory.bytes_at(offset, each * (part.end - part.begin))
 
 
-def rests_of(memory: SharedMemory, part: Part) -> list[bytes | None] | None:
-    """Returns a batch's records without their images.
+def rests_of(memory: SharedMemory, parts: Sequence[Part]) -> list[Any] | None:
+    """Returns what else there is of the records of each part.
 
-    Args:
-        memory: Shared memory.
-        part: The whole batch.
-
-    Returns:
-        A serialized record or None for each that was not read. None if one needs more
-        room than there is.
+    Returns None if one needs more room than there is.
     """
-    arrays = _Input(memory, part)
-    rooms = _rooms(memory, part, arrays)
-    if arrays.rest_sizes.max(initial=0) > rooms.shape[1]:
-        return None
-    return [
-        None if size < 0 else room[:size].tobytes()
-        for room, size in zip(rooms, arrays.rest_sizes.tolist(), strict=True)
-    ]
+    rests = []
+    for part in parts:
+        arrays = _Input(memory, part)
+        size, room = int(arrays.rest_sizes[part.begin]), _room(memory, part, arrays)
+        if size > len(room):
+            return None
+        rests.append(pickle.loads(room[:size]))
+    return rests
 
 
 def make_rows(makers: Makers, memory: SharedMemory, part: Part) -> None:
@@ -292,7 +287,11 @@ def make_rows(makers: Makers, memory: SharedMemory, part: Part) -> None:
             raise ValueError("these workers read no records")
         places, draws = arrays.places[rows], arrays.draws[rows]
         rests = makers.records.make(engine, places, draws, out[rows])
-        _write_rests(rests, arrays.rest_sizes[rows], _rooms(memory, part, arrays)[rows])
+        pickled = pickle.dumps(rests, pickle.HIGHEST_PROTOCOL)
+        arrays.rest_sizes[part.begin] = len(pickled)
+        room = _room(memory, part, arrays)
+        if len(pickled) <= len(room):
+            room[: len(pickled)] = pickled
         return
     engine.make(
         memory.array(part.offset, (part.num_bytes,), "uint8"),
@@ -302,15 +301,6 @@ def make_rows(makers: Makers, memory: SharedMemory, part: Part) -> None:
         arrays.draws[rows],
         out[rows],
     )
-
-
-def _write_rests(
-    rests: Sequence[bytes | None], sizes: Int64s, rooms: NDArray[np.uint8]
-) -> None:
-    for n, rest in enumerate(rests):
-        sizes[n] = -1 if rest is None else len(rest)
-        if rest is not None and len(rest) <= rooms.shape[1]:
-            rooms[n].data[: len(rest)] = rest
 
 
 def make_rows_or_note(makers: Makers, memory: SharedMemory, part: Part) -> None:

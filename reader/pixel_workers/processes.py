@@ -12,16 +12,17 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from reader.contract.host import exit_description, module_path
 from reader.pixel_workers.parts import Makers, Part
 from reader.pixel_workers.shared_memory import SharedMemory
 from reader.pixels.errors import PixelWorkerError
 
-# Calls that wait at the same time; more wait for one of these to return.
-_NUM_CHANNELS = 16
+# Batches that are made at the same time; more wait for one of these.
+NUM_CHANNELS = 16
 _GRACE_SECONDS = 3
 # Workers that are stopped for twice as long are an error: calls would wait for them.
 _CHECK_SECONDS = 0.8
@@ -29,6 +30,18 @@ _CHECK_SECONDS = 0.8
 _DIPTYCH = str(Path(__file__).resolve().parents[2])
 
 CLOSED = "the pixel workers are closed"
+
+
+class Making(NamedTuple):
+    """A batch that workers are making.
+
+    Attributes:
+        channel: Index of the channel on which finished parts are counted.
+        num_parts: Number of parts of the batch.
+    """
+
+    channel: int
+    num_parts: int
 
 
 class Processes:
@@ -61,10 +74,10 @@ class Processes:
         used_offset = memory.reserve(8 * num_workers)
         self._used = memory.array(used_offset, (num_workers,), "float64")
         self._tasks, tasks = _socket_pair()
-        pairs = [_socket_pair() for _ in range(_NUM_CHANNELS)]
+        pairs = [_socket_pair() for _ in range(NUM_CHANNELS)]
         self._channels = [ours for ours, _ in pairs]
         self._free: queue.SimpleQueue[int] = queue.SimpleQueue()
-        for channel in range(_NUM_CHANNELS):
+        for channel in range(NUM_CHANNELS):
             self._free.put(channel)
         inherited = [tasks, *(theirs for _, theirs in pairs)]
         fds = [memory.fd, *(end.fileno() for end in inherited)]
@@ -86,35 +99,52 @@ class Processes:
         """CPU time that the workers have used to make images."""
         return float(self._used.sum())
 
-    def run(self, parts: Sequence[Part]) -> None:
-        """Has the workers make all parts of a batch.
+    def start(self, parts: Sequence[Part]) -> Making:
+        """Has the workers make all parts of a batch; `finish` waits for them.
+
+        Waits if `NUM_CHANNELS` batches have been started and not finished.
 
         Raises:
             PixelWorkerError: A worker has ended, or `stop` was called.
         """
         channel = self._free.get()
+        with self._using(channel):
+            self._check()
+            message = b"".join(part._replace(channel=channel).pack() for part in parts)
+            with contextlib.suppress(OSError):  # There is no worker.
+                self._tasks.sendall(message)
+        return Making(channel, len(parts))
+
+    def finish(self, making: Making) -> None:
+        """Waits until all parts of a batch are made.
+
+        Raises:
+            PixelWorkerError: A worker has ended, or `stop` was called.
+        """
+        channel, left = making
+        with self._using(channel):
+            with contextlib.suppress(OSError):  # There is no worker.
+                while done := self._channels[channel].recv(left, socket.MSG_WAITALL):
+                    left -= len(done)
+            if left:
+                self._ended.wait()
+                self._check()
+        self._free.put(channel)
+
+    @contextlib.contextmanager
+    def _using(self, channel: int) -> Iterator[None]:
+        """Keeps the sockets open, and gives the channel back after an error."""
         self._waiting.add(channel)
         try:
-            self._check()
-            self._run(parts, channel)
-        except (KeyboardInterrupt, SystemExit):
-            # Bytes for this call would still come on its channel.
-            self._end(CLOSED)
+            yield
+        except BaseException as error:
+            if not isinstance(error, Exception):  # Ctrl-C, or the end of a thread.
+                # Bytes for this batch would still come on its channel.
+                self._end(CLOSED)
+            self._free.put(channel)
             raise
         finally:
             self._waiting.discard(channel)
-            self._free.put(channel)
-
-    def _run(self, parts: Sequence[Part], channel: int) -> None:
-        message = b"".join(part._replace(channel=channel).pack() for part in parts)
-        left = len(parts)
-        with contextlib.suppress(OSError):  # There is no worker.
-            self._tasks.sendall(message)
-            while done := self._channels[channel].recv(left, socket.MSG_WAITALL):
-                left -= len(done)
-        if left:
-            self._ended.wait()
-            self._check()
 
     def _check(self) -> None:
         if self._ended.is_set():
@@ -126,7 +156,7 @@ class Processes:
         return self._ended.is_set()
 
     def stop(self) -> None:
-        """Ends the workers, and the calls of `run` that wait for them.
+        """Ends the workers, and the calls of `finish` that wait for them.
 
         Waits for nothing: the garbage collector may call this in any thread, at any
         moment.

@@ -47,13 +47,13 @@ class StoredRecords:
 
     Attributes:
         paths: Path of each shard.
-        image: Key of the feature with the encoded image.
+        image: Key of the feature with the encoded image; None without images.
         size: Keys of the features with height and width; None to have the engine read
             sizes from the images.
     """
 
     paths: tuple[str, ...]
-    image: str
+    image: str | None
     size: tuple[str, str] | None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -147,6 +147,8 @@ class StoredRecords:
 
     def _image(self, held: Pixels, begin: int, end: int) -> _Image:
         """Finds the image in the serialized record `held[begin:end]`."""
+        if self.image is None:
+            return _Image(begin, begin, None, held[begin:end].tobytes())
         found = find_value(held[begin:end].data, self.image.encode())
         size = None
         if self.size is not None:

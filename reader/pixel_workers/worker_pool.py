@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import dataclasses
 import math
 import mmap
 import os
@@ -27,12 +28,10 @@ from reader.pixel_workers.parts import (
     write_encoded,
     write_places,
 )
-from reader.pixel_workers.processes import CLOSED, Processes
+from reader.pixel_workers.processes import CLOSED, Making, Processes
 from reader.pixel_workers.shared_memory import Area, Areas, SharedMemory
 from reader.pixels.errors import PixelWorkerError
 from reader.shuffle.arrays import Float64s, Int64s
-
-T = TypeVar("T")
 
 # Space for a record without its image, in bytes. It grows if a record needs more.
 _ROOM = 2048
@@ -98,37 +97,50 @@ class PixelWorkers(Generic[E]):
             PixelWorkerError: A worker ended or failed, or `close` was called.
         """
         if not len(encoded):
-            return self._no_rows()
-        return self._call(lambda session: session.make(encoded, sizes, draws))
+            return np.empty((0, *self.engine.row_shape), self.engine.dtype)
+        with self._session_in_use() as session:
+            return session.finish(session.start(encoded, sizes, draws))
 
-    def read(
-        self, places: Int64s, draws: Float64s
-    ) -> tuple[NDArray[Any], list[bytes | None]]:
+    def read(self, places: Int64s, draws: Float64s) -> tuple[NDArray[Any], list[Any]]:
         """Reads the records of a batch from files, and makes their images.
 
         Args:
             places: int64[n, 3]: Shard of each record, and the byte offsets of its begin
-                and end, framing included.
+                and end, framing included; n is not 0.
             draws: float64[n, k]: Random numbers in [0, 1).
 
         Returns:
-            The images, as of `make`; and each record without its image, serialized. A
-            record is None if it cannot be read or used. Its image is then undefined.
+            The images, as of `make`; and for each part of the batch, in order, what
+            `records` returned of its records.
 
         Raises:
             PixelWorkerError: A worker ended or failed, or `close` was called.
         """
-        if not len(places):
-            return self._no_rows(), []
-        return self._call(lambda session: session.read(places, draws))
+        return self.start_read(places, draws)()
 
-    def _no_rows(self) -> NDArray[Any]:
-        return np.empty((0, *self.engine.row_shape), self.engine.dtype)
+    def start_read(
+        self, places: Int64s, draws: Float64s
+    ) -> Callable[[], tuple[NDArray[Any], list[Any]]]:
+        """Has a batch read, and returns a function that waits for it; as `read`.
 
-    def _call(self, work: "Callable[[_Session], T]") -> T:
-        session = self._session or self._started()
+        The function has to be called once. There may be `NUM_CHANNELS` such batches.
+        """
+        with self._session_in_use() as session:
+            started = session.start_read(places, draws)
+
+        def finish() -> tuple[NDArray[Any], list[Any]]:
+            with self._session_in_use(session):
+                found = session.finish_read(started)
+            return self.read(places, draws) if found is None else found
+
+        return finish
+
+    @contextlib.contextmanager
+    def _session_in_use(
+        self, session: "_Session | None" = None
+    ) -> Iterator["_Session"]:
         try:
-            return work(session)
+            yield session or self._session or self._started()
         except (KeyboardInterrupt, SystemExit):
             # The workers may still write to the memory of the batch.
             self._end_session()
@@ -195,54 +207,87 @@ class _Session:
         self._kept: dict[int, _Lease] = {}
         self._gone: deque[_Lease] = deque()
 
-    def make(
+    def start(
         self, encoded: Sequence[bytes], sizes: Int32s | None, draws: Float64s
-    ) -> NDArray[Any]:
-        batch = write_encoded(self._memory, self._inputs, encoded, sizes, draws)
-        with self._input_of(batch):
-            return self._rows(batch)
+    ) -> "_Started":
+        return self._start(
+            write_encoded(self._memory, self._inputs, encoded, sizes, draws)
+        )
 
-    def read(
-        self, places: Int64s, draws: Float64s
-    ) -> tuple[NDArray[Any], list[bytes | None]]:
-        room = self._room
-        batch = write_places(self._memory, self._inputs, places, draws, room)
-        with self._input_of(batch):
-            rows = self._rows(batch)
-            rests = rests_of(self._memory, batch)
-        if rests is not None:
-            return rows, rests
-        del rows  # Its memory is used again.
-        self._room = max(self._room, 4 * room)
-        return self.read(places, draws)
+    def start_read(self, places: Int64s, draws: Float64s) -> "_Started":
+        return self._start(
+            write_places(self._memory, self._inputs, places, draws, self._room)
+        )
+
+    def _start(self, batch: Part) -> "_Started":
+        self._take_back()
+        output = self._outputs.take(batch.num_rows * self._row_bytes)
+        batch = batch._replace(rows_offset=output.offset)
+        started = _Started(batch, [batch], output, self._room)
+        if self._processes is not None:
+            started.parts = [
+                batch._replace(number=i, begin=begin, end=end)
+                for i, (begin, end) in enumerate(
+                    part_bounds(batch.num_rows, self._num_workers)
+                )
+            ]
+        with self._given_back(started, only_after_errors=True):
+            if self._processes is not None:
+                started.making = self._processes.start(started.parts)
+        return started
+
+    def finish(self, started: "_Started") -> NDArray[Any]:
+        """Returns the rows of a batch that was started."""
+        with self._given_back(started):
+            self._wait(started)
+            return self._rows(started)
+
+    def finish_read(self, started: "_Started") -> tuple[NDArray[Any], list[Any]] | None:
+        """Returns the rows and the rests; None if these need more room."""
+        with self._given_back(started):
+            self._wait(started)
+            rests = rests_of(self._memory, started.parts)
+            if rests is not None:
+                return self._rows(started), rests
+            self._outputs.give(started.output)
+        self._room = max(self._room, 4 * started.room)
+        return None
 
     @contextlib.contextmanager
-    def _input_of(self, batch: Part) -> Iterator[None]:
-        """Gives the memory of a batch's input back in the end."""
+    def _given_back(
+        self, started: "_Started", *, only_after_errors: bool = False
+    ) -> Iterator[None]:
+        """Gives the memory of a batch's input back, after errors also its output."""
         try:
             yield
+        except Exception:
+            self._outputs.give(started.output)
+            only_after_errors = False
+            raise
         finally:
             # Workers that have not ended yet may still read the input.
-            if self._processes is None or not self._processes.ended:
+            ended = self._processes is not None and self._processes.ended
+            if not only_after_errors and not ended:
+                batch = started.batch
                 self._inputs.give(Area(batch.offset, batch.num_bytes))
 
-    def _rows(self, batch: Part) -> NDArray[Any]:
-        self._take_back()
-        engine = self._makers.engine
-        output = self._outputs.take(batch.num_rows * self._row_bytes)
-        try:
-            self._fill(batch._replace(rows_offset=output.offset))
-            shape = (batch.num_rows, *engine.row_shape)
-            rows = self._memory.array(output.offset, shape, engine.dtype)
-            if len(self._kept) >= self._most_held:
-                rows = _copy(rows)
-                self._outputs.give(output)
-                return rows
-        except Exception:
-            self._outputs.give(output)
-            raise
+    def _wait(self, started: "_Started") -> None:
+        if self._processes is None:
+            make_rows(self._makers, self._memory, started.batch)
+        elif started.making is not None:
+            self._processes.finish(started.making)
+            check(self._memory, started.batch)
+
+    def _rows(self, started: "_Started") -> NDArray[Any]:
+        engine, batch = self._makers.engine, started.batch
+        shape = (batch.num_rows, *engine.row_shape)
+        rows = self._memory.array(started.output.offset, shape, engine.dtype)
+        if len(self._kept) >= self._most_held:
+            rows = _copy(rows)
+            self._outputs.give(started.output)
+            return rows
         lease = _Lease(rows, self._gone.append)
-        lease.area = output
+        lease.area = started.output
         self._kept[id(lease)] = lease
         return rows
 
@@ -253,19 +298,6 @@ class _Session:
                 lease = self._gone.popleft()
                 del self._kept[id(lease)]
                 self._outputs.give(lease.area)
-
-    def _fill(self, batch: Part) -> None:
-        if self._processes is None:
-            make_rows(self._makers, self._memory, batch)
-            return
-        bounds = part_bounds(batch.num_rows, self._num_workers)
-        self._processes.run(
-            [
-                batch._replace(number=i, begin=begin, end=end)
-                for i, (begin, end) in enumerate(bounds)
-            ]
-        )
-        check(self._memory, batch)
 
     @property
     def cpu_seconds(self) -> float:
@@ -282,6 +314,25 @@ class _Session:
     def forget(self) -> None:
         if self._processes is not None:
             self._processes.forget()
+
+
+@dataclasses.dataclass
+class _Started:
+    """A batch that is being made.
+
+    Attributes:
+        batch: The whole batch.
+        parts: Its parts.
+        output: Memory of its rows.
+        room: Space for what else there is of each record, in bytes.
+        making: What to wait for; None without processes.
+    """
+
+    batch: Part
+    parts: list[Part]
+    output: Area
+    room: int
+    making: Making | None = None
 
 
 class _Lease(weakref.ref[NDArray[Any]]):

@@ -51,6 +51,26 @@ class Placed(NamedTuple):
     draws: Float64s
     laps: Int64s
 
+    def at(self, which: Int64s | slice) -> "Placed":
+        """Returns some of the records."""
+        return Placed(
+            self.places[which], self.blank[which], self.draws[which], self.laps[which]
+        )
+
+    @staticmethod
+    def joined(parts: "Sequence[Placed]") -> "Placed":
+        """Returns the records of all parts."""
+        return Placed(
+            np.concatenate([part.places for part in parts]),
+            np.concatenate([part.blank for part in parts]),
+            np.concatenate([part.draws for part in parts]),
+            np.concatenate([part.laps for part in parts]),
+        )
+
+
+# (window, number of its streams, whether to sort from long to short) → int64[n]
+Arrange = Callable[[Placed, int, bool], Int64s]
+
 
 class _Turn(NamedTuple):
     """A window, the one after it, and whether it is the last of its epoch."""
@@ -128,7 +148,9 @@ class Windows:
             if turn.ends_epoch:
                 self._at_end(turn.epoch)
 
-    def placed(self, read_ahead: Callable[[Int64s], None]) -> Iterator[Placed]:
+    def placed(
+        self, read_ahead: Callable[[Int64s], None], arrange: Arrange | None = None
+    ) -> Iterator[Placed]:
         """Starts the next iterator, with the place of each record.
 
         Whoever reads the records calls `note_read`.
@@ -136,11 +158,15 @@ class Windows:
         Args:
             read_ahead: Function called with the places of a window before the window
                 in front of it is yielded.
+            arrange: Function that sorts a window; None keeps the order.
         """
-        return self._with_places(self._start(), read_ahead)
+        return self._with_places(self._start(), read_ahead, arrange)
 
     def _with_places(
-        self, turns: Iterator[_Turn], read_ahead: Callable[[Int64s], None]
+        self,
+        turns: Iterator[_Turn],
+        read_ahead: Callable[[Int64s], None],
+        arrange: Arrange | None,
     ) -> Iterator[Placed]:
         upcoming, lap = None, next(self._lap_numbers)
         for turn in turns:
@@ -156,11 +182,16 @@ class Windows:
                     read_ahead(upcoming)
             blank, laps = window.numbers == NO_RECORD, np.full(len(places), lap)
             draws = self.draws.of(window.numbers, window.epochs)
-            self._laps.hand_out(lap, len(places))
+            placed = Placed(places, blank, draws, laps)
+            if arrange is not None:
+                descending = window.number % 2 == 1
+                kept = arrange(placed, window.columns, descending)[window.keep]
+                placed = placed.at(kept)
+            self._laps.hand_out(lap, len(placed.places))
             if turn.ends_epoch:
                 self._laps.end(lap, turn.epoch)
                 lap = next(self._lap_numbers)
-            yield Placed(places, blank, draws, laps)
+            yield placed
 
     def note_read(self, lap: int, num: int) -> None:
         """States that records were read; ends the epoch of their lap with the last.

@@ -93,10 +93,16 @@ def pool():
         workers.close()
 
 
+def read(workers: PixelWorkers, places: np.ndarray, draws: np.ndarray):
+    """The rows, and what is left of each record."""
+    rows, parts = workers.read(places, draws)
+    return rows, [rest for part in parts for rest in part]
+
+
 @pytest.mark.parametrize("num_workers", [0, 1, 3])
 def test_rows_and_rests_are_those_of_a_plain_loop(pool, tmp_path, num_workers):
     shards = write(tmp_path, examples())
-    rows, rests = pool(shards, num_workers).read(shards.places, NO_DRAWS)
+    rows, rests = read(pool(shards, num_workers), shards.places, NO_DRAWS)
     assert (rows.dtype, rows.shape) == (np.uint8, (NUM, 8, 8, 3))
     assert sum(map(is_square, range(NUM))) > 5
     for number, rest in enumerate(rests):
@@ -113,7 +119,7 @@ def test_any_number_of_workers_gives_the_same_bits(pool, tmp_path, settings):
     config = ImageConfig(size=(12, 10), dtype="float32", **settings)
     draws = np.random.default_rng(0).random((NUM, sum(config.num_draws.values())))
     engine = PixelEngine(config, "raw")
-    each = [pool(shards, n, engine).read(shards.places, draws) for n in (0, 1, 2, 5)]
+    each = [read(pool(shards, n, engine), shards.places, draws) for n in (0, 1, 2, 5)]
     for rows, rests in each[1:]:
         assert np.array_equal(rows, each[0][0])
         assert rests == each[0][1]
@@ -128,7 +134,7 @@ def test_records_may_be_longer_than_there_is_room(pool, tmp_path, num_workers):
     shards = write(tmp_path, records)
     workers = pool(shards, num_workers)
     for _ in range(3):
-        _, rests = workers.read(shards.places, NO_DRAWS)
+        _, rests = read(workers, shards.places, NO_DRAWS)
         assert len(parse_example(rests[7])["z"][0]) == 12_000
         assert len(parse_example(rests[40])["z"][0]) == 1_200_000
         assert parse_example(rests[8])["n"] == [8, -8]
@@ -140,7 +146,7 @@ def test_encoded_images_are_read_alike(pool, tmp_path, form):
     encoded = [features(number, form)["image"][1][0] for number in range(NUM)]
     engine = PixelEngine(ENGINE.images, None)
     workers = pool(shards, 2, engine, size=None)
-    rows, _ = workers.read(shards.places, NO_DRAWS)
+    rows, _ = read(workers, shards.places, NO_DRAWS)
     assert np.array_equal(rows, workers.make(encoded, None, NO_DRAWS))
 
 
@@ -155,12 +161,12 @@ def spoil(path: str, place: int) -> None:
 def test_a_damaged_record_is_missing_and_no_other(pool, tmp_path, num_workers, byte):
     shards = write(tmp_path, examples())
     workers = pool(shards, num_workers)
-    rows, rests = workers.read(shards.places, NO_DRAWS)
+    rows, rests = read(workers, shards.places, NO_DRAWS)
     for lost in (0, 23, NUM - 1):
         shard, begin, end = shards.places[lost]
         spoil(shards.paths[shard], (begin if byte >= 0 else end) + byte)
         rests[lost] = None
-    found, found_rests = workers.read(shards.places, NO_DRAWS)
+    found, found_rests = read(workers, shards.places, NO_DRAWS)
     assert found_rests == rests
     left = [number for number, rest in enumerate(rests) if rest is not None]
     assert np.array_equal(found[left], rows[left])
@@ -186,7 +192,7 @@ def test_a_record_that_cannot_be_used_is_missing_and_no_other(pool, tmp_path, ca
     records[20] = serialize_example(features(20) | USELESS[case])
     shards = write(tmp_path, records)
     workers = pool(shards, 2)
-    rows, rests = workers.read(shards.places, NO_DRAWS)
+    rows, rests = read(workers, shards.places, NO_DRAWS)
     assert [number for number, rest in enumerate(rests) if rest is None] == [20]
     assert np.array_equal(rows[14], middle(14))
     stored = StoredRecords(shards.paths, "image", SIZE)
@@ -196,7 +202,7 @@ def test_a_record_that_cannot_be_used_is_missing_and_no_other(pool, tmp_path, ca
 
 def test_one_record_is_made_as_all_are(pool, tmp_path):
     shards = write(tmp_path, examples())
-    rows, rests = pool(shards, 1).read(shards.places, NO_DRAWS)
+    rows, rests = read(pool(shards, 1), shards.places, NO_DRAWS)
     row = np.empty((1, 8, 8, 3), np.uint8)
     stored = StoredRecords((), "image", SIZE)
     rest = stored.make_one(ENGINE, examples()[9], NO_DRAWS[:1], row)
@@ -218,7 +224,7 @@ def test_what_a_file_lacks_is_missing(pool, tmp_path, how, num_workers):
             path.write_bytes(b"")
         if how == "a folder":
             path.mkdir()
-    _, rests = pool(shards, num_workers).read(shards.places, NO_DRAWS)
+    _, rests = read(pool(shards, num_workers), shards.places, NO_DRAWS)
     for number, rest in enumerate(rests):
         assert (rest is not None) == (number % 3 != 1 or number in kept)
 
@@ -231,7 +237,7 @@ def test_files_may_be_more_than_may_be_open(pool, tmp_path):
     _, begin, end = shards.places[0]
     places = np.array([(number, begin, end) for number in range(200)] * 2)
     many = Shards(tuple(paths), places)
-    _, rests = pool(many, 1).read(places, np.empty((400, 0)))
+    _, rests = read(pool(many, 1), places, np.empty((400, 0)))
     assert {bytes(rest) for rest in rests} == {rests[0]}
 
 

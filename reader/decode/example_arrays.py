@@ -1,0 +1,215 @@
+"""Records → arrays of the outputs of `load` but images, without TensorFlow.
+
+`examples` and `captions` do the same with TensorFlow, bit for bit.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reader.config.read_config import ReadConfig
+from reader.contract.record import parse_example
+from reader.contract.schema import Feature
+from reader.datasets.record_schema import RecordSchema
+from reader.decode.outputs import roles_of, special_tokens
+from reader.shuffle.arrays import Float64s
+
+Int32s = NDArray[np.int32]
+Int64s = NDArray[np.int64]
+Arrays = dict[str, NDArray[Any]]
+
+_DTYPES = {"bytes": object, "int64": np.int64, "float32": np.float32}
+_CAPTION_ROLES = ("token_lengths", "token_ids", "captions")
+
+
+class Ragged(NamedTuple):
+    """Rows of different lengths.
+
+    Attributes:
+        values: [sum of lengths], the rows end to end.
+        lengths: int64[n], length of each row.
+    """
+
+    values: NDArray[Any]
+    lengths: Int64s
+
+    @property
+    def begins(self) -> Int64s:
+        """int64[n], index of the first value of each row."""
+        return np.cumsum(self.lengths) - self.lengths
+
+    def padded(self) -> NDArray[Any]:
+        """Returns [n, longest + 1], filled up with zeros or empty strings."""
+        width = int(self.lengths.max(initial=0)) + 1
+        empty: Any = b"" if self.values.dtype == object else 0
+        table = np.full((len(self.lengths), width), empty, self.values.dtype)
+        table[np.arange(width) < self.lengths[:, np.newaxis]] = self.values
+        return table
+
+
+class _Choice(NamedTuple):
+    """The selected captions of n examples.
+
+    Attributes:
+        which: int64[n, captions], index of each selected caption in its example.
+        valid: bool[n, captions], False where the example has no such caption.
+    """
+
+    which: Int64s
+    valid: NDArray[np.bool_]
+
+    def of(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Returns [n, captions]: values, or the last of a row where there is none."""
+        places = np.where(self.valid, self.which, values.shape[1] - 1)
+        return np.take_along_axis(values, places, axis=1)
+
+
+@dataclass(frozen=True)
+class ExampleArrays:
+    """Makes the outputs of records; picklable, and threads may share one.
+
+    Attributes:
+        record_schema: Schema of the records.
+        config: Read configuration, fitted to it.
+    """
+
+    record_schema: RecordSchema
+    config: ReadConfig
+
+    def __call__(self, records: Sequence[bytes], draws: Float64s) -> Arrays:
+        """Returns the outputs of records, by name.
+
+        Args:
+            records: Serialized records, which may lack their images.
+            draws: float64[n, draws]: All random numbers of each record.
+
+        Returns:
+            Arrays of n rows: the configured outputs but `image`, `mask` and `valid`;
+            `length` also if only `mask` is asked for.
+
+        Raises:
+            ValueError: A record cannot be used.
+        """
+        values = self._values(records)
+        names = [name for name in self.config.names if name in values]
+        outputs = {name: values[name] for name in names}
+        for side in {"height", "width"} & {*outputs}:
+            outputs[side] = outputs[side].astype(np.int32)
+        if {*_CAPTION_ROLES} & {*values}:
+            outputs |= self._captions(values, draws)
+        return outputs
+
+    def caption_lengths(self, records: Sequence[bytes], draws: Float64s) -> Int32s:
+        """Returns int32[n]: the most tokens that a selected caption has in the record.
+
+        They do not count start and end tokens. The arguments are those of a call.
+        """
+        roles = ("token_lengths", "token_ids")
+        features = self.record_schema.features
+        role = next(role for role in roles if role in features)
+        values = {role: self._parsed(records, [role])[role]}
+        lengths = _lengths_of(values)
+        choice = self._choose(lengths.lengths, draws)
+        longest: Int32s = choice.of(lengths.padded()).max(axis=1).astype(np.int32)
+        return longest
+
+    def _values(self, records: Sequence[bytes]) -> dict[str, Any]:
+        roles = roles_of(self.record_schema, self.config)
+        return self._parsed(records, [role for role in roles if role != "image"])
+
+    def _parsed(self, records: Sequence[bytes], roles: Sequence[str]) -> dict[str, Any]:
+        """Returns the values of roles: arrays, or `Ragged` of a varying length."""
+        parsed = [parse_example(record) for record in records]
+        features = self.record_schema.features
+        return {role: _column(parsed, features[role]) for role in roles}
+
+    def _choose(self, counts: Int64s, draws: Float64s) -> _Choice:
+        """Selects the first caption, a random caption or all captions."""
+        config, zeros = self.config, np.zeros((len(counts), 1), np.int64)
+        if config.caption == "all":
+            which = zeros + np.arange(config.max_captions or 0)
+        elif config.caption == "random":
+            drawn = draws[:, config.draws.columns["caption"]]
+            which = np.floor(drawn * counts[:, np.newaxis]).astype(np.int64)
+        else:
+            which = zeros
+        return _Choice(which, which < counts[:, np.newaxis])
+
+    def _captions(self, values: Mapping[str, Any], draws: Float64s) -> Arrays:
+        if "captions" in values and "token_ids" not in values:
+            counts = values["captions"].lengths
+        else:
+            counts = _lengths_of(values).lengths
+        choice = self._choose(counts, draws)
+        outputs: Arrays = {}
+        if "token_ids" in values:
+            lengths = _lengths_of(values)
+            outputs["tokens"], outputs["length"] = self._tokens(
+                values["token_ids"], lengths, choice
+            )
+        if "caption" in self.config.names:
+            outputs["caption"] = choice.of(values["captions"].padded())
+        if "caption_valid" in self.config.names:
+            outputs["caption_valid"] = choice.valid
+        if self.config.caption == "all":
+            return outputs
+        return {name: value[:, 0] for name, value in outputs.items()}
+
+    def _tokens(
+        self, ids: Ragged, lengths: Ragged, choice: _Choice
+    ) -> tuple[Int32s, Int32s]:
+        """Returns padded rows of token ids and their lengths, as `take_tokens` does."""
+        spec, most = self.record_schema.tokenizer, self.config.max_tokens
+        start, end = special_tokens(spec, self.config)
+        dense = lengths.padded()
+        within = choice.of(np.cumsum(dense, axis=1) - dense)
+        stored = choice.of(dense)
+        if spec is None:  # In foreign TFRecords, lengths may exceed the number of ids.
+            left = ids.lengths[:, np.newaxis] - within
+            stored = np.clip(stored, 0, np.maximum(left, 0))
+        kept = np.minimum(stored, most - len(start) - len(end))[:, :, np.newaxis]
+        first = (ids.begins[:, np.newaxis] + within)[:, :, np.newaxis]
+        place = np.arange(most) - len(start)
+        inside = (place >= 0) & (place < kept)
+        # One extra element, so that there is something to take from.
+        values = np.append(ids.values.astype(np.int32), np.int32(0))
+        pad = np.int32(0 if spec is None else spec.pad_id)
+        rows = np.where(inside, values[np.where(inside, first + place, 0)], pad)
+        valid = choice.valid[:, :, np.newaxis]
+        for token in start:
+            rows = np.where((place < 0) & valid, np.int32(token), rows)
+        for token in end:
+            rows = np.where((place == kept) & valid, np.int32(token), rows)
+        length = np.where(choice.valid, kept[:, :, 0] + len(start) + len(end), 0)
+        return rows, length.astype(np.int32)
+
+
+def _lengths_of(values: Mapping[str, Ragged]) -> Ragged:
+    """Returns the number of token ids of each caption; one caption without lengths."""
+    if "token_lengths" in values:
+        return values["token_lengths"]
+    lengths = values["token_ids"].lengths
+    return Ragged(lengths, np.ones_like(lengths))
+
+
+def _column(parsed: Sequence[Mapping[str, list[Any]]], feature: Feature) -> Any:
+    """Returns an array of a feature's values, or a `Ragged` if their number varies.
+
+    Raises:
+        ValueError: A record has another number of values than the feature's shape.
+    """
+    rows = [record.get(feature.key, []) for record in parsed]
+    lengths = np.array([len(row) for row in rows], np.int64)
+    values = np.empty(int(lengths.sum()), _DTYPES[feature.dtype])
+    values[:] = [value for row in rows for value in row]
+    if None in feature.shape:
+        return Ragged(values, lengths)
+    num = math.prod(side or 0 for side in feature.shape)
+    for row in rows:
+        if len(row) != num:
+            raise ValueError(f"it holds {len(row)} values of {feature.key}, not {num}")
+    return values.reshape(len(rows), *feature.shape)

@@ -1,0 +1,277 @@
+"""Implements `reader.stream`: START HERE."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from reader.config import defaults
+from reader.config.arguments import config_of
+from reader.config.read_config import ReadConfig
+from reader.contract.errors import UsageError
+from reader.datasets.record_schema import RecordSchema, merge_record_schemas
+from reader.datasets.record_source import Patterns, open_record_sources
+from reader.datasets.shard_cache import keep_copies
+from reader.decode.example_arrays import ExampleArrays
+from reader.decode.outputs import fit
+from reader.pixel_workers.processes import NUM_CHANNELS
+from reader.pixel_workers.stored_records import StoredRecords
+from reader.pixel_workers.worker_pool import PixelWorkers
+from reader.pixels.engine import PixelEngine
+from reader.records.damaged_records import DamagedRecords, Loss
+from reader.records.read_ahead import ReadAhead
+from reader.schedule.resumable import Resumable, state
+from reader.schedule.run import Run, plan_mixed_run, plan_run
+from reader.schedule.stream_advice import advise_streams
+from reader.storage.files import is_remote
+from reader.stream.batches import BatchReader
+from reader.stream.stored_examples import NoImages, StoredExamples
+from reader.stream.window_order import by_length
+
+# Batches that a consumer may hold without a copy.
+_IN_USE = 4
+
+
+def stream(
+    pattern: Patterns,
+    *,
+    batch_size: int,
+    image_size: int | tuple[int, int] | None = None,
+    split: str | None = None,
+    crop: str = defaults.CROP,
+    crop_fraction: float = defaults.CROP_FRACTION,
+    crop_scale: tuple[float, float] = defaults.CROP_SCALE,
+    crop_ratio: tuple[float, float] = defaults.CROP_RATIO,
+    flip: bool = defaults.FLIP,
+    dtype: str = defaults.DTYPE,
+    normalize: str | Sequence[object] | None = None,
+    data_format: str = defaults.DATA_FORMAT,
+    max_tokens: int = defaults.MAX_TOKENS,
+    add_special_tokens: bool = defaults.ADD_SPECIAL_TOKENS,
+    caption: str = defaults.CAPTION,
+    max_captions: int | None = defaults.MAX_CAPTIONS,
+    bucket_by_length: bool = defaults.BUCKET_BY_LENGTH,
+    shuffle: bool = defaults.SHUFFLE,
+    seed: int = defaults.SEED,
+    shuffle_bytes: int = defaults.SHUFFLE_BYTES,
+    streams: int = defaults.STREAMS,
+    epochs: int | None = defaults.EPOCHS,
+    start_step: int = defaults.START_STEP,
+    start_example: int | None = defaults.START_EXAMPLE,
+    resume: object = None,
+    host_index: int = defaults.HOST_INDEX,
+    host_count: int = defaults.HOST_COUNT,
+    remainder: str = defaults.REMAINDER,
+    on_corrupt: str = defaults.ON_CORRUPT,
+    outputs: Sequence[str] | None = None,
+    features: Mapping[str, str] | None = None,
+    workers: int | None = defaults.WORKERS,
+    ram_budget: int | None = defaults.RAM_BUDGET,
+    prefetch: int = defaults.PREFETCH,
+    cache: str | os.PathLike[str] | None = None,
+) -> "Stream":
+    """Streams a dataset as batches of NumPy arrays, without TensorFlow.
+
+        batches = reader.stream("out/train-*", batch_size=256, image_size=224)
+        for batch in batches:
+            train_step(batch["image"], batch["tokens"], batch["mask"])
+
+    The arguments are those of `load`, and so are the batches, bit for bit, and the
+    order: a state of one can be resumed by the other. Records are read, checked, parsed
+    and decoded by worker processes. `num_threads` does not exist here.
+
+    Args:
+        pattern: As in `load`. Records must be in local files, or in `cache`.
+        batch_size: As in `load`.
+        image_size: As in `load`.
+        split: As in `load`.
+        crop: As in `load`.
+        crop_fraction: As in `load`.
+        crop_scale: As in `load`.
+        crop_ratio: As in `load`.
+        flip: As in `load`.
+        dtype: As in `load`. `"bfloat16"` needs `ml_dtypes`.
+        normalize: As in `load`.
+        data_format: As in `load`.
+        max_tokens: As in `load`.
+        add_special_tokens: As in `load`.
+        caption: As in `load`.
+        max_captions: As in `load`.
+        bucket_by_length: As in `load`.
+        shuffle: As in `load`.
+        seed: As in `load`.
+        shuffle_bytes: As in `load`.
+        streams: As in `load`.
+        epochs: As in `load`.
+        start_step: As in `load`.
+        start_example: As in `load`.
+        resume: As in `load`.
+        host_index: As in `load`.
+        host_count: As in `load`.
+        remainder: As in `load`.
+        on_corrupt: As in `load`.
+        outputs: As in `load`, but without columns whose rows differ in length.
+        features: As in `load`.
+        workers: Number of worker processes. The default None starts one per core at the
+            first batch, on Linux and macOS. 0 starts none: this process reads.
+        ram_budget: As in `load`.
+        prefetch: Number of batches to prepare in advance, at most 12 at a time.
+        cache: As in `load`.
+
+    Returns:
+        A `Stream` of batches. Strings are object arrays of `bytes`. The memory of an
+        image array is used again when the last view of it is gone.
+
+    Raises:
+        UsageError: An argument is invalid, the records do not provide a requested
+            output, or TensorFlow would be needed to read them.
+        DatasetError: A dataset is unfinished, a shard is missing or has the wrong size,
+            or an index is damaged.
+    """
+    config = config_of(locals())
+    sources, weights = open_record_sources(
+        pattern, split, features, tolerant=on_corrupt == "skip"
+    )
+    if any(source.compression for source in sources):
+        raise UsageError(
+            "compressed TFRecords have no places to read at: read them with "
+            "reader.load, or decompress them"
+        )
+    schema = merge_record_schemas({s.name: s.record_schema for s in sources})
+    config = fit(config, schema)
+    _check_columns(config, schema)
+
+    def plan(state: object) -> Run:
+        if weights is None:
+            return plan_run(sources[0], config, state)
+        return plan_mixed_run(sources, weights, config, state)
+
+    run = plan(resume)
+    if resume is None:
+        advise_streams(run.index.shards, config)
+    shards = run.index.shards
+    if config.resources.cache is not None:
+        shards = tuple(keep_copies(shards, config.resources.cache))
+    for shard in shards:
+        if is_remote(shard.path):
+            raise UsageError(
+                f"reader.stream cannot read {shard.path}: pass cache=FOLDER, a local "
+                "folder to copy shards to"
+            )
+    return Stream(
+        lambda state: plan(state).moved(shards), run.moved(shards), schema, config
+    )
+
+
+def _check_columns(config: ReadConfig, record_schema: RecordSchema) -> None:
+    for name in config.names:
+        feature = record_schema.features.get(name)
+        if feature is not None and None in feature.shape:
+            raise UsageError(
+                f"rows of {name} differ in length, which arrays of NumPy cannot: leave "
+                "it out, or read it with reader.load or reader.open"
+            )
+
+
+class Stream(Resumable):
+    """Iterable of batches of NumPy arrays. Each new iterator is the next epoch.
+
+    Attributes:
+        config: Read configuration.
+    """
+
+    def __init__(
+        self,
+        plan: Callable[[object], Run],
+        run: Run,
+        record_schema: RecordSchema,
+        config: ReadConfig,
+    ) -> None:
+        """Creates the stream; use `reader.stream` instead.
+
+        Args:
+            plan: Function from a state to the run that resumes there.
+            run: The run.
+            record_schema: Schema of the records.
+            config: Read configuration.
+        """
+        self.config, self._record_schema, self._plan = config, record_schema, plan
+        self._workers: PixelWorkers[Any] | None = None
+        self._begin(run)
+
+    def _begin(self, run: Run) -> None:
+        record_schema, config = self._record_schema, self.config
+        features, has_images = record_schema.features, "image" in config.names
+        key = features["key"].key if "key" in features else None
+        self._damaged = DamagedRecords(run.index, config.on_corrupt, key)
+        windows = run.windows(config, at_end=self._damaged.report)
+        self._set_run(run.steps, run.identity, windows)
+        paths = tuple(shard.path for shard in run.index.shards)
+        self._read_ahead = ReadAhead(paths)
+        image = features["image"].key if has_images else None
+        sides = None
+        if has_images and record_schema.image_format is not None:
+            sides = features["height"].key, features["width"].key
+        records = StoredRecords(paths, image, sides)
+        arrays = ExampleArrays(record_schema, config)
+        self._arrange = None
+        if config.bucket_by_length:
+            whole = StoredRecords(paths, None, None)
+            self._arrange = by_length(whole, arrays, self._damaged)
+        if self._workers is not None:
+            self._workers.close()
+        examples = StoredExamples(records, arrays)
+        engine = (
+            PixelEngine(config.images, record_schema.image_format)
+            if has_images
+            else NoImages()
+        )
+        self._workers = PixelWorkers(
+            engine, config.resources.pixel_workers, held=_IN_USE, records=examples
+        )
+        self._reader = BatchReader(
+            self._workers, examples, self._damaged, record_schema, config
+        )
+
+    def __iter__(self) -> Iterator[Any]:
+        """Starts and returns the next iterator."""
+        ahead = min(self.config.resources.prefetch + 1, NUM_CHANNELS - 4)
+        placed = self._windows.placed(self._read_ahead, self._arrange)
+        return self._batches(placed, ahead, self.latest)
+
+    def _batches(self, placed: Any, ahead: int, iterator: int) -> Iterator[Any]:
+        for batch in self._reader.batches(placed, ahead, self._windows.note_read):
+            self.note_taken(iterator, 1)
+            yield batch
+
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """Names of the outputs if a batch is a dictionary; None otherwise."""
+        return self.config.names if self.config.outputs is None else None
+
+    @property
+    def losses(self) -> list[Loss]:
+        """Damaged records that were replaced so far, ordered by record number."""
+        return [loss for _, loss in sorted(self._damaged.losses.items())]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the state after the batches that were taken so far.
+
+        It is what `reader.state` returns for their number, counted from step 0.
+
+        Raises:
+            UsageError: An iterator was left before its end and another one started.
+        """
+        taken = self._taken.values()
+        num = self._taken.get(self.latest, 0) if self.position.endless else sum(taken)
+        return state(self, self.position.begin_step + num)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Goes on after a state: the next iterator begins there.
+
+        Args:
+            state_dict: What `state_dict` or `reader.state` returned.
+
+        Raises:
+            UsageError: The state is one of a run with another order.
+        """
+        self._begin(self._plan(state_dict))
