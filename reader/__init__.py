@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from reader.contract.errors import DatasetError as DatasetError
     from reader.contract.errors import UsageError as UsageError
     from reader.contract.version import __version__ as __version__
+    from reader.datasets.dataset_tokenizer import tokenizer as tokenizer
     from reader.frameworks.adapters import as_jax as as_jax
     from reader.frameworks.adapters import as_numpy as as_numpy
     from reader.frameworks.adapters import as_torch as as_torch
-    from reader.frameworks.keras_tasks import for_captioning as for_captioning
-    from reader.frameworks.keras_tasks import for_retrieval as for_retrieval
     from reader.frameworks.progress import progress as progress
+    from reader.frameworks.tasks import for_captioning as for_captioning
+    from reader.frameworks.tasks import for_retrieval as for_retrieval
     from reader.loader.load import load as load
-    from reader.loader.load import tokenizer as tokenizer
     from reader.map_dataset.map_dataset import open as open
     from reader.schedule.coverage import coverage as coverage
     from reader.schedule.resumable import state as state
@@ -41,15 +41,15 @@ _MODULES = {
     "as_numpy": "reader.frameworks.adapters",
     "as_torch": "reader.frameworks.adapters",
     "coverage": "reader.schedule.coverage",
-    "for_captioning": "reader.frameworks.keras_tasks",
-    "for_retrieval": "reader.frameworks.keras_tasks",
+    "for_captioning": "reader.frameworks.tasks",
+    "for_retrieval": "reader.frameworks.tasks",
     "load": "reader.loader.load",
     "open": "reader.map_dataset.map_dataset",
     "progress": "reader.frameworks.progress",
     "state": "reader.schedule.resumable",
     "steps_per_epoch": "reader.schedule.run",
     "stream": "reader.stream.stream",
-    "tokenizer": "reader.loader.load",
+    "tokenizer": "reader.datasets.dataset_tokenizer",
     "verify": "reader.tools.verify.dataset_check",
 }
 

@@ -1,46 +1,50 @@
 """Converts batches for NumPy, JAX and PyTorch; imports a framework only when needed."""
 
 import warnings
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
-
-import tensorflow as tf
 
 from reader.contract.checks import check_at_least
 from reader.contract.errors import UsageError
-from reader.frameworks.numpy_batches import NumpyBatches
+from reader.frameworks.tasks import is_dataset
+from reader.stream.stream import Stream
 
 if TYPE_CHECKING:
     from reader.frameworks.jax_batches import JaxBatches
     from reader.frameworks.torch_batches import TorchBatches
 
 
-def as_numpy(batches: tf.data.Dataset) -> NumpyBatches:
+def as_numpy(batches: Any) -> Iterable[Any]:
     """Converts batches to NumPy arrays and keeps their structure.
 
-    The arrays share memory with TensorFlow and are read-only; `array.copy()` returns a
-    writable array. Strings become object arrays of `bytes`.
+    Arrays of a Dataset share memory with TensorFlow and are read-only; `array.copy()`
+    returns a writable array. Strings become object arrays of `bytes`. A `Stream` is
+    returned as it is.
 
     Args:
-        batches: Dataset that `reader.load` returned, or any `tf.data.Dataset`.
+        batches: What `reader.load` or `reader.stream` returned, or any
+            `tf.data.Dataset`.
 
     Returns:
         An iterable of batches. Each new iterator is the next epoch.
 
     Raises:
-        UsageError: `batches` is not a `tf.data.Dataset`.
+        UsageError: `batches` is something else.
     """
+    if isinstance(batches, Stream):
+        return batches
     _check_dataset("as_numpy", batches)
+    from reader.frameworks.numpy_batches import NumpyBatches
+
     return NumpyBatches(batches)
 
 
-def as_jax(
-    batches: tf.data.Dataset, sharding: Any = None, *, prefetch: int = 2
-) -> "JaxBatches":
+def as_jax(batches: Any, sharding: Any = None, *, prefetch: int = 2) -> "JaxBatches":
     """Converts batches to JAX arrays and keeps their structure.
 
     With a sharding over a mesh, each array is a global array. This process provides its
     own part, the batches of
-    `reader.load(…, host_index=jax.process_index(), host_count=jax.process_count())`.
+    `reader.stream(…, host_index=jax.process_index(), host_count=jax.process_count())`.
     Strings remain NumPy arrays of `bytes`.
 
         mesh = jax.make_mesh((jax.device_count(),), ("data",))
@@ -52,7 +56,8 @@ def as_jax(
     operations other than `reader.load`.
 
     Args:
-        batches: Dataset that `reader.load` returned, or any `tf.data.Dataset`.
+        batches: What `reader.load` or `reader.stream` returned, or any
+            `tf.data.Dataset`.
         sharding: A `jax.sharding.Sharding` for every array. The default None places
             arrays on JAX's default device.
         prefetch: Number of batches to transfer to the devices in advance, 2 by default.
@@ -70,29 +75,34 @@ def as_jax(
         from reader.frameworks.jax_batches import JaxBatches
     except ModuleNotFoundError as error:
         raise UsageError(f"as_jax needs JAX: pip install jax ({error})") from None
-    leave_accelerators()
+    if not isinstance(batches, Stream):
+        leave_accelerators()
     return JaxBatches(batches, sharding, prefetch)
 
 
-def as_torch(batches: tf.data.Dataset) -> "TorchBatches":
+def as_torch(batches: Any, *, device: Any = None) -> "TorchBatches":
     """Converts batches to PyTorch tensors and keeps their structure.
 
     Iterate over the result directly, or wrap it as
-    `DataLoader(dataset, batch_size=None, num_workers=0, pin_memory=True)`. The tensors
-    are writable. Strings become lists of `bytes`.
+    `DataLoader(dataset, batch_size=None, num_workers=0)`. The tensors are writable.
+    Strings become lists of `bytes`. Of a `Stream`, the result has `state_dict` and
+    `load_state_dict`.
 
     TensorFlow leaves the GPUs to PyTorch, unless the process has already run TensorFlow
     operations other than `reader.load`.
 
     Args:
-        batches: Dataset that `reader.load` returned, or any `tf.data.Dataset`.
+        batches: What `reader.load` or `reader.stream` returned, or any
+            `tf.data.Dataset`.
+        device: Device to copy tensors to, such as `"cuda"`: from pinned memory, without
+            waiting, one batch ahead. The default None leaves them in memory.
 
     Returns:
         A `torch.utils.data.IterableDataset` whose items are whole batches. Each new
         iterator is the next epoch.
 
     Raises:
-        UsageError: `batches` is not a `tf.data.Dataset`, or PyTorch is not installed.
+        UsageError: `batches` is something else, or PyTorch is not installed.
     """
     _check_dataset("as_torch", batches)
     try:
@@ -101,14 +111,19 @@ def as_torch(batches: tf.data.Dataset) -> "TorchBatches":
         raise UsageError(
             f"as_torch needs PyTorch: pip install torch ({error})"
         ) from None
+    if isinstance(batches, Stream):
+        return TorchBatches(batches, device)
     leave_accelerators()
-    return TorchBatches(batches)
+    from reader.frameworks.torch_from_tensorflow import TensorFlowBatches
+
+    return TensorFlowBatches(batches, device)
 
 
 def _check_dataset(name: str, batches: object) -> None:
-    if not isinstance(batches, tf.data.Dataset):
+    if not isinstance(batches, Stream) and not is_dataset(batches):
         raise UsageError(
-            f"{name} needs batches from reader.load, got {type(batches).__name__}"
+            f"{name} needs batches from reader.load or reader.stream, got "
+            f"{type(batches).__name__}"
         )
 
 
@@ -117,6 +132,8 @@ def leave_accelerators() -> None:
 
     Warns if TensorFlow has already initialized the GPUs.
     """
+    import tensorflow as tf
+
     try:
         tf.config.set_visible_devices([], "GPU")
     except RuntimeError:  # TensorFlow has already initialized its devices.

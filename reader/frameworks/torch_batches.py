@@ -1,33 +1,35 @@
 """Converts batches to PyTorch tensors."""
 
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
-import tensorflow as tf
+import numpy as np
+import torch
 from torch.utils.data import IterableDataset, get_worker_info
-from torch.utils.dlpack import from_dlpack
 
 from reader.contract.errors import UsageError
-from reader.loader.batch_dataset import Batches
-
-# Size in bytes from which tensors share memory with TensorFlow. Smaller tensors are
-# copied: TensorFlow may reuse a constant tensor in every batch, and writing to that
-# tensor would change all batches.
-_SHARED_BYTES = 64 << 10
 
 _NO_WORKERS = (
-    "reader.load uses its own threads, and each DataLoader worker would yield all "
-    "batches: use DataLoader(…, batch_size=None, num_workers=0), or reader.open, which "
-    "supports workers"
+    "batches of reader.load and reader.stream are made by threads and processes of "
+    "their own, and each DataLoader worker would yield all of them: use "
+    "DataLoader(…, batch_size=None, num_workers=0), or reader.open, which supports "
+    "workers"
 )
 
 
 class TorchBatches(IterableDataset[Any]):
     """Iterable of batches as PyTorch tensors. Each new iterator is the next epoch."""
 
-    def __init__(self, batches: tf.data.Dataset) -> None:
-        """Wraps a `tf.data.Dataset` of batches."""
+    def __init__(self, batches: Any, device: Any = None) -> None:
+        """Wraps batches.
+
+        Args:
+            batches: Iterable of batches.
+            device: Device to copy tensors to; None to leave them in memory.
+        """
         self._batches = batches
+        self._device = None if device is None else torch.device(device)
 
     def __iter__(self) -> Iterator[Any]:
         """Yields batches.
@@ -37,12 +39,46 @@ class TorchBatches(IterableDataset[Any]):
         """
         if get_worker_info() is not None:
             raise UsageError(_NO_WORKERS)
-        for batch in self._batches:
-            yield tf.nest.map_structure(self._convert, batch)
+        if self._device is None:
+            yield from map(self._tensors, self._batches)
+            return
+        # One batch is on its way while the one before it is used.
+        sent: deque[Any] = deque()
+        for batch in map(self._tensors, self._batches):
+            self._batches.note_taken(self._batches.latest, -1)
+            sent.append(_mapped(self._send, batch))
+            if len(sent) > 1:
+                yield self._use(sent.popleft())
+        while sent:
+            yield self._use(sent.popleft())
+
+    def _use(self, batch: Any) -> Any:
+        """Counts a batch as taken, for its state, when it is yielded."""
+        self._batches.note_taken(self._batches.latest, 1)
+        return batch
+
+    def _send(self, values: Any) -> Any:
+        if not isinstance(values, torch.Tensor):
+            return values
+        if self._device is not None and self._device.type == "cuda":
+            values = values.pin_memory()
+        return values.to(self._device, non_blocking=True)
+
+    def _tensors(self, batch: Any) -> Any:
+        return _mapped(tensor_of, batch)
 
     def __len__(self) -> int:
         """Returns the number of batches of the first iterator."""
         return len(self._batches)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the state after the batches that were taken; of a `Stream` only."""
+        state: dict[str, Any] = self._batches.state_dict()
+        return state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on after a state with the next iterator; of a `Stream` only."""
+        self._batches.load_state_dict(state_dict)
 
     def __reduce__(self) -> Any:
         """Prevents pickling, by which a `DataLoader` sends datasets to its workers.
@@ -52,11 +88,20 @@ class TorchBatches(IterableDataset[Any]):
         """
         raise UsageError(_NO_WORKERS)
 
-    def _convert(self, values: tf.Tensor) -> Any:
-        if values.dtype == tf.string:
-            return values.numpy().tolist()
-        shared = from_dlpack(tf.experimental.dlpack.to_dlpack(values))
-        size = values.dtype.size * values.shape.num_elements()
-        # Tensors of any other Dataset may be in a cache, which writing would change.
-        is_private = isinstance(self._batches, Batches)
-        return shared if is_private and size >= _SHARED_BYTES else shared.clone()
+
+def tensor_of(values: np.ndarray[Any, Any]) -> Any:
+    """Returns a tensor on the memory of an array, or a list of `bytes`."""
+    if values.dtype == object:
+        return values.tolist()
+    if values.dtype.name == "bfloat16":
+        return torch.from_numpy(values.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(values)
+
+
+def _mapped(function: Any, batch: Any) -> Any:
+    """Applies a function to the leaves of dictionaries and tuples."""
+    if isinstance(batch, dict):
+        return {name: _mapped(function, values) for name, values in batch.items()}
+    if isinstance(batch, tuple):
+        return tuple(_mapped(function, values) for values in batch)
+    return function(batch)

@@ -11,8 +11,6 @@ from reader.config import defaults
 from reader.config.arguments import config_of
 from reader.config.read_config import ReadConfig
 from reader.contract.errors import UsageError
-from reader.contract.tokenizers.protocol import Tokenizer
-from reader.datasets.manifest_dataset import open_dataset
 from reader.datasets.record_index import ShardFile
 from reader.datasets.record_schema import RecordSchema, merge_record_schemas
 from reader.datasets.record_source import Patterns, open_record_sources
@@ -30,7 +28,7 @@ from reader.records.window_reads import fetch_records, read_records
 from reader.schedule.run import Run, plan_mixed_run, plan_run
 from reader.schedule.stream_advice import advise_streams
 from reader.shuffle.steps import EndlessSteps, Steps
-from reader.storage.files import Pattern, is_remote, is_s3
+from reader.storage.files import is_remote, is_s3
 
 
 def load(
@@ -305,24 +303,3 @@ def _length(steps: Steps | EndlessSteps) -> int | None:
     if length is None:
         return int(tf.data.INFINITE_CARDINALITY)
     return length if length == steps.length(1) else None
-
-
-def tokenizer(folder: Pattern) -> Tokenizer:
-    """Loads the tokenizer of a dataset, to encode queries and decode token ids.
-
-        tokenizer = reader.tokenizer("out")
-        tokenizer.encode("a red circle")        # [5, 9, 4]
-        tokenizer.decode(batch["tokens"][0])    # "a red circle"
-
-    Args:
-        folder: Folder of the dataset.
-
-    Returns:
-        The tokenizer, with `encode`, `decode` and `vocab_size`.
-
-    Raises:
-        UsageError: A library that the tokenizer requires is not installed.
-        DatasetError: The folder has no finished dataset, or the tokenizer file has
-            changed since the dataset was built.
-    """
-    return open_dataset(folder).tokenizer()
