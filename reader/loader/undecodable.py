@@ -63,11 +63,10 @@ def _candidates(windows: Windows, iterator: int, begin: int, end: int) -> Iterat
     for window in windows.of_iterator(iterator):
         if first >= end:
             return
-        start, stop = window.keep
-        last = first + stop - start
+        last = first + len(window.keep)
         if last > begin:
             # A sorted window delivers its records in another order.
-            part = slice(max(0, begin - first), end - first)
+            part = window.keep[max(0, begin - first) : end - first]
             numbers = window.numbers if windows.sorted else window.numbers[part]
             yield from (n for n in numbers.tolist() if n != NO_RECORD)
         first = last
