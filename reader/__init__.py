@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from reader.schedule.coverage import coverage as coverage
     from reader.schedule.resumable import state as state
     from reader.schedule.run import steps_per_epoch as steps_per_epoch
-    from reader.stream.stream import stream as stream
+    from reader.streaming.stream import stream as stream
     from reader.tools.verify.dataset_check import verify as verify
 
 _MODULES = {
@@ -48,7 +48,7 @@ _MODULES = {
     "progress": "reader.frameworks.progress",
     "state": "reader.schedule.resumable",
     "steps_per_epoch": "reader.schedule.run",
-    "stream": "reader.stream.stream",
+    "stream": "reader.streaming.stream",
     "tokenizer": "reader.datasets.dataset_tokenizer",
     "verify": "reader.tools.verify.dataset_check",
 }

@@ -47,6 +47,7 @@ ROOMS = (
     "reader",  # Its public names.
     "reader.frameworks",
     "reader.map_dataset",
+    "reader.streaming",
     "reader.loader",
     "reader.decode",
     "reader.pixel_workers",
@@ -108,11 +109,9 @@ ENGINE_FREE = {
     "reader.distributions": (),
     "reader.decode": ("batch_pixels", "captions", "examples", "placed_records"),
     "reader.frameworks": (
-        "adapters",
-        "jax_batches",
-        "keras_tasks",
         "numpy_batches",
-        "torch_batches",
+        "tensorflow_tasks",
+        "torch_from_tensorflow",
     ),
     "reader.loader": (
         "batch_dataset",
@@ -128,6 +127,7 @@ ENGINE_FREE = {
     "reader.schedule": (),
     "reader.shuffle": (),
     "reader.storage": (),
+    "reader.streaming": (),
     "reader.tools": (),
     "reader.tools.bench": ("page", "stages", "timing", "trials"),
     "reader.tools.find": (),

@@ -34,6 +34,7 @@ PUBLIC = {
         "progress",
         "state",
         "steps_per_epoch",
+        "stream",
         "tokenizer",
         "verify",
     ],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from reader.contract.checks import check_at_least
 from reader.contract.errors import UsageError
 from reader.frameworks.tasks import is_dataset
-from reader.stream.stream import Stream
+from reader.streaming.stream import Stream
 
 if TYPE_CHECKING:
     from reader.frameworks.jax_batches import JaxBatches
@@ -75,9 +75,17 @@ def as_jax(batches: Any, sharding: Any = None, *, prefetch: int = 2) -> "JaxBatc
         from reader.frameworks.jax_batches import JaxBatches
     except ModuleNotFoundError as error:
         raise UsageError(f"as_jax needs JAX: pip install jax ({error})") from None
-    if not isinstance(batches, Stream):
-        leave_accelerators()
-    return JaxBatches(batches, sharding, prefetch)
+    if isinstance(batches, Stream):
+        # What is sharded by more than its batch, JAX checks itself.
+        by_batch = len(getattr(sharding, "spec", ())) <= 1
+        shapes = [(batches.config.host_batch_size,)] if by_batch else []
+        return JaxBatches(batches, batches, shapes, sharding, prefetch)
+    from reader.frameworks.numpy_batches import NumpyBatches, shapes_of
+
+    leave_accelerators()
+    # Without a sharding, the Dataset need not be built yet.
+    known = [] if sharding is None else shapes_of(batches)
+    return JaxBatches(batches, NumpyBatches(batches), known, sharding, prefetch)
 
 
 def as_torch(batches: Any, *, device: Any = None) -> "TorchBatches":

@@ -1,16 +1,14 @@
 """Converts batches to JAX arrays and transfers them to the devices in advance."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-import tensorflow as tf
 
 from reader.contract.errors import UsageError
-from reader.frameworks.numpy_batches import NumpyBatches
-from reader.loader.batch_dataset import Batches
+from reader.schedule.resumable import Resumable
 
 _INT32 = np.iinfo(np.int32)
 
@@ -18,11 +16,20 @@ _INT32 = np.iinfo(np.int32)
 class JaxBatches:
     """Iterable of batches as JAX arrays. Each new iterator is the next epoch."""
 
-    def __init__(self, batches: tf.data.Dataset, sharding: Any, ahead: int) -> None:
+    def __init__(
+        self,
+        batches: Any,
+        arrays: Iterable[Any],
+        shapes: Sequence[tuple[int | None, ...]],
+        sharding: Any,
+        ahead: int,
+    ) -> None:
         """Checks that the sharding divides the batches.
 
         Args:
-            batches: Dataset of batches.
+            batches: What the arrays are of.
+            arrays: Batches of NumPy arrays.
+            shapes: Shapes of the arrays of numbers in a batch.
             sharding: A `jax.sharding.Sharding`; None for JAX's default device.
             ahead: Number of batches to transfer in advance.
 
@@ -30,7 +37,7 @@ class JaxBatches:
             UsageError: `sharding` is not a `jax.sharding.Sharding`, or it does not
                 divide a batch.
         """
-        self._dataset, self._batches = batches, NumpyBatches(batches)
+        self._run, self._batches = batches, arrays
         self._sharding, self._ahead = sharding, ahead
         if sharding is not None:
             if not isinstance(sharding, jax.sharding.Sharding):
@@ -38,8 +45,8 @@ class JaxBatches:
                     "sharding must be a jax.sharding.Sharding, such as "
                     f"NamedSharding(mesh, PartitionSpec('data')), got {sharding!r}"
                 )
-            for spec in tf.nest.flatten(batches.element_spec):
-                _check_divides(sharding, spec)
+            for shape in shapes:
+                _check_divides(sharding, shape)
 
     def __iter__(self) -> Iterator[Any]:
         """Yields batches while the next ones are being transferred."""
@@ -57,19 +64,19 @@ class JaxBatches:
         For `reader.state`, the batch counts as taken only when it is yielded.
         """
         iterator = 0
-        if isinstance(self._dataset, Batches):
-            iterator = self._dataset.latest
-            self._dataset.note_taken(iterator, -1)
+        if isinstance(self._run, Resumable):
+            iterator = self._run.latest
+            self._run.note_taken(iterator, -1)
         return jax.tree.map(self._put, batch), iterator
 
     def _use(self, batch: Any, iterator: int) -> Any:
-        if isinstance(self._dataset, Batches):
-            self._dataset.note_taken(iterator, 1)
+        if isinstance(self._run, Resumable):
+            self._run.note_taken(iterator, 1)
         return batch
 
     def __len__(self) -> int:
         """Returns the number of batches of the first iterator."""
-        return len(self._batches)
+        return len(self._batches)  # type: ignore[arg-type]
 
     def _put(self, values: Any) -> Any:
         if values.dtype == object:
@@ -81,11 +88,9 @@ class JaxBatches:
         return make(self._sharding, values)
 
 
-def _check_divides(sharding: Any, spec: tf.TensorSpec) -> None:
-    if spec.dtype == tf.string or spec.shape.rank is None:
-        return
+def _check_divides(sharding: Any, sides: tuple[int | None, ...]) -> None:
     # An unknown dimension counts as 0, which every sharding divides.
-    local, *rest = (side or 0 for side in spec.shape)
+    local, *rest = (side or 0 for side in sides)
     shape = (local * jax.process_count(), *rest)
     try:
         sharding.shard_shape(shape)

@@ -20,3 +20,12 @@ class NumpyBatches:
     def __len__(self) -> int:
         """Returns the number of batches of the first iterator."""
         return len(self._batches)
+
+
+def shapes_of(batches: tf.data.Dataset) -> list[tuple[int | None, ...]]:
+    """Returns the known shapes of the arrays of numbers in a batch."""
+    return [
+        tuple(spec.shape)
+        for spec in tf.nest.flatten(batches.element_spec)
+        if spec.dtype != tf.string and spec.shape.rank is not None
+    ]

@@ -5,7 +5,7 @@ from typing import Any
 
 from reader.contract.errors import UsageError
 from reader.frameworks import numpy_tasks
-from reader.stream.stream import Stream
+from reader.streaming.stream import Stream
 
 
 def for_captioning(batches: Any) -> Any:
@@ -25,8 +25,8 @@ def for_captioning(batches: Any) -> Any:
 
     Args:
         batches: What `reader.load` or `reader.stream` returned, of dictionaries with
-            `image`, `tokens` and `mask`. If they have `valid`, positions without an example get
-            weight 0.
+            `image`, `tokens` and `mask`. If they have `valid`, positions without an
+            example get weight 0.
 
     Returns:
         A `tf.data.Dataset` or a `Stream` of such tuples.
@@ -61,8 +61,8 @@ def for_retrieval(batches: Any) -> Any:
 
     Args:
         batches: What `reader.load` or `reader.stream` returned, of dictionaries with
-            `image`, `tokens` and `mask`. If they have `valid`, positions without an example get
-            weight 0.
+            `image`, `tokens` and `mask`. If they have `valid`, positions without an
+            example get weight 0.
 
     Returns:
         A `tf.data.Dataset` or a `Stream` of such tuples.

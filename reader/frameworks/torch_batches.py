@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from reader.contract.errors import UsageError
+from reader.schedule.resumable import Resumable
 
 _NO_WORKERS = (
     "batches of reader.load and reader.stream are made by threads and processes of "
@@ -45,17 +46,19 @@ class TorchBatches(IterableDataset[Any]):
         # One batch is on its way while the one before it is used.
         sent: deque[Any] = deque()
         for batch in map(self._tensors, self._batches):
-            self._batches.note_taken(self._batches.latest, -1)
+            self._note_taken(-1)
             sent.append(_mapped(self._send, batch))
             if len(sent) > 1:
-                yield self._use(sent.popleft())
+                self._note_taken(1)
+                yield sent.popleft()
         while sent:
-            yield self._use(sent.popleft())
+            self._note_taken(1)
+            yield sent.popleft()
 
-    def _use(self, batch: Any) -> Any:
+    def _note_taken(self, num: int) -> None:
         """Counts a batch as taken, for its state, when it is yielded."""
-        self._batches.note_taken(self._batches.latest, 1)
-        return batch
+        if isinstance(self._batches, Resumable):
+            self._batches.note_taken(self._batches.latest, num)
 
     def _send(self, values: Any) -> Any:
         if not isinstance(values, torch.Tensor):

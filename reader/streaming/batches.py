@@ -16,7 +16,7 @@ from reader.pixel_workers.worker_pool import PixelWorkers
 from reader.pixels.casts import caster, row_dtype, row_shape
 from reader.records.damaged_records import DamagedRecords
 from reader.schedule.windows import Placed
-from reader.stream.stored_examples import (
+from reader.streaming.stored_examples import (
     SomeExamples,
     StoredExamples,
     completed,

@@ -9,7 +9,7 @@ from reader.pixel_workers.stored_records import StoredRecords
 from reader.records.damaged_records import DamagedRecords
 from reader.schedule.windows import Placed
 from reader.shuffle.arrays import Int64s
-from reader.stream.stored_examples import NoImages
+from reader.streaming.stored_examples import NoImages
 
 _LAST = np.iinfo(np.int32).max
 

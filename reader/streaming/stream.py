@@ -1,5 +1,6 @@
 """Implements `reader.stream`: START HERE."""
 
+import copy
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -23,9 +24,9 @@ from reader.schedule.resumable import Resumable, state
 from reader.schedule.run import Run, plan_mixed_run, plan_run
 from reader.schedule.stream_advice import advise_streams
 from reader.storage.files import is_remote
-from reader.stream.batches import BatchReader
-from reader.stream.stored_examples import NoImages, StoredExamples
-from reader.stream.window_order import by_length
+from reader.streaming.batches import BatchReader
+from reader.streaming.stored_examples import NoImages, StoredExamples
+from reader.streaming.window_order import by_length
 
 # Batches that a consumer may hold without a copy.
 _IN_USE = 4
@@ -195,7 +196,7 @@ class Stream(Resumable):
             config: Read configuration.
         """
         self.config, self._record_schema, self._plan = config, record_schema, plan
-        self._workers: PixelWorkers[Any] | None = None
+        self._transforms: tuple[Callable[[Any], Any], ...] = ()
         self._begin(run)
 
     def _begin(self, run: Run) -> None:
@@ -217,20 +218,30 @@ class Stream(Resumable):
         if config.bucket_by_length:
             whole = StoredRecords(paths, None, None)
             self._arrange = by_length(whole, arrays, self._damaged)
-        if self._workers is not None:
-            self._workers.close()
         examples = StoredExamples(records, arrays)
         engine = (
             PixelEngine(config.images, record_schema.image_format)
             if has_images
             else NoImages()
         )
-        self._workers = PixelWorkers(
+        workers = PixelWorkers(
             engine, config.resources.pixel_workers, held=_IN_USE, records=examples
         )
         self._reader = BatchReader(
-            self._workers, examples, self._damaged, record_schema, config
+            workers, examples, self._damaged, record_schema, config
         )
+
+    def then(self, function: Callable[[Any], Any]) -> "Stream":
+        """Returns these batches, transformed by a function.
+
+        Both are one run: an iterator over one is the next epoch of the other.
+
+        Args:
+            function: Function from a batch to the transformed batch.
+        """
+        derived = copy.copy(self)
+        derived._transforms = (*self._transforms, function)
+        return derived
 
     def __iter__(self) -> Iterator[Any]:
         """Starts and returns the next iterator."""
@@ -241,12 +252,16 @@ class Stream(Resumable):
     def _batches(self, placed: Any, ahead: int, iterator: int) -> Iterator[Any]:
         for batch in self._reader.batches(placed, ahead, self._windows.note_read):
             self.note_taken(iterator, 1)
+            for transform in self._transforms:
+                batch = transform(batch)
             yield batch
 
     @property
     def names(self) -> tuple[str, ...] | None:
         """Names of the outputs if a batch is a dictionary; None otherwise."""
-        return self.config.names if self.config.outputs is None else None
+        if self._transforms or self.config.outputs is not None:
+            return None
+        return self.config.names
 
     @property
     def losses(self) -> list[Loss]:
