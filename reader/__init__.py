@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from reader.frameworks.tasks import for_retrieval as for_retrieval
     from reader.loader.load import load as load
     from reader.map_dataset.map_dataset import open as open
+    from reader.map_dataset.planned_sampler import sampler as sampler
     from reader.schedule.coverage import coverage as coverage
     from reader.schedule.resumable import state as state
     from reader.schedule.run import steps_per_epoch as steps_per_epoch
@@ -46,6 +47,7 @@ _MODULES = {
     "load": "reader.loader.load",
     "open": "reader.map_dataset.map_dataset",
     "progress": "reader.frameworks.progress",
+    "sampler": "reader.map_dataset.planned_sampler",
     "state": "reader.schedule.resumable",
     "steps_per_epoch": "reader.schedule.run",
     "stream": "reader.streaming.stream",

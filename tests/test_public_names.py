@@ -32,6 +32,7 @@ PUBLIC = {
         "load",
         "open",
         "progress",
+        "sampler",
         "state",
         "steps_per_epoch",
         "stream",

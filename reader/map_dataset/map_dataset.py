@@ -172,6 +172,9 @@ class MapDataset:
 
     Threads and forked processes may share a dataset. Its pickle is small: unpickling
     opens the dataset again.
+
+    Attributes:
+        source: Records of the dataset.
     """
 
     def __init__(
@@ -192,7 +195,7 @@ class MapDataset:
             transform: Function applied to each example.
             reopen: Function that opens the same dataset in another process.
         """
-        self._source, self._num = source, source.num_examples
+        self.source, self._num = source, source.num_examples
         self._files = RecordFiles(source)
         self._keys = Keys(source, self._files)
         self._make, self._names = make, names
@@ -205,9 +208,9 @@ class MapDataset:
 
     def __repr__(self) -> str:
         """Returns the name, number of records and shards, and the outputs."""
-        num, outputs = len(self._source.shards), ", ".join(self._make)
+        num, outputs = len(self.source.shards), ", ".join(self._make)
         return (
-            f"<MapDataset {self._source.name}: {len(self):,} records in {num:,} "
+            f"<MapDataset {self.source.name}: {len(self):,} records in {num:,} "
             f"shard{'' if num == 1 else 's'}; {outputs}>"
         )
 
@@ -226,7 +229,8 @@ class MapDataset:
         index = self._checked(number)
         record = self._files.read(index)
         try:
-            values, place = parse_example(record), Place(index, self._epoch)
+            epoch = getattr(number, "epoch", self._epoch)  # Of `reader.sampler`.
+            values, place = parse_example(record), Place(index, epoch)
             example: Any = {
                 name: make(values, place) for name, make in self._make.items()
             }
@@ -279,12 +283,12 @@ class MapDataset:
             DatasetError: A table is missing or damaged.
             UsageError: Pyarrow is not installed, or the records are foreign TFRecords.
         """
-        return read_samples(self._source)
+        return read_samples(self.source)
 
     @property
     def _fingerprint(self) -> str:
         """Digest that is equal for the same records in the same order."""
-        checksums = (shard.checksum for shard in self._source.shards)
+        checksums = (shard.checksum for shard in self.source.shards)
         return crc32c_hex(" ".join(checksums).encode())
 
     def _checked(self, number: SupportsIndex) -> int:
@@ -297,7 +301,7 @@ class MapDataset:
             ) from None
         if not -len(self) <= index < len(self):
             raise IndexError(
-                f"record {index} does not exist: {self._source.name} has {len(self)} "
+                f"record {index} does not exist: {self.source.name} has {len(self)} "
                 "records"
             )
         return index % len(self)
@@ -314,7 +318,7 @@ def _open_again(
     dataset = reopen()
     if dataset._fingerprint != fingerprint:
         raise DatasetError(
-            f"{dataset._source.name} has changed since this dataset was opened: open "
+            f"{dataset.source.name} has changed since this dataset was opened: open "
             "it again"
         )
     dataset.set_epoch(epoch)

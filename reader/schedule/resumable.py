@@ -71,6 +71,19 @@ class Resumable:
             )
         return length
 
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the state after the batches that were taken so far.
+
+        It is what `state` returns for their number, counted from step 0.
+
+        Raises:
+            UsageError: An iterator was left before its end and another one started.
+        """
+        num = sum(self._taken.values())
+        if self.position.endless:
+            num = self._taken.get(self.latest, 0)
+        return state(self, self.position.begin_step + num)
+
     def is_at(self, step: int) -> bool:
         """Returns whether the latest iterator can be at a step.
 

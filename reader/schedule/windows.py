@@ -193,6 +193,10 @@ class Windows:
                 lap = next(self._lap_numbers)
             yield placed
 
+    def numbers(self) -> Iterator[tuple[Int64s, Int64s]]:
+        """Starts the next iterator, with the number and epoch of each record."""
+        return ((turn.window.numbers, turn.window.epochs) for turn in self._start())
+
     def note_read(self, lap: int, num: int) -> None:
         """States that records were read; ends the epoch of their lap with the last.
 

@@ -20,7 +20,7 @@ from reader.pixel_workers.worker_pool import PixelWorkers
 from reader.pixels.engine import PixelEngine
 from reader.records.damaged_records import DamagedRecords, Loss
 from reader.records.read_ahead import ReadAhead
-from reader.schedule.resumable import Resumable, state
+from reader.schedule.resumable import Resumable
 from reader.schedule.run import Run, plan_mixed_run, plan_run
 from reader.schedule.stream_advice import advise_streams
 from reader.storage.files import is_remote
@@ -267,18 +267,6 @@ class Stream(Resumable):
     def losses(self) -> list[Loss]:
         """Damaged records that were replaced so far, ordered by record number."""
         return [loss for _, loss in sorted(self._damaged.losses.items())]
-
-    def state_dict(self) -> dict[str, Any]:
-        """Returns the state after the batches that were taken so far.
-
-        It is what `reader.state` returns for their number, counted from step 0.
-
-        Raises:
-            UsageError: An iterator was left before its end and another one started.
-        """
-        taken = self._taken.values()
-        num = self._taken.get(self.latest, 0) if self.position.endless else sum(taken)
-        return state(self, self.position.begin_step + num)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Goes on after a state: the next iterator begins there.

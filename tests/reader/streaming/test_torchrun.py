@@ -1,4 +1,4 @@
-"""DistributedDataParallel under torchrun, on any number of ranks, without TensorFlow."""
+"""DistributedDataParallel under torchrun, with any number of ranks."""
 
 import json
 import subprocess
