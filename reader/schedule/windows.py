@@ -17,8 +17,10 @@ from reader.shuffle.order import NO_RECORD, Window
 from reader.shuffle.randomness import Draws
 from reader.shuffle.shares import Share, Stretch
 
-# With many hosts, a host has few records of a window. Each read of a window takes time.
+# With many hosts, a host has few records of a window, and each read of a window takes
+# time: so many are read together, if they are no larger than this.
 _FEWEST_RECORDS = 64
+_MOST_BYTES = 4 << 20
 
 
 class Order(Protocol):
@@ -125,6 +127,10 @@ class Windows:
         self._order, self._run, self._share = order, run, share
         self.sorted, self._at_end = whole, at_end
         self._laps, self._lap_numbers = Laps(at_end), itertools.count()
+        self._fewest = 1
+        if share.host_count > 1:
+            mean = max(1, index.num_bytes // max(1, index.num_records))
+            self._fewest = max(1, min(_FEWEST_RECORDS, _MOST_BYTES // mean))
 
     def __call__(self) -> Iterator[tuple[Any, ...]]:
         """Starts the next iterator, with the reads of each window."""
@@ -241,7 +247,7 @@ class Windows:
             yield from self.of(stretch)
 
     def of(self, stretch: Stretch) -> Iterator[Window]:
-        """Yields this host's windows of a stretch, several as one if they are small."""
+        """Yields this host's windows of a stretch, small parts of several as one."""
         windows = self._order.windows(stretch, self._share)
         if self.sorted:
             yield from windows
@@ -249,7 +255,7 @@ class Windows:
         together: list[Window] = []
         for window in windows:
             together.append(window.cut())
-            if sum(len(each.numbers) for each in together) >= _FEWEST_RECORDS:
+            if sum(len(each.numbers) for each in together) >= self._fewest:
                 yield _joined(together)
                 together = []
         if together:

@@ -54,13 +54,6 @@ def test_places_are_those_of_the_reads(dataset, name):
     assert one.num_iterators == 2 and not one.left_early
 
 
-@pytest.fixture
-def apart(monkeypatch):
-    """Small windows are not read together."""
-    monkeypatch.setattr("reader.schedule.windows._FEWEST_RECORDS", 1)
-
-
-@pytest.mark.usefixtures("apart")
 def test_a_window_is_announced_before_the_one_in_front_of_it_is_used(dataset):
     windows = windows_of(dataset, shuffle=False, shuffle_bytes=1)
     ahead = []
@@ -83,7 +76,6 @@ def test_epochs_end_when_their_records_were_read(dataset):
     assert sorted(ended) == [0, 1, 2]
 
 
-@pytest.mark.usefixtures("apart")
 def test_an_error_is_raised_at_the_window_that_it_concerns(dataset, monkeypatch):
     windows = windows_of(dataset, shuffle=False, shuffle_bytes=1)
     places = windows.index.places
@@ -99,3 +91,12 @@ def test_an_error_is_raised_at_the_window_that_it_concerns(dataset, monkeypatch)
     with pytest.raises(DatasetError, match="damaged"):
         next(found)
     assert str(windows.error) == "an index is damaged"
+
+
+@pytest.mark.parametrize("num_hosts", [1, 4, 8])
+def test_a_hosts_small_parts_of_windows_are_read_together(dataset, num_hosts):
+    hosts = {"host_count": num_hosts, "host_index": num_hosts - 1}
+    windows = windows_of(dataset, shuffle=False, shuffle_bytes=1, **hosts)
+    sizes = [len(placed.places) for placed in windows.placed(lambda places: None)]
+    # 48 records, and windows of a batch of 8.
+    assert sizes == ([8] * 6 if num_hosts == 1 else [48 // num_hosts])
