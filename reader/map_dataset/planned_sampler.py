@@ -11,7 +11,6 @@ from reader.contract.errors import UsageError
 from reader.map_dataset.map_dataset import MapDataset
 from reader.schedule.resumable import Resumable
 from reader.schedule.run import Run, plan_run
-from reader.shuffle.arrays import Int64s
 from reader.shuffle.order import NO_RECORD
 
 
@@ -125,14 +124,13 @@ class PlannedSampler(Resumable):
         self._set_run(run.steps, run.identity, windows)
 
     def __iter__(self) -> Iterator[list[PlannedNumber]]:
-        """Starts and returns the next iterator."""
-        numbers = self._windows.numbers()
-        return self._batches(numbers, self.latest)
+        """Yields batches. The next epoch begins when the first batch is asked for.
 
-    def _batches(
-        self, parts: Iterator[tuple[Int64s, Int64s]], iterator: int
-    ) -> Iterator[list[PlannedNumber]]:
+        A `DataLoader` with workers makes two iterators, and uses one.
+        """
         size, held = self._config.host_batch_size, np.empty((2, 0), np.int64)
+        parts = self._windows.numbers()
+        iterator = self.latest
         for part in parts:
             held = np.concatenate([held, part], axis=1)
             while held.shape[1] >= size:

@@ -4,6 +4,7 @@ import gc
 import logging
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -387,15 +388,25 @@ def test_nothing_stays_of_batches_that_are_gone(dataset):
             list(iterator)
         assert len(children()) > len(before)
 
-    gc.collect()
-    before = children()
+    def settled() -> tuple[list[str], int]:
+        """What there is when workers that were let go have ended."""
+        gc.collect()
+        now, end = (children(), open_files()), time.monotonic() + 2
+        while time.monotonic() < end:
+            time.sleep(0.05)
+            before, now = now, (children(), open_files())
+            if before == now and not set(now[0]) - set(known):
+                break
+        return now
+
+    known: list[str] = children()
+    known = settled()[0]
+    before = known
     read(False)
-    gc.collect()
-    files = open_files()
+    files = settled()[1]
     for left_early in (True, False, True):
         read(left_early)
-        gc.collect()
-    assert (children(), open_files()) == (before, files)
+    assert settled() == (before, files)
 
 
 def test_an_iterator_left_early_is_followed_by_a_whole_one(dataset, stored):
