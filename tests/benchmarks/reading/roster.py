@@ -75,6 +75,7 @@ class Peer(NamedTuple):
 
 _ALL = (
     Peer("diptych", _JPEGS | _RAW, "tensorflow", extra=False),
+    Peer("stream", _JPEGS | _RAW, "numpy", extra=False),
     Peer("open", _JPEGS | _RAW, "torch"),
     Peer("ffcv", _JPEGS | _RAW, "ffcv", antialiases=False),
     Peer("dali", _JPEGS, "nvidia.dali"),
