@@ -126,7 +126,8 @@ def _checked(
         yield map(check_shard, tasks)
         return
     # Python starts this process with the first worker, and then unblocks Ctrl-C.
-    resource_tracker.ensure_running()
+    with _safe_path():
+        resource_tracker.ensure_running()
     # Spawn, do not fork: TensorFlow may be loaded in this process and have threads.
     with _death_explained(), contextlib.ExitStack() as stack:
         with _defer_ctrl_c(), _safe_path():

@@ -71,15 +71,21 @@ def test_a_pickled_one_of_a_dataset_that_has_changed_is_refused(own_dataset):
 def test_threads_may_share_one_and_files_are_closed(many, monkeypatch):
     monkeypatch.setattr(reader.storage.open_files, "_MAX_OPEN_FILES", 1)
     monkeypatch.setattr(reader.datasets.record_index, "_MAX_OFFSETS", 1)
-    before = len(os.listdir("/proc/self/fd"))
+
+    def num_open() -> int:
+        fds = [f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd")]
+        files = [os.readlink(fd) for fd in fds if os.path.lexists(fd)]
+        return sum(file.startswith(f"{many}/") for file in files)
+
     data, expected = open_train(many, "key"), keys_of(many)
+    before = num_open()
     numbers = random.Random(0).choices(range(NUM_MANY), k=2000)
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(data.__getitem__, numbers))
     assert found == [(expected[number],) for number in numbers]
-    assert len(os.listdir("/proc/self/fd")) == before + 1
+    assert num_open() == before + 1
     del data
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert num_open() == before
 
 
 def test_a_process_forked_while_a_thread_reads_is_not_stuck(own_dataset, monkeypatch):
