@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from reader.config.image_config import ImageConfig
 from reader.pixel_workers.worker_pool import PixelWorkers
-from reader.pixels.casts import caster, row_dtype, row_shape
+from reader.pixels.casts import black_row, row_dtype, row_shape
 from reader.pixels.engine import PixelEngine
 from reader.records.python_calls import call_python
 
@@ -49,9 +49,7 @@ def pixel_maker(workers: Workers, config: ImageConfig) -> MakePixels:
 
 def black(config: ImageConfig) -> tf.Tensor:
     """Returns a black image, cast as those of a batch."""
-    row = np.empty(row_shape(config), row_dtype(config))
-    caster(config)(np.zeros((*config.target, 3), np.uint8), row)
-    image = tf.constant(row)
+    image = tf.constant(black_row(config))
     return tf.bitcast(image, tf.bfloat16) if config.dtype == "bfloat16" else image
 
 

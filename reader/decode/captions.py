@@ -7,7 +7,7 @@ import tensorflow as tf
 from reader.config.read_config import ReadConfig
 from reader.contract.manifest import TokenizerSpec
 from reader.datasets.record_schema import RecordSchema
-from reader.decode.outputs import special_tokens
+from reader.decode.outputs import pad_id, special_tokens
 from reader.records.window_reads import Arrange, Unsorted
 
 
@@ -116,11 +116,6 @@ def _pick(values: tf.Tensor, choice: Choice) -> tf.Tensor:
     last = tf.shape(padded)[1] - 1
     places = tf.where(choice.valid, choice.which, last)
     return tf.gather(padded, places, batch_dims=1)
-
-
-def pad_id(spec: TokenizerSpec | None) -> int:
-    """Returns the id that pads rows; 0 if the tokenizer is unknown."""
-    return 0 if spec is None else spec.pad_id
 
 
 def nothing(dtype: tf.DType) -> tf.Tensor:

@@ -15,7 +15,7 @@ from reader.config.read_config import ReadConfig
 from reader.contract.record import parse_example
 from reader.contract.schema import Feature
 from reader.datasets.record_schema import RecordSchema
-from reader.decode.outputs import roles_of, special_tokens
+from reader.decode.outputs import pad_id, roles_of, special_tokens
 from reader.shuffle.arrays import Float64s
 
 Int32s = NDArray[np.int32]
@@ -177,7 +177,7 @@ class ExampleArrays:
         inside = (place >= 0) & (place < kept)
         # One extra element, so that there is something to take from.
         values = np.append(ids.values.astype(np.int32), np.int32(0))
-        pad = np.int32(0 if spec is None else spec.pad_id)
+        pad = np.int32(pad_id(spec))
         rows = np.where(inside, values[np.where(inside, first + place, 0)], pad)
         valid = choice.valid[:, :, np.newaxis]
         for token in start:

@@ -16,6 +16,7 @@ from reader.decode.outputs import (
     check_tokens,
     missing,
     not_held,
+    pad_id,
     special_tokens,
 )
 from reader.pixels.codecs import decoder, undecodable
@@ -177,9 +178,7 @@ class _Tokens:
         lengths = record_schema.features.get("token_lengths")
         self._ids = record_schema.features["token_ids"].key
         self._lengths = None if lengths is None else lengths.key
-        self._pad = (
-            0 if record_schema.tokenizer is None else record_schema.tokenizer.pad_id
-        )
+        self._pad = pad_id(record_schema.tokenizer)
         self._start, self._end = special_tokens(record_schema.tokenizer, config)
         self._max_tokens = config.max_tokens
         self._room = config.max_tokens - len(self._start) - len(self._end)

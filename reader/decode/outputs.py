@@ -105,6 +105,22 @@ def _max_captions(record_schema: RecordSchema, config: ReadConfig) -> int:
     return max(1, record_schema.captions.max)
 
 
+def pad_id(spec: TokenizerSpec | None) -> int:
+    """Returns the id that pads rows; 0 if the tokenizer is unknown."""
+    return 0 if spec is None else spec.pad_id
+
+
+def bucket_width(longest: int) -> int:
+    """Returns the width of token rows with `bucket_by_length`: a multiple of 8.
+
+    Fewer distinct shapes mean fewer recompilations of a compiled model.
+
+    Args:
+        longest: Largest number of tokens in a row; may be a tensor.
+    """
+    return -(-longest // 8) * 8
+
+
 def special_tokens(
     spec: TokenizerSpec | None, config: ReadConfig
 ) -> tuple[list[int], list[int]]:

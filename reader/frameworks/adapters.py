@@ -114,13 +114,13 @@ def as_torch(batches: Any, *, device: Any = None) -> "TorchBatches":
     """
     _check_dataset("as_torch", batches)
     try:
-        from reader.frameworks.torch_batches import TorchBatches
+        from reader.frameworks.torch_batches import ResumableTorchBatches
     except ModuleNotFoundError as error:
         raise UsageError(
             f"as_torch needs PyTorch: pip install torch ({error})"
         ) from None
     if isinstance(batches, Stream):
-        return TorchBatches(batches, device)
+        return ResumableTorchBatches(batches, device)
     leave_accelerators()
     from reader.frameworks.torch_from_tensorflow import TensorFlowBatches
 

@@ -74,15 +74,6 @@ class TorchBatches(IterableDataset[Any]):
         """Returns the number of batches of the first iterator."""
         return len(self._batches)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Returns the state after the batches that were taken; of a `Stream` only."""
-        state: dict[str, Any] = self._batches.state_dict()
-        return state
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on after a state with the next iterator; of a `Stream` only."""
-        self._batches.load_state_dict(state_dict)
-
     def __reduce__(self) -> Any:
         """Prevents pickling, by which a `DataLoader` sends datasets to its workers.
 
@@ -90,6 +81,19 @@ class TorchBatches(IterableDataset[Any]):
             UsageError: Always.
         """
         raise UsageError(_NO_WORKERS)
+
+
+class ResumableTorchBatches(TorchBatches):
+    """Batches of a `Stream`, with its state."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the state after the batches that were taken."""
+        state: dict[str, Any] = self._batches.state_dict()
+        return state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on after a state with the next iterator."""
+        self._batches.load_state_dict(state_dict)
 
 
 def tensor_of(values: np.ndarray[Any, Any]) -> Any:

@@ -7,16 +7,13 @@ import tensorflow as tf
 from reader.config.read_config import ReadConfig
 from reader.datasets.record_schema import RecordSchema
 from reader.decode.batch_pixels import MakePixels, black, pixel_maker
-from reader.decode.captions import nothing, pad_id
+from reader.decode.captions import nothing
 from reader.decode.examples import PIXEL_DRAWS, SIZES, make_examples
+from reader.decode.outputs import bucket_width, pad_id
 from reader.loader.budget import concurrency_of
 from reader.pixel_workers.stored_records import StoredRecords
 from reader.pixel_workers.worker_pool import PixelWorkers
 from reader.pixels.engine import PixelEngine
-
-# With `bucket_by_length`, the width of token rows is rounded up to a multiple of this
-# many tokens. Fewer distinct shapes mean fewer recompilations of a compiled model.
-_WIDTH_STEP = 8
 
 
 def make_batches(
@@ -90,7 +87,7 @@ def _clear_blanks(
 def _trim_padding(tokens: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
     """Removes the columns that are padding in all rows, down to a multiple of 8."""
     longest = tf.maximum(tf.reduce_max(lengths), 1)
-    return tokens[..., : -(-longest // _WIDTH_STEP) * _WIDTH_STEP]
+    return tokens[..., : bucket_width(longest)]
 
 
 # Batches that a consumer may hold, besides those prefetched and being made.

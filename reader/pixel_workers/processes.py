@@ -99,15 +99,21 @@ class Processes:
         """CPU time that the workers have used to make images."""
         return float(self._used.sum())
 
-    def start(self, parts: Sequence[Part]) -> Making:
+    def start(self, parts: Sequence[Part], *, wait: bool) -> Making | None:
         """Has the workers make all parts of a batch; `finish` waits for them.
 
-        Waits if `NUM_CHANNELS` batches have been started and not finished.
+        Args:
+            parts: All parts of the batch.
+            wait: Whether to wait if `NUM_CHANNELS` batches were started and not
+                finished. Otherwise None is returned, and nothing is made.
 
         Raises:
             PixelWorkerError: A worker has ended, or `stop` was called.
         """
-        channel = self._free.get()
+        try:
+            channel = self._free.get(block=wait)
+        except queue.Empty:
+            return None
         with self._using(channel):
             self._check()
             message = b"".join(part._replace(channel=channel).pack() for part in parts)

@@ -116,17 +116,19 @@ class PixelWorkers(Generic[E]):
         Raises:
             PixelWorkerError: A worker ended or failed, or `close` was called.
         """
-        return self.start_read(places, draws)()
+        return self.start_read(places, draws, wait=True)()
 
     def start_read(
-        self, places: Int64s, draws: Float64s
+        self, places: Int64s, draws: Float64s, *, wait: bool = False
     ) -> Callable[[], tuple[NDArray[Any], list[Any]]]:
         """Has a batch read, and returns a function that waits for it; as `read`.
 
-        The function has to be called once. There may be `NUM_CHANNELS` such batches.
+        The function has to be called once. If the workers have `NUM_CHANNELS` batches
+        already, it reads the batch in this process, since the caller may be who keeps
+        these waiting. With `wait`, this call waits for one of them instead.
         """
         with self._session_in_use() as session:
-            started = session.start_read(places, draws)
+            started = session.start_read(places, draws, wait=wait)
 
         def finish() -> tuple[NDArray[Any], list[Any]]:
             with self._session_in_use(session):
@@ -210,30 +212,29 @@ class _Session:
     def start(
         self, encoded: Sequence[bytes], sizes: Int32s | None, draws: Float64s
     ) -> "_Started":
-        return self._start(
-            write_encoded(self._memory, self._inputs, encoded, sizes, draws)
-        )
+        batch = write_encoded(self._memory, self._inputs, encoded, sizes, draws)
+        return self._start(batch, wait=True)
 
-    def start_read(self, places: Int64s, draws: Float64s) -> "_Started":
-        return self._start(
-            write_places(self._memory, self._inputs, places, draws, self._room)
-        )
+    def start_read(self, places: Int64s, draws: Float64s, *, wait: bool) -> "_Started":
+        batch = write_places(self._memory, self._inputs, places, draws, self._room)
+        return self._start(batch, wait=wait)
 
-    def _start(self, batch: Part) -> "_Started":
+    def _start(self, batch: Part, *, wait: bool) -> "_Started":
         self._take_back()
         output = self._outputs.take(batch.num_rows * self._row_bytes)
         batch = batch._replace(rows_offset=output.offset)
         started = _Started(batch, [batch], output, self._room)
-        if self._processes is not None:
-            started.parts = [
-                batch._replace(number=i, begin=begin, end=end)
-                for i, (begin, end) in enumerate(
-                    part_bounds(batch.num_rows, self._num_workers)
-                )
-            ]
+        if self._processes is None:
+            return started
+        bounds = part_bounds(batch.num_rows, self._num_workers)
+        parts = [
+            batch._replace(number=i, begin=begin, end=end)
+            for i, (begin, end) in enumerate(bounds)
+        ]
         with self._given_back(started, only_after_errors=True):
-            if self._processes is not None:
-                started.making = self._processes.start(started.parts)
+            started.making = self._processes.start(parts, wait=wait)
+        if started.making is not None:
+            started.parts = parts
         return started
 
     def finish(self, started: "_Started") -> NDArray[Any]:
@@ -272,9 +273,9 @@ class _Session:
                 self._inputs.give(Area(batch.offset, batch.num_bytes))
 
     def _wait(self, started: "_Started") -> None:
-        if self._processes is None:
+        if self._processes is None or started.making is None:
             make_rows(self._makers, self._memory, started.batch)
-        elif started.making is not None:
+        else:
             self._processes.finish(started.making)
             check(self._memory, started.batch)
 
@@ -325,7 +326,7 @@ class _Started:
         parts: Its parts.
         output: Memory of its rows.
         room: Space for what else there is of each record, in bytes.
-        making: What to wait for; None without processes.
+        making: What to wait for; None if this process makes the rows in the end.
     """
 
     batch: Part

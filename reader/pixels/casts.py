@@ -60,6 +60,13 @@ def _channels_first(pixels: Pixels, row: Pixels) -> None:
         cv2.extractChannel(pixels, channel, dst=plane)
 
 
+def black_row(config: ImageConfig) -> NDArray[Any]:
+    """Returns a black image as a row of a batch; `uint16` holds bits of bfloat16."""
+    row = np.empty(row_shape(config), row_dtype(config))
+    caster(config)(np.zeros((*config.target, 3), np.uint8), row)
+    return row
+
+
 def _fractions(pixels: Pixels, row: NDArray[np.float32]) -> None:
     """Converts uint8 to float32 in [0, 1].
 

@@ -13,7 +13,6 @@ cut these, sorted by stream, into equal runs.
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -141,6 +140,6 @@ def cells_of(positions: Int64s, num_streams: int) -> Cells:
     return Cells(streams, rounds * len(streams) + column)
 
 
-def windows_of(stretch: Stretch, size: int) -> Iterator[int]:
-    """Yields the first position of each window that a stretch has a part of."""
-    return iter(range(stretch.start // size * size, stretch.stop, size))
+def windows_of(stretch: Stretch, size: int) -> range:
+    """Returns the first position of each window that a stretch has a part of."""
+    return range(stretch.start // size * size, stretch.stop, size)

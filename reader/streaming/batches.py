@@ -12,8 +12,9 @@ from reader.config.read_config import ReadConfig
 from reader.contract.host import import_library
 from reader.datasets.record_schema import RecordSchema
 from reader.decode.mended_records import MendedRecords
+from reader.decode.outputs import bucket_width, pad_id
 from reader.pixel_workers.worker_pool import PixelWorkers
-from reader.pixels.casts import caster, row_dtype, row_shape
+from reader.pixels.casts import black_row
 from reader.records.damaged_records import DamagedRecords
 from reader.schedule.windows import Placed
 from reader.streaming.stored_examples import (
@@ -22,10 +23,6 @@ from reader.streaming.stored_examples import (
     completed,
     join,
 )
-
-# With `bucket_by_length`, the width of token rows is rounded up to a multiple of this
-# many tokens, as in `loader.batches`.
-_WIDTH_STEP = 8
 
 
 class _Reading(NamedTuple):
@@ -67,8 +64,7 @@ class BatchReader:
         self.workers, self._config = workers, config
         self._examples, self._damaged = examples, damaged
         self._mend = MendedRecords(examples.records, workers.engine, damaged)
-        spec = record_schema.tokenizer
-        self._pad = 0 if spec is None else spec.pad_id
+        self._pad = pad_id(record_schema.tokenizer)
 
     def batches(
         self,
@@ -101,8 +97,12 @@ class BatchReader:
             for each in reading:
                 with contextlib.suppress(Exception):
                     each.finish()
-        if not isinstance(error, StopIteration):
-            raise error
+        try:
+            if not isinstance(error, StopIteration):
+                raise error
+        finally:
+            # Its traceback would keep this frame, and this frame the error.
+            del error
 
     def _start(self, placed: Placed) -> _Reading:
         finish = self.workers.start_read(placed.places[:, 1:], placed.draws)
@@ -119,23 +119,23 @@ class BatchReader:
         self, placed: Placed, images: NDArray[Any], some: SomeExamples, lap: int
     ) -> tuple[dict[str, NDArray[Any]], NDArray[np.bool_]]:
         """Returns all outputs but images, and which records were not replaced."""
-        rests: list[bytes | None] = [None] * some.num
-        for n in some.rows.tolist():
-            rests[n] = b""
-        lost = np.array([n for n, rest in enumerate(rests) if rest is None], np.int64)
-        numbers = placed.places[:, 0]
+        if len(some.rows) == some.num:
+            return some.arrays, np.ones(some.num, np.bool_)
+        numbers, lost = placed.places[:, 0], np.ones(some.num, np.bool_)
+        lost[some.rows] = False
+        rests = [None if is_lost else b"" for is_lost in lost.tolist()]
         intact = self._mend(numbers, placed.draws, images, rests, lap)
-        arrays = [
+        found = [
             self._arrays(int(numbers[n]), rests[n] or b"", placed.draws[n : n + 1])
-            for n in lost.tolist()
+            for n in np.flatnonzero(lost).tolist()
         ]
-        others = [SomeExamples(1, np.zeros(1, np.int64), each) for each in arrays]
-        if not others:
-            return some.arrays, intact
-        found = join(others)._replace(rows=lost)
-        if not len(some.rows):
-            return found.arrays, intact
-        return completed(some, found), intact
+        others = {
+            name: np.concatenate([arrays[name] for arrays in found])
+            for name in found[0]
+        }
+        return completed(
+            some, SomeExamples(some.num, np.flatnonzero(lost), others)
+        ), intact
 
     def _arrays(self, number: int, record: bytes, draws: Any) -> Any:
         try:
@@ -159,8 +159,8 @@ class BatchReader:
             self._clear(arrays, blank)
         if "tokens" in arrays and config.bucket_by_length:
             longest = max(int(arrays["length"].max()), 1)
-            width = -(-longest // _WIDTH_STEP) * _WIDTH_STEP
-            arrays["tokens"] = np.ascontiguousarray(arrays["tokens"][..., :width])
+            trimmed = arrays["tokens"][..., : bucket_width(longest)]
+            arrays["tokens"] = np.ascontiguousarray(trimmed)
         if "mask" in names:
             positions = np.arange(arrays["tokens"].shape[-1])
             arrays["mask"] = positions < arrays["length"][..., np.newaxis]
@@ -175,18 +175,11 @@ class BatchReader:
         """Clears the rows without an example: black, pad and empty text."""
         for name, values in arrays.items():
             if name == "image":
-                values[blank] = _black(self._config)
+                values[blank] = black_row(self._config.images)
             elif name == "tokens":
                 values[blank] = self._pad
             else:
                 values[blank] = b"" if values.dtype == object else 0
-
-
-def _black(config: ReadConfig) -> NDArray[Any]:
-    images = config.images
-    row = np.empty(row_shape(images), row_dtype(images))
-    caster(images)(np.zeros((*images.target, 3), np.uint8), row)
-    return row
 
 
 def _rebatched(placed: Iterator[Placed], size: int) -> Iterator[Placed]:

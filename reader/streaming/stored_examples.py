@@ -90,12 +90,11 @@ def join(parts: Sequence[SomeExamples]) -> SomeExamples:
 
 
 def completed(some: SomeExamples, others: SomeExamples) -> Arrays:
-    """Returns the outputs of all records, of which `some` and `others` have a part."""
-    if len(some.rows) == some.num:
-        return some.arrays
+    """Returns the outputs of all records, of which each of the two has a part."""
     arrays = {}
-    for name, values in some.arrays.items():
+    for name, values in others.arrays.items():
         arrays[name] = np.empty((some.num, *values.shape[1:]), values.dtype)
-        arrays[name][some.rows] = values
-        arrays[name][others.rows] = others.arrays[name]
+        arrays[name][others.rows] = values
+        if len(some.rows):
+            arrays[name][some.rows] = some.arrays[name]
     return arrays

@@ -14,6 +14,7 @@ from reader.datasets.record_source import Patterns, open_record_sources
 from reader.datasets.shard_cache import keep_copies
 from reader.decode.example_arrays import ExampleArrays
 from reader.decode.outputs import fit
+from reader.loader.budget import concurrency_of
 from reader.pixel_workers.processes import NUM_CHANNELS
 from reader.pixel_workers.stored_records import StoredRecords
 from reader.pixel_workers.worker_pool import PixelWorkers
@@ -30,6 +31,8 @@ from reader.streaming.window_order import by_length
 
 # Batches that a consumer may hold without a copy.
 _IN_USE = 4
+# Leaves room for other iterators.
+_MOST_AHEAD = NUM_CHANNELS - 4
 
 
 def stream(
@@ -224,9 +227,11 @@ class Stream(Resumable):
             if has_images
             else NoImages()
         )
-        workers = PixelWorkers(
-            engine, config.resources.pixel_workers, held=_IN_USE, records=examples
-        )
+        # Texts are parsed by workers too, for which `load` has threads.
+        most = concurrency_of(config)
+        num_workers = most.workers if has_images else config.resources.pixel_workers
+        workers = PixelWorkers(engine, num_workers, held=_IN_USE, records=examples)
+        self._ahead = min(config.resources.prefetch + most.batches - 1, _MOST_AHEAD)
         self._reader = BatchReader(
             workers, examples, self._damaged, record_schema, config
         )
@@ -245,12 +250,11 @@ class Stream(Resumable):
 
     def __iter__(self) -> Iterator[Any]:
         """Starts and returns the next iterator."""
-        ahead = min(self.config.resources.prefetch + 1, NUM_CHANNELS - 4)
         placed = self._windows.placed(self._read_ahead, self._arrange)
-        return self._batches(placed, ahead, self.latest)
+        return self._batches(placed, self.latest)
 
-    def _batches(self, placed: Any, ahead: int, iterator: int) -> Iterator[Any]:
-        for batch in self._reader.batches(placed, ahead, self._windows.note_read):
+    def _batches(self, placed: Any, iterator: int) -> Iterator[Any]:
+        for batch in self._reader.batches(placed, self._ahead, self._windows.note_read):
             self.note_taken(iterator, 1)
             for transform in self._transforms:
                 batch = transform(batch)

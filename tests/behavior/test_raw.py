@@ -389,21 +389,17 @@ def test_nothing_stays_of_batches_that_are_gone(dataset):
         assert len(children()) > len(before)
 
     def settled() -> tuple[list[str], int]:
-        """What there is when workers that were let go have ended."""
+        """What there is when nothing has changed for a while."""
         gc.collect()
-        now, end = (children(), open_files()), time.monotonic() + 2
-        while time.monotonic() < end:
-            time.sleep(0.05)
+        before, now = None, (children(), open_files())
+        while now != before:
+            time.sleep(0.3)
             before, now = now, (children(), open_files())
-            if before == now and not set(now[0]) - set(known):
-                break
         return now
 
-    known: list[str] = children()
-    known = settled()[0]
-    before = known
+    before, _ = settled()
     read(False)
-    files = settled()[1]
+    _, files = settled()
     for left_early in (True, False, True):
         read(left_early)
     assert settled() == (before, files)

@@ -1,5 +1,6 @@
 """`reader.stream`: the batches of `reader.load`, bit for bit, and its states."""
 
+import contextlib
 import gc
 import itertools
 import json
@@ -15,6 +16,7 @@ from foreign_records import row, write
 from loaded_batches import NUM_TRAIN
 
 import reader
+from reader.datasets.record_index import RecordIndex
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 USUAL = {"split": "train", "batch_size": 8, "image_size": 24, "workers": 2}
@@ -235,6 +237,49 @@ def test_more_iterators_than_one_may_be_read(dataset):
         assert_same(next(one), next(other))
 
 
+@pytest.mark.parametrize("prefetch", [0, 2, 50])
+def test_many_iterators_may_be_read_in_turn(dataset, prefetch):
+    streamed = reader.stream(dataset, **USUAL, epochs=None, prefetch=prefetch)
+    iterators = [iter(streamed) for _ in range(20)]
+    for _ in range(3):
+        first, *others = [next(iterator) for iterator in iterators]
+        for other in others:
+            assert_same(other, first)
+
+
+@pytest.mark.parametrize("where", ["record", "index"])
+def test_an_error_keeps_nothing_until_the_next_garbage_collection(
+    own_dataset, monkeypatch, where
+):
+    if where == "record":
+        damage(own_dataset)
+    else:
+        places, known = RecordIndex.places, []
+
+        def failing(self, numbers):
+            if known:
+                raise reader.DatasetError("an index is damaged")
+            known.append(places(self, numbers))
+            return known[0]
+
+        monkeypatch.setattr(RecordIndex, "places", failing)
+    gc.collect()
+    before = {child.pid for child in psutil.Process().children()}
+    gc.disable()
+    try:
+        iterator = iter(reader.stream(own_dataset, **USUAL, shuffle_bytes=1, epochs=2))
+        with contextlib.suppress(reader.DatasetError):
+            while True:
+                next(iterator)
+        del iterator
+        end = time.monotonic() + 2
+        while {child.pid for child in psutil.Process().children()} - before:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+    finally:
+        gc.enable()
+
+
 # Damage, and what is refused.
 
 
@@ -285,6 +330,7 @@ def test_batches_before_an_error_are_delivered(own_dataset):
     ("settings", "message"),
     [
         ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"ram_budget": 1}, "ram_budget must be at least"),
         ({"outputs": ("pixels",)}, "outputs may name"),
         ({"outputs": ("extra/none",)}, "extra/none"),
         ({"crop": "middle"}, "crop must be"),
