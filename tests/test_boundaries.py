@@ -225,6 +225,8 @@ OF_THE_FORMAT = {
     "rejects.jsonl",
     "index/blocks.bin",
     "blocks.bin",
+    "index/lengths.bin",
+    "lengths.bin",
     "caption_source",
     "original_width",
     "original_height",
@@ -236,6 +238,7 @@ OF_THE_FORMAT = {
     "caption/ids",
     "caption/lengths",
     "<u8",
+    "<u4",
 }
 # Names of features that other tools use for the same thing.
 OTHERS_NAMES = "reader.datasets.foreign_schema"

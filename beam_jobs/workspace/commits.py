@@ -5,6 +5,7 @@ the shard is complete. It contains everything that finalizing needs, so no shard
 read again.
 """
 
+import base64
 import dataclasses
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -33,7 +34,7 @@ class Commit:
         plan: Fingerprint of the job plan that the shard was written for.
         shard: File name, counts and checksum of the shard.
         files: Checksums of the other files of the shard, as `{file: crc32c}`.
-        blocks: Byte offset of every 64th record.
+        lengths: The shard's part of `index/lengths.bin`.
         statistics: Statistics of the records.
         rejects: Keys of the shard that were not written.
         dropped_captions: Number of captions, unusable or too short, dropped from
@@ -44,7 +45,7 @@ class Commit:
     plan: str
     shard: Shard
     files: dict[str, str]
-    blocks: tuple[int, ...]
+    lengths: bytes
     statistics: Statistics
     rejects: tuple[Reject, ...]
     dropped_captions: int
@@ -62,7 +63,7 @@ def write_commit(workspace: Workspace, name: str, commit: Commit) -> None:
         "plan": commit.plan,
         "shard": dataclasses.asdict(commit.shard),
         "files": commit.files,
-        "blocks": commit.blocks,
+        "lengths": base64.b64encode(commit.lengths).decode(),
         "statistics": dataclasses.asdict(commit.statistics),
         "rejects": [dump_reject(reject) for reject in commit.rejects],
         "dropped_captions": commit.dropped_captions,
@@ -78,7 +79,7 @@ def parse_commit(data: bytes) -> Commit:
         plan=fields["plan"],
         shard=Shard(**fields["shard"]),
         files=fields["files"],
-        blocks=tuple(fields["blocks"]),
+        lengths=base64.b64decode(fields["lengths"], validate=True),
         statistics=Statistics.from_json(fields["statistics"]),
         rejects=tuple(map(load_reject, fields["rejects"])),
         dropped_captions=fields["dropped_captions"],

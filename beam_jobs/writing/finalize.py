@@ -21,7 +21,7 @@ from beam_jobs.workspace.workspace import Workspace
 from beam_jobs.writing.outcome import Outcome, dump_outcome, judge, reject_lines
 from reader.contract import layout
 from reader.contract.errors import BuildError
-from reader.contract.index import dump_blocks
+from reader.contract.index import index_files, parse_lengths
 from reader.contract.manifest import (
     KeyAccounting,
     Manifest,
@@ -122,7 +122,7 @@ def _publish_dataset(
     accounting: KeyAccounting,
 ) -> None:
     files = {
-        layout.BLOCKS: dump_blocks([o for commit in commits for o in commit.blocks]),
+        **index_files(parse_lengths(commit.lengths) for commit in commits),
         f"{layout.TOKENIZER_DIR}/{plan.tokenizer.file}": read_file(workspace.tokenizer),
         layout.REJECTS: reject_lines(rejects),
     }

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import apache_beam as beam
+import numpy as np
+from numpy.typing import NDArray
 
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import Reject, ShardPlan
@@ -22,7 +24,7 @@ from beam_jobs.writing.outcome import reject_lines
 from beam_jobs.writing.write_shards import ShardFn
 from reader.contract import layout
 from reader.contract.errors import BuildError
-from reader.contract.index import dump_blocks, parse_text_index
+from reader.contract.index import index_files, parse_text_index
 from reader.contract.manifest import Manifest
 from reader.contract.record import crc32c_hex
 
@@ -139,18 +141,20 @@ def repair_others(workspace: Workspace, plan: JobPlan, manifest: Manifest) -> li
         BuildError: The checksum of a rewritten file differs from the manifest.
     """
     tokenizer = f"{layout.TOKENIZER_DIR}/{plan.tokenizer.file}"
-    # Datasets of earlier versions have no interop files.
-    interop = [file for file in INTEROP_FILES if file in manifest.files]
-    files = _some(manifest, layout.BLOCKS, layout.REJECTS, tokenizer, *interop)
-    makers = {
-        layout.BLOCKS: lambda: dump_blocks(_block_offsets(workspace, plan)),
-        layout.REJECTS: lambda: reject_lines(sorted(_all_rejects(workspace))),
-        tokenizer: lambda: read_file(workspace.tokenizer),
-    }
-    made = interop_files(manifest)
+    # Datasets of earlier versions have no interop files and no lengths.
+    later = [*INTEROP_FILES, layout.LENGTHS]
+    later = [file for file in later if file in manifest.files]
+    files = _some(manifest, layout.BLOCKS, layout.REJECTS, tokenizer, *later)
     damaged = damaged_files(workspace, files)
+    made = interop_files(manifest)
+    if {layout.BLOCKS, layout.LENGTHS} & {*damaged}:
+        made |= index_files(_lengths(workspace, plan))
+    if layout.REJECTS in damaged:
+        made[layout.REJECTS] = reject_lines(sorted(_all_rejects(workspace)))
+    if tokenizer in damaged:
+        made[tokenizer] = read_file(workspace.tokenizer)
     for file in damaged:
-        data = made[file] if file in made else makers[file]()
+        data = made[file]
         if crc32c_hex(data) != files[file]:
             raise BuildError(
                 f"{workspace.published(file)} is damaged and cannot be repaired: the "
@@ -160,13 +164,11 @@ def repair_others(workspace: Workspace, plan: JobPlan, manifest: Manifest) -> li
     return damaged
 
 
-def _block_offsets(workspace: Workspace, plan: JobPlan) -> list[int]:
-    """Returns byte offsets of every 64th record of each shard, from text indexes."""
-    offsets = []
+def _lengths(workspace: Workspace, plan: JobPlan) -> Iterator[NDArray[np.uint32]]:
+    """Yields the framed lengths of each shard's records, from text indexes."""
     for shard in plan.shards():
         data = read_file(workspace.published(shard.name.index_file))
-        offsets += parse_text_index(data)[: -1 : layout.BLOCK_RECORDS].tolist()
-    return offsets
+        yield np.diff(parse_text_index(data)).astype(np.uint32)
 
 
 def _all_rejects(workspace: Workspace) -> Iterator[Reject]:

@@ -29,6 +29,7 @@ from beam_jobs.workspace.workspace import Workspace
 from beam_jobs.writing.samples_table import dump_samples, sample_row
 from beam_jobs.writing.tfrecord_writer import TFRecordWriter
 from reader.contract import samples
+from reader.contract.index import dump_lengths
 from reader.contract.manifest import Shard
 from reader.contract.record import crc32c_hex
 from reader.contract.statistics import Statistics, statistics_of
@@ -202,7 +203,7 @@ def publish_shard(
             crc32c=writer.crc32c,
         ),
         files={name: crc32c_hex(data) for name, data in files.items()},
-        blocks=tuple(writer.block_offsets()),
+        lengths=dump_lengths(writer.lengths),
         statistics=account.statistics(),
         rejects=tuple(account.rejects),
         dropped_captions=account.dropped_captions,

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import google_crc32c
 
 from reader.contract.index import dump_text_index
-from reader.contract.layout import BLOCK_RECORDS
 from reader.contract.record import frame_record
 
 
@@ -50,10 +49,6 @@ class TFRecordWriter:
             self._write(part)
             self._crc.update(part)
         self.num_bytes += self.lengths[-1]
-
-    def block_offsets(self) -> list[int]:
-        """Returns byte offsets of every 64th record, for the block index."""
-        return self.offsets[::BLOCK_RECORDS]
 
     def text_index(self) -> bytes:
         """Returns the bytes of the shard's text index."""

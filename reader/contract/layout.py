@@ -2,6 +2,7 @@
 
 train-00000-of-00064.tfrecord                 shards
 index/blocks.bin                              byte offset of every 64th record
+index/lengths.bin                             length of every record
 index/train-00000-of-00064.tfrecord.idx       "<offset> <length>" of each record
 samples/train-00000-of-00064.parquet          one row per record
 tokenizer/                                    file of the tokenizer
@@ -26,6 +27,7 @@ CROISSANT = "croissant.json"
 REPORT = "report.html"
 INDEX_DIR = "index"
 BLOCKS = "index/blocks.bin"
+LENGTHS = "index/lengths.bin"
 SAMPLES_DIR = "samples"
 TOKENIZER_DIR = "tokenizer"
 BUILD_DIR = "_build"

@@ -14,7 +14,7 @@ not collide with TensorFlow's in a process that imports it.
 """
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import google_crc32c
@@ -130,8 +130,14 @@ def serialize_example(features: Mapping[str, tuple[Dtype, Values]]) -> bytes:
     return data
 
 
-def parse_example(data: bytes) -> dict[str, list[Any]]:
+def parse_example(
+    data: bytes, keys: Collection[str] | None = None
+) -> dict[str, list[Any]]:
     """Parses a `tf.train.Example` into `{key: values}`.
+
+    Args:
+        data: Serialized Example.
+        keys: Keys of the features to return, if they are there; None for all.
 
     Raises:
         ValueError: The bytes are not a `tf.train.Example`.
@@ -141,7 +147,11 @@ def parse_example(data: bytes) -> dict[str, list[Any]]:
     except DecodeError as error:
         raise ValueError(f"not a tf.train.Example: {error}") from error
     parsed: dict[str, list[Any]] = {}
-    for key, feature in example.features.feature.items():
+    features = example.features.feature
+    for key in features if keys is None else keys:
+        if key not in features:  # To look it up would add it.
+            continue
+        feature = features[key]
         kind = feature.WhichOneof("kind")
         parsed[key] = list(getattr(feature, kind).value) if kind else []
     return parsed

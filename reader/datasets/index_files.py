@@ -3,15 +3,21 @@
 import logging
 
 import numpy as np
+from numpy.typing import NDArray
 
 from reader.contract.errors import DatasetError
-from reader.contract.index import num_blocks, parse_blocks, parse_text_index
-from reader.contract.layout import BLOCKS, parse_shard_name
+from reader.contract.index import (
+    num_blocks,
+    parse_blocks,
+    parse_lengths,
+    parse_text_index,
+)
+from reader.contract.layout import BLOCKS, LENGTHS, parse_shard_name
 from reader.contract.manifest import Shard
 from reader.contract.record import crc32c_hex
-from reader.datasets.manifest_dataset import ShardSelection
+from reader.datasets.manifest_dataset import ManifestDataset, ShardSelection
 from reader.shuffle.arrays import Int64s
-from reader.storage.files import read_bytes
+from reader.storage.files import is_remote, read_bytes
 from reader.storage.tfrecord_file import scan_headers
 
 _LOG = logging.getLogger("reader")
@@ -41,6 +47,31 @@ def read_blocks(selection: ShardSelection, chosen: set[str]) -> Int64s:
     wanted = np.repeat([shard.file in chosen for shard in manifest.shards], counts)
     part: Int64s = offsets[wanted]
     return part
+
+
+def map_lengths(dataset: ManifestDataset) -> dict[str, NDArray[np.uint32]]:
+    """Maps `index/lengths.bin` into memory, if it is there.
+
+    Its checksum is not checked, because the file may have gigabytes. Whoever uses a
+    part compares the sum of its lengths with the block index, which is checked.
+
+    Returns:
+        For each shard's file name the framed lengths of its records; nothing for
+        datasets of earlier versions and for datasets in buckets.
+    """
+    shards, path = dataset.manifest.shards, dataset.path(LENGTHS)
+    ends = np.cumsum([shard.num_examples for shard in shards])
+    if LENGTHS not in dataset.manifest.files or is_remote(path) or not ends[-1]:
+        return {}
+    try:
+        lengths = parse_lengths(np.memmap(path, mode="r"))
+        if len(lengths) != ends[-1]:
+            raise ValueError(f"{len(lengths)} lengths for {ends[-1]} records")
+    except (OSError, ValueError) as error:
+        _LOG.warning("%s: %s; reading the text indexes instead", path, error)
+        return {}
+    parts = np.split(lengths, ends[:-1])
+    return {shard.file: part for shard, part in zip(shards, parts, strict=True)}
 
 
 def _read_index(selection: ShardSelection, file: str) -> bytes:

@@ -1,25 +1,28 @@
 """Maps record numbers to files, byte offsets and record counts.
 
 Records are numbered in shard order and, within a shard, in the order written. The block
-index holds the offset of every 64th record. The text index of a shard holds the offsets
-of all its records; it is read when an offset between blocks is needed.
+index holds the offset of every 64th record. Offsets between them are sums of record
+lengths, or come from the text index of the shard where lengths are not at hand.
 """
 
 import dataclasses
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from reader.contract.layout import BLOCK_RECORDS
+from reader.contract.layout import BLOCK_RECORDS, LENGTHS
 from reader.contract.record import FRAMING_BYTES
 from reader.contract.schema import Feature
 from reader.shuffle.arrays import Int64s
 from reader.shuffle.order import Blocks
 from reader.storage.files import is_remote
 
+_LOG = logging.getLogger("reader")
 # Offsets of single records kept in memory, 8 bytes each.
 _MAX_OFFSETS = 8 << 20
 # Bytes that one request fetches from a bucket.
@@ -38,6 +41,8 @@ class ShardFile:
             the record offsets; empty if unknown.
         offsets: Function that returns the byte offsets of the records and the end of
             the last one, int64[n + 1].
+        lengths: Framed lengths of the records, uint32[n], if they are at hand; they may
+            be damaged.
         has_manifest: Whether a manifest states the size and checksum of the file.
         features: Features of the records by role, for messages about damaged records.
     """
@@ -47,6 +52,7 @@ class ShardFile:
     num_bytes: int
     checksum: str
     offsets: Callable[[], Int64s]
+    lengths: NDArray[np.uint32] | None = dataclasses.field(default=None, compare=False)
     has_manifest: bool = False
     features: Mapping[str, Feature] = dataclasses.field(default_factory=dict)
 
@@ -101,8 +107,10 @@ class RecordIndex:
         self._num_offsets = 0
         remote = any(is_remote(shard.path) for shard in shards)
         # Skipping a record costs little in a local file but a request in a bucket. If
-        # the offsets do not fit in memory, looking them up costs more than it saves.
-        self._exact = remote or self.num_records <= _MAX_OFFSETS
+        # the offsets are neither mapped nor fit in memory, looking them up costs more
+        # than it saves.
+        mapped = all(shard.lengths is not None for shard in shards)
+        self._exact = mapped or remote or self.num_records <= _MAX_OFFSETS
         self._request_bytes = _REQUEST_BYTES if remote else 0
 
     def moved(self, shards: Sequence[ShardFile]) -> "RecordIndex":
@@ -172,12 +180,21 @@ class RecordIndex:
 
     def _bounds(self, numbers: Int64s, shard: Int64s) -> tuple[Int64s, Int64s]:
         """Returns the start and end byte offsets of records, int64[n] each."""
-        begins, ends = np.empty_like(numbers), np.empty_like(numbers)
-        for each in np.unique(shard):
-            mine, offsets = shard == each, self.offsets(int(each))
-            place = numbers[mine] - self._first[each]
-            begins[mine], ends[mine] = offsets[place], offsets[place + 1]
-        return begins, ends
+        bounds = np.empty((2, len(numbers)), np.int64)
+        for each in np.unique(shard).tolist():
+            mine = shard == each
+            bounds[:, mine] = self._bounds_in(each, numbers[mine] - self._first[each])
+        return bounds[0], bounds[1]
+
+    def _bounds_in(self, shard: int, places: Int64s) -> Int64s:
+        """Returns int64[2, n], start and end byte offsets of a shard's records."""
+        lengths = self.shards[shard].lengths
+        if lengths is not None and shard not in self._offsets:
+            bounds = _bounds_by_lengths(lengths, self._blocks_of(shard), places)
+            if bounds is not None:
+                return bounds
+        offsets = self.offsets(shard)
+        return np.stack([offsets[places], offsets[places + 1]])
 
     def _request_sizes(self, num_bytes: Int64s) -> Int64s:
         """Returns bytes per request; equal parts avoid fetching unused bytes."""
@@ -191,12 +208,57 @@ class RecordIndex:
         if shard in self._offsets:
             self._offsets.move_to_end(shard)
             return self._offsets[shard]
-        offsets = self._offsets[shard] = self.shards[shard].offsets()
+        offsets = self._offsets[shard] = self._all_offsets(shard)
         self._num_offsets += len(offsets)
         while self._num_offsets > _MAX_OFFSETS and len(self._offsets) > 1:
             _, dropped = self._offsets.popitem(last=False)
             self._num_offsets -= len(dropped)
         return offsets
+
+    def _all_offsets(self, shard: int) -> Int64s:
+        file = self.shards[shard]
+        if file.lengths is not None:
+            offsets = np.zeros(file.num_examples + 1, np.int64)
+            np.cumsum(file.lengths, out=offsets[1:])
+            stated = np.append(offsets[:-1:BLOCK_RECORDS], offsets[-1])
+            if np.array_equal(stated, self._blocks_of(shard)):
+                return offsets
+            _LOG.warning(
+                "the lengths of the records of %s in %s are damaged; reading the text "
+                "index instead",
+                file.path,
+                LENGTHS,
+            )
+        return file.offsets()
+
+    def _blocks_of(self, shard: int) -> Int64s:
+        """Returns the offset of every 64th record of a shard, and the shard's size."""
+        first, last = self._first_block[shard : shard + 2].tolist()
+        return np.append(self._block_offsets[first:last], self._ends[shard])
+
+
+def _bounds_by_lengths(
+    lengths: NDArray[np.uint32], blocks: Int64s, places: Int64s
+) -> Int64s | None:
+    """Returns start and end byte offsets of a shard's records.
+
+    Args:
+        lengths: uint32[n], framed lengths of the records of the shard.
+        blocks: Byte offset of every 64th record, and the end of the shard.
+        places: int64[m], positions of records in the shard.
+
+    Returns:
+        int64[2, m], or None if the lengths do not add up to the blocks.
+    """
+    wanted, row = np.unique(places // BLOCK_RECORDS, return_inverse=True)
+    record = wanted[:, np.newaxis] * BLOCK_RECORDS + np.arange(BLOCK_RECORDS)
+    inside = np.minimum(record, len(lengths) - 1)
+    of_block = np.where(record < len(lengths), lengths[inside], 0).astype(np.int64)
+    ends = blocks[wanted, np.newaxis] + np.cumsum(of_block, axis=1)
+    if not np.array_equal(ends[:, -1], blocks[wanted + 1]):
+        return None
+    at = row, places % BLOCK_RECORDS
+    return np.stack([ends[at] - of_block[at], ends[at]])
 
 
 def _filled(numbers: Int64s) -> Int64s:

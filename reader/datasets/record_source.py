@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from reader.contract.errors import DatasetError, UsageError
 from reader.contract.layout import BLOCK_RECORDS, BUILD_DIR, MANIFEST
@@ -27,7 +28,7 @@ from reader.datasets.foreign_files import (
     some_records,
 )
 from reader.datasets.foreign_schema import check_features, record_schema_of_records
-from reader.datasets.index_files import read_blocks, read_offsets
+from reader.datasets.index_files import map_lengths, read_blocks, read_offsets
 from reader.datasets.manifest_dataset import (
     ShardSelection,
     find_folder,
@@ -193,7 +194,11 @@ def no_pattern(folder: str) -> DatasetError:
 def _of_dataset(selection: ShardSelection) -> RecordSource:
     chosen = {shard.file for shard in selection.shards}
     record_schema = record_schema_of(selection.dataset.manifest, selection.splits)
-    files = [_shard_file(selection, shard) for shard in selection.shards]
+    lengths = map_lengths(selection.dataset)
+    files = [
+        _shard_file(selection, shard, lengths.get(shard.file))
+        for shard in selection.shards
+    ]
     return RecordSource(
         name=selection.dataset.folder,
         record_schema=record_schema,
@@ -202,7 +207,9 @@ def _of_dataset(selection: ShardSelection) -> RecordSource:
     )
 
 
-def _shard_file(selection: ShardSelection, shard: Shard) -> ShardFile:
+def _shard_file(
+    selection: ShardSelection, shard: Shard, lengths: NDArray[np.uint32] | None
+) -> ShardFile:
     path = selection.dataset.path(shard.file)
     return ShardFile(
         path=path,
@@ -211,6 +218,7 @@ def _shard_file(selection: ShardSelection, shard: Shard) -> ShardFile:
         checksum=shard.crc32c,
         has_manifest=True,
         offsets=lambda: read_offsets(selection, shard),
+        lengths=lengths,
     )
 
 

@@ -123,8 +123,9 @@ class ExampleArrays:
 
     def _parsed(self, records: Sequence[bytes], roles: Sequence[str]) -> dict[str, Any]:
         """Returns the values of roles: arrays, or `Ragged` of a varying length."""
-        parsed = [parse_example(record) for record in records]
         features = self.record_schema.features
+        keys = [features[role].key for role in roles]
+        parsed = [parse_example(record, keys) for record in records]
         return {role: _column(parsed, features[role]) for role in roles}
 
     def _choose(self, counts: Int64s, draws: Float64s) -> _Choice:

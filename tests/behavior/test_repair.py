@@ -18,6 +18,7 @@ FILES = {
     "text index": f"index/{SHARD}.tfrecord.idx",
     "samples": f"samples/{SHARD}.parquet",
     "block index": "index/blocks.bin",
+    "lengths": "index/lengths.bin",
     "tokenizer": "tokenizer/vocab.txt",
     "rejects": "rejects.jsonl",
     "features of TFDS": "features.json",

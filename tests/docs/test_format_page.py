@@ -45,6 +45,7 @@ def test_the_index_is_as_the_page_says(folder):
     shard = "train-00000-of-00001.tfrecord"
     assert (index / f"{shard}.idx").read_text() == "0 313\n"
     assert (index / "blocks.bin").read_bytes() == bytes(8)
+    assert (index / "lengths.bin").read_bytes() == (313).to_bytes(4, "little")
 
 
 def test_the_table_of_samples_has_the_columns_that_the_page_says(folder):

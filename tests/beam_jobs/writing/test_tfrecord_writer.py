@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beam_jobs.writing.tfrecord_writer import TFRecordWriter
-from reader.contract.index import dump_blocks
-from reader.contract.layout import BLOCK_RECORDS
+from reader.contract.index import index_files
 from reader.contract.record import parse_example, serialize_example
 
 SIZES = [0, 1, 2, 3, 255, 256, 1000, 65_536, 1_000_000]
@@ -140,13 +139,18 @@ def test_a_record_can_be_read_from_its_place_alone(tmp_path):
         assert list(read) == [record]
 
 
-@pytest.mark.parametrize("num_records", [0, 1, 63, 64, 65, 128, 129, 200])
-def test_a_block_begins_at_every_64th_record(num_records):
-    _, writer = written(records_of([n % 7 for n in range(num_records)]))
-    blocks = writer.block_offsets()
-    assert BLOCK_RECORDS == 64
-    assert len(blocks) == -(-num_records // 64)
-    assert blocks == [writer.offsets[n] for n in range(0, num_records, 64)]
+@pytest.mark.parametrize("num_records", [[0], [1, 0, 63], [64, 65], [128, 129, 200]])
+def test_the_index_of_some_shards_has_every_64th_offset_and_every_length(num_records):
+    shards = [written(records_of([n % 7 for n in range(k)]))[1] for k in num_records]
+    files = index_files(np.array(shard.lengths, np.uint32) for shard in shards)
+    offsets = [
+        shard.offsets[n] for shard in shards for n in range(0, len(shard.offsets), 64)
+    ]
+    lengths = [length for shard in shards for length in shard.lengths]
+    assert files == {
+        "index/blocks.bin": struct.pack(f"<{len(offsets)}Q", *offsets),
+        "index/lengths.bin": struct.pack(f"<{len(lengths)}I", *lengths),
+    }
 
 
 @pytest.mark.parametrize("num_records", [0, 1, 200])
@@ -155,14 +159,6 @@ def test_the_text_index_has_a_line_per_record(num_records):
     index = writer.text_index()
     assert index == b"".join(b"%d %d\n" % row[:2] for row in by_hand(data))
     assert index.count(b"\n") == num_records
-
-
-def test_blocks_are_packed_as_little_endian_unsigned_integers_of_64_bits():
-    offsets = [0, 1, 2**32, 2**63 + 5]
-    packed = dump_blocks(offsets)
-    assert packed == b"".join(struct.pack("<Q", offset) for offset in offsets)
-    assert np.frombuffer(packed, "<u8").tolist() == offsets
-    assert dump_blocks([]) == b""
 
 
 # tf.train.Example.

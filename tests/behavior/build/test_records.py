@@ -113,6 +113,7 @@ def test_only_the_files_of_the_format_are_left(everything):
         "dataset_info.json",
         "croissant.json",
         "index/blocks.bin",
+        "index/lengths.bin",
         "tokenizer/vocab.txt",
         *(f"{shard}.tfrecord" for shard in shards),
         *(f"index/{shard}.tfrecord.idx" for shard in shards),
@@ -145,13 +146,17 @@ def test_the_manifest_has_a_checksum_of_every_other_file(everything):
 
 def test_the_index_tells_where_each_record_and_each_64th_lies(everything):
     blocks: list[int] = []
+    lengths: list[int] = []
     for _, shard, records in shards_of(everything.output):
         index = (everything.output / "index" / f"{shard['file']}.idx").read_text()
         rows = [tuple(map(int, line.split(" "))) for line in index.splitlines()]
         assert rows == [(record.offset, record.length) for record in records]
         blocks += [offset for offset, _ in rows[::64]]
+        lengths += [length for _, length in rows]
     data = (everything.output / "index" / "blocks.bin").read_bytes()
     assert np.frombuffer(data, "<u8").tolist() == blocks
+    data = (everything.output / "index" / "lengths.bin").read_bytes()
+    assert np.frombuffer(data, "<u4").tolist() == lengths
     assert len(blocks) > len(list(shards_of(everything.output)))
 
 

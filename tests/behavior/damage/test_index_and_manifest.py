@@ -51,63 +51,105 @@ def test_a_damaged_block_index_is_named_by_load(own, how):
     assert "restore it or build again" in str(raised.value)
 
 
-@pytest.mark.parametrize("how", ["missing", "flipped"])
-def test_without_a_shards_index_its_headers_are_read_with_a_warning(
-    own, whole, how, caplog
+@pytest.fixture
+def older(own: Path) -> Path:
+    """A copy like a dataset of an earlier version, which has no `lengths.bin`."""
+    (own / "index/lengths.bin").unlink()
+    manifest = json.loads((own / "manifest.json").read_bytes())
+    del manifest["files"]["index/lengths.bin"]
+    (own / "manifest.json").write_text(json.dumps(manifest))
+    return own
+
+
+@in_every_way
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_damaged_lengths_are_replaced_by_the_text_index_with_a_warning(
+    own, whole, how, shuffle, caplog
 ):
-    damage_index(idx(own, SHARDS[1]), how)
-    assert read(load(own)) == read(load(whole))
+    path = own / "index/lengths.bin"
+    damage_index(path, how)
+    assert read(load(own, shuffle=shuffle)) == read(load(whole, shuffle=shuffle))
     (told,) = warnings_of(caplog)
-    assert str(idx(own, SHARDS[1])) in told
-    assert f"reading the headers of {SHARDS[1]} instead" in told
+    assert "index/lengths.bin" in told
+    assert "reading the text index" in told
 
 
-def test_without_any_index_of_a_shard_all_is_read(own, whole, caplog):
+@in_every_way
+def test_damaged_lengths_do_not_change_what_open_reads(own, whole, how):
+    damage_index(own / "index/lengths.bin", how)
+    keys = [key for (key,) in reader.open(own, outputs=("key",))]
+    assert keys == [key for (key,) in reader.open(whole, outputs=("key",))]
+
+
+def test_with_lengths_no_text_index_is_read(own, whole, caplog):
     for shard in SHARDS:
         idx(own, shard).unlink()
     assert read(load(own)) == read(load(whole))
+    assert warnings_of(caplog) == []
+
+
+def test_a_dataset_without_lengths_is_read_as_one_with_them(older, whole, caplog):
+    assert read(load(older)) == read(load(whole))
+    assert warnings_of(caplog) == []
+
+
+@pytest.mark.parametrize("how", ["missing", "flipped"])
+def test_without_a_shards_index_its_headers_are_read_with_a_warning(
+    older, whole, how, caplog
+):
+    damage_index(idx(older, SHARDS[1]), how)
+    assert read(load(older)) == read(load(whole))
+    (told,) = warnings_of(caplog)
+    assert str(idx(older, SHARDS[1])) in told
+    assert f"reading the headers of {SHARDS[1]} instead" in told
+
+
+def test_without_any_index_of_a_shard_all_is_read(older, whole, caplog):
+    for shard in SHARDS:
+        idx(older, shard).unlink()
+    assert read(load(older)) == read(load(whole))
     assert len(warnings_of(caplog)) == 3
 
 
 @pytest.mark.parametrize("on_corrupt", ["raise", "skip"])
 def test_without_a_shards_index_damaged_data_is_found_as_ever(
-    own, whole, records, on_corrupt
+    older, whole, records, on_corrupt
 ):
     place = records[150]
-    idx(own, place.shard).unlink()
-    spoil(own, [place])
-    batches = load(own, on_corrupt=on_corrupt)
+    idx(older, place.shard).unlink()
+    spoil(older, [place])
+    batches = load(older, on_corrupt=on_corrupt)
     if on_corrupt == "raise":
-        assert place.named(own) in message(batches)
+        assert place.named(older) in message(batches)
     else:
         expected = read(load(whole, on_corrupt="skip"))
         assert read(batches) == repaired(expected, replacements(records, [place.key]))
 
 
 def test_without_a_shards_index_a_damaged_length_is_named_by_file_and_offset(
-    own, records
+    older, records
 ):
     place = records[150]
-    idx(own, place.shard).unlink()
-    flip(own, place.shard, place.begin)
-    told = message(load(own, on_corrupt="skip"))
-    assert f"{own / place.shard} at byte {place.begin}" in told
+    idx(older, place.shard).unlink()
+    flip(older, place.shard, place.begin)
+    told = message(load(older, on_corrupt="skip"))
+    assert f"{older / place.shard} at byte {place.begin}" in told
 
 
-def test_a_shard_and_its_index_removed_after_load_are_told(own):
-    batches = load(own, on_corrupt="raise")
-    idx(own, SHARDS[1]).unlink()
-    (own / SHARDS[1]).unlink()
-    assert f"{own / SHARDS[1]} is missing" in message(batches)
+def test_a_shard_and_its_index_removed_after_load_are_told(older):
+    batches = load(older, on_corrupt="raise")
+    idx(older, SHARDS[1]).unlink()
+    (older / SHARDS[1]).unlink()
+    assert f"{older / SHARDS[1]} is missing" in message(batches)
 
 
 @pytest.mark.parametrize(
     ("settings", "told"),
     [({"shuffle": False, "shuffle_bytes": 1}, 1), ({"epochs": 3}, 1)],
 )
-def test_a_missing_index_is_warned_of_once(own, caplog, settings, told):
-    idx(own, SHARDS[1]).unlink()
-    read(load(own, **settings))
+def test_a_missing_index_is_warned_of_once(older, caplog, settings, told):
+    idx(older, SHARDS[1]).unlink()
+    read(load(older, **settings))
     assert len(warnings_of(caplog)) == told
 
 

@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reader.contract.index import (
-    dump_blocks,
+    dump_lengths,
     dump_text_index,
     num_blocks,
     parse_blocks,
+    parse_lengths,
     parse_text_index,
 )
 
@@ -35,15 +36,26 @@ def test_a_block_has_up_to_64_records(records, blocks):
 
 @given(st.lists(st.integers(0, 2**63 - 1), max_size=20))
 def test_blocks_are_little_endian_uint64(offsets):
-    data = dump_blocks(offsets)
-    assert data == b"".join(struct.pack("<Q", offset) for offset in offsets)
+    data = struct.pack(f"<{len(offsets)}Q", *offsets)
     assert parse_blocks(data).tolist() == offsets
     assert parse_blocks(data).dtype == np.int64
 
 
 def test_blocks_that_are_cut_off_are_refused():
     with pytest.raises(ValueError, match="multiple"):
-        parse_blocks(dump_blocks([1, 2])[:-1])
+        parse_blocks(bytes(15))
+
+
+@given(st.lists(st.integers(0, 2**32 - 1), max_size=20))
+def test_lengths_are_little_endian_uint32(lengths):
+    data = struct.pack(f"<{len(lengths)}I", *lengths)
+    assert dump_lengths(lengths) == data
+    assert parse_lengths(data).tolist() == lengths
+
+
+def test_lengths_that_are_cut_off_are_refused():
+    with pytest.raises(ValueError, match="multiple"):
+        parse_lengths(bytes(7))
 
 
 @given(LENGTHS)

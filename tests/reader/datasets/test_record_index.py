@@ -36,7 +36,9 @@ class Fake(NamedTuple):
         ]
 
 
-def fake(counts: Sequence[int], *, scheme: str = "", seed: int = 0) -> Fake:
+def fake(
+    counts: Sequence[int], *, scheme: str = "", seed: int = 0, lengths: str = ""
+) -> Fake:
     rng = np.random.default_rng([seed, *counts])
     tables, shards, looked_up = [], [], []
     for shard, count in enumerate(counts):
@@ -50,7 +52,10 @@ def fake(counts: Sequence[int], *, scheme: str = "", seed: int = 0) -> Fake:
             return np.array(tables[shard], np.int64)
 
         path = f"{scheme}train-{shard:05}-of-{len(counts):05}.tfrecord"
-        shards.append(ShardFile(path, count, table[-1], "", offsets))
+        stated = np.diff(table).astype(np.uint32) if lengths else None
+        if lengths == "damaged" and count:
+            stated[rng.integers(count)] += 1
+        shards.append(ShardFile(path, count, table[-1], "", offsets, stated))
     every_64th = [offset for table in tables for offset in table[:-1][::64]]
     index = RecordIndex(shards, np.array(every_64th, np.int64))
     return Fake(index, tables, looked_up)
@@ -96,7 +101,7 @@ def questions(draw: st.DrawFn) -> tuple[list[int], list[int]]:
     return counts, draw(st.lists(number | close, min_size=1, max_size=60))
 
 
-@pytest.fixture(params=["exact", "skip", "remote"])
+@pytest.fixture(params=["exact", "skip", "remote", "mapped", "damaged"])
 def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Returns the mode in which the index finds records between block offsets."""
     if request.param == "skip":
@@ -105,7 +110,9 @@ def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 
 
 def made_in(mode: str, counts: Sequence[int]) -> Fake:
-    return fake(counts, scheme="gs://bucket/" if mode == "remote" else "")
+    scheme = "gs://bucket/" if mode == "remote" else ""
+    lengths = mode if mode in {"mapped", "damaged"} else ""
+    return fake(counts, scheme=scheme, lengths=lengths)
 
 
 def test_reads_give_the_records_asked_for(mode: str) -> None:
