@@ -21,6 +21,7 @@ from reader.storage.files import is_remote, local_path
 
 OUTPUTS = (
     "image",
+    "encoded",
     "tokens",
     "mask",
     "length",

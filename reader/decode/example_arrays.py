@@ -84,7 +84,8 @@ class ExampleArrays:
         """Returns the outputs of records, by name.
 
         Args:
-            records: Serialized records, which may lack their images.
+            records: Serialized records, which may lack their images unless these are
+                an output.
             draws: float64[n, draws]: All random numbers of each record.
 
         Returns:
@@ -95,8 +96,11 @@ class ExampleArrays:
             ValueError: A record cannot be used.
         """
         values = self._values(records)
+        encoded = values.pop("image", None)
         names = [name for name in self.config.names if name in values]
         outputs = {name: values[name] for name in names}
+        if "encoded" in self.config.names:
+            outputs["encoded"] = encoded
         for side in {"height", "width"} & {*outputs}:
             outputs[side] = outputs[side].astype(np.int32)
         if {*_CAPTION_ROLES} & {*values}:
@@ -119,7 +123,9 @@ class ExampleArrays:
 
     def _values(self, records: Sequence[bytes]) -> dict[str, Any]:
         roles = roles_of(self.record_schema, self.config)
-        return self._parsed(records, [role for role in roles if role != "image"])
+        if "encoded" not in self.config.names:
+            roles = [role for role in roles if role != "image"]
+        return self._parsed(records, roles)
 
     def _parsed(self, records: Sequence[bytes], roles: Sequence[str]) -> dict[str, Any]:
         """Returns the values of roles: arrays, or `Ragged` of a varying length."""

@@ -49,7 +49,7 @@ def make_examples(
     columns = config.draws.columns
     has_images = records.element_spec.images != ()
     makes_images = "image" in config.names and not has_images
-    if has_images:
+    if has_images and "encoded" not in config.names:
         roles.remove("image")
     features = {
         record_schema.features[role].key: feature_spec(record_schema.features[role])
@@ -61,6 +61,8 @@ def make_examples(
         values = {role: parsed[record_schema.features[role].key] for role in roles}
         draws = {use: chunk.draws[:, places] for use, places in columns.items()}
         examples = {name: values[name] for name in config.names if name in values}
+        if "encoded" in config.names:
+            examples["encoded"] = values["image"]
         for side in {"height", "width"} & {*config.names}:
             examples[side] = tf.cast(values[side], tf.int32)
         if has_images:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from reader.config.image_config import ImageConfig
 from reader.config.read_config import DEFAULT_OUTPUTS, OUTPUTS, ReadConfig
 from reader.contract.errors import UsageError
 from reader.contract.host import import_library
@@ -20,12 +21,16 @@ from reader.decode.outputs import (
     special_tokens,
 )
 from reader.pixels.codecs import decoder, undecodable
-from reader.shuffle.randomness import Draws
+from reader.shuffle.randomness import Draws, random_bits, random_key
 
-# The outputs of `load` without those that describe a batch, and `captions`. Columns
-# such as `extra/score` are allowed too.
+# The outputs of `load` without those that describe a batch, and two of single examples.
+# Columns such as `extra/score` are allowed too.
 _BATCH_OUTPUTS = ("valid", "caption_valid")
-RECORD_OUTPUTS = (*(name for name in OUTPUTS if name not in _BATCH_OUTPUTS), "captions")
+RECORD_OUTPUTS = (
+    *(name for name in OUTPUTS if name not in _BATCH_OUTPUTS),
+    "captions",
+    "draws",
+)
 
 Values = Mapping[str, list[Any]]
 # (values of a record, place of the record) → output
@@ -78,6 +83,11 @@ def _maker(name: str, record_schema: RecordSchema, config: ReadConfig) -> Make:
     match name:
         case "image":
             return _image_maker(record_schema, config)
+        case "encoded":
+            image = record_schema.features["image"].key
+            return lambda values, _: _one(values, image)
+        case "draws":
+            return _RecordDraws(config.seed)
         case "tokens":
             return _Tokens(record_schema, config).row
         case "mask":
@@ -140,6 +150,29 @@ class _Images:
         draws = self._draws.of(np.array([place.number]), np.array([place.epoch]))
         size = (sides[0], sides[1]) if sides else None
         return self._engine.make_one(_one(values, self._image), size, draws)
+
+
+class _RecordDraws:
+    """Random numbers of a record for a user's own transform."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        images = ImageConfig(size=(1, 1), crop="random_resized", flip=True)
+        self._draws = Draws(seed, {**images.num_draws, "caption": 1})
+
+    def __call__(self, _: Values, place: Place) -> dict[str, Any]:
+        """Returns the numbers of each use, and a seed for more of them."""
+        number = np.array([place.number])
+        (row,) = self._draws.of(number, np.array([place.epoch]))
+        columns = self._draws.columns
+        bits = random_bits(random_key("transform", self._seed, place.epoch), number)
+        return {
+            "crop": row[columns["crop"]],
+            "flip": row[columns["flip"]][0],
+            "caption": row[columns["caption"]][0],
+            # 63 bits: PyTorch has no more for an integer.
+            "seed": int(bits[0] >> np.uint64(1)),
+        }
 
 
 def _column(values: Values, feature: Feature) -> Any:

@@ -18,6 +18,7 @@ _LOG = logging.getLogger("reader")
 _TOKENS = (TOKEN_ROLES[:1], TOKEN_ROLES[1:])
 _NEEDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "image": (("image",), ("height", "width")),
+    "encoded": (("image",), ()),
     "tokens": _TOKENS,
     "mask": _TOKENS,
     "length": _TOKENS,
@@ -27,6 +28,7 @@ _NEEDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "height": (("height",), ()),
     "width": (("width",), ()),
     "valid": ((), ()),
+    "draws": ((), ()),
 }
 
 

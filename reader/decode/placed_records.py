@@ -48,7 +48,8 @@ def stored_records(
         return None
     roles = ("image", "height", "width")
     image, height, width = (record_schema.features[role].key for role in roles)
-    return StoredRecords(paths, image, (height, width))
+    keep = "encoded" in config.names
+    return StoredRecords(paths, image, (height, width), keep=keep)
 
 
 _SIGNATURE = Placed(

@@ -168,9 +168,10 @@ def load(
             DatasetError with file, byte offset and key. `"skip"` replaces the record
             with a nearby one, sets `valid` to False there, and logs a warning.
         outputs: Names of the outputs to return, as tuples in this order: `image`,
-            `tokens`, `mask`, `length`, `key`, `caption`, `caption_valid`, `height`,
-            `width`, `valid`, and extra columns such as `extra/score`. The default None
-            returns dictionaries. Other outputs are neither parsed nor decoded.
+            `encoded`, `tokens`, `mask`, `length`, `key`, `caption`, `caption_valid`,
+            `height`, `width`, `valid`, and extra columns such as `extra/score`. The
+            default None returns dictionaries. Other outputs are neither parsed nor
+            decoded.
         features: Feature names of TFRecords from other tools, by role, such as
             `{"image": "image/encoded", "caption": "text"}`. The roles are `image`,
             `caption`, `ids` (token ids), `lengths` (number of ids per caption), `key`,
@@ -208,6 +209,7 @@ def load(
 
         Further `outputs` are:
 
+            encoded        string[batch], images as stored: JPEG, PNG or raw pixels
             length         int32[batch], number of tokens that are not padding
             key            string[batch], unique key of the example
             caption        string[batch], text of the returned caption

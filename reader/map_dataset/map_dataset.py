@@ -101,9 +101,18 @@ def open(
             mask    bool[max_tokens], True for tokens that are not padding
 
         `outputs` also accepts `length` (int, tokens), `height`, `width` (int, pixels of
-        the image), `key` (str), `caption` (str, the first), `captions` (list[str], all)
-        and extra columns: int, float32, str, or a list of these (a NumPy array for
-        numbers).
+        the image), `key` (str), `caption` (str, the first), `captions` (list[str],
+        all), `encoded` (bytes, the image as stored), and extra columns: int, float32,
+        str, or a list of these (a NumPy array for numbers).
+
+        The output `draws` is a dictionary of random numbers for a `transform`. They
+        depend on nothing but the record, its epoch and `seed`:
+
+            flip     float64 in [0, 1); `load` flips below 0.5
+            caption  float64 in [0, 1); `load` takes `captions[int(caption * n)]` of n
+            crop     float64[22] in [0, 1), of which `load` makes a `"random_resized"`
+                     region
+            seed     int of 63 bits, for a generator of your own
 
     Raises:
         UsageError: An argument is invalid (a `ValueError`), or a library is missing.

@@ -30,7 +30,7 @@ class _Image(NamedTuple):
         begin: Byte offset of the encoded image.
         end: Byte offset behind it.
         size: Height and width in pixels; None if unknown.
-        rest: The record without the image.
+        rest: The record, without the image unless it is kept.
     """
 
     begin: int
@@ -50,15 +50,17 @@ class StoredRecords:
         image: Key of the feature with the encoded image; None without images.
         size: Keys of the features with height and width; None to have the engine read
             sizes from the images.
+        keep: Whether the records that are returned keep their images.
     """
 
     paths: tuple[str, ...]
     image: str | None
     size: tuple[str, str] | None
+    keep: bool = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickles the settings, without open files."""
-        return StoredRecords, (self.paths, self.image, self.size)
+        return StoredRecords, (self.paths, self.image, self.size, self.keep)
 
     @functools.cached_property
     def _files(self) -> OpenFiles:
@@ -77,8 +79,8 @@ class StoredRecords:
             out: dtype[n, *row_shape]: Rows to fill.
 
         Returns:
-            Each record without its image, serialized; None for a record that cannot be
-            read or used, whose row is undefined.
+            Each record, serialized, without its image unless `keep`; None for a record
+            that cannot be read or used, whose row is undefined.
         """
         rests: list[bytes | None] = []
         for begin, end in _together(places[:, 2] - places[:, 1]):
@@ -98,7 +100,7 @@ class StoredRecords:
             out: dtype[1, *row_shape]: Row to fill.
 
         Returns:
-            The record without its image.
+            The record, without its image unless `keep`.
 
         Raises:
             ValueError: The record cannot be used, or its image is damaged.
@@ -156,7 +158,8 @@ class StoredRecords:
             if not (1 <= height <= _LONGEST_SIDE and 1 <= width <= _LONGEST_SIDE):
                 raise ValueError(f"its image has a size of {height} × {width} pixels")
             size = height, width
-        return _Image(begin + found.begin, begin + found.end, size, found.rest)
+        rest = held[begin:end].tobytes() if self.keep else found.rest
+        return _Image(begin + found.begin, begin + found.end, size, rest)
 
 
 def _make_rows(

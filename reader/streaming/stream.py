@@ -215,7 +215,7 @@ class Stream(Resumable):
         sides = None
         if has_images and record_schema.image_format is not None:
             sides = features["height"].key, features["width"].key
-        records = StoredRecords(paths, image, sides)
+        records = StoredRecords(paths, image, sides, keep="encoded" in config.names)
         arrays = ExampleArrays(record_schema, config)
         self._arrange = None
         if config.bucket_by_length:

@@ -3,6 +3,7 @@
 Expected values come from `reader.load`, from TensorFlow's own parser, and from Pillow.
 """
 
+import io
 import json
 import operator
 import os
@@ -14,6 +15,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 from record_access import (
     NUM_TRAIN,
     by_pillow,
@@ -140,6 +142,62 @@ def test_columns_have_the_type_they_were_stored_with(build, tmp_path):
     assert data.samples.column("extra/n").to_pylist() == [7]
     with pytest.raises(UsageError, match=r"extra/x.*extra/score"):
         open_train(tmp_path / "out", "extra/x")
+
+
+def test_encoded_is_the_image_as_stored(dataset):
+    for data, image in reader.open(
+        dataset, split="train", outputs=("encoded", "image")
+    ):
+        with Image.open(io.BytesIO(data)) as decoded:
+            np.testing.assert_array_equal(np.asarray(decoded), image)
+
+
+@pytest.mark.parametrize("epoch", [0, 3])
+def test_draws_are_those_of_load_for_captions(dataset, epoch):
+    loaded = reader.load(
+        dataset,
+        split="train",
+        batch_size=1,
+        seed=5,
+        start_step=epoch * NUM_TRAIN,
+        caption="random",
+        outputs=("key", "caption"),
+    )
+    expected = {key[0]: caption[0] for key, caption in loaded.as_numpy_iterator()}
+    opened = reader.open(
+        dataset, split="train", seed=5, outputs=("key", "captions", "draws")
+    )
+    opened.set_epoch(epoch)
+    assert len(expected) == len(opened) == NUM_TRAIN
+    for key, captions, draws in opened:
+        chosen = captions[int(draws["caption"] * len(captions))]
+        assert chosen.encode() == expected[key.encode()]
+
+
+def test_draws_are_those_of_images_for_flips(dataset):
+    settings = {"split": "train", "image_size": 24, "crop": "none", "seed": 2}
+    plain = reader.open(dataset, outputs=("image",), **settings)
+    flipped = reader.open(dataset, outputs=("image", "draws"), flip=True, **settings)
+    flips = set()
+    for (image,), (other, draws) in zip(plain, flipped, strict=True):
+        flips.add(is_flipped := draws["flip"] < 0.5)
+        expected = image[:, ::-1] if is_flipped else image
+        np.testing.assert_array_equal(other, expected)
+    assert flips == {True, False}
+
+
+def test_draws_depend_on_record_epoch_and_seed_only(dataset):
+    def seeds(seed: int, epoch: int) -> list[int]:
+        opened = reader.open(dataset, split="train", seed=seed, outputs=("draws",))
+        opened.set_epoch(epoch)
+        return [draws["seed"] for (draws,) in opened]
+
+    found = [seeds(0, 0), seeds(0, 1), seeds(1, 0), seeds(0, 0)[::-1]]
+    assert found[3] == found[0][::-1]
+    together = [*found[0], *found[1], *found[2]]
+    assert len(set(together)) == len(together) == 3 * NUM_TRAIN
+    assert all(0 <= seed < 2**63 for seed in together)
+    torch.manual_seed(max(together))
 
 
 def test_transform_is_applied_to_what_would_be_returned(dataset):

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+import tensorflow as tf
 from foreign_records import row, write
 from loaded_batches import NUM_TRAIN
 
@@ -73,6 +74,8 @@ def assert_streams_as_load(pattern: Any, iterators: int = 1, **settings: Any) ->
         {"outputs": ("key", "caption", "length", "height", "width"), "prefetch": 0},
         {"outputs": ("mask", "key"), "remainder": "pad", "batch_size": 13},
         {"outputs": ("image",), "prefetch": 40},
+        {"outputs": ("encoded", "key"), "remainder": "pad", "batch_size": 13},
+        {"outputs": ("image", "encoded", "tokens"), "crop": "random"},
     ],
     ids=str,
 )
@@ -112,6 +115,8 @@ def test_other_formats(build, sample, tmp_path, image_format):
     folders = sample / "images", sample / "captions"
     out = build(*folders, tmp_path / "out", image_format=image_format)
     assert_streams_as_load(out, crop="random_resized", flip=True, epochs=2)
+    assert_streams_as_load(out, outputs=("encoded", "image", "height", "width"))
+    assert_streams_as_load(out, outputs=("encoded", "height", "width"), workers=0)
 
 
 @pytest.mark.parametrize("golden", sorted(GOLDEN.iterdir()), ids=lambda path: path.name)
@@ -120,6 +125,21 @@ def test_datasets_of_all_versions(golden):
     captions = {"caption": "all", "max_captions": 2}
     for more in ({}, {**captions, "remainder": "pad", "batch_size": 5}):
         assert_streams_as_load(folder, **{"batch_size": 2, **more})
+
+
+def test_encoded_images_are_those_of_the_records(dataset):
+    stored = {}
+    for file in sorted(dataset.glob("train-*.tfrecord")):
+        for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator():
+            feature = tf.train.Example.FromString(record).features.feature
+            (key,) = feature["image/source_id"].bytes_list.value
+            stored[key] = feature["image/encoded"].bytes_list.value[0]
+    settings = {**USUAL, "batch_size": 1, "outputs": ("key", "encoded")}
+    batches = itertools.chain.from_iterable(
+        zip(keys, images, strict=True)
+        for keys, images in reader.stream(dataset, **settings)
+    )
+    assert dict(batches) == stored
 
 
 def test_unions_and_mixtures(dataset):
