@@ -23,6 +23,7 @@ BEGINS_WITH = {
     "docs/reading.md": ["datasets"],
     "docs/recipes/coco.md": ["coco_download"],
     "docs/recipes/flickr.md": ["flickr_download"],
+    "docs/recipes/grain.md": ["demo"],
     "docs/recipes/hosts.md": ["demo"],
     "docs/recipes/jax.md": ["demo"],
     "docs/recipes/pytorch.md": ["demo"],
