@@ -66,8 +66,8 @@ def as_jax(batches: Any, sharding: Any = None, *, prefetch: int = 2) -> "JaxBatc
         An iterable of batches. Each new iterator is the next epoch.
 
     Raises:
-        UsageError: An argument is invalid, the sharding does not divide the batch, or
-            JAX is not installed.
+        UsageError: An argument is invalid, the sharding does not divide the batch or
+            joins another number of hosts, or JAX is not installed.
     """
     _check_dataset("as_jax", batches)
     check_at_least("prefetch", prefetch, 0)

@@ -34,8 +34,8 @@ class JaxBatches:
             ahead: Number of batches to transfer in advance.
 
         Raises:
-            UsageError: `sharding` is not a `jax.sharding.Sharding`, or it does not
-                divide a batch.
+            UsageError: `sharding` is not a `jax.sharding.Sharding`, it does not divide
+                a batch, or it joins the batches of another number of hosts.
         """
         self._run, self._batches = batches, arrays
         self._sharding, self._ahead = sharding, ahead
@@ -46,7 +46,9 @@ class JaxBatches:
                     f"NamedSharding(mesh, PartitionSpec('data')), got {sharding!r}"
                 )
             for shape in shapes:
-                _check_divides(sharding, shape)
+                num_hosts = _check_divides(sharding, shape)
+                if isinstance(batches, Resumable):
+                    _check_hosts(sharding, shape, num_hosts, batches)
 
     def __iter__(self) -> Iterator[Any]:
         """Yields batches while the next ones are being transferred."""
@@ -88,17 +90,54 @@ class JaxBatches:
         return make(self._sharding, values)
 
 
-def _check_divides(sharding: Any, sides: tuple[int | None, ...]) -> None:
+def _check_divides(sharding: Any, sides: tuple[int | None, ...]) -> int:
+    """Checks the shape of a global array; returns the number of hosts it joins."""
     # An unknown dimension counts as 0, which every sharding divides.
     local, *rest = (side or 0 for side in sides)
-    shape = (local * jax.process_count(), *rest)
+    shape: tuple[int, ...] = (local, *rest)
     try:
+        num_hosts = _num_hosts(sharding, len(shape))
+        shape = (local * num_hosts, *rest)
         sharding.shard_shape(shape)
     except ValueError as error:
         raise UsageError(
             f"sharding does not divide a batch of shape {shape}: choose a batch_size "
             f"that is divisible by the mesh axes ({error})"
         ) from None
+    return num_hosts
+
+
+def _num_hosts(sharding: Any, ndim: int) -> int:
+    """Returns the number of hosts whose rows make up a global array.
+
+    Processes that hold the same rows, each on its own devices, count as one host.
+    """
+    shape = (sharding.num_devices,) * ndim  # Every sharding divides it.
+    everywhere = sharding.devices_indices_map(shape).values()
+    here = sharding.addressable_devices_indices_map(shape).values()
+    num_parts = len({rows.start for rows, *_ in everywhere})
+    return num_parts // len({rows.start for rows, *_ in here})
+
+
+def _check_hosts(
+    sharding: Any, sides: tuple[int | None, ...], num_hosts: int, batches: Resumable
+) -> None:
+    """Checks that a global array holds the shares of all hosts, each once.
+
+    Raises:
+        UsageError: It would hold examples twice, or others in each process.
+    """
+    # Arrays of one process may hold the share of any host.
+    if sharding.is_fully_addressable or not sides[0]:
+        return
+    host_count = batches.position.batch_size // sides[0]
+    if num_hosts != host_count:
+        raise UsageError(
+            f"sharding spreads each batch over {num_hosts} hosts, but these batches "
+            f"have host_count={host_count}: pass host_count={num_hosts}, and the same "
+            "host_index to processes that hold the same examples, such as "
+            "host_index=jax.process_index() if each holds its own"
+        )
 
 
 def _check_width(values: np.ndarray[Any, Any]) -> None:

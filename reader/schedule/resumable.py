@@ -12,6 +12,10 @@ class RunPosition(Protocol):
     """Position of a run at each step."""
 
     @property
+    def batch_size(self) -> int:
+        """Number of examples per step, over all hosts."""
+
+    @property
     def begin_step(self) -> int:
         """Index of the first step."""
 

@@ -24,6 +24,7 @@ BEGINS_WITH = {
     "docs/recipes/coco.md": ["coco_download"],
     "docs/recipes/flickr.md": ["flickr_download"],
     "docs/recipes/gpu_decoding.md": ["demo"],
+    "docs/recipes/grain.md": ["demo"],
     "docs/recipes/hosts.md": ["demo"],
     "docs/recipes/jax.md": ["demo"],
     "docs/recipes/pytorch.md": ["demo"],
