@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from reader.contract.errors import UsageError
-from reader.schedule.resumable import Resumable
+from reader.schedule.resumable import Resumable, ResumableIterator
 
 _NO_WORKERS = (
     "batches of reader.load and reader.stream are made by threads and processes of "
@@ -84,7 +84,18 @@ class TorchBatches(IterableDataset[Any]):
 
 
 class ResumableTorchBatches(TorchBatches):
-    """Batches of a `Stream`, with its state."""
+    """Batches of a `Stream`, with PyTorch's `state_dict` and `load_state_dict`.
+
+    torchdata's `StatefulDataLoader`, Lightning and Accelerate call them.
+    """
+
+    def __iter__(self) -> Iterator[Any]:
+        """Returns an iterator over batches.
+
+        Raises:
+            UsageError: The iterator runs in a worker of a `DataLoader`.
+        """
+        return ResumableIterator(super().__iter__(), self._batches)
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the state after the batches that were taken."""
@@ -92,7 +103,14 @@ class ResumableTorchBatches(TorchBatches):
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on after a state with the next iterator."""
+        """Resumes after a state: the next iterator begins there. `len` stays as it was.
+
+        Args:
+            state_dict: What `state_dict` or `reader.state` returned.
+
+        Raises:
+            UsageError: The state belongs to a run with another order.
+        """
         self._batches.load_state_dict(state_dict)
 
 

@@ -9,7 +9,7 @@ from reader.config import defaults
 from reader.config.read_config import ReadConfig
 from reader.contract.errors import UsageError
 from reader.map_dataset.map_dataset import MapDataset
-from reader.schedule.resumable import Resumable
+from reader.schedule.resumable import Resumable, ResumableIterator
 from reader.schedule.run import Run, plan_run
 from reader.shuffle.order import NO_RECORD
 
@@ -105,7 +105,9 @@ class PlannedSampler(Resumable):
     """Iterable of batches of record numbers. Each new iterator is the next epoch.
 
     A `DataLoader` with workers asks for batches ahead of their use, and `state_dict`
-    counts these. Then take `reader.state(sampler, step)` with the steps trained.
+    counts these. Use torchdata's `StatefulDataLoader` instead, whose own `state_dict`
+    keeps the state of each batch until it is yielded, or `reader.state(sampler, step)`
+    with the steps trained.
     """
 
     def __init__(self, dataset: MapDataset, config: ReadConfig, run: Run) -> None:
@@ -124,10 +126,13 @@ class PlannedSampler(Resumable):
         self._set_run(run.steps, run.identity, windows)
 
     def __iter__(self) -> Iterator[list[PlannedNumber]]:
-        """Yields batches. The next epoch begins when the first batch is asked for.
+        """Returns an iterator over batches. The next epoch begins with its first batch.
 
         A `DataLoader` with workers makes two iterators, and uses one.
         """
+        return ResumableIterator(self._batches(), self)
+
+    def _batches(self) -> Iterator[list[PlannedNumber]]:
         size, held = self._config.host_batch_size, np.empty((2, 0), np.int64)
         parts = self._windows.numbers()
         iterator = self.latest

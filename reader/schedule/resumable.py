@@ -1,6 +1,6 @@
 """The position of a run while its batches are taken."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 from reader.contract.checks import whole_number
@@ -44,12 +44,16 @@ class Resumable:
     _windows: Windows
     # Batches taken, by iterator index.
     _taken: dict[int, int]
+    # Position as first planned, from which a loaded state may differ.
+    _planned: RunPosition | None = None
 
     def _set_run(
         self, position: RunPosition, identity: Mapping[str, Any], windows: Windows
     ) -> None:
         self.position, self.identity = position, identity
         self._windows, self._taken = windows, {}
+        if self._planned is None:
+            self._planned = position
 
     def note_taken(self, iterator: int, num: int) -> None:
         """Adds to the number of batches taken from an iterator.
@@ -66,8 +70,12 @@ class Resumable:
         return self._windows.num_iterators - 1
 
     def __len__(self) -> int:
-        """Returns the number of batches of the first iterator."""
-        length = self.position.length()
+        """Returns the number of batches of the first iterator, as it was planned.
+
+        A loaded state does not change it: trainers compare it with the number of
+        batches that an epoch has had, which includes those before the checkpoint.
+        """
+        length = None if self._planned is None else self._planned.length()
         if length is None:
             raise TypeError(
                 "endless batches have no length (epochs=None): reader.steps_per_epoch "
@@ -113,6 +121,49 @@ class Resumable:
             if before < begun - 1 and taken < (self.position.length(before) or 0)
         ]
         return begun <= iterator + 1 and not left and not self._windows.left_early
+
+
+class ResumableIterator(Iterator[Any]):
+    """Iterator over batches, whose state is whether it has ended.
+
+    A `StatefulDataLoader` of torchdata keeps this state beside that of the batches. A
+    state of the batches alone does not distinguish the end of an epoch, at which the
+    loop over the resumed iterator is empty, from the beginning of the next epoch.
+    """
+
+    def __init__(self, items: Iterator[Any], batches: Resumable) -> None:
+        """Wraps an iterator.
+
+        Args:
+            items: Iterator that starts the next iterator of `batches` with its first
+                item, and has one item per batch.
+            batches: Batches that are iterated over.
+        """
+        self._items, self._batches = items, batches
+        # None before the first batch, and of endless iterators.
+        self._num_left: int | None = None
+
+    def __next__(self) -> Any:
+        """Returns the next item."""
+        item = next(self._items)
+        if self._num_left is None:
+            self._num_left = self._batches.position.length(self._batches.latest)
+        if self._num_left is not None:
+            self._num_left -= 1
+        return item
+
+    def state_dict(self) -> dict[str, bool]:
+        """Returns whether all batches were taken, as `{"ended": bool}`."""
+        return {"ended": self._num_left == 0}
+
+    def load_state_dict(self, state_dict: Mapping[str, bool]) -> None:
+        """Ends this iterator, which has not begun, if the one of the state had ended.
+
+        Args:
+            state_dict: Dictionary that `state_dict` returned.
+        """
+        if state_dict["ended"]:
+            self._items, self._num_left = iter(()), 0
 
 
 def state(batches: Any, step: int) -> dict[str, Any]:
