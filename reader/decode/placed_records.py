@@ -16,7 +16,7 @@ from reader.decode.mended_records import Bools, Images, MendedRecords, Objects
 from reader.pixel_workers.stored_records import StoredRecords
 from reader.pixels.casts import row_dtype, row_shape
 from reader.records.memory import keep_large_blocks
-from reader.records.python_calls import call_python, generate_python
+from reader.records.python_calls import Gone, call_python, generate_python, weakly
 from reader.records.read_ahead import ReadAhead
 from reader.records.window_reads import Records
 from reader.schedule.windows import Placed, Windows
@@ -70,20 +70,22 @@ def read_placed(
     """Returns a Dataset of `Records` with images, one batch per element.
 
     Args:
-        windows: Windows to read.
+        windows: Windows to read, which the caller keeps alive.
         workers: Pixel workers that read records; they belong to the Dataset.
-        mend: Function that reports or replaces records that were not read.
+        mend: Function that reports or replaces records that were not read; the caller
+            keeps it alive.
         config: Read configuration.
         num_calls: Number of batches to read concurrently.
     """
     paths = [shard.path for shard in windows.index.shards]
+    current = weakly(windows)
 
     def begin() -> Iterator[Placed]:
         keep_large_blocks()
-        return generate_python(windows.placed(ReadAhead(paths)))
+        return generate_python(current().placed(ReadAhead(paths)))
 
     dtypes = (tf.dtypes.as_dtype(row_dtype(config.images)), tf.string, tf.bool)
-    read_batch = _ReadBatch(workers, mend, windows.note_read)
+    read_batch = _ReadBatch(workers, weakly(mend), current)
 
     def read(placed: Placed) -> Records:
         inputs = [placed.places, pixel_draws(placed.draws, config), placed.laps]
@@ -106,21 +108,21 @@ class _ReadBatch:
     def __init__(
         self,
         workers: Workers,
-        mend: MendedRecords,
-        note_read: Callable[[int, int], None],
+        mend: Callable[[], MendedRecords],
+        windows: Callable[[], Windows],
     ) -> None:
-        self._workers, self._mend, self._note_read = workers, mend, note_read
+        self._workers, self._mend, self._windows = workers, mend, windows
 
     def __call__(
         self, places: Int64s, draws: Float64s, laps: Int64s
     ) -> tuple[Images, Objects, Bools]:
         workers = self._workers()
         if workers is None:
-            raise RuntimeError("the Dataset of these batches no longer exists")
+            raise Gone("the Dataset of these batches no longer exists")
         images, parts = workers.read(places[:, 1:], draws)
         rests = list(itertools.chain.from_iterable(parts))
         # A lap is a whole number of batches.
         lap = int(laps[0])
-        intact = self._mend(places[:, 0], draws, images, rests, lap)
-        self._note_read(lap, len(laps))
+        intact = self._mend()(places[:, 0], draws, images, rests, lap)
+        self._windows().note_read(lap, len(laps))
         return images, np.array(rests, object), intact

@@ -252,11 +252,12 @@ def _stream(run: Run, record_schema: RecordSchema, config: ReadConfig) -> Batche
     damaged = DamagedRecords(run.index, config.on_corrupt, key)
     windows = run.windows(config, at_end=damaged.report)
     stored = stored_records(run.index, record_schema, config)
-    workers = pixel_workers(record_schema, config, stored)
+    workers, mend = pixel_workers(record_schema, config, stored), None
+    if workers is not None and stored is not None:
+        mend = MendedRecords(stored, workers.engine, damaged)
 
     def read() -> tf.data.Dataset:
-        if workers is not None and stored is not None:
-            mend = MendedRecords(stored, workers.engine, damaged)
+        if workers is not None and mend is not None:
             most = concurrency_of(config)
             return read_placed(
                 windows, weakref.ref(workers), mend, config, most.batches

@@ -22,6 +22,30 @@ _SETTLE_SECONDS = 0.005
 _SETTLE_TIMES = 4
 
 
+class Gone(RuntimeError):
+    """Raised by calls on behalf of a Dataset that no longer exists."""
+
+
+def weakly(value: T) -> Callable[[], T]:
+    """Returns a function that returns a value as long as others refer to it.
+
+    TensorFlow keeps functions that it calls until Python ends. Functions that get what
+    they need in this way keep nothing else, such as the index of a dataset.
+
+    Raises (the function):
+        Gone: Nothing else refers to the value.
+    """
+    reference = weakref.ref(value)
+
+    def get() -> T:
+        found = reference()
+        if found is None:
+            raise Gone("the Dataset that this call is for no longer exists")
+        return found
+
+    return get
+
+
 class _Calls:
     """Calls of this process.
 

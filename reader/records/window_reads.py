@@ -8,7 +8,7 @@ import tensorflow as tf
 from reader.datasets.record_index import RecordIndex
 from reader.records.damaged_records import DamagedRecords
 from reader.records.memory import keep_large_blocks
-from reader.records.python_calls import call_python, generate_python
+from reader.records.python_calls import call_python, generate_python, weakly
 from reader.schedule.windows import Windows
 from reader.storage.files import is_remote
 
@@ -37,9 +37,9 @@ def fetch_records(index: RecordIndex, damaged: DamagedRecords) -> Fetch:
     """Returns a function that fetches records with TensorFlow's TFRecord reader.
 
     TensorFlow's reader verifies all checksums. If it fails, `damaged` reads the records
-    of the window one by one.
+    of the window one by one. The caller keeps `damaged` alive.
     """
-    names = [shard.path for shard in index.shards]
+    names, reread = [shard.path for shard in index.shards], weakly(damaged)
     num_reads = _REMOTE_READS if any(map(is_remote, names)) else None
     paths = tf.constant(names)
 
@@ -55,7 +55,8 @@ def fetch_records(index: RecordIndex, damaged: DamagedRecords) -> Fetch:
     def one_by_one(
         pieces: tf.Tensor, numbers: tf.Tensor, lengths: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
-        return tuple(call_python(damaged, [numbers], (tf.string, tf.bool)))
+        dtypes = (tf.string, tf.bool)
+        return tuple(call_python(lambda lost: reread()(lost), [numbers], dtypes))
 
     def fetch(pieces: tf.Tensor, numbers: tf.Tensor, lengths: tf.Tensor) -> Fetched:
         window = tf.data.Dataset.from_tensors((pieces, numbers, lengths))
@@ -190,7 +191,7 @@ def read_records(
     consumed, so at most two windows are in memory.
 
     Args:
-        windows: Windows to read.
+        windows: Windows to read, which the caller keeps alive.
         fetch: Function that reads the records of a window.
         chunk: Number of records per chunk.
         arrange: Function that sorts a window; None keeps the order.
@@ -217,9 +218,11 @@ def read_records(
         valid = tf.gather(fetched.intact, order) & ~blank
         return Records(records, valid, blank, draws)
 
+    current = weakly(windows)
+
     def begin() -> Iterator[tuple[Any, ...]]:
         keep_large_blocks()
-        return generate_python(windows())
+        return generate_python(current()())
 
     dataset = tf.data.Dataset.from_generator(begin, output_signature=_SIGNATURE)
     return dataset.map(take, num_parallel_calls=1).rebatch(chunk)

@@ -75,18 +75,30 @@ class Share:
             first = begin + (self.host_index - begin) % self.host_count
             return np.arange(first, end, self.host_count)
         size, start = self.batch_size, stretch.start
-        first, last = (begin - start) // size, -(-(end - start) // size)
-        common = math.gcd(self.host_count, num_streams)
-        member, of_class = divmod(self.host_index, common)
-        # Positions of the class are counted: the one of index i is i * common + class.
-        starts = -(-(start + size * np.arange(first, last) - of_class) // common)
-        turns, mine = num_streams // common, size // self.host_count
-        runs = [
-            _run(first_turn, turns, size // common, member * mine, mine)
-            for first_turn in (starts % turns).tolist()
-        ]
-        positions = (starts[:, np.newaxis] + runs).ravel() * common + of_class
-        return positions[(positions >= begin) & (positions < end)]
+        batches = (begin - start) // size, -(-(end - start) // size)
+        positions = _of_batches(self, start, *batches, num_streams)
+        first, last = np.searchsorted(positions, (begin, end)).tolist()
+        return positions[first:last]
+
+
+# Windows that are smaller than a batch need the positions of the same one.
+@lru_cache(8)
+def _of_batches(
+    share: Share, start: int, first: int, last: int, num_streams: int
+) -> Int64s:
+    """Returns the host's positions in batches `first` to `last - 1`, sorted."""
+    size = share.batch_size
+    common = math.gcd(share.host_count, num_streams)
+    member, of_class = divmod(share.host_index, common)
+    # Positions of the class are counted: the one of index i is i * common + class.
+    starts = -(-(start + size * np.arange(first, last) - of_class) // common)
+    turns, mine = num_streams // common, size // share.host_count
+    runs = [
+        _run(first_turn, turns, size // common, member * mine, mine)
+        for first_turn in (starts % turns).tolist()
+    ]
+    positions: Int64s = (starts[:, np.newaxis] + runs).ravel() * common + of_class
+    return positions
 
 
 @lru_cache(1024)
