@@ -19,6 +19,7 @@ _INK, _OURS, _LIMIT, _PEER = "#808080", "#4477aa", "#bbbbbb", "#ccaa66"
 _LABELS = {
     "bare": "TensorFlow's decoder alone",
     "diptych": "reader.load",
+    "stream": "reader.stream",
     "open": "reader.open in a DataLoader",
     "tutorial": "TensorFlow's tutorial",
     "dali": "NVIDIA DALI, on the CPU",
