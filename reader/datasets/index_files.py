@@ -1,6 +1,7 @@
 """Reads the `index/` of a dataset and checks it against the manifest."""
 
 import logging
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +16,15 @@ from reader.contract.index import (
 from reader.contract.layout import BLOCKS, LENGTHS, parse_shard_name
 from reader.contract.manifest import Shard
 from reader.contract.record import crc32c_hex
-from reader.datasets.manifest_dataset import ManifestDataset, ShardSelection
+from reader.datasets.manifest_dataset import ShardSelection
 from reader.shuffle.arrays import Int64s
 from reader.storage.files import is_remote, read_bytes
 from reader.storage.tfrecord_file import scan_headers
 
 _LOG = logging.getLogger("reader")
+# Lengths of so many records, 32 MiB, are read and not mapped: a mapped file that
+# becomes shorter ends the process.
+_MOST_READ = 8 << 20
 
 
 def read_blocks(selection: ShardSelection, chosen: set[str]) -> Int64s:
@@ -49,29 +53,37 @@ def read_blocks(selection: ShardSelection, chosen: set[str]) -> Int64s:
     return part
 
 
-def map_lengths(dataset: ManifestDataset) -> dict[str, NDArray[np.uint32]]:
-    """Maps `index/lengths.bin` into memory, if it is there.
+def read_lengths(selection: ShardSelection) -> dict[str, NDArray[np.uint32]]:
+    """Returns the lengths of all records of a dataset, from `index/lengths.bin`.
 
-    Its checksum is not checked, because the file may have gigabytes. Whoever uses a
-    part compares the sum of its lengths with the block index, which is checked.
+    A large file is mapped into memory, and its checksum is not checked. Callers compare
+    the sum of the lengths of each block with the block index, which is checked.
 
     Returns:
         For each shard's file name the framed lengths of its records; nothing for
         datasets of earlier versions and for datasets in buckets.
     """
-    shards, path = dataset.manifest.shards, dataset.path(LENGTHS)
-    ends = np.cumsum([shard.num_examples for shard in shards])
-    if LENGTHS not in dataset.manifest.files or is_remote(path) or not ends[-1]:
+    shards, path = selection.dataset.manifest.shards, selection.dataset.path(LENGTHS)
+    files, ends = selection.dataset.manifest.files, np.cumsum(_counts(shards))
+    if LENGTHS not in files or is_remote(path) or not ends[-1]:
         return {}
     try:
-        lengths = parse_lengths(np.memmap(path, mode="r"))
+        is_large = ends[-1] > _MOST_READ
+        data = (
+            np.memmap(path, mode="r") if is_large else _read_index(selection, LENGTHS)
+        )
+        lengths = parse_lengths(data)
         if len(lengths) != ends[-1]:
             raise ValueError(f"{len(lengths)} lengths for {ends[-1]} records")
-    except (OSError, ValueError) as error:
+    except (DatasetError, OSError, ValueError) as error:
         _LOG.warning("%s: %s; reading the text indexes instead", path, error)
         return {}
     parts = np.split(lengths, ends[:-1])
     return {shard.file: part for shard, part in zip(shards, parts, strict=True)}
+
+
+def _counts(shards: Sequence[Shard]) -> list[int]:
+    return [shard.num_examples for shard in shards]
 
 
 def _read_index(selection: ShardSelection, file: str) -> bytes:

@@ -221,7 +221,8 @@ class RecordIndex:
             offsets = np.zeros(file.num_examples + 1, np.int64)
             np.cumsum(file.lengths, out=offsets[1:])
             stated = np.append(offsets[:-1:BLOCK_RECORDS], offsets[-1])
-            if np.array_equal(stated, self._blocks_of(shard)):
+            sound = not len(file.lengths) or file.lengths.min() >= FRAMING_BYTES
+            if sound and np.array_equal(stated, self._blocks_of(shard)):
                 return offsets
             _LOG.warning(
                 "the lengths of the records of %s in %s are damaged; reading the text "
@@ -253,9 +254,13 @@ def _bounds_by_lengths(
     wanted, row = np.unique(places // BLOCK_RECORDS, return_inverse=True)
     record = wanted[:, np.newaxis] * BLOCK_RECORDS + np.arange(BLOCK_RECORDS)
     inside = np.minimum(record, len(lengths) - 1)
-    of_block = np.where(record < len(lengths), lengths[inside], 0).astype(np.int64)
+    exists = record < len(lengths)
+    of_block = np.where(exists, lengths[inside], 0).astype(np.int64)
     ends = blocks[wanted, np.newaxis] + np.cumsum(of_block, axis=1)
-    if not np.array_equal(ends[:, -1], blocks[wanted + 1]):
+    if not (
+        np.array_equal(ends[:, -1], blocks[wanted + 1])
+        and (of_block[exists] >= FRAMING_BYTES).all()
+    ):
         return None
     at = row, places % BLOCK_RECORDS
     return np.stack([ends[at] - of_block[at], ends[at]])

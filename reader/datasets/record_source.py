@@ -28,7 +28,7 @@ from reader.datasets.foreign_files import (
     some_records,
 )
 from reader.datasets.foreign_schema import check_features, record_schema_of_records
-from reader.datasets.index_files import map_lengths, read_blocks, read_offsets
+from reader.datasets.index_files import read_blocks, read_lengths, read_offsets
 from reader.datasets.manifest_dataset import (
     ShardSelection,
     find_folder,
@@ -194,7 +194,7 @@ def no_pattern(folder: str) -> DatasetError:
 def _of_dataset(selection: ShardSelection) -> RecordSource:
     chosen = {shard.file for shard in selection.shards}
     record_schema = record_schema_of(selection.dataset.manifest, selection.splits)
-    lengths = map_lengths(selection.dataset)
+    lengths = read_lengths(selection)
     files = [
         _shard_file(selection, shard, lengths.get(shard.file))
         for shard in selection.shards

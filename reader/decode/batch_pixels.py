@@ -12,7 +12,7 @@ from reader.config.image_config import ImageConfig
 from reader.pixel_workers.worker_pool import PixelWorkers
 from reader.pixels.casts import black_row, row_dtype, row_shape
 from reader.pixels.engine import PixelEngine
-from reader.records.python_calls import call_python
+from reader.records.python_calls import Gone, call_python
 
 Workers = weakref.ref[PixelWorkers[PixelEngine]]
 
@@ -70,5 +70,5 @@ class _Make:
     ) -> NDArray[Any]:
         workers = self._workers()
         if workers is None:
-            raise RuntimeError("the Dataset of these batches no longer exists")
+            raise Gone
         return workers.make(encoded.tolist(), sizes, draws)

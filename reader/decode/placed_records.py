@@ -118,7 +118,7 @@ class _ReadBatch:
     ) -> tuple[Images, Objects, Bools]:
         workers = self._workers()
         if workers is None:
-            raise Gone("the Dataset of these batches no longer exists")
+            raise Gone
         images, parts = workers.read(places[:, 1:], draws)
         rests = list(itertools.chain.from_iterable(parts))
         # A lap is a whole number of batches.

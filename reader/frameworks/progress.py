@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
+from reader.schedule.resumable import Resumable
+
 # Length of the sliding window over which rates are averaged, in seconds.
 _SECONDS = 10.0
 
@@ -108,6 +110,12 @@ def num_examples(batch: Any) -> int:
 
 
 def _length(batches: Iterable[Any]) -> int | None:
+    """Returns the number of batches of the next iterator; None if it is unknown."""
+    run: Any = batches
+    while run is not None and not isinstance(run, Resumable):
+        run = getattr(run, "_batches", None)  # Of the adapters of this room.
+    if run is not None:
+        return run.next_length
     try:
         return len(batches)  # type: ignore[arg-type]
     except TypeError:  # Endless batches have no length.

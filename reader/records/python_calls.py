@@ -25,6 +25,13 @@ _SETTLE_TIMES = 4
 class Gone(RuntimeError):
     """Raised by calls on behalf of a Dataset that no longer exists."""
 
+    def __init__(self) -> None:
+        """Creates the error, with what to do."""
+        super().__init__(
+            "the Dataset that reader.load returned no longer exists: keep it as long "
+            "as functions that use it"
+        )
+
 
 def weakly(value: T) -> Callable[[], T]:
     """Returns a function that returns a value as long as others refer to it.
@@ -40,7 +47,7 @@ def weakly(value: T) -> Callable[[], T]:
     def get() -> T:
         found = reference()
         if found is None:
-            raise Gone("the Dataset that this call is for no longer exists")
+            raise Gone
         return found
 
     return get

@@ -69,6 +69,11 @@ class Resumable:
         """Index of the latest iterator, from 0; -1 before the first."""
         return self._windows.num_iterators - 1
 
+    @property
+    def next_length(self) -> int | None:
+        """Number of batches of the next iterator; None for endless ones."""
+        return self.position.length(self.latest + 1)
+
     def __len__(self) -> int:
         """Returns the number of batches of the first iterator, as it was planned.
 

@@ -98,6 +98,7 @@ def _of_batches(
         for first_turn in (starts % turns).tolist()
     ]
     positions: Int64s = (starts[:, np.newaxis] + runs).ravel() * common + of_class
+    positions.flags.writeable = False  # Callers get views of what is cached.
     return positions
 
 

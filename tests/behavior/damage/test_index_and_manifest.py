@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from damaged_shards import (
     SHARDS,
@@ -17,6 +18,7 @@ from damaged_shards import (
 )
 
 import reader
+import reader.datasets.index_files
 
 # The index and the manifest.
 
@@ -63,9 +65,12 @@ def older(own: Path) -> Path:
 
 @in_every_way
 @pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("is_large", [True, False])
 def test_damaged_lengths_are_replaced_by_the_text_index_with_a_warning(
-    own, whole, how, shuffle, caplog
+    own, whole, how, shuffle, is_large, caplog, monkeypatch
 ):
+    if is_large:
+        monkeypatch.setattr(reader.datasets.index_files, "_MOST_READ", 0)
     path = own / "index/lengths.bin"
     damage_index(path, how)
     assert read(load(own, shuffle=shuffle)) == read(load(whole, shuffle=shuffle))
@@ -86,6 +91,23 @@ def test_with_lengths_no_text_index_is_read(own, whole, caplog):
         idx(own, shard).unlink()
     assert read(load(own)) == read(load(whole))
     assert warnings_of(caplog) == []
+
+
+def test_lengths_that_are_mapped_are_those_of_the_records(own, whole, monkeypatch):
+    expected = read(load(whole))
+    monkeypatch.setattr(reader.datasets.index_files, "_MOST_READ", 0)
+    for shard in SHARDS:
+        idx(own, shard).unlink()
+    assert read(load(own)) == expected
+
+
+def test_lengths_of_two_records_that_are_swapped_are_noticed(own, whole):
+    path = own / "index/lengths.bin"
+    lengths = np.frombuffer(path.read_bytes(), "<u4").copy()
+    assert lengths[3] != lengths[4]
+    lengths[[3, 4]] = lengths[[4, 3]]
+    path.write_bytes(lengths.tobytes())
+    assert read(load(own)) == read(load(whole))
 
 
 def test_a_dataset_without_lengths_is_read_as_one_with_them(older, whole, caplog):

@@ -55,6 +55,8 @@ def fake(
         stated = np.diff(table).astype(np.uint32) if lengths else None
         if lengths == "damaged" and count:
             stated[rng.integers(count)] += 1
+        if lengths == "moved" and count > 1:  # The sum is right.
+            stated[:2] = 0, stated[:2].sum()
         shards.append(ShardFile(path, count, table[-1], "", offsets, stated))
     every_64th = [offset for table in tables for offset in table[:-1][::64]]
     index = RecordIndex(shards, np.array(every_64th, np.int64))
@@ -101,7 +103,7 @@ def questions(draw: st.DrawFn) -> tuple[list[int], list[int]]:
     return counts, draw(st.lists(number | close, min_size=1, max_size=60))
 
 
-@pytest.fixture(params=["exact", "skip", "remote", "mapped", "damaged"])
+@pytest.fixture(params=["exact", "skip", "remote", "mapped", "damaged", "moved"])
 def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Returns the mode in which the index finds records between block offsets."""
     if request.param == "skip":
@@ -111,7 +113,7 @@ def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 
 def made_in(mode: str, counts: Sequence[int]) -> Fake:
     scheme = "gs://bucket/" if mode == "remote" else ""
-    lengths = mode if mode in {"mapped", "damaged"} else ""
+    lengths = mode if mode in {"mapped", "damaged", "moved"} else ""
     return fake(counts, scheme=scheme, lengths=lengths)
 
 

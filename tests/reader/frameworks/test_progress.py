@@ -111,6 +111,18 @@ def test_the_state_of_a_run_is_known_behind_a_bar(dataset):
 # Text and rates.
 
 
+@pytest.mark.parametrize("convert", [lambda batches: batches, reader.as_torch])
+def test_the_bar_of_resumed_batches_ends_full(dataset, convert):
+    settings = {"split": "train", "batch_size": 8, "image_size": 8, "workers": 0}
+    state = reader.state(reader.stream(dataset, **settings), 4)
+    resumed = convert(reader.stream(dataset, **settings))
+    resumed.load_state_dict(state)
+    file = io.StringIO()
+    batches = list(reader.progress(resumed, file=file))
+    assert len(batches) == STEPS - 4
+    assert f"{STEPS - 4}/{STEPS - 4}" in file.getvalue()
+
+
 def test_the_bar_says_images_per_second_and_who_waits(dataset):
     file = io.StringIO()
     list(reader.progress(load(dataset), file=file, mininterval=0))
