@@ -1,5 +1,6 @@
 """Casts one image from uint8 to the dtype and the data format of a batch."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -33,7 +34,10 @@ def caster(config: ImageConfig) -> Cast:
     arrange = _channels_first if config.data_format == "channels_first" else _copy
     if config.dtype == "uint8":
         return arrange
-    fractions = _fractions if config.normalize is None else _normalizer(config)
+    if config.dtype == "bfloat16":
+        convert = _table_of_bfloat16(config)
+    else:
+        convert = _fractions if config.normalize is None else _normalizer(config)
     shape = row_shape(config)
 
     def cast(pixels: Pixels, row: NDArray[Any]) -> None:
@@ -41,12 +45,7 @@ def caster(config: ImageConfig) -> Cast:
             arranged = np.empty(shape, np.uint8)
             arrange(pixels, arranged)
             pixels = arranged
-        if config.dtype == "float32":
-            fractions(pixels, row)
-            return
-        exact = np.empty(shape, np.float32)
-        fractions(pixels, exact)
-        _to_bfloat16(exact, row)
+        convert(pixels, row)
 
     return cast
 
@@ -109,8 +108,29 @@ def _of_rows(
     return np.tile(values, width).reshape(1, 3 * width)
 
 
-def _to_bfloat16(exact: NDArray[np.float32], bits: NDArray[np.uint16]) -> None:
+def _table_of_bfloat16(config: ImageConfig) -> Cast:
+    """Returns a function that looks up the bits of the 256 levels of each channel."""
+    levels = dataclasses.replace(
+        config, size=(256, 1), dtype="float32", data_format="channels_last"
+    )
+    exact = np.empty((256, 1, 3), np.float32)
+    pixels = np.repeat(np.arange(256, dtype=np.uint8), 3).reshape(exact.shape)
+    caster(levels)(pixels, exact)
+    table = _bfloat16(exact).reshape(1, 256, 3)
+    planes = [np.ascontiguousarray(table[..., channel]) for channel in range(3)]
+
+    def look_up(pixels: Pixels, row: NDArray[np.uint16]) -> None:
+        if config.data_format == "channels_last":
+            cv2.LUT(pixels, table, dst=row)
+            return
+        for plane, of_plane, to in zip(pixels, planes, row, strict=True):
+            cv2.LUT(plane, of_plane, dst=to)
+
+    return look_up
+
+
+def _bfloat16(exact: NDArray[np.float32]) -> NDArray[np.uint16]:
     """Rounds to the nearest bfloat16, ties to even; `exact` must be finite."""
     whole = exact.view(np.uint32)
     odd = (whole >> 16) & 1
-    bits[...] = (whole + 0x7FFF + odd) >> 16
+    return ((whole + 0x7FFF + odd) >> 16).astype(np.uint16)
