@@ -105,7 +105,7 @@ def test_several_at_once(source, whole, output, capfd):
     assert contents(output) == contents(whole)
     out = capfd.readouterr().out
     # Four shards, since all samples were gone.
-    assert ": 10 damaged" in out
+    assert ": 11 damaged" in out
     for file in set(FILES.values()):
         assert SHARD in file or file in out
 
