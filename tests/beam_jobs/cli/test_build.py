@@ -188,7 +188,7 @@ def test_overwriting_leaves_no_shard_of_the_earlier_dataset(folder):
     shards = sorted(path.name for path in (folder / "out").glob("*.tfrecord"))
     assert shards == ["train-00000-of-00002.tfrecord", "train-00001-of-00002.tfrecord"]
     assert len(list((folder / "out/samples").iterdir())) == 2
-    assert len(list((folder / "out/index").iterdir())) == 3
+    assert len(list((folder / "out/index").iterdir())) == 4
 
 
 @pytest.mark.parametrize("flags", [(), ("--overwrite",)])

@@ -150,7 +150,7 @@ def test_a_deleted_file_is_found_and_named(own_dataset, file):
 
 def test_every_file_there_is_missed_when_it_is_deleted(own_dataset):
     files = [path for path in own_dataset.rglob("*") if path.is_file()]
-    assert len(files) == 4 * 3 + 7
+    assert len(files) == 4 * 3 + 8
     for path in files:
         data = path.read_bytes()
         path.unlink()
