@@ -284,13 +284,14 @@ def start(**more):
 
 NUMPY_FUNCTION = """
 import tensorflow as tf
+from reader.records.python_calls import call_python
 
 def images(encoded):
     return workers.make(encoded, None, np.zeros((len(encoded), 1)))
 
 data = tf.data.Dataset.from_tensors(tf.constant([b"spin:0.005"] * 16)).repeat()
 data = data.map(
-    lambda x: tf.numpy_function(images, [x], tf.float64), num_parallel_calls=3
+    lambda x: call_python(images, [x], tf.float64), num_parallel_calls=3
 ).prefetch(2)
 iterator = iter(data)
 for _ in range(5):
