@@ -1,7 +1,6 @@
 """Reads the `index/` of a dataset and checks it against the manifest."""
 
 import logging
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,7 +63,8 @@ def read_lengths(selection: ShardSelection) -> dict[str, NDArray[np.uint32]]:
         datasets of earlier versions and for datasets in buckets.
     """
     shards, path = selection.dataset.manifest.shards, selection.dataset.path(LENGTHS)
-    files, ends = selection.dataset.manifest.files, np.cumsum(_counts(shards))
+    files = selection.dataset.manifest.files
+    ends = np.cumsum([shard.num_examples for shard in shards])
     if LENGTHS not in files or is_remote(path) or not ends[-1]:
         return {}
     try:
@@ -80,10 +80,6 @@ def read_lengths(selection: ShardSelection) -> dict[str, NDArray[np.uint32]]:
         return {}
     parts = np.split(lengths, ends[:-1])
     return {shard.file: part for shard, part in zip(shards, parts, strict=True)}
-
-
-def _counts(shards: Sequence[Shard]) -> list[int]:
-    return [shard.num_examples for shard in shards]
 
 
 def _read_index(selection: ShardSelection, file: str) -> bytes:

@@ -2,13 +2,13 @@
 
 import itertools
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from loaded_batches import load_keys
+from training_scripts import run_program
 
 BATCH, STEPS, TAKEN = 12, 4, 6  # Half of three epochs of four steps.
 
@@ -76,14 +76,8 @@ def train(
     words = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     words += [f"--nproc_per_node={ranks}", script, dataset, tmp_path / "checkpoint"]
     words += [out, BATCH, TAKEN, *runs]
-    done = subprocess.run(
-        list(map(str, words)),
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_program(list(map(str, words)), cwd=tmp_path, patience=300)
+    assert done.status == 0, done
     return [together(found) for found in json.loads(out.read_text())]
 
 

@@ -1,17 +1,15 @@
 """Bytes that a rank reads, as the kernel counts them: those of its own records."""
 
 import json
-import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from damaged_shards import places
 from PIL import Image
 from training_scripts import Scripts
-
-from reader.contract.record import parse_example
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="only Linux counts the bytes that a process reads"
@@ -60,19 +58,6 @@ def scripts() -> Iterator[Scripts]:
         yield running
 
 
-def lengths_by_key(dataset: Path) -> dict[str, int]:
-    """Returns the size of each record in bytes, framing included."""
-    lengths = {}
-    for shard in dataset.glob("*.tfrecord"):
-        data, begin = shard.read_bytes(), 0
-        while begin < len(data):
-            (length,) = struct.unpack_from("<Q", data, begin)
-            example = parse_example(data[begin + 12 : begin + 12 + length])
-            lengths[example["image/source_id"][0].decode()] = length + 16
-            begin += length + 16
-    return lengths
-
-
 @pytest.mark.parametrize("function", ["load", "stream"])
 @pytest.mark.parametrize(
     ("host_index", "host_count"), [(0, 1), (3, 5), (17, 40), (100, 128)]
@@ -82,7 +67,7 @@ def test_a_rank_reads_its_own_records_alone(
 ) -> None:
     done = scripts.run(CODE, function, many, host_index, host_count)
     num_bytes, keys = json.loads(done.out)
-    lengths = lengths_by_key(many)
+    lengths = {place.key.decode(): place.end - place.begin for place in places(many)}
     assert len(lengths) == NUM and len(keys) == NUM // 640 * 640 // host_count
     own = sum(lengths[key] for key in keys)
     # The file that is read to count bytes has some, too.

@@ -2,12 +2,12 @@
 
 import itertools
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from loaded_batches import load_keys
+from training_scripts import run_program
 
 BATCH, EPOCHS = 12, 3  # Epochs of 4 steps.
 
@@ -134,14 +134,8 @@ def train(
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     words = [sys.executable, script, dataset, tmp_path, kind, devices, BATCH, *names]
-    done = subprocess.run(
-        list(map(str, words)),
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_program(list(map(str, words)), cwd=tmp_path, patience=300)
+    assert done.status == 0, done
     return {
         name: [
             json.loads((tmp_path / f"{name}-{rank}.json").read_text())

@@ -1,12 +1,12 @@
 """DistributedDataParallel under torchrun, with any number of ranks."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from loaded_batches import NUM_TRAIN
+from training_scripts import run_program
 
 SCRIPT = """
 import json, sys
@@ -64,8 +64,8 @@ def train(tmp_path: Path, dataset: Path, ranks: int, state: object, steps: int) 
     words = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     words += [f"--nproc_per_node={ranks}", script, dataset, out]
     words += [json.dumps(state), str(steps)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    done = run_program(list(map(str, words)), patience=300)
+    assert done.status == 0, done
     return [json.loads((out / f"{rank}.json").read_text()) for rank in range(ranks)]
 
 
