@@ -47,8 +47,8 @@ ROOMS = (
     "reader",  # Its public names.
     "reader.frameworks",
     "reader.map_dataset",
-    "reader.streaming",
     "reader.loader",
+    "reader.streaming",
     "reader.decode",
     "reader.pixel_workers",
     "reader.pixels",
@@ -107,7 +107,7 @@ ENGINE_FREE = {
     "reader.contract.tokenizers": (),
     "reader.datasets": (),
     "reader.distributions": (),
-    "reader.decode": ("batch_pixels", "captions", "examples", "placed_records"),
+    "reader.decode": ("batch_pixels", "captions", "examples"),
     "reader.frameworks": (
         "numpy_batches",
         "tensorflow_tasks",
@@ -119,6 +119,7 @@ ENGINE_FREE = {
         "compressed",
         "load",
         "undecodable",
+        "worker_batches",
     ),
     "reader.map_dataset": (),
     "reader.pixel_workers": (),

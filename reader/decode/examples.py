@@ -47,10 +47,7 @@ def make_examples(
     """
     roles = roles_of(record_schema, config)
     columns = config.draws.columns
-    has_images = records.element_spec.images != ()
-    makes_images = "image" in config.names and not has_images
-    if has_images and "encoded" not in config.names:
-        roles.remove("image")
+    makes_images = "image" in config.names
     features = {
         record_schema.features[role].key: feature_spec(record_schema.features[role])
         for role in roles
@@ -65,9 +62,7 @@ def make_examples(
             examples["encoded"] = values["image"]
         for side in {"height", "width"} & {*config.names}:
             examples[side] = tf.cast(values[side], tf.int32)
-        if has_images:
-            examples["image"] = chunk.images
-        elif makes_images:
+        if makes_images:
             sizes = _sizes(values, record_schema)
             if sizes is not None:
                 examples[SIZES] = sizes

@@ -10,10 +10,9 @@ from reader.decode.batch_pixels import MakePixels, black, pixel_maker
 from reader.decode.captions import nothing
 from reader.decode.examples import PIXEL_DRAWS, SIZES, make_examples
 from reader.decode.outputs import bucket_width, pad_id
-from reader.loader.budget import concurrency_of
-from reader.pixel_workers.stored_records import StoredRecords
 from reader.pixel_workers.worker_pool import PixelWorkers
 from reader.pixels.engine import PixelEngine
+from reader.streaming.budget import concurrency_of
 
 
 def make_batches(
@@ -94,41 +93,36 @@ def _trim_padding(tokens: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
 _IN_USE = 3
 
 
-def pixel_workers(
-    record_schema: RecordSchema, config: ReadConfig, stored: StoredRecords | None = None
-) -> PixelWorkers[PixelEngine] | None:
-    """Returns workers that make the configured images; None without images.
+def num_held(config: ReadConfig) -> int:
+    """Returns the number of batches that exist at a time, at most."""
+    return config.resources.prefetch + concurrency_of(config).batches + _IN_USE
 
-    Args:
-        record_schema: Schema of the records.
-        config: Read configuration.
-        stored: What reads records in the workers; None if TensorFlow reads them.
-    """
+
+def pixel_workers(
+    record_schema: RecordSchema, config: ReadConfig
+) -> PixelWorkers[PixelEngine] | None:
+    """Returns workers that make the configured images; None without images."""
     if "image" not in config.names:
         return None
-    engine = PixelEngine(config.images, record_schema.image_format)
-    most = concurrency_of(config)
-    # With records that workers read, images exist before they are parsed and batched.
-    stages = 1 if stored is None else 3
-    held = config.resources.prefetch + stages * most.batches + _IN_USE
-    return PixelWorkers(engine, most.workers, held=held, records=stored)
+    engine, most = (
+        PixelEngine(config.images, record_schema.image_format),
+        num_held(config),
+    )
+    return PixelWorkers(engine, concurrency_of(config).workers, held=most)
 
 
-def deliver(
+def decode(
     records: tf.data.Dataset,
     record_schema: RecordSchema,
     config: ReadConfig,
-    length: int | None,
     workers: PixelWorkers[PixelEngine] | None,
 ) -> tf.data.Dataset:
-    """Returns a Dataset of batches with the configured prefetching and threads.
+    """Returns a Dataset of batches.
 
     Args:
         records: Dataset of `Records`, one chunk per element.
         record_schema: Schema of the records.
         config: Read configuration.
-        length: Number of batches, which TensorFlow reports as the cardinality; None
-            for an unknown cardinality.
         workers: Workers that make the images; the caller keeps them alive. None without
             images.
     """
@@ -136,10 +130,21 @@ def deliver(
     if workers is not None:
         make_pixels = pixel_maker(weakref.ref(workers), config.images)
     most = concurrency_of(config)
-    has_images = records.element_spec.images != ()
-    num_chunks = most.batches if has_images else most.chunks
-    examples = make_examples(records, record_schema, config, num_chunks)
-    batches = make_batches(examples, record_schema, config, most.batches, make_pixels)
+    examples = make_examples(records, record_schema, config, most.chunks)
+    return make_batches(examples, record_schema, config, most.batches, make_pixels)
+
+
+def deliver(
+    batches: tf.data.Dataset, config: ReadConfig, length: int | None
+) -> tf.data.Dataset:
+    """Returns batches with the configured prefetching and threads.
+
+    Args:
+        batches: Dataset of batches.
+        config: Read configuration.
+        length: Number of batches, which TensorFlow reports as the cardinality; None
+            for an unknown cardinality.
+    """
     if length is not None:
         batches = batches.apply(tf.data.experimental.assert_cardinality(length))
     batches = batches.prefetch(config.resources.prefetch)

@@ -13,9 +13,9 @@ from reader.config.read_config import ReadConfig
 from reader.contract.errors import UsageError
 from reader.datasets.record_schema import RecordSchema
 from reader.datasets.record_source import RecordSource
-from reader.loader.batches import deliver, pixel_workers
-from reader.loader.budget import chunk_size
+from reader.loader.batches import decode, deliver, pixel_workers
 from reader.records.window_reads import Records
+from reader.streaming.budget import chunk_size
 
 # Assumed size of a record. The actual sizes are unknown until all records are read.
 _RECORD_BYTES = 64 << 10
@@ -76,7 +76,8 @@ def _batches(
     )
     chunks = records.repeat(config.epochs).batch(chunk_size(config.batch_size))
     workers = pixel_workers(record_schema, config)
-    batches = deliver(chunks.map(_as_records), record_schema, config, None, workers)
+    records = chunks.map(_as_records)
+    batches = deliver(decode(records, record_schema, config, workers), config, None)
     batches.pixel_workers = workers  # They end with the last reference.
     return batches
 

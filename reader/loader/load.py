@@ -2,8 +2,8 @@
 
 import os
 import warnings
-import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -16,19 +16,21 @@ from reader.datasets.record_schema import RecordSchema, merge_record_schemas
 from reader.datasets.record_source import Patterns, open_record_sources
 from reader.datasets.shard_cache import keep_copies
 from reader.decode.captions import by_length
-from reader.decode.mended_records import MendedRecords
 from reader.decode.outputs import fit
-from reader.decode.placed_records import read_placed, stored_records
 from reader.loader.batch_dataset import Batches
-from reader.loader.batches import deliver, pixel_workers
-from reader.loader.budget import chunk_size, concurrency_of
+from reader.loader.batches import decode, deliver, num_held, pixel_workers
 from reader.loader.compressed import load_unplanned
+from reader.loader.worker_batches import can_read_by_workers, worker_batches
+from reader.pixel_workers.worker_pool import PixelWorkers
 from reader.records.damaged_records import DamagedRecords
 from reader.records.window_reads import fetch_records, read_records
 from reader.schedule.run import Run, plan_mixed_run, plan_run
 from reader.schedule.stream_advice import advise_streams
+from reader.schedule.windows import Windows
 from reader.shuffle.steps import EndlessSteps, Steps
 from reader.storage.files import is_remote, is_s3
+from reader.streaming.batches import batch_reader
+from reader.streaming.budget import chunk_size, concurrency_of
 
 
 def load(
@@ -251,29 +253,63 @@ def _stream(run: Run, record_schema: RecordSchema, config: ReadConfig) -> Batche
     key = record_schema.features["key"].key if "key" in record_schema.features else None
     damaged = DamagedRecords(run.index, config.on_corrupt, key)
     windows = run.windows(config, at_end=damaged.report)
-    stored = stored_records(run.index, record_schema, config)
-    workers, mend = pixel_workers(record_schema, config, stored), None
-    if workers is not None and stored is not None:
-        mend = MendedRecords(stored, workers.engine, damaged)
-
-    def read() -> tf.data.Dataset:
-        if workers is not None and mend is not None:
-            most = concurrency_of(config)
-            return read_placed(
-                windows, weakref.ref(workers), mend, config, most.batches
-            )
-        arrange = by_length(record_schema, config) if config.bucket_by_length else None
-        fetch = fetch_records(run.index, damaged)
-        return read_records(windows, fetch, chunk_size(config.host_batch_size), arrange)
+    if can_read_by_workers(run.index, record_schema, config):
+        read, workers = _by_workers(windows, damaged, record_schema, config)
+    else:
+        read, workers = _by_tensorflow(windows, damaged, record_schema, config)
 
     def build() -> tf.data.Dataset:
-        length = _length(run.steps)
-        return deliver(read(), record_schema, config, length, workers)
+        return deliver(read(), config, _length(run.steps))
 
     names = config.names if config.outputs is None else None
     return Batches(
         build, run.steps, run.identity, windows, damaged, names, workers=workers
     )
+
+
+# A function that builds the Dataset of batches, and the workers that make images.
+_Reading = tuple[Callable[[], tf.data.Dataset], PixelWorkers[Any] | None]
+
+
+def _by_workers(
+    windows: Windows,
+    damaged: DamagedRecords,
+    record_schema: RecordSchema,
+    config: ReadConfig,
+) -> _Reading:
+    """Has the pixel workers read, parse and decode."""
+    reader = batch_reader(
+        tuple(shard.path for shard in windows.index.shards),
+        record_schema,
+        config,
+        damaged,
+        num_workers=concurrency_of(config).workers,
+        held=num_held(config),
+    )
+
+    def read() -> tf.data.Dataset:
+        return worker_batches(windows, reader, record_schema, config)
+
+    return read, reader.workers
+
+
+def _by_tensorflow(
+    windows: Windows,
+    damaged: DamagedRecords,
+    record_schema: RecordSchema,
+    config: ReadConfig,
+) -> _Reading:
+    """Has TensorFlow read and parse, and pixel workers decode."""
+    workers = pixel_workers(record_schema, config)
+
+    def read() -> tf.data.Dataset:
+        arrange = by_length(record_schema, config) if config.bucket_by_length else None
+        fetch = fetch_records(windows.index, damaged)
+        chunk = chunk_size(config.host_batch_size)
+        records = read_records(windows, fetch, chunk, arrange)
+        return decode(records, record_schema, config, workers)
+
+    return read, workers
 
 
 def _check_readable(shards: Sequence[ShardFile]) -> None:

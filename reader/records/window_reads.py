@@ -168,15 +168,12 @@ class Records(NamedTuple):
         valid: bool[n], False for padding and for replaced records.
         blank: bool[n], True for padding after the last record of an epoch.
         draws: float64[n, draws], random numbers of each record.
-        images: Images of the records, as in a batch, if the records are without them;
-            empty tuple otherwise.
     """
 
     records: tf.Tensor
     valid: tf.Tensor
     blank: tf.Tensor
     draws: tf.Tensor
-    images: tf.Tensor | tuple[()] = ()
 
 
 def read_records(

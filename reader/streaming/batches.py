@@ -11,18 +11,57 @@ from numpy.typing import NDArray
 from reader.config.read_config import ReadConfig
 from reader.contract.host import import_library
 from reader.datasets.record_schema import RecordSchema
+from reader.decode.example_arrays import ExampleArrays
 from reader.decode.mended_records import MendedRecords
 from reader.decode.outputs import bucket_width, pad_id
+from reader.pixel_workers.stored_records import StoredRecords
 from reader.pixel_workers.worker_pool import PixelWorkers
 from reader.pixels.casts import black_row
+from reader.pixels.engine import PixelEngine
 from reader.records.damaged_records import DamagedRecords
 from reader.schedule.windows import Placed
 from reader.streaming.stored_examples import (
+    NoImages,
     SomeExamples,
     StoredExamples,
     completed,
     join,
 )
+
+
+def batch_reader(
+    paths: tuple[str, ...],
+    record_schema: RecordSchema,
+    config: ReadConfig,
+    damaged: DamagedRecords,
+    *,
+    num_workers: int,
+    held: int,
+) -> "BatchReader":
+    """Returns a reader of batches, with pixel workers of its own.
+
+    Args:
+        paths: Path of each shard.
+        record_schema: Schema of the records.
+        config: Read configuration, fitted to it.
+        damaged: Reader of damaged records.
+        num_workers: Number of worker processes; 0 to read in this process.
+        held: Number of batches that the caller may keep without a copy.
+    """
+    features, has_images = record_schema.features, "image" in config.names
+    sides = None
+    if has_images and record_schema.image_format is not None:
+        sides = features["height"].key, features["width"].key
+    image = features["image"].key if has_images else None
+    records = StoredRecords(paths, image, sides, keep="encoded" in config.names)
+    examples = StoredExamples(records, ExampleArrays(record_schema, config))
+    engine = (
+        PixelEngine(config.images, record_schema.image_format)
+        if has_images
+        else NoImages()
+    )
+    workers = PixelWorkers(engine, num_workers, held=held, records=examples)
+    return BatchReader(workers, examples, damaged, record_schema, config)
 
 
 class _Reading(NamedTuple):

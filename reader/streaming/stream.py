@@ -14,19 +14,16 @@ from reader.datasets.record_source import Patterns, open_record_sources
 from reader.datasets.shard_cache import keep_copies
 from reader.decode.example_arrays import ExampleArrays
 from reader.decode.outputs import fit
-from reader.loader.budget import concurrency_of
 from reader.pixel_workers.processes import NUM_CHANNELS
 from reader.pixel_workers.stored_records import StoredRecords
-from reader.pixel_workers.worker_pool import PixelWorkers
-from reader.pixels.engine import PixelEngine
 from reader.records.damaged_records import DamagedRecords, Loss
 from reader.records.read_ahead import ReadAhead
 from reader.schedule.resumable import Resumable
 from reader.schedule.run import Run, plan_mixed_run, plan_run
 from reader.schedule.stream_advice import advise_streams
 from reader.storage.files import is_remote
-from reader.streaming.batches import BatchReader
-from reader.streaming.stored_examples import NoImages, StoredExamples
+from reader.streaming.batches import batch_reader
+from reader.streaming.budget import concurrency_of
 from reader.streaming.window_order import by_length
 
 # Batches that a consumer may hold without a copy.
@@ -211,29 +208,22 @@ class Stream(Resumable):
         self._set_run(run.steps, run.identity, windows)
         paths = tuple(shard.path for shard in run.index.shards)
         self._read_ahead = ReadAhead(paths)
-        image = features["image"].key if has_images else None
-        sides = None
-        if has_images and record_schema.image_format is not None:
-            sides = features["height"].key, features["width"].key
-        records = StoredRecords(paths, image, sides, keep="encoded" in config.names)
-        arrays = ExampleArrays(record_schema, config)
         self._arrange = None
         if config.bucket_by_length:
             whole = StoredRecords(paths, None, None)
+            arrays = ExampleArrays(record_schema, config)
             self._arrange = by_length(whole, arrays, self._damaged)
-        examples = StoredExamples(records, arrays)
-        engine = (
-            PixelEngine(config.images, record_schema.image_format)
-            if has_images
-            else NoImages()
-        )
         # Texts are parsed by workers too, for which `load` has threads.
         most = concurrency_of(config)
         num_workers = most.workers if has_images else config.resources.pixel_workers
-        workers = PixelWorkers(engine, num_workers, held=_IN_USE, records=examples)
         self._ahead = min(config.resources.prefetch + most.batches - 1, _MOST_AHEAD)
-        self._reader = BatchReader(
-            workers, examples, self._damaged, record_schema, config
+        self._reader = batch_reader(
+            paths,
+            record_schema,
+            config,
+            self._damaged,
+            num_workers=num_workers,
+            held=_IN_USE,
         )
 
     def then(self, function: Callable[[Any], Any]) -> "Stream":

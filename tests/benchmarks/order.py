@@ -89,10 +89,10 @@ def usual(pattern: str, window: int):
     from reader.config.image_config import ImageConfig
     from reader.config.read_config import ReadConfig
     from reader.datasets.record_source import open_one_record_source
-    from reader.loader.batches import deliver, pixel_workers
-    from reader.loader.budget import chunk_size
+    from reader.loader.batches import decode, deliver, pixel_workers
     from reader.loader.compressed import read_compressed
     from reader.records.window_reads import Records
+    from reader.streaming.budget import chunk_size
 
     source = open_one_record_source(pattern, None, None)
     config = ReadConfig(batch_size=BATCH, images=ImageConfig(size=(224, 224)))
@@ -104,7 +104,8 @@ def usual(pattern: str, window: int):
         lambda some: Records(some, yes, ~yes, nothing)
     )
     workers = pixel_workers(source.record_schema, config)
-    batches = deliver(chunks, source.record_schema, config, None, workers)
+    batches = decode(chunks, source.record_schema, config, workers)
+    batches = deliver(batches, config, None)
     batches.pixel_workers = workers
     return batches
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 import reader
 from reader.config.image_config import ImageConfig
 from reader.config.read_config import ReadConfig, Resources
-from reader.loader.budget import Concurrency, concurrency_of
+from reader.streaming.budget import Concurrency, concurrency_of
 
 STEPS = 6
 

@@ -34,19 +34,30 @@ def assert_same(found: Any, expected: Any) -> None:
 
 
 def assert_streams_as_load(pattern: Any, iterators: int = 1, **settings: Any) -> None:
+    """Compares with what TensorFlow reads and parses, and with what workers do."""
     settings = {**USUAL, **settings}
-    loaded, streamed = (
-        reader.load(pattern, **settings),
-        reader.stream(pattern, **settings),
-    )
+    by_tensorflow = reader.load(pattern, **{**settings, "workers": 0})
+    loaded = reader.load(pattern, **settings)
+    streamed = reader.stream(pattern, **settings)
     limit = 8 if settings.get("epochs", 1) is None else None
     if limit is None:
-        assert len(streamed) == len(loaded)
+        assert len(streamed) == len(loaded) == len(by_tensorflow)
+    assert loaded.element_spec == by_tensorflow.element_spec
     for _ in range(iterators):
-        expected = itertools.islice(loaded.as_numpy_iterator(), limit)
-        found = itertools.islice(streamed, limit)
-        for one, other in itertools.zip_longest(found, expected):
-            assert_same(one, other)
+        batches = zip(
+            *(
+                itertools.islice(each, limit)
+                for each in (
+                    by_tensorflow.as_numpy_iterator(),
+                    loaded.as_numpy_iterator(),
+                    streamed,
+                )
+            ),
+            strict=True,
+        )
+        for expected, *found in batches:
+            for one in found:
+                assert_same(one, expected)
 
 
 @pytest.mark.parametrize(
