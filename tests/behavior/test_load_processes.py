@@ -13,6 +13,7 @@ BEGIN = """
 import gc, os, random, shutil, signal, subprocess, sys, tempfile, threading, time
 import numpy as np
 import psutil
+import tensorflow as tf
 import reader
 
 ROOM = tempfile.mkdtemp()
@@ -43,6 +44,7 @@ def settle(most=2, collect=gc.collect):
     while (now := held()) != before:
         assert time.monotonic() - begin < most, (now, before)
         time.sleep(0.01)
+        tf.constant(0)  # TensorFlow lets go of arrays as it lets go of a tensor.
 
 take(load())  # TensorFlow opens what it keeps open.
 gc.collect()
