@@ -96,7 +96,7 @@ def _signature(record_schema: RecordSchema, config: ReadConfig) -> Any:
     for name, feature in record_schema.features.items():
         if name not in specs:
             specs[name] = ((size, *feature.shape), _DTYPES[feature.dtype])
-    found = [tf.TensorSpec(shape, dtype) for shape, dtype in map(specs.get, names)]
+    found = [tf.TensorSpec(*specs[name]) for name in names]
     if config.outputs is None:
         return dict(zip(names, found, strict=True))
     return tuple(found)
