@@ -13,6 +13,7 @@ job nor the reader needs TensorFlow to build or parse a record, and the message 
 not collide with TensorFlow's in a process that imports it.
 """
 
+import math
 import struct
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -28,7 +29,7 @@ from google.protobuf import (
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from reader.contract.schema import Dtype, Values
+from reader.contract.schema import Dtype, Feature, Values
 
 Bytes = NDArray[np.uint8]
 
@@ -154,6 +155,33 @@ def parse_example(
         feature = features[key]
         kind = feature.WhichOneof("kind")
         parsed[key] = list(getattr(feature, kind).value) if kind else []
+    return parsed
+
+
+def parse_features(data: bytes, features: Sequence[Feature]) -> dict[str, list[Any]]:
+    """Parses features of a `tf.train.Example` into `{key: values}`.
+
+    As in TensorFlow, a missing feature has no values.
+
+    Raises:
+        ValueError: The bytes are not a `tf.train.Example`, or a feature has another
+            type or number of values.
+    """
+    try:
+        found = _Example.FromString(data).features.feature
+    except DecodeError as error:
+        raise ValueError(f"not a tf.train.Example: {error}") from error
+    parsed = {}
+    for key, dtype, shape, _ in features:
+        values: list[Any] = []
+        if key in found:  # To look it up would add it.
+            kind, wanted = found[key].WhichOneof("kind"), _FIELDS[dtype]
+            if kind is not None and kind != wanted:
+                raise ValueError(f"its {key} is not {dtype}")
+            values = list(getattr(found[key], wanted).value)
+        if None not in shape and len(values) != (num := math.prod(shape)):  # type: ignore[arg-type]
+            raise ValueError(f"it holds {len(values)} values of {key}, not {num}")
+        parsed[key] = values
     return parsed
 
 

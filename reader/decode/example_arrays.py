@@ -3,7 +3,6 @@
 `examples` and `captions` do the same with TensorFlow, bit for bit.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reader.config.read_config import ReadConfig
-from reader.contract.record import parse_example
+from reader.contract.record import parse_features
 from reader.contract.schema import Feature
 from reader.datasets.record_schema import RecordSchema
 from reader.decode.outputs import pad_id, roles_of, special_tokens
@@ -129,10 +128,12 @@ class ExampleArrays:
 
     def _parsed(self, records: Sequence[bytes], roles: Sequence[str]) -> dict[str, Any]:
         """Returns the values of roles: arrays, or `Ragged` of a varying length."""
-        features = self.record_schema.features
-        keys = [features[role].key for role in roles]
-        parsed = [parse_example(record, keys) for record in records]
-        return {role: _column(parsed, features[role]) for role in roles}
+        features = [self.record_schema.features[role] for role in roles]
+        parsed = [parse_features(record, features) for record in records]
+        return {
+            role: _column(parsed, feature)
+            for role, feature in zip(roles, features, strict=True)
+        }
 
     def _choose(self, counts: Int64s, draws: Float64s) -> _Choice:
         """Selects the first caption, a random caption or all captions."""
@@ -204,19 +205,11 @@ def _lengths_of(values: Mapping[str, Ragged]) -> Ragged:
 
 
 def _column(parsed: Sequence[Mapping[str, list[Any]]], feature: Feature) -> Any:
-    """Returns an array of a feature's values, or a `Ragged` if their number varies.
-
-    Raises:
-        ValueError: A record has another number of values than the feature's shape.
-    """
-    rows = [record.get(feature.key, []) for record in parsed]
+    """Returns an array of a feature's values, or a `Ragged` if their number varies."""
+    rows = [record[feature.key] for record in parsed]
     lengths = np.array([len(row) for row in rows], np.int64)
     values = np.empty(int(lengths.sum()), _DTYPES[feature.dtype])
     values[:] = [value for row in rows for value in row]
     if None in feature.shape:
         return Ragged(values, lengths)
-    num = math.prod(side or 0 for side in feature.shape)
-    for row in rows:
-        if len(row) != num:
-            raise ValueError(f"it holds {len(row)} values of {feature.key}, not {num}")
     return values.reshape(len(rows), *feature.shape)

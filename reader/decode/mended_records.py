@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from reader.contract.record import parse_features
+from reader.contract.schema import Feature
 from reader.pixel_workers.parts import Engine
 from reader.pixel_workers.stored_records import StoredRecords
 from reader.records.damaged_records import DamagedRecords
@@ -23,7 +25,11 @@ class MendedRecords:
     """
 
     def __init__(
-        self, records: StoredRecords, engine: Engine, damaged: DamagedRecords
+        self,
+        records: StoredRecords,
+        engine: Engine,
+        damaged: DamagedRecords,
+        image: Feature | None,
     ) -> None:
         """Initializes the mending.
 
@@ -31,8 +37,10 @@ class MendedRecords:
             records: Makes rows of records.
             engine: Engine that makes the images.
             damaged: Reader of damaged records.
+            image: Feature of the images; None without images.
         """
         self._records, self._engine, self._damaged = records, engine, damaged
+        self._features = [] if image is None else [image]
         self._lock = threading.Lock()
 
     def __call__(
@@ -73,5 +81,14 @@ class MendedRecords:
                         self._engine, record, draws[one], images[one]
                     )
                 except ValueError as error:
-                    raise self._damaged.unusable(number, record, error) from error
+                    why = self._misfit(record) or error
+                    raise self._damaged.unusable(number, record, why) from error
         return intact
+
+    def _misfit(self, record: bytes) -> ValueError | None:
+        """Returns what is wrong with the feature of the image, if that is wrong."""
+        try:
+            parse_features(record, self._features)
+        except ValueError as error:
+            return error
+        return None

@@ -102,7 +102,8 @@ class BatchReader:
         """
         self.workers, self._config = workers, config
         self._examples, self._damaged = examples, damaged
-        self._mend = MendedRecords(examples.records, workers.engine, damaged)
+        image = record_schema.features["image"] if "image" in config.names else None
+        self._mend = MendedRecords(examples.records, workers.engine, damaged, image)
         self._pad = pad_id(record_schema.tokenizer)
 
     def batches(
