@@ -60,6 +60,7 @@ ROOMS = (
     "reader.shuffle",
     "reader.storage",
     "reader.console",
+    "reader.contract.conditions",
     "reader.contract.tokenizers",
     "reader.contract",
 )
@@ -104,6 +105,7 @@ ENGINE_FREE = {
     "reader.config": (),
     "reader.console": (),
     "reader.contract": (),
+    "reader.contract.conditions": (),
     "reader.contract.tokenizers": (),
     "reader.datasets": (),
     "reader.distributions": (),
@@ -210,8 +212,8 @@ def test_only_the_contract_is_shared(module):
         return
     assert not [name for name in imported if below(name, "tensorflow")]
     shared = {room_of(name) for name in imported if below(name, "reader")}
-    contract = {"reader.contract", "reader.contract.tokenizers"}
-    assert shared - contract <= SHARED.get(room_of(module), set())
+    others = {room for room in shared if not below(room, "reader.contract")}
+    assert others <= SHARED.get(room_of(module), set())
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if below(m, "reader.contract")])

@@ -14,9 +14,9 @@ from reader.console.parser import (
     CommandParser,
     add_command,
     check_given_once,
-    did_you_mean,
     flags_of,
 )
+from reader.contract.checks import did_you_mean
 from reader.contract.errors import UsageError
 
 _EXAMPLES = (

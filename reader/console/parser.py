@@ -2,13 +2,13 @@
 
 import argparse
 import collections
-import difflib
 import itertools
 import shutil
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
+from reader.contract.checks import did_you_mean
 from reader.contract.errors import UsageError
 
 # Actions of which a second one replaces the first.
@@ -175,24 +175,6 @@ def not_empty(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError("must not be empty")
     return text
-
-
-def did_you_mean(word: str, *known: Iterable[str], otherwise: str) -> str:
-    """Returns a suggestion for a mistyped word.
-
-    Args:
-        word: Word, or flag with its dashes.
-        known: Collections of known words. A word of a later collection is suggested
-            only if no word of an earlier one is similar.
-        otherwise: Result if no word is similar.
-    """
-    # The dashes, which all flags have in common, do not make two flags similar.
-    bare = word.lstrip("-")
-    for words in known:
-        by_bare = {word.lstrip("-"): word for word in words}
-        for near in difflib.get_close_matches(bare, by_bare, n=1):
-            return f"did you mean {by_bare[near]}?"
-    return otherwise
 
 
 def check_given_once(args: Iterable[str], parser: argparse.ArgumentParser) -> None:

@@ -1,7 +1,8 @@
 """Checks of caller arguments; each error names the argument and shows its value."""
 
+import difflib
 import numbers
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from reader.contract.errors import UsageError
 
@@ -81,3 +82,30 @@ def number_range(field: str, value: object) -> tuple[float, float]:
     raise UsageError(
         f"{field} must be (smallest, largest), both positive, got {value!r}"
     )
+
+
+def _undashed(word: str) -> str:
+    return word.lstrip("-")
+
+
+def did_you_mean(
+    word: str,
+    *known: Iterable[str],
+    otherwise: str,
+    bare: Callable[[str], str] = _undashed,
+) -> str:
+    """Returns a suggestion for a mistyped word.
+
+    Args:
+        word: Word, or flag with its dashes.
+        known: Collections of known words. A word of a later collection is suggested
+            only if no word of an earlier one is similar.
+        otherwise: Result if no word is similar.
+        bare: Function that removes what does not make two words similar, such as the
+            dashes that all flags have in common.
+    """
+    for words in known:
+        by_bare = {bare(word): word for word in words}
+        for near in difflib.get_close_matches(bare(word), by_bare, n=1):
+            return f"did you mean {by_bare[near]}?"
+    return otherwise

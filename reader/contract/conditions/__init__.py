@@ -1,0 +1,1 @@
+"""Conditions on the columns of `samples/` tables: from text to a mask of records."""
