@@ -10,6 +10,7 @@ rejects.jsonl                                 one line per key that was not writ
 features.json, dataset_info.json              metadata for TensorFlow Datasets
 croissant.json                                metadata in the Croissant format
 report.html                                   HTML report, if requested
+selections/good/                              chosen records (`selection.py`)
 manifest.json                                 written last: marks a complete dataset
 _build/                                       work in progress; removed at the end
 """
@@ -30,6 +31,7 @@ BLOCKS = "index/blocks.bin"
 LENGTHS = "index/lengths.bin"
 SAMPLES_DIR = "samples"
 TOKENIZER_DIR = "tokenizer"
+SELECTIONS_DIR = "selections"
 BUILD_DIR = "_build"
 SHARD_SUFFIX = ".tfrecord"
 

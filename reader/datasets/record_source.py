@@ -44,6 +44,7 @@ from reader.datasets.record_schema import (
 )
 from reader.shuffle.arrays import Int64s
 from reader.shuffle.mixture import PATTERN_TURNS
+from reader.shuffle.subset import Chosen
 from reader.storage.files import (
     Pattern,
     is_folder,
@@ -71,6 +72,7 @@ class RecordSource:
             shard, concatenated in shard order.
         compression: `GZIP` or `ZLIB` for compressed files, which can only be read
             sequentially; empty for uncompressed files.
+        chosen: Records to read; None for all.
     """
 
     name: str
@@ -78,10 +80,11 @@ class RecordSource:
     shards: tuple[ShardFile, ...]
     block_offsets: Int64s
     compression: str = ""
+    chosen: Chosen | None = None
 
     @property
     def num_examples(self) -> int:
-        """Number of records in all shards."""
+        """Number of records in all shards, chosen or not."""
         return sum(shard.num_examples for shard in self.shards)
 
     @property

@@ -9,7 +9,7 @@ from reader.contract.host import import_library
 from reader.contract.layout import parse_shard_name
 from reader.datasets.record_index import ShardFile
 from reader.datasets.record_source import RecordSource
-from reader.storage.files import read_bytes
+from reader.storage.files import is_remote, read_bytes
 
 
 def read_samples(source: RecordSource) -> Any:
@@ -52,13 +52,15 @@ def read_table_at(
         UsageError: Pyarrow is not installed.
     """
     import_library("pyarrow", "samples", "pyarrow")
-    from pyarrow import ArrowException, BufferReader, parquet
+    from pyarrow import ArrowException, BufferReader, OSFile, parquet
 
     try:
+        # Of a local file, only the columns are read.
+        data = BufferReader(read_bytes(path)) if is_remote(path) else OSFile(path)
         # Not in pyarrow's threads: one that lets go of Python's bytes while the
         # interpreter ends aborts the process.
-        file = parquet.ParquetFile(BufferReader(read_bytes(path)), pre_buffer=False)
-        table = file.read(columns=columns and list(columns), use_threads=False)
+        with data, parquet.ParquetFile(data, pre_buffer=False) as file:
+            table = file.read(columns=columns and list(columns), use_threads=False)
     except FileNotFoundError:
         raise DatasetError(f"{path} is missing: restore it") from None
     except (ArrowException, OSError) as error:

@@ -27,6 +27,7 @@ from reader.records.window_reads import fetch_records, read_records
 from reader.schedule.run import Run, plan_mixed_run, plan_run
 from reader.schedule.stream_advice import advise_streams
 from reader.schedule.windows import Windows
+from reader.selections.choose import Selected, choose_all
 from reader.shuffle.steps import EndlessSteps, Steps
 from reader.storage.files import is_remote, is_s3
 from reader.streaming.batches import batch_reader
@@ -39,6 +40,8 @@ def load(
     batch_size: int,
     image_size: int | tuple[int, int] | None = None,
     split: str | None = None,
+    select: Selected = None,
+    where: str | None = None,
     crop: str = defaults.CROP,
     crop_fraction: float = defaults.CROP_FRACTION,
     crop_scale: tuple[float, float] = defaults.CROP_SCALE,
@@ -96,6 +99,15 @@ def load(
             the same for all images.
         split: Name of the split to read, such as `"train"`. It is required if `pattern`
             is a folder with several splits.
+        select: Selection of records to read, made by `diptych select`: the path of its
+            folder, its name in the dataset's `selections/`, or a list of these for
+            several datasets, each of which is matched with its own. The default None
+            reads all records. The order of a selection depends on its records alone,
+            and a selection of all records has the order without one.
+        where: Condition on the columns of the dataset's `samples/`, such as
+            `"extra/clip_score > 0.3 and width >= 256"`. Only records that meet it are
+            read, of those that `select` names. docs/selections.md explains the
+            language.
         crop: Region of each image that is resized to `image_size`, with an antialiased
             bilinear filter. `"center"` (default) is a centered region with the aspect
             ratio of `image_size`. `"random"` is such a region at a random position.
@@ -231,6 +243,7 @@ def load(
     record_schema = merge_record_schemas(
         {source.name: source.record_schema for source in record_sources}
     )
+    record_sources = choose_all(record_sources, select, where)
     config = fit(config, record_schema)
     concurrency_of(config)  # Raises if `ram_budget` is too small.
     if any(source.compression for source in record_sources):

@@ -9,6 +9,9 @@ import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, SupportsIndex
 
+import numpy as np
+from numpy.typing import NDArray
+
 from reader.config import defaults
 from reader.config.image_config import ImageConfig, image_config
 from reader.config.read_config import ReadConfig, check_names, output_names
@@ -16,6 +19,7 @@ from reader.contract.checks import check_at_least
 from reader.contract.errors import DatasetError, UsageError
 from reader.contract.record import crc32c_hex, parse_example
 from reader.datasets.foreign_schema import check_features
+from reader.datasets.record_index import RecordIndex
 from reader.datasets.record_source import (
     Patterns,
     RecordSource,
@@ -26,12 +30,17 @@ from reader.datasets.samples_table import read_samples
 from reader.decode.numpy_examples import RECORD_OUTPUTS, Make, Place, makers
 from reader.map_dataset.key_index import Keys
 from reader.records.random_access import RecordFiles
+from reader.schedule.state import digest
+from reader.selections.choose import Selected, choose
+from reader.shuffle.subset import NOT_CHOSEN, KeptRecords, unpack
 
 
 def open(
     pattern: Patterns,
     *,
     split: str | None = None,
+    select: Selected = None,
+    where: str | None = None,
     outputs: Sequence[str] | None = None,
     image_size: int | tuple[int, int] | None = None,
     crop: str = defaults.CROP,
@@ -61,6 +70,9 @@ def open(
         pattern: Shard glob such as `"out/train-*.tfrecord"`, dataset folder, or list of
             these, read as one larger dataset.
         split: Split to read, if `pattern` is a folder with several splits.
+        select: Selection of records, as in `load`. The others are not in the dataset.
+            Weights of a selection only count for `reader.sampler`.
+        where: Condition that records have to meet, as in `load`.
         outputs: Names of outputs. If given, examples are tuples in this order instead
             of dictionaries.
         image_size: Size of the images in pixels, as one side or as (height, width).
@@ -143,7 +155,7 @@ def open(
     )
     if transform is not None and not callable(transform):
         raise UsageError(f"transform must be a function, got {transform!r}")
-    source = _open_source(pattern, split, features)
+    source = choose(_open_source(pattern, split, features), select, where)
     make = makers(names, source.record_schema, config)
     return MapDataset(source, make, names, transform, reopen)
 
@@ -183,7 +195,8 @@ class MapDataset:
     opens the dataset again.
 
     Attributes:
-        source: Records of the dataset.
+        source: Records of the dataset. If some are chosen, `len(d)` counts these, and
+            `d[i]` is the i-th of these.
     """
 
     def __init__(
@@ -204,7 +217,11 @@ class MapDataset:
             transform: Function applied to each example.
             reopen: Function that opens the same dataset in another process.
         """
-        self.source, self._num = source, source.num_examples
+        self.source, self._num, self._subset = source, source.num_examples, None
+        if source.chosen is not None:
+            blocks = RecordIndex(source.shards, source.block_offsets).blocks
+            self._subset = KeptRecords(source.chosen.words, blocks)
+            self._num = self._subset.num_records
         self._files = RecordFiles(source)
         self._keys = Keys(source, self._files)
         self._make, self._names = make, names
@@ -235,7 +252,7 @@ class MapDataset:
             IndexError: The number is out of range.
             TypeError: The number is not an integer.
         """
-        index = self._checked(number)
+        index = self._record_of(self._checked(number))
         record = self._files.read(index)
         try:
             epoch = getattr(number, "epoch", self._epoch)  # Of `reader.sampler`.
@@ -282,7 +299,20 @@ class MapDataset:
             TypeError: The key is neither str nor bytes.
             UsageError: The feature that holds keys is unknown.
         """
-        return self[self._keys.number_of(key)]
+        (index,) = self.indices_of(np.array([self._keys.number_of(key)])).tolist()
+        if index == NOT_CHOSEN:
+            raise KeyError(f"the record with the key {key!r} is not selected")
+        return self[index]
+
+    def indices_of(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Returns int64[n], the indices of records; `NOT_CHOSEN` for other records.
+
+        Args:
+            numbers: int64[n], record numbers in the order written.
+        """
+        if self._subset is None:
+            return numbers
+        return self._subset.planned(numbers)
 
     @functools.cached_property
     def samples(self) -> Any:
@@ -292,12 +322,17 @@ class MapDataset:
             DatasetError: A table is missing or damaged.
             UsageError: Pyarrow is not installed, or the records are foreign TFRecords.
         """
-        return read_samples(self.source)
+        table = read_samples(self.source)
+        if self.source.chosen is None:
+            return table
+        counts = [shard.num_examples for shard in self.source.shards]
+        return table.filter(unpack(self.source.chosen.words, counts))
 
     @property
     def _fingerprint(self) -> str:
         """Digest that is equal for the same records in the same order."""
-        checksums = (shard.checksum for shard in self.source.shards)
+        checksums = [shard.checksum for shard in self.source.shards]
+        checksums += filter(None, [digest([self.source])])
         return crc32c_hex(" ".join(checksums).encode())
 
     def _checked(self, number: SupportsIndex) -> int:
@@ -314,6 +349,13 @@ class MapDataset:
                 "records"
             )
         return index % len(self)
+
+    def _record_of(self, index: int) -> int:
+        """Returns the record number of an index."""
+        if self._subset is None:
+            return index
+        zero = np.zeros(1, np.int64)
+        return int(self._subset.records(zero + index, zero)[0][0])
 
 
 def _open_again(

@@ -139,13 +139,11 @@ class PlannedSampler(Resumable):
         for part in parts:
             held = np.concatenate([held, part], axis=1)
             while held.shape[1] >= size:
-                batch, held = held[:, :size], held[:, size:]
+                (numbers, epochs), held = held[:, :size], held[:, size:]
                 self.note_taken(iterator, 1)
-                yield [
-                    PlannedNumber(number, epoch)
-                    for number, epoch in batch.T.tolist()
-                    if number != NO_RECORD
-                ]
+                there = numbers != NO_RECORD
+                indices = self._dataset.indices_of(numbers[there])
+                yield list(map(PlannedNumber, indices.tolist(), epochs[there].tolist()))
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Goes on after a state: the next iterator begins there.

@@ -11,6 +11,7 @@ from reader.contract.checks import whole_number
 from reader.contract.errors import UsageError
 from reader.datasets.record_source import Patterns, open_one_record_source
 from reader.schedule.run import Run, plan_run
+from reader.selections.choose import Selected, choose
 from reader.shuffle.arrays import Int64s
 from reader.shuffle.order import NO_RECORD
 from reader.shuffle.shares import Share
@@ -65,6 +66,8 @@ def coverage(
     streams: int = defaults.STREAMS,
     remainder: str = defaults.REMAINDER,
     features: Mapping[str, str] | None = None,
+    select: Selected = None,
+    where: str | None = None,
 ) -> Coverage:
     """Counts how often the plan of an epoch reads each record, over all hosts.
 
@@ -82,6 +85,9 @@ def coverage(
         streams: Number of streams that the order takes records from in turn.
         remainder: `"drop"` or `"pad"`.
         features: Feature keys of foreign TFRecords (from other tools), by name.
+        select: Selection to read. Its records are counted, and each copy of a record
+            that a weight asks for.
+        where: Condition on the columns of `samples/`.
 
     Raises:
         UsageError: An argument is invalid, or the pattern is a mixture, which has no
@@ -100,7 +106,8 @@ def coverage(
         remainder=remainder,
         epochs=epoch + 1,
     )
-    run = plan_run(open_one_record_source(pattern, split, features), config)
+    source = open_one_record_source(pattern, split, features)
+    run = plan_run(choose(source, select, where), config)
     counts, fills, sizes = _walk(run, config)
     return Coverage(
         num_examples=len(counts),
@@ -116,7 +123,7 @@ def coverage(
 def _walk(run: Run, config: ReadConfig) -> tuple[Int64s, int, list[int]]:
     """Returns reads per record, number of fills, and number of examples per host."""
     *_, stretch = run.steps.stretches(0)
-    counts = np.zeros(run.index.num_records, np.int64)
+    counts = np.zeros(run.num_examples, np.int64)
     fills, sizes = 0, [0] * config.host_count
     for host in range(config.host_count):
         share = Share(host, config.host_count, config.batch_size)

@@ -10,12 +10,19 @@ from reader.config.read_config import ReadConfig
 from reader.contract.errors import UsageError
 from reader.datasets.record_index import RecordIndex, ShardFile
 from reader.datasets.record_source import Patterns, RecordSource, open_one_record_source
-from reader.schedule.state import check_state, fingerprint, identity_of
+from reader.schedule.state import check_state, digest, fingerprint, identity_of
 from reader.schedule.windows import Windows
+from reader.selections.choose import Selected, choose
 from reader.shuffle.mixture import MixedOrder, Part, share_turns
-from reader.shuffle.order import ShuffledOrder, WrittenOrder
+from reader.shuffle.order import Numbering, ShuffledOrder, WrittenOrder
 from reader.shuffle.shares import Share
 from reader.shuffle.steps import EndlessSteps, Steps
+from reader.shuffle.subset import (
+    JoinedSubsets,
+    KeptRecords,
+    Subset,
+    WeightedRecords,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,10 +31,11 @@ class Run:
 
     Attributes:
         index: Index of the records' files and byte offsets.
-        order: Order of the records.
+        order: Order of the records, in planned numbers if a subset is read.
         steps: Steps and epochs of the run.
         share: Share of this host in each step.
         identity: Settings and fingerprint that determine the order, for the state.
+        subset: Record numbers of planned numbers; None to read all records.
     """
 
     index: RecordIndex
@@ -35,6 +43,12 @@ class Run:
     steps: Steps | EndlessSteps
     share: Share
     identity: Mapping[str, Any]
+    subset: Subset | None = None
+
+    @property
+    def num_examples(self) -> int:
+        """Number of records to read, with the copies that weights ask for."""
+        return (self.subset or self.index).num_records
 
     def moved(self, shards: Sequence[ShardFile]) -> "Run":
         """Returns the same run over copies of the shards at other paths."""
@@ -53,6 +67,7 @@ class Run:
             self.share,
             self.index,
             config.draws,
+            self.subset,
             whole=config.bucket_by_length,
             at_end=at_end,
         )
@@ -65,6 +80,8 @@ def steps_per_epoch(
     split: str | None = None,
     remainder: str = "drop",
     features: Mapping[str, str] | None = None,
+    select: Selected = None,
+    where: str | None = None,
 ) -> int:
     """Returns the number of batches in an epoch on each host, for any number of hosts.
 
@@ -76,6 +93,8 @@ def steps_per_epoch(
         split: Split to read, if `pattern` is a folder with several splits.
         remainder: `"drop"` or `"pad"`.
         features: Feature keys of foreign TFRecords (from other tools), by name.
+        select: Selection to read.
+        where: Condition on the columns of `samples/`.
 
     Raises:
         UsageError: An argument is invalid, or the pattern is a mixture, which has no
@@ -83,7 +102,9 @@ def steps_per_epoch(
         DatasetError: A dataset is unfinished or incomplete.
     """
     config = ReadConfig(batch_size=batch_size, remainder=remainder)
-    return _steps(open_one_record_source(pattern, split, features), config).per_epoch
+    source = choose(open_one_record_source(pattern, split, features), select, where)
+    index = RecordIndex(source.shards, source.block_offsets)
+    return _steps(source, _numbering(source, index, 0), config).per_epoch
 
 
 def plan_run(source: RecordSource, config: ReadConfig, resume: object = None) -> Run:
@@ -99,15 +120,17 @@ def plan_run(source: RecordSource, config: ReadConfig, resume: object = None) ->
             with another order.
     """
     index = RecordIndex(source.shards, source.block_offsets)
-    identity = identity_of(config, fingerprint(source.shards, ()))
-    steps = _steps(source, config)
+    identity = identity_of(config, fingerprint(source.shards, ()), digest([source]))
+    numbering = _numbering(source, index, config.seed)
+    steps = _steps(source, numbering, config)
     begin, begin_step = _begin(config, resume, identity, steps)
     return Run(
         index=index,
-        order=_order(index, config),
+        order=_order(index, numbering, config),
         steps=dataclasses.replace(steps, begin=begin, begin_step=begin_step),
         share=Share(config.host_index, config.host_count, config.batch_size),
         identity=identity,
+        subset=_subset(numbering),
     )
 
 
@@ -130,75 +153,117 @@ def plan_mixed_run(
             belongs to a run with another order.
     """
     _check_endless(config)
-    for source in record_sources:
-        _check_not_empty(source)
+    numberings = _numberings(record_sources, config)
     turns = share_turns(weights)
     shards = [shard for source in record_sources for shard in source.shards]
     offsets = np.concatenate([source.block_offsets for source in record_sources])
     counts = [len(source.shards) for source in record_sources]
-    identity = identity_of(config, fingerprint(shards, counts))
+    records = fingerprint(shards, counts)
+    identity = identity_of(config, records, digest(record_sources))
     identity["weights"] = turns
     steps = EndlessSteps(batch_size=config.batch_size)
     begin, begin_step = _begin(config, resume, identity, steps)
     means = [source.num_bytes / source.num_examples for source in record_sources]
     mean = float(np.average(means, weights=turns))
-    num_examples = sum(source.num_examples for source in record_sources)
+    num_examples = sum(numbering.num_records for numbering in numberings)
     rounds = max(1, int(config.shuffle_bytes / mean / config.streams))
     rounds = min(rounds, num_examples // config.streams + 1)
     return Run(
         index=RecordIndex(shards, offsets),
-        order=MixedOrder(_parts(record_sources, config, rounds), turns, rounds),
+        order=MixedOrder(_parts(numberings, config, rounds), turns, rounds),
         steps=dataclasses.replace(steps, begin=begin, begin_step=begin_step),
         share=Share(config.host_index, config.host_count, config.batch_size),
         identity=identity,
+        subset=_joined(record_sources, numberings),
     )
 
 
-def _steps(source: RecordSource, config: ReadConfig) -> Steps:
-    _check_not_empty(source)
-    if source.num_examples < config.batch_size and config.remainder == "drop":
+def _numbering(source: RecordSource, index: RecordIndex, seed: int | str) -> Numbering:
+    """Returns the numbering of the records to read; checks that there is one."""
+    if not source.num_examples:
+        raise UsageError(f"{source.name} holds no examples: leave it out")
+    if source.chosen is None:
+        return index.blocks
+    subset = source.chosen.subset(index.blocks, seed)
+    if not subset.num_records:
         raise UsageError(
-            "batch_size must be at most the number of examples, got "
-            f"{config.batch_size} and {source.num_examples}: lower it, or pass "
+            f"no example of {source.name} is selected: choose more, or leave it out"
+        )
+    return subset
+
+
+def _subset(numbering: Numbering) -> Subset | None:
+    return numbering if isinstance(numbering, KeptRecords | WeightedRecords) else None
+
+
+def _steps(source: RecordSource, numbering: Numbering, config: ReadConfig) -> Steps:
+    num_examples = numbering.num_records
+    if num_examples < config.batch_size and config.remainder == "drop":
+        selected = "" if source.chosen is None else "selected "
+        raise UsageError(
+            f"batch_size must be at most the number of {selected}examples, got "
+            f"{config.batch_size} and {num_examples}: lower it, or pass "
             'remainder="pad"'
         )
     return Steps(
-        num_examples=source.num_examples,
+        num_examples=num_examples,
         batch_size=config.batch_size,
         pad=config.remainder == "pad",
         epochs=config.epochs,
     )
 
 
-def _check_not_empty(source: RecordSource) -> None:
-    if not source.num_examples:
-        raise UsageError(f"{source.name} holds no examples: leave it out")
+def _part_seed(config: ReadConfig, position: int) -> str:
+    """Returns the seed of a part, since the same dataset may be two parts."""
+    return f"{config.seed}/{position}"
+
+
+def _numberings(
+    record_sources: Sequence[RecordSource], config: ReadConfig
+) -> list[Numbering]:
+    return [
+        _numbering(
+            source,
+            RecordIndex(source.shards, source.block_offsets),
+            _part_seed(config, position),
+        )
+        for position, source in enumerate(record_sources)
+    ]
+
+
+def _joined(
+    record_sources: Sequence[RecordSource], numberings: Sequence[Numbering]
+) -> Subset | None:
+    subsets = list(map(_subset, numberings))
+    if not any(subsets):
+        return None
+    nums = [source.num_examples for source in record_sources]
+    return JoinedSubsets(list(zip(subsets, nums, strict=True)))
 
 
 def _parts(
-    record_sources: Sequence[RecordSource], config: ReadConfig, rounds: int
+    numberings: Sequence[Numbering], config: ReadConfig, rounds: int
 ) -> list[Part]:
     parts, begin = [], 0
-    for position, source in enumerate(record_sources):
-        blocks = RecordIndex(source.shards, source.block_offsets).blocks
-        # The same dataset may be two parts: give each part its own order.
-        order = ShuffledOrder(
-            blocks, f"{config.seed}/{position}", rounds, config.streams
-        )
+    for position, numbering in enumerate(numberings):
+        seed = _part_seed(config, position)
+        order = ShuffledOrder(numbering, seed, rounds, config.streams)
         parts.append(Part(order, begin))
-        begin += source.num_examples
+        begin += numbering.num_records
     return parts
 
 
-def _order(index: RecordIndex, config: ReadConfig) -> ShuffledOrder | WrittenOrder:
+def _order(
+    index: RecordIndex, numbering: Numbering, config: ReadConfig
+) -> ShuffledOrder | WrittenOrder:
     mean = max(1, index.num_bytes // index.num_records)
     window = max(1, config.shuffle_bytes // mean)
     if not config.shuffle:
         batches = max(1, window // config.batch_size)
-        return WrittenOrder(index.num_records, config.batch_size, batches)
+        return WrittenOrder(numbering.num_records, config.batch_size, batches)
     num = config.streams
-    rounds = min(max(1, window // num), index.num_records // num + 1)
-    return ShuffledOrder(index.blocks, config.seed, rounds, num)
+    rounds = min(max(1, window // num), numbering.num_records // num + 1)
+    return ShuffledOrder(numbering, config.seed, rounds, num)
 
 
 def _begin(

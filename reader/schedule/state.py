@@ -5,9 +5,12 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from reader.config.read_config import ReadConfig
 from reader.contract.errors import UsageError
 from reader.datasets.record_index import ShardFile
+from reader.datasets.record_source import RecordSource
 from reader.shuffle.order import NUM_STREAMS, PLAN_VERSION
 
 # Settings that a state names only if they differ from these.
@@ -30,7 +33,25 @@ def fingerprint(shards: Sequence[ShardFile], parts: Sequence[int]) -> str:
     return hashlib.sha256(data).hexdigest()[:32]
 
 
-def identity_of(config: ReadConfig, records: str) -> dict[str, Any]:
+def digest(sources: Sequence[RecordSource]) -> str | None:
+    """Returns a digest of the chosen records of a run; None if all are read.
+
+    Args:
+        sources: Records of the run; several of a mixture.
+    """
+    if all(source.chosen is None for source in sources):
+        return None
+    hashed = hashlib.sha256()
+    for source in sources:
+        hashed.update(fingerprint(source.shards, ()).encode())
+        for part in source.chosen or ():
+            hashed.update(b"-" if part is None else np.ascontiguousarray(part).data)
+    return hashed.hexdigest()[:32]
+
+
+def identity_of(
+    config: ReadConfig, records: str, selection: str | None
+) -> dict[str, Any]:
     """Returns the settings that determine the order of a run.
 
     The keys are argument names of `load`, and `plan_version` and `fingerprint`.
@@ -38,6 +59,7 @@ def identity_of(config: ReadConfig, records: str) -> dict[str, Any]:
     Args:
         config: Configuration of the run.
         records: Fingerprint of the records.
+        selection: Digest of the chosen records; None if all are read.
     """
     order: dict[str, Any] = {"shuffle": config.shuffle}
     changed = {}
@@ -55,6 +77,7 @@ def identity_of(config: ReadConfig, records: str) -> dict[str, Any]:
     return {
         "plan_version": PLAN_VERSION,
         **changed,
+        **({} if selection is None else {"select": selection}),
         "fingerprint": records,
         **order,
     }
@@ -102,6 +125,15 @@ def _difference(name: str, mine: Any, theirs: Any) -> str:
         return (
             "the state was saved while reading other records (fingerprint "
             f"{theirs}, not {mine}): read the same shards, or start without resume"
+        )
+    if name == "select":
+        of_state, of_run = (
+            "all records" if value is None else f"a selection (digest {value})"
+            for value in (theirs, mine)
+        )
+        return (
+            f"the state was saved while reading {of_state}, and this run reads "
+            f"{of_run}: pass the same select and where, or start without resume"
         )
     if name == "plan_version":
         return (

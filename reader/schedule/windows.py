@@ -16,6 +16,7 @@ from reader.shuffle.arrays import Float64s, Int64s
 from reader.shuffle.order import NO_RECORD, Window
 from reader.shuffle.randomness import Draws
 from reader.shuffle.shares import Share, Stretch
+from reader.shuffle.subset import Subset
 
 # With many hosts, a host has few records of a window, and each read of a window takes
 # time: so many are read together, if they are no larger than this.
@@ -103,6 +104,7 @@ class Windows:
         share: Share,
         index: RecordIndex,
         draws: Draws,
+        subset: Subset | None = None,
         *,
         whole: bool,
         at_end: Any,
@@ -110,11 +112,12 @@ class Windows:
         """Creates the windows of a host.
 
         Args:
-            order: Order of the records.
+            order: Order of the records, in planned numbers if there is a subset.
             run: Stretches of the order that each iterator reads.
             share: Share of this host in each step.
             index: Index of the records' files and byte offsets.
             draws: Random numbers of each record, such as for crops.
+            subset: Record numbers of planned numbers; None if these are the same.
             whole: Whether to read whole windows even if only a part is kept, because
                 the window is sorted first.
             at_end: Function called at the end of each epoch, with the epoch, and with
@@ -125,6 +128,7 @@ class Windows:
         self.error: DatasetError | OSError | None = None
         self.num_iterators = self._num_ended = 0
         self._order, self._run, self._share = order, run, share
+        self._subset = subset
         self.sorted, self._at_end = whole, at_end
         self._laps, self._lap_numbers = Laps(at_end), itertools.count()
         self._fewest = 1
@@ -250,16 +254,23 @@ class Windows:
         """Yields this host's windows of a stretch, small parts of several as one."""
         windows = self._order.windows(stretch, self._share)
         if self.sorted:
-            yield from windows
+            yield from map(self._recorded, windows)
             return
         together: list[Window] = []
         for window in windows:
-            together.append(window.cut())
+            together.append(self._recorded(window.cut()))
             if sum(len(each.numbers) for each in together) >= self._fewest:
                 yield _joined(together)
                 together = []
         if together:
             yield _joined(together)
+
+    def _recorded(self, window: Window) -> Window:
+        """Returns a window of planned numbers in record numbers."""
+        if self._subset is None:
+            return window
+        numbers, epochs = self._subset.records(window.numbers, window.epochs)
+        return window._replace(numbers=numbers, epochs=epochs)
 
 
 def _joined(windows: Sequence[Window]) -> Window:

@@ -18,7 +18,7 @@ An epoch's order is a pure function of (blocks, seed, epoch, rounds per window):
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -52,6 +52,24 @@ class Blocks(NamedTuple):
     def num_records(self) -> int:
         """Number of records in all blocks."""
         return int(self.first[-1] - self.first[0])
+
+    def blocks_of(self, epoch: int) -> "Blocks":
+        """Returns these blocks, which are those of each epoch."""
+        return self
+
+
+class Numbering(Protocol):
+    """Records that are numbered in the order written, block by block.
+
+    Attributes:
+        num_records: Number of records in each epoch.
+    """
+
+    @property
+    def num_records(self) -> int: ...  # noqa: D102
+
+    def blocks_of(self, epoch: int) -> Blocks:
+        """Returns the blocks of an epoch."""
 
 
 class EpochOrder:
@@ -148,7 +166,7 @@ class ShuffledOrder:
 
     def __init__(
         self,
-        blocks: Blocks,
+        numbering: Numbering,
         seed: int | str,
         rounds: int,
         num_streams: int = NUM_STREAMS,
@@ -156,16 +174,18 @@ class ShuffledOrder:
         """Creates the order.
 
         Args:
-            blocks: Blocks of the index.
+            numbering: Records, such as the blocks of the index.
             seed: Seed of all orders.
             rounds: Number of records of each stream in a window.
             num_streams: Number of streams.
         """
-        self.num_records, self.num_streams = blocks.num_records, num_streams
+        self.num_records, self.num_streams = numbering.num_records, num_streams
         self.rounds = rounds
         # Keeps the last two epochs, since a window may span the end of an epoch.
         self.epoch = lru_cache(2)(
-            lambda epoch: EpochOrder(blocks, seed, epoch, num_streams)
+            lambda epoch: EpochOrder(
+                numbering.blocks_of(epoch), seed, epoch, num_streams
+            )
         )
 
     def windows(self, stretch: Stretch, share: Share) -> Iterator[Window]:

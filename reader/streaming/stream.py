@@ -21,6 +21,7 @@ from reader.records.read_ahead import ReadAhead
 from reader.schedule.resumable import Resumable
 from reader.schedule.run import Run, plan_mixed_run, plan_run
 from reader.schedule.stream_advice import advise_streams
+from reader.selections.choose import Selected, choose_all
 from reader.storage.files import is_remote
 from reader.streaming.batches import batch_reader
 from reader.streaming.budget import concurrency_of
@@ -38,6 +39,8 @@ def stream(
     batch_size: int,
     image_size: int | tuple[int, int] | None = None,
     split: str | None = None,
+    select: Selected = None,
+    where: str | None = None,
     crop: str = defaults.CROP,
     crop_fraction: float = defaults.CROP_FRACTION,
     crop_scale: tuple[float, float] = defaults.CROP_SCALE,
@@ -85,6 +88,8 @@ def stream(
         batch_size: As in `load`.
         image_size: As in `load`.
         split: As in `load`.
+        select: As in `load`.
+        where: As in `load`.
         crop: As in `load`.
         crop_fraction: As in `load`.
         crop_scale: As in `load`.
@@ -138,6 +143,7 @@ def stream(
             "reader.load, or decompress them"
         )
     schema = merge_record_schemas({s.name: s.record_schema for s in sources})
+    sources = choose_all(sources, select, where)
     config = fit(config, schema)
     _check_columns(config, schema)
 

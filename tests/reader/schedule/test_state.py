@@ -16,7 +16,7 @@ FINGERPRINT = "8bbd8fc7fcd91796a3380087533daecb"
 
 
 def identity(records: str = RECORDS, **settings: Any) -> dict[str, Any]:
-    return identity_of(ReadConfig(**{"batch_size": 8, **settings}), records)
+    return identity_of(ReadConfig(**{"batch_size": 8, **settings}), records, None)
 
 
 def state(

@@ -1,4 +1,3 @@
-import hashlib
 import itertools
 from collections import Counter
 
@@ -6,6 +5,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain_order import (
+    MASK,
+    plain_blocks,
+    plain_key,
+    plain_order,
+    plain_permutation,
+    plain_streams,
+    splitmix64,
+)
 
 from reader.shuffle.order import (
     NO_RECORD,
@@ -20,76 +28,6 @@ from reader.shuffle.randomness import permutation, random_bits, random_key
 from reader.shuffle.shares import Share, Stretch
 
 HOST_COUNTS = (1, 2, 3, 4, 8, 64, 192)
-
-# A plain and slow reference implementation of the order.
-
-_MASK = 2**64 - 1
-
-
-def splitmix64(state: int, num: int) -> list[int]:
-    """The first outputs of Vigna's reference generator, which updates a state."""
-    outputs = []
-    for _ in range(num):
-        state = (state + 0x9E3779B97F4A7C15) & _MASK
-        z = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
-        outputs.append(z ^ (z >> 31))
-    return outputs
-
-
-def plain_key(use: str, seed: int, epoch: int) -> int:
-    digest = hashlib.blake2b(digest_size=8, person=use.encode())
-    digest.update(f"{seed}:{epoch}".encode())
-    return int.from_bytes(digest.digest(), "little")
-
-
-def plain_permutation(key: int, num: int) -> list[int]:
-    bits = splitmix64(key, num)
-    return sorted(range(num), key=lambda number: bits[number])
-
-
-def plain_blocks(shard_sizes: list[int]) -> list[list[int]]:
-    """Numbers of the records of each block: up to 64 neighbors of one shard."""
-    blocks, number = [], 0
-    for size in shard_sizes:
-        for place in range(size):
-            if place % 64 == 0:
-                blocks.append([])
-            blocks[-1].append(number)
-            number += 1
-    return blocks
-
-
-def plain_streams(shard_sizes: list[int], seed: int, epoch: int) -> list[list[int]]:
-    """Numbers of the records of each of the 192 streams, before they are shuffled."""
-    blocks = plain_blocks(shard_sizes)
-    order = plain_permutation(plain_key("blocks", seed, epoch), len(blocks))
-    line = [number for block in order for number in blocks[block]]
-    shift = plain_key("shift", seed, epoch) % len(line)
-    line = line[shift:] + line[:shift]
-    streams, begin = {}, 0
-    for stream in plain_permutation(plain_key("streams", seed, epoch), 192):
-        end = begin + len(line) // 192 + (1 if stream < len(line) % 192 else 0)
-        streams[stream], begin = line[begin:end], end
-    return [streams[stream] for stream in range(192)]
-
-
-def plain_order(
-    shard_sizes: list[int], seed: int, epoch: int, rounds: int
-) -> list[int]:
-    """Numbers of all records in the order of an epoch."""
-    bits = splitmix64(plain_key("window", seed, epoch), sum(shard_sizes))
-    streams = []
-    for stream in plain_streams(shard_sizes, seed, epoch):
-        windows = [stream[at : at + rounds] for at in range(0, len(stream), rounds)]
-        by_bits = [sorted(window, key=lambda n: bits[n]) for window in windows]
-        streams.append([number for window in by_bits for number in window])
-    return [
-        streams[position % 192][position // 192] for position in range(sum(shard_sizes))
-    ]
-
-
-# The code under test.
 
 
 def blocks_of(shard_sizes: list[int]) -> Blocks:
@@ -134,7 +72,7 @@ def test_random_bits_are_those_of_the_published_generator():
     assert splitmix64(1234567, 5) == published
 
 
-@given(st.integers(0, _MASK), st.lists(st.integers(0, 300)))
+@given(st.integers(0, MASK), st.lists(st.integers(0, 300)))
 def test_random_bits_need_none_of_those_before(key, places):
     outputs = splitmix64(key, 301)
     bits = random_bits(key, np.array(places, np.int64))
@@ -418,7 +356,7 @@ def test_records_of_a_window_are_of_so_many_streams_in_turn(share):
     order = order_of([3333], rounds=4)
     of_stream = {
         number: stream
-        for stream, numbers in enumerate(plain_streams([3333], 0, 0))
+        for stream, numbers in enumerate(plain_streams(plain_blocks([3333]), 0, 0))
         for number in numbers
     }
     for window in order.windows(Stretch(0, 0, 3333), share):

@@ -98,6 +98,21 @@ def test_a_host_fetches_its_own_records_and_little_else(
     assert sum(gcs.fetched().values()) <= 1.2 * own
 
 
+@pytest.mark.parametrize("where", ["key like '*7'", "width < 112"])
+def test_what_is_not_selected_is_not_fetched(
+    gcs: Any, bucket: str, noise: Path, where: str
+):
+    settings = {"batch_size": 8, "where": where, "seed": 2}
+    gcs.reset()
+    keys = run(STREAM, gcs.environment, f"{bucket}/train-*", json.dumps(settings))
+    assert keys == local_keys(noise, **settings)
+    size_of = record_bytes(noise)
+    own = sum(size_of[key] for batch in keys for key in batch)
+    fetched = {k: v for k, v in gcs.fetched().items() if k.endswith(".tfrecord")}
+    # What does not fill the last batch may be fetched too.
+    assert own <= sum(fetched.values()) <= 1.05 * own + 8 * max(size_of.values())
+
+
 def test_a_run_goes_on_in_a_bucket_where_it_stopped_here(
     gcs: Any, bucket: str, noise: Path
 ):

@@ -26,10 +26,11 @@ def bytes_read():
     with open("/proc/self/io") as file:
         return int(file.readline().removeprefix("rchar: "))
 
-function, dataset, host_index, host_count = sys.argv[1:]
+function, dataset, host_index, host_count, where = sys.argv[1:]
 settings = {
     "batch_size": 640, "outputs": ("key",), "workers": 0, "epochs": 1,
     "host_index": int(host_index), "host_count": int(host_count),
+    "where": where or None,
 }
 batches = getattr(reader, function)(dataset, **settings)
 list(batches)  # Imports, indexes, and what TensorFlow looks up once.
@@ -65,10 +66,24 @@ def scripts() -> Iterator[Scripts]:
 def test_a_rank_reads_its_own_records_alone(
     many: Path, scripts: Scripts, function: str, host_index: int, host_count: int
 ) -> None:
-    done = scripts.run(CODE, function, many, host_index, host_count)
+    done = scripts.run(CODE, function, many, host_index, host_count, "")
     num_bytes, keys = json.loads(done.out)
     lengths = {place.key.decode(): place.end - place.begin for place in places(many)}
     assert len(lengths) == NUM and len(keys) == NUM // 640 * 640 // host_count
     own = sum(lengths[key] for key in keys)
     # The file that is read to count bytes has some, too.
     assert own <= num_bytes <= 1.05 * own + 1000
+
+
+@pytest.mark.parametrize("function", ["load", "stream"])
+def test_records_that_are_not_selected_are_not_read(
+    many: Path, scripts: Scripts, function: str
+) -> None:
+    code = CODE.replace('"batch_size": 640', '"batch_size": 10')
+    done = scripts.run(code, function, many, 0, 1, "width <= 23 or key like '*77'")
+    num_bytes, keys = json.loads(done.out)
+    lengths = {place.key.decode(): place.end - place.begin for place in places(many)}
+    assert 0.05 < len(keys) / NUM < 0.2
+    own = sum(lengths[key] for key in keys)
+    # What does not fill the last batch may be read too.
+    assert own <= num_bytes <= 1.01 * own + 10 * max(lengths.values())

@@ -1,0 +1,1 @@
+"""Chosen records of a dataset: selections on disk, and conditions on columns."""

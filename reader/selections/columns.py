@@ -1,0 +1,93 @@
+"""Finds the records for which a condition on the columns of `samples/` is true."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reader.contract.conditions.where import SPLIT, Where, parse_where
+from reader.contract.errors import UsageError
+from reader.contract.host import import_library, num_cores
+from reader.contract.layout import parse_shard_name
+from reader.contract.samples import columns_of
+from reader.datasets.record_index import ShardFile
+from reader.datasets.record_source import RecordSource
+from reader.datasets.samples_table import read_table
+from reader.storage.files import is_remote
+
+# Tables that are read at the same time, which hides the latency of a bucket.
+_REMOTE_READS = 16
+
+T = TypeVar("T")
+
+
+def keep_where(source: RecordSource, text: object) -> NDArray[np.bool_]:
+    """Returns bool[num_records], for which records a condition is true.
+
+    Args:
+        source: Records of Diptych datasets.
+        text: Condition.
+
+    Raises:
+        UsageError: The text is no condition on the columns of the records.
+        DatasetError: A table of `samples/` is missing or damaged.
+    """
+    if not isinstance(text, str):
+        raise UsageError(
+            f'where must be a condition such as "extra/score > 0.3", got {text!r}'
+        )
+    where = parse_where(text)
+    check_columns(where, source.shards)
+
+    def keep(shard: ShardFile) -> NDArray[np.bool_]:
+        return where.keeps(read_columns(shard, where.columns))
+
+    parts = map_shards(keep, source.shards)
+    return np.concatenate([np.zeros(0, np.bool_), *parts])
+
+
+def check_columns(where: Where, shards: Sequence[ShardFile]) -> None:
+    """Checks that all shards have the columns of a condition.
+
+    Raises:
+        UsageError: A column is unknown or cannot be compared.
+    """
+    folders = {os.path.dirname(shard.path): shard for shard in shards}
+    for shard in folders.values():
+        if not shard.has_manifest:
+            raise UsageError(
+                f"where needs the samples of a Diptych dataset; {shard.path} is a "
+                "TFRecord file of another tool"
+            )
+        where.check(columns_of(shard.features.values()))
+
+
+def read_columns(shard: ShardFile, columns: Iterable[str]) -> Any:
+    """Returns a `pyarrow.Table` with columns of a shard's records.
+
+    Args:
+        shard: Shard of a Diptych dataset.
+        columns: Columns of `samples/`, or `split`.
+
+    Raises:
+        DatasetError: The table is missing or damaged.
+    """
+    names = list(columns)
+    # A table without columns would have no rows.
+    table = read_table(shard, [name for name in names if name != SPLIT] or ["width"])
+    if SPLIT in names:
+        pyarrow = import_library("pyarrow", "samples", "pyarrow")
+        name = parse_shard_name(os.path.basename(shard.path))
+        split = pyarrow.scalar("" if name is None else name.split)
+        table = table.append_column(SPLIT, pyarrow.repeat(split, len(table)))
+    return table
+
+
+def map_shards(function: Callable[[Any], T], shards: Sequence[Any]) -> Iterator[T]:
+    """Yields what a function returns of each shard, in order; calls it in threads."""
+    remote = any(is_remote(getattr(shard, "path", "")) for shard in shards)
+    with ThreadPoolExecutor(_REMOTE_READS if remote else num_cores()) as pool:
+        yield from pool.map(function, shards)

@@ -1,0 +1,277 @@
+"""A chosen part of the records, under the order of any other numbering.
+
+The order never learns what is left out. It is an order of *planned* numbers, which
+count only the chosen records: a block of the index has as many of them as it has chosen
+records. Planned numbers become record numbers just before records are read. So what is
+drawn for a record, such as its crop, does not depend on what else was chosen, and a
+subset of all records has the order of the records themselves.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reader.contract.selection import WEIGHT_ONE, dump_words, parse_words
+from reader.shuffle.arrays import Int64s, UInt64s
+from reader.shuffle.order import NO_RECORD, Blocks
+from reader.shuffle.randomness import random_key
+
+# Planned number of a record that is not chosen.
+NOT_CHOSEN = -1
+# Records of a block, and bits of a word.
+_WORD = 64
+
+
+class Subset(Protocol):
+    """Some of the records, numbered anew.
+
+    Attributes:
+        num_records: Planned numbers of an epoch, the same for all epochs.
+    """
+
+    num_records: int
+
+    def records(self, planned: Int64s, epochs: Int64s) -> tuple[Int64s, Int64s]:
+        """Returns the record numbers of planned numbers, and the epochs to draw for.
+
+        Args:
+            planned: int64[n], planned numbers, or `NO_RECORD`, which stays.
+            epochs: int64[n], epoch of each.
+
+        Returns:
+            int64[n] each. Copies of a record in one epoch differ in the second.
+        """
+
+
+class Chosen(NamedTuple):
+    """The choice of records: all data that a subset is made of.
+
+    Attributes:
+        words: uint64[num_blocks], bit j of a word tells whether record j of its block
+            is chosen.
+        weights: uint16[num_records], `WEIGHT_ONE` times the weight of each record, 0 of
+            all that are not chosen; None if all have the weight 1.
+    """
+
+    words: UInt64s
+    weights: NDArray[np.uint16] | None = None
+
+    @property
+    def num_records(self) -> int:
+        """Number of chosen records."""
+        return int(np.bitwise_count(self.words).sum(dtype=np.int64))
+
+    def subset(self, base: Blocks, seed: int | str) -> "KeptRecords | WeightedRecords":
+        """Returns the subset.
+
+        Args:
+            base: Blocks of all records.
+            seed: Seed of what the weights decide in each epoch.
+        """
+        if self.weights is None:
+            return KeptRecords(self.words, base)
+        return WeightedRecords(self.weights, base, seed)
+
+
+def pack(keep: NDArray[np.bool_], counts: Sequence[int]) -> UInt64s:
+    """Returns the words of records, in which each shard begins a word of its own.
+
+    Args:
+        keep: bool[num_records], whether each record is chosen.
+        counts: Number of records of each shard.
+    """
+    words = [np.zeros(0, np.uint64)]
+    for part in np.split(keep, np.cumsum(counts)[:-1]):
+        bits = np.zeros(-(-len(part) // _WORD) * _WORD, np.uint8)
+        bits[: len(part)] = part
+        words.append(parse_words(np.packbits(bits, bitorder="little").tobytes()))
+    return np.concatenate(words)
+
+
+def unpack(words: UInt64s, counts: Sequence[int]) -> NDArray[np.bool_]:
+    """Returns bool[num_records], whether each record is chosen; inverts `pack`."""
+    num_words = -(-np.array(counts, np.int64) // _WORD)
+    parts = np.split(_bits_of(words), np.cumsum(num_words)[:-1])
+    kept = [bits.ravel()[:count] for bits, count in zip(parts, counts, strict=True)]
+    return np.concatenate([np.zeros(0, np.uint8), *kept]).astype(np.bool_)
+
+
+class KeptRecords:
+    """The records whose bits are set.
+
+    Attributes:
+        num_records: Number of these records.
+    """
+
+    def __init__(self, words: UInt64s, base: Blocks) -> None:
+        """Counts the records of each block.
+
+        Args:
+            words: uint64[num_blocks], bit j of a word is record j of its block.
+            base: Blocks of all records.
+        """
+        self._words, self._base = words, base
+        counts = np.bitwise_count(words)
+        first = np.zeros(len(words) + 1, np.int64)
+        np.cumsum(counts, out=first[1:])
+        self._blocks = Blocks(first)
+        self.num_records = int(first[-1])
+
+    def blocks_of(self, epoch: int) -> Blocks:
+        """Returns the same blocks for each epoch. A block may have no records."""
+        return self._blocks
+
+    def records(self, planned: Int64s, epochs: Int64s) -> tuple[Int64s, Int64s]:
+        """Returns record numbers and the epochs as they are."""
+        numbers = np.full_like(planned, NO_RECORD)
+        there = planned >= 0
+        wanted = planned[there]
+        first = self._blocks.first
+        block = np.searchsorted(first, wanted, side="right") - 1
+        bits = _bits_of(self._words[block])
+        before = wanted - first[block]
+        # The place of the set bit that has so many set bits before it.
+        places = (np.cumsum(bits, axis=1) > before[:, np.newaxis]).argmax(axis=1)
+        numbers[there] = self._base.first[block] + places
+        return numbers, epochs
+
+    def planned(self, numbers: Int64s) -> Int64s:
+        """Returns int64[n], the inverse of `records`; `NOT_CHOSEN` for others."""
+        block = np.searchsorted(self._base.first, numbers, side="right") - 1
+        place = numbers - self._base.first[block]
+        words, bit = self._words[block], place.astype(np.uint64)
+        before = np.bitwise_count(words & ((np.uint64(1) << bit) - np.uint64(1)))
+        is_chosen = (words >> bit) & np.uint64(1) == 1
+        return np.where(is_chosen, self._blocks.first[block] + before, NOT_CHOSEN)
+
+
+def _bits_of(words: UInt64s) -> NDArray[np.uint8]:
+    """Returns uint8[n, 64], the bits of words, the lowest first."""
+    octets = np.frombuffer(dump_words(words), np.uint8).reshape(-1, 8)
+    return np.unpackbits(octets, axis=1, bitorder="little")
+
+
+class WeightedRecords:
+    """Records that an epoch has as often as their weights say, exactly in the mean.
+
+    A weight of 2.5 means two or three copies in an epoch. This is systematic sampling
+    (Madow, 1949), in layers: layer c holds what a weight has above c, up to 1. So a
+    record is in a layer at most once, and copies lie as far apart as other records.
+    The weights of a layer are laid end to end. An epoch takes the records that the
+    points k + s lie in, for all whole k. The shift s takes each of its 256 values once
+    in 256 epochs, so these have exactly 256 times the weight of each record. What is
+    less than one record at the end of a layer is never taken.
+
+    Attributes:
+        num_records: Number of records in an epoch, copies included.
+    """
+
+    def __init__(
+        self, weights: NDArray[np.uint16], base: Blocks, seed: int | str
+    ) -> None:
+        """Sums up the weights of each layer.
+
+        Args:
+            weights: uint16[num_records], `WEIGHT_ONE` times the weight of each record.
+            base: Blocks of all records.
+            seed: Seed of the first shift.
+        """
+        self._weights, self._base = weights, base
+        self._first_shift = random_key("copies", seed, 0) % WEIGHT_ONE
+        num_layers = -(-int(weights.max(initial=0)) // WEIGHT_ONE)
+        self._ends = [self._ends_of(layer) for layer in range(num_layers)]
+        counts = [int(ends[-1]) // WEIGHT_ONE for ends in self._ends]
+        self._begins = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+        self.num_records = int(self._begins[-1])
+
+    def _ends_of(self, layer: int) -> Int64s:
+        """Returns int64[num_blocks + 1], the sum of a layer before each block."""
+        first, ends = self._base.first, np.zeros(len(self._base.first), np.int64)
+        # Some blocks at a time, since there may be a billion records.
+        for begin in range(0, len(first) - 1, 1 << 16):
+            end = min(begin + (1 << 16), len(first) - 1)
+            part = self._part(layer, slice(int(first[begin]), int(first[end])))
+            sums = np.concatenate([[0], np.cumsum(part, dtype=np.int64)])
+            ends[begin + 1 : end + 1] = (
+                ends[begin] + sums[first[begin + 1 : end + 1] - first[begin]]
+            )
+        return ends
+
+    def _part(self, layer: int, which: Int64s | slice) -> Int64s:
+        """Returns what the weights of some records have in a layer."""
+        weights = self._weights[which].astype(np.int64)
+        return np.clip(weights - layer * WEIGHT_ONE, 0, WEIGHT_ONE)
+
+    def _shift(self, layer: int, epoch: int) -> int:
+        # 159 / 256 is near the golden ratio, so that epochs in turn are far apart. It
+        # is odd, so that 256 epochs have all shifts.
+        return (159 * epoch + 101 * layer + self._first_shift) % WEIGHT_ONE
+
+    def blocks_of(self, epoch: int) -> Blocks:
+        """Returns the blocks of an epoch: those of the first layer, then the next."""
+        firsts = []
+        for layer, ends in enumerate(self._ends):
+            begin, end = self._begins[layer : layer + 2].tolist()
+            before = -(-(ends - self._shift(layer, epoch)) // WEIGHT_ONE)
+            firsts.append(begin + np.clip(before[:-1], 0, end - begin))
+        return Blocks(np.concatenate([*firsts, self._begins[-1:]]))
+
+    def records(self, planned: Int64s, epochs: Int64s) -> tuple[Int64s, Int64s]:
+        """Returns record numbers, and epochs of which those of copies are others."""
+        numbers, drawn = np.full_like(planned, NO_RECORD), epochs.copy()
+        for epoch in np.unique(epochs).tolist():
+            for layer in range(len(self._ends)):
+                begin, end = self._begins[layer : layer + 2].tolist()
+                mine = (epochs == epoch) & (planned >= begin) & (planned < end)
+                points = (planned[mine] - begin) * WEIGHT_ONE
+                numbers[mine] = self._at(layer, points + self._shift(layer, epoch))
+                drawn[mine] += layer << 32
+        return numbers, drawn
+
+    def _at(self, layer: int, points: Int64s) -> Int64s:
+        """Returns the records of a layer that points lie in."""
+        first, ends = self._base.first, self._ends[layer]
+        block = np.searchsorted(ends, points, side="right") - 1
+        rows = first[block][:, np.newaxis] + np.arange(_WORD)
+        inside = rows < first[block + 1][:, np.newaxis]
+        part = self._part(layer, np.where(inside, rows, 0))
+        sums = ends[block][:, np.newaxis] + np.cumsum(np.where(inside, part, 0), axis=1)
+        places: Int64s = (sums <= points[:, np.newaxis]).sum(axis=1)
+        return first[block] + places
+
+
+class JoinedSubsets:
+    """Subsets of several datasets, end to end, as a mixture numbers its records.
+
+    Attributes:
+        num_records: Planned numbers of all.
+    """
+
+    def __init__(self, parts: Sequence[tuple[Subset | None, int]]) -> None:
+        """Adds up the numbers.
+
+        Args:
+            parts: Subset of each dataset, None for the whole, and the number of all its
+                records.
+        """
+        self._subsets = [subset for subset, _ in parts]
+        planned = [
+            num if subset is None else subset.num_records for subset, num in parts
+        ]
+        self._planned = np.concatenate([[0], np.cumsum(planned)])
+        self._first = np.concatenate([[0], np.cumsum([num for _, num in parts])])
+        self.num_records = int(self._planned[-1])
+
+    def records(self, planned: Int64s, epochs: Int64s) -> tuple[Int64s, Int64s]:
+        """Returns record numbers, counted over all datasets, and epochs to draw for."""
+        numbers, drawn = np.full_like(planned, NO_RECORD), epochs.copy()
+        for part, subset in enumerate(self._subsets):
+            begin, end = self._planned[part : part + 2].tolist()
+            mine = (planned >= begin) & (planned < end)
+            found = planned[mine] - begin
+            if subset is not None:
+                found, drawn[mine] = subset.records(found, epochs[mine])
+            numbers[mine] = self._first[part] + found
+        return numbers, drawn
