@@ -1,4 +1,4 @@
-"""The commands that need no Beam: `python -m reader show | find | report | …`."""
+"""The commands that need no Beam: `python -m reader show | find | select | …`."""
 
 import sys
 from typing import Any
@@ -9,11 +9,12 @@ from reader.contract.version import __version__
 from reader.tools.bench import command as bench
 from reader.tools.find import command as find
 from reader.tools.report import command as report
+from reader.tools.select import command as select
 from reader.tools.show import command as show
 from reader.tools.verify import command as verify
 
 # In the order of the help page.
-_COMMANDS = (show, find, report, verify, bench)
+_COMMANDS = (show, find, select, report, verify, bench)
 
 _EXAMPLES = (
     "python -m reader show out",

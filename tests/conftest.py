@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from commands import Done, WithColumns, write_with_columns
 from forks import Forks
 from hypothesis import settings
 from PIL import Image
 from training_scripts import Scripts
 
+from beam_jobs.__main__ import main
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.config.values import parse_splits
 from beam_jobs.engines.options import engine_options
@@ -44,6 +46,24 @@ def build() -> Build:
         return output
 
     return build
+
+
+@pytest.fixture
+def diptych(capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """`diptych("show", folder)` runs a command in this process."""
+
+    def run_here(*args: object) -> Done:
+        capsys.readouterr()
+        status = main([str(arg) for arg in args])
+        return Done(status, *capsys.readouterr())
+
+    return run_here
+
+
+@pytest.fixture(scope="session")
+def with_columns(tmp_path_factory: pytest.TempPathFactory) -> WithColumns:
+    """120 records in four shards, with columns carried through."""
+    return write_with_columns(tmp_path_factory.mktemp("with_columns"))
 
 
 @pytest.fixture(scope="session")

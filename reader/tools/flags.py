@@ -37,6 +37,14 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
+def add_selected(group: Any) -> None:
+    """Adds the flags `--select` and `--where`: which records are read."""
+    group.add_argument(
+        "--select", metavar="SELECTION", type=not_empty, help="selection"
+    )
+    group.add_argument("--where", metavar="CONDITION", help="condition on columns")
+
+
 def add_load_flags(group: Any, *names: str) -> None:
     """Adds flags that are arguments of `reader.load`, with its defaults.
 

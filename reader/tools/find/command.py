@@ -104,6 +104,8 @@ def _written(
     yield f"  bytes     {facts[samples.LENGTH]:,} at offset {facts[samples.OFFSET]:,}"
     yield f"  index     {record.number:,} of {record.split}, in reader.open"
     yield f"  image     {_image(facts)}"
+    if record.selections:
+        yield f"  selected  {printable(', '.join(record.selections))}"
     for name, label in (
         (samples.SOURCE, "source"),
         (samples.CAPTION_SOURCE, "captions"),

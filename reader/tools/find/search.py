@@ -14,9 +14,11 @@ from reader.contract.manifest import Shard, Split
 from reader.contract.record import FRAMING_BYTES, parse_example
 from reader.contract.rejects import RejectedKey, parse_reject, text_in_line
 from reader.contract.schema import display_path
+from reader.contract.selection import base_of
 from reader.datasets.manifest_dataset import ManifestDataset, open_dataset
 from reader.datasets.samples_table import read_table_at
 from reader.map_dataset.key_index import nearest
+from reader.selections.selection import list_selections
 from reader.storage.files import read_bytes
 from reader.storage.tfrecord_file import Record, scan_shard
 from reader.tools.find.query import SHA256_DIGITS, Wanted, wanted_of
@@ -45,6 +47,7 @@ class Written(NamedTuple):
         number: Index of the record in its split, as in `reader.open`.
         facts: Row of the record in `samples/`, or the subset that the record itself
             holds: `key`, `offset`, `length` (with framing), `captions`, `sha256`, ….
+        selections: Names of the dataset's selections that hold the record.
     """
 
     by: str
@@ -53,6 +56,7 @@ class Written(NamedTuple):
     row: int
     number: int
     facts: dict[str, Any]
+    selections: tuple[str, ...] = ()
 
 
 class Rejected(NamedTuple):
@@ -119,6 +123,7 @@ def find(folder: str | os.PathLike[str], wanted: str) -> Finding:
     best = min((hit.rank for hit in hits), default=0)
     found = [hit.found for hit in hits if hit.rank == best]
     written = [one for one in found if isinstance(one, Written)]
+    written = _with_selections(dataset, written)
     rejected = [one for one in found if isinstance(one, Rejected)]
     near: list[str] = []
     if not hits and len(query.sha256 or "") < SHA256_DIGITS:
@@ -133,6 +138,22 @@ def _nearest(query: Wanted, keys: list[str]) -> list[str]:
         if near := nearest(os.path.splitext(name)[0], keys):
             return near
     return []
+
+
+def _with_selections(dataset: ManifestDataset, records: list[Written]) -> list[Written]:
+    """Returns records with the names of the selections that hold them."""
+    selections = [s.selection for s in list_selections(dataset) if s.selection]
+    shards = {shard.file: shard for shard in dataset.manifest.shards}
+    return [
+        record._replace(
+            selections=tuple(
+                selection.name
+                for selection in selections
+                if selection.holds(base_of(shards[record.shard]), record.row)
+            )
+        )
+        for record in records
+    ]
 
 
 class _Hit(NamedTuple):

@@ -9,7 +9,7 @@ from reader.contract.rejects import category_of
 MEANINGS = {
     "written": "Became a record.",
     "rejected": "Unusable: damaged, ambiguous or unreadable.",
-    "filtered": "Valid, but excluded by the filters of image sizes and short captions.",
+    "filtered": "Valid, but excluded by a filter: image size, short caption, --where.",
     "duplicates": "The same image as another key, which was kept.",
     "unpaired": "An image without a caption, or a caption without an image.",
 }

@@ -13,6 +13,7 @@ from reader.config import defaults
 from reader.contract.manifest import Manifest
 from reader.contract.version import __version__
 from reader.distributions.column_statistics import ColumnStatistics
+from reader.selections.selection import Listed
 from reader.tools.report.captions import Row, Spelling
 from reader.tools.report.charts import charts_of, shards_chart
 from reader.tools.report.columns import views_of
@@ -40,6 +41,7 @@ class Contents(NamedTuple):
         examples: Records to display.
         rejects: Keys that were not written, by reason.
         columns: Statistics of the columns carried through.
+        selections: Selections in the dataset's folder.
     """
 
     manifest: Manifest
@@ -49,6 +51,7 @@ class Contents(NamedTuple):
     examples: tuple[Example, ...]
     rejects: tuple[Group, ...]
     columns: tuple[ColumnStatistics, ...] = ()
+    selections: tuple[Listed, ...] = ()
 
 
 def render(contents: Contents) -> str:

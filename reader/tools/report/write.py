@@ -12,6 +12,7 @@ from reader.datasets.manifest_dataset import ManifestDataset, open_dataset
 from reader.datasets.record_source import RecordSource, open_record_source
 from reader.datasets.samples_table import read_table
 from reader.distributions.column_statistics import ColumnCounter
+from reader.selections.selection import list_selections
 from reader.storage.files import is_remote, local_path, replaced
 from reader.tools.report import DEFAULT_SAMPLES
 from reader.tools.report.captions import Spelling
@@ -130,6 +131,7 @@ def _contents_of(dataset: ManifestDataset, num_samples: int) -> Contents:
         examples=tuple(examples_of(record_sources, num_samples, spelling)),
         rejects=groups_of(dataset),
         columns=tuple(columns.statistics()),
+        selections=tuple(list_selections(dataset)),
     )
 
 

@@ -9,7 +9,7 @@ from reader.console.main import print_json
 from reader.console.parser import add_command, refuse_set
 from reader.console.terminal import printable, terminal_of
 from reader.contract.errors import UsageError
-from reader.tools.flags import add_json, add_load_flags, add_pattern
+from reader.tools.flags import add_json, add_load_flags, add_pattern, add_selected
 
 _EXAMPLES = (
     "diptych show out",
@@ -55,6 +55,7 @@ def add_parser(commands: Any) -> None:
         "--no_shuffle", dest="shuffle", action="store_false", help="shuffle=False"
     )
     add_load_flags(step, "host_index", "host_count", "remainder")
+    add_selected(step)
     parser.set_defaults(run=_run, parser=parser)
 
 
@@ -119,6 +120,8 @@ _STEP = (
     "host_index",
     "host_count",
     "remainder",
+    "select",
+    "where",
 )
 
 

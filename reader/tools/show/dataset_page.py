@@ -21,6 +21,7 @@ from reader.contract.record import parse_example
 from reader.contract.schema import display_path
 from reader.contract.statistics import Statistics, Tally
 from reader.datasets.manifest_dataset import ManifestDataset
+from reader.selections.selection import list_selections
 from reader.storage.tfrecord_file import read_shard
 from reader.tools.show.column_lines import column_fields, column_lines
 
@@ -71,6 +72,7 @@ def page(
     )
     for part in (
         _splits,
+        _selections,
         _accounting,
         _images,
         _tokens,
@@ -99,6 +101,36 @@ def _splits(dataset: ManifestDataset, terminal: Terminal) -> Iterator[str]:
         bar = terminal.bar(share, _bar_width(terminal, beside=58), "cyan").rstrip()
         line = f"{split.name:<16}{counts}{size_text(split.num_bytes):>12}  {bar}"
         yield f"{line} {share:.1%}"
+
+
+def _selections(dataset: ManifestDataset, terminal: Terminal) -> Iterator[str]:
+    listed = list_selections(dataset)
+    if listed:
+        yield _heading(terminal, f"{'selection':<16}{'examples':>12}")
+    for name, _, selection, problem in listed:
+        shown = shortened(printable(name), 16)
+        if selection is None:
+            label = terminal.paint("unusable:", "bold", "yellow")
+            yield f"{shown:<16}{label} {printable(problem or '')}"
+            continue
+        share = _share(selection.num_examples, dataset.manifest.num_examples)
+        bar = terminal.bar(share, _bar_width(terminal, beside=58), "cyan").rstrip()
+        line = f"{shown:<16}{selection.num_examples:>12,}  {bar} {share:.1%}"
+        where = selection.manifest.made_by.get("where")
+        yield f"{line}  {printable(where)}" if where else line
+
+
+def _selection_fields(dataset: ManifestDataset) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "path": path,
+            "num_examples": selection and selection.num_examples,
+            "made_by": selection and dict(selection.manifest.made_by),
+            "problem": problem,
+        }
+        for name, path, selection, problem in list_selections(dataset)
+    ]
 
 
 def _bar_width(terminal: Terminal, beside: int) -> int:
@@ -263,6 +295,7 @@ def page_fields(dataset: ManifestDataset, num_examples: int) -> dict[str, Any]:
             }
             for split in manifest.splits
         ],
+        "selections": _selection_fields(dataset),
         "books": dataclasses.asdict(manifest.accounting),
         "image": dataclasses.asdict(manifest.image),
         "tokenizer": dataclasses.asdict(manifest.tokenizer),

@@ -12,6 +12,7 @@ from reader.datasets.record_index import RecordIndex
 from reader.datasets.record_source import Patterns, RecordSource, open_one_record_source
 from reader.records.random_access import RecordFiles
 from reader.schedule.run import Run, plan_run
+from reader.selections.choose import Selected, choose
 from reader.shuffle.order import NO_RECORD
 
 
@@ -62,6 +63,8 @@ def step_keys(
     host_count: int = defaults.HOST_COUNT,
     remainder: str = defaults.REMAINDER,
     features: Mapping[str, str] | None = None,
+    select: Selected = None,
+    where: str | None = None,
 ) -> StepKeys:
     """Returns the keys that `reader.load` delivers in a step.
 
@@ -81,6 +84,8 @@ def step_keys(
         host_count: Number of hosts that share each step.
         remainder: Handling of an incomplete last batch: `"drop"` or `"pad"`.
         features: Names of the features of foreign TFRecords, by role.
+        select: Selection to read.
+        where: Condition on the columns of `samples/`.
 
     Raises:
         UsageError: An argument is invalid, or the pattern is a mixture.
@@ -99,10 +104,10 @@ def step_keys(
         remainder=remainder,
         start_step=step,
     )
-    source = open_one_record_source(pattern, split, features)
+    source = choose(open_one_record_source(pattern, split, features), select, where)
     run = plan_run(source, config)
     stretch = next(iter(run.steps.stretches(0)))
-    numbers = _numbers(run, config.host_batch_size)
+    numbers = _numbers(run, config)
     files = RecordFiles(source)
     index = RecordIndex(source.shards, source.block_offsets)
     return StepKeys(
@@ -113,12 +118,13 @@ def step_keys(
     )
 
 
-def _numbers(run: Run, num: int) -> list[int]:
-    """Returns the indices of the first `num` records that a host reads."""
+def _numbers(run: Run, config: ReadConfig) -> list[int]:
+    """Returns the numbers of the records in a host's first batch."""
+    num = config.host_batch_size
     stretch = next(iter(run.steps.stretches(0)))
     numbers: list[int] = []
-    for window in run.order.windows(stretch, run.share):
-        numbers += window.cut().numbers.tolist()
+    for window in run.windows(config, at_end=lambda *_: None).of(stretch):
+        numbers += window.numbers.tolist()
         if len(numbers) >= num:
             break
     return numbers[:num]

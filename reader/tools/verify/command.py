@@ -10,7 +10,7 @@ from reader.console.formatting import counted, size_text
 from reader.console.main import print_json
 from reader.console.parser import add_command, refuse_set
 from reader.console.terminal import Terminal, printable, terminal_of
-from reader.tools.flags import add_folder, add_json, add_load_flags
+from reader.tools.flags import add_folder, add_json, add_load_flags, add_selected
 
 if TYPE_CHECKING:
     from reader.datasets.manifest_dataset import ManifestDataset
@@ -67,10 +67,19 @@ def add_parser(commands: Any) -> None:
         help="examples per step, over all hosts (%(default)s)",
     )
     add_load_flags(plan, "host_count", "seed", "remainder")
+    add_selected(plan)
     parser.set_defaults(run=_run, parser=parser)
 
 
-_ORDER = ("split", "batch_size", "host_count", "seed", "remainder")
+_ORDER = (
+    "split",
+    "batch_size",
+    "host_count",
+    "seed",
+    "remainder",
+    "select",
+    "where",
+)
 
 
 def _run(namespace: argparse.Namespace) -> int:

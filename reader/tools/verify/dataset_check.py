@@ -32,6 +32,7 @@ from reader.contract.manifest import Manifest, Shard, Split
 from reader.contract.statistics import Statistics
 from reader.datasets.manifest_dataset import ManifestDataset, open_dataset
 from reader.pixels.codecs import decoder
+from reader.selections.selection import list_selections
 from reader.storage.files import is_folder, list_folder, open_file
 from reader.tools.verify.problems import Problem, unreadable
 from reader.tools.verify.shard_check import (
@@ -107,6 +108,7 @@ def verify(
     problems += _check_statistics(dataset, reports)
     problems += _check_files(dataset)
     problems += _check_accounting(dataset)
+    problems += _check_selections(dataset)
     return Report(
         folder=dataset.folder,
         num_shards=len(tasks),
@@ -294,6 +296,14 @@ def _check_accounting(dataset: ManifestDataset) -> Iterator[Problem]:
         if num_lines != num_rejects:
             what = f"{num_lines} lines, but the manifest counts {num_rejects} rejects"
             yield Problem(rejects, what)
+
+
+def _check_selections(dataset: ManifestDataset) -> Iterator[Problem]:
+    """Yields selections that cannot be used."""
+    for listed in list_selections(dataset):
+        if listed.problem is not None:
+            what = listed.problem.removeprefix(f"{listed.path} ")
+            yield Problem(listed.path, what, remedy="select")
 
 
 def _contradictions(dataset: ManifestDataset) -> Iterator[str]:

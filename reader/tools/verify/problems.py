@@ -10,7 +10,8 @@ from typing import Literal, NamedTuple
 #             against it
 # remove      delete the file: it is not part of the dataset
 # permit      grant read permission: rebuilding would not change it
-Remedy = Literal["repair", "overwrite", "remove", "permit"]
+# select      select again, or remove the selection; the dataset itself is intact
+Remedy = Literal["repair", "overwrite", "remove", "permit", "select"]
 
 
 class Problem(NamedTuple):
@@ -22,7 +23,7 @@ class Problem(NamedTuple):
         offset: Byte offset of the record in its shard; None if the problem concerns
             the whole file.
         key: Key of the record, as displayable text; None if unknown.
-        remedy: Kind of repair: `repair`, `overwrite`, `remove` or `permit`.
+        remedy: Kind of repair: `repair`, `overwrite`, `remove`, `permit` or `select`.
     """
 
     path: str
@@ -68,6 +69,15 @@ def repairs_of(folder: str, problems: Iterable[Problem]) -> list[RepairCommand]:
         RepairCommand(f"rm -- {quoted(problem.path)}", "not part of the dataset")
         for problem in problems
         if problem.remedy == "remove"
+    ]
+    found += [
+        RepairCommand(
+            f"diptych select {quoted(folder)} … --output={quoted(problem.path)} "
+            "--overwrite",
+            "the original selection again",
+        )
+        for problem in problems
+        if problem.remedy == "select"
     ]
     denied = dict.fromkeys(_denied(p.path) for p in problems if p.remedy == "permit")
     note = "no read permission; run verify again afterwards"

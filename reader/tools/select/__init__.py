@@ -1,0 +1,1 @@
+"""Implements `diptych select`: chooses records of a dataset by columns or keys."""
