@@ -7,7 +7,10 @@ import json
 from typing import Any, NamedTuple
 
 from beam_jobs.config.columns import Value
+from reader.contract import samples
+from reader.contract.conditions.where import SPLIT
 from reader.contract.layout import ShardName
+from reader.contract.schema import display_path
 
 # Size of a file that a table names but that is not inspected yet.
 UNSEEN = -1
@@ -72,7 +75,7 @@ class Entry(NamedTuple):
         image: Image file, or None if the entry names no image.
         caption: Caption file, or None if the entry is not a caption file.
         texts: Captions stored in the entry, or None if the entry stores none.
-        values: Values of the source columns that are copied to the dataset, or None.
+        values: Values of the source columns that are read, or None.
         split: Name of the split, or None if the entry names no split.
         flaw: Reason and detail of why the entry cannot be used, or None.
         lacks: Why the entry has no caption, for the reject of a key without any; or
@@ -115,7 +118,7 @@ class Pair(NamedTuple):
         image: Image file.
         caption: Caption file, or the table or tar that contains the captions.
         texts: Captions, or None if the captions are in a separate file.
-        values: Values of the source columns that are copied to the dataset.
+        values: Values of the source columns: first those that are stored.
         sha256: Hex digest of the image file, or empty without deduplication.
     """
 
@@ -144,6 +147,10 @@ class Reject(NamedTuple):
     stage: str
     reason: str
     detail: str
+
+
+# Reason and detail of pairs that do not meet `--where`.
+NOT_MET = ("where_not_met", "does not meet --where")
 
 
 class BadInput(Exception):
@@ -229,6 +236,16 @@ class ShardPlan(NamedTuple):
     def label(self) -> str:
         """Base name of the shard's progress file and commit record."""
         return self.name.stem
+
+
+def facts_of(pair: Pair) -> dict[str, str]:
+    """Returns the columns of `samples/` that are known before an image is read."""
+    return {
+        samples.KEY: display_path(pair.key),
+        samples.SOURCE: display_path(pair.image.path),
+        samples.CAPTION_SOURCE: display_path(pair.caption.path),
+        SPLIT: pair.split,
+    }
 
 
 def text_of(path: bytes) -> str:

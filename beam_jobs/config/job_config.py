@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from beam_jobs.config.columns import Column
 from beam_jobs.config.job_settings import JobSettings
+from beam_jobs.config.row_filter import RowFilter, row_filter
 from beam_jobs.config.settings import SOURCES, defaults_of, settings_of
 from beam_jobs.config.tokenizer_file import (
     TokenizerIdentity,
@@ -73,6 +75,10 @@ class JobConfig(JobSettings):
         split_column: Column that names each record's split. Excludes `splits` and
             `split_by`. None to split by hash, or as a split file of `coco` says.
         columns: Columns that are stored in the records as `extra/<name>` features.
+        where: Condition on columns, such as `extra/score > 0.3 and width >= 256`, that
+            pairs have to meet to be written: see docs/selections.md. None for all.
+        where_columns: Columns of the source that only `where` uses, as `extra/<name>`.
+            They are not stored.
         allow_roots: Folders, besides `images`, from which a table may name images by
             absolute path.
         name: Name of the dataset in its manifest.
@@ -208,6 +214,7 @@ class JobConfig(JobSettings):
             raise UsageError(
                 "split_column assigns the splits: leave out splits and split_by"
             )
+        self._check_where()
         defaults = defaults_of(type(self))
         for field in ("vocab_size", "min_count") if self.tokenizer != "basic" else ():
             value = getattr(self, field)
@@ -216,6 +223,17 @@ class JobConfig(JobSettings):
                     f"{field} applies only to the vocabulary that basic counts: leave "
                     f"it out with --tokenizer={self.tokenizer}, got {value}"
                 )
+
+    def _check_where(self) -> None:
+        names = [column.name for column in self.columns_read]
+        for name in names:
+            if names.count(name) > 1:
+                raise UsageError(
+                    f"{name} is in columns and in where_columns: leave it out of one"
+                )
+        if self.where_columns and self.where is None:
+            raise UsageError("where_columns needs where: pass the condition")
+        _ = self.row_filter  # Raises if it is no condition.
 
     def _check_source(self) -> None:
         """Checks that the fields name one source; its type checks its own options."""
@@ -315,9 +333,22 @@ class JobConfig(JobSettings):
         ]
 
     @property
+    def columns_read(self) -> tuple[Column, ...]:
+        """Columns of the source that are read: first those that are stored."""
+        return (*self.columns, *self.where_columns)
+
+    @property
+    def row_filter(self) -> RowFilter | None:
+        """Decides which pairs are written; None to write all."""
+        if self.where is None:
+            return None
+        by_content = self.split_by == "content"
+        return row_filter(self.where, self.columns_read, splits_by_content=by_content)
+
+    @property
     def reads_columns(self) -> bool:
         """Whether the job reads columns other than images and captions."""
-        return bool(self.columns or self.key_column or self.split_column)
+        return bool(self.columns_read or self.key_column or self.split_column)
 
     @property
     def leaves_splits_open(self) -> bool:
@@ -387,7 +418,8 @@ class JobConfig(JobSettings):
             for field, setting in declared.items()
             if setting.changes_output
         }
-        fields["columns"] = [column.spec for column in self.columns]
+        for field in ("columns", "where_columns"):
+            fields[field] = [column.spec for column in getattr(self, field)]
         fields["caption_encoding"] = codecs.lookup(self.caption_encoding).name
         # A list keeps the order of splits, which is the order of shards in the index.
         fields["splits"] = [[name, str(share)] for name, share in self.shares.items()]
@@ -404,7 +436,7 @@ class JobConfig(JobSettings):
             field
             for field, setting in declared.items()
             if (setting.about is not None or setting.since_format_1)
-            and fields[field] == defaults[field]
+            and getattr(self, field) == defaults[field]
         ]
         for field in unused + (["shard_size"] if self.num_shards is not None else []):
             del fields[field]

@@ -155,6 +155,21 @@ class JobSettings:
         metavar="NAME:TYPE,…",
         parse=parse_columns,
     )
+    where: str | None = setting(
+        COLUMNS,
+        "write only what meets a condition, such as 'extra/score > 0.3'",
+        None,
+        metavar="CONDITION",
+        since_format_1=True,
+    )
+    where_columns: tuple[Column, ...] = setting(
+        COLUMNS,
+        "columns that only --where uses; not stored",
+        (),
+        metavar="NAME:TYPE,…",
+        parse=parse_columns,
+        since_format_1=True,
+    )
     allow_roots: tuple[str, ...] = setting(
         COLUMNS,
         "folders, besides --images, from which a table may name images",

@@ -8,7 +8,7 @@ import hashlib
 import io
 from collections.abc import Callable
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import simplejpeg
@@ -20,6 +20,7 @@ from beam_jobs.encoding.formats import check_pixels
 from beam_jobs.encoding.jpeg import MAX_SIDE, Jpeg
 from beam_jobs.encoding.pixels import TURNS, Pixels, pixels_to_srgb
 from beam_jobs.encoding.resize import plan_sizes, resize, shrink_ratio
+from reader.contract import samples
 from reader.contract.manifest import ImageSpec
 
 
@@ -48,6 +49,19 @@ class EncodedImage(NamedTuple):
     sha256: str
     actions: tuple[str, ...]
     format: str
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Its columns of `samples/`."""
+        return {
+            samples.ORIGINAL_WIDTH: self.source_width,
+            samples.ORIGINAL_HEIGHT: self.source_height,
+            samples.ORIGINAL_FORMAT: self.source_format,
+            samples.WIDTH: self.width,
+            samples.HEIGHT: self.height,
+            samples.ACTIONS: self.actions,
+            samples.SHA256: self.sha256,
+        }
 
 
 class SourceImage:

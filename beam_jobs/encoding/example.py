@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 from beam_jobs.config.columns import Value, feature_values
 from beam_jobs.config.job_config import JobConfig
-from beam_jobs.elements import BadInput, Pair, Reject
+from beam_jobs.elements import NOT_MET, BadInput, Pair, Reject, facts_of
 from beam_jobs.encoding.encode_image import EncodedImage, SourceImage
 from beam_jobs.inputs.captions import Captions
 from reader.contract import schema
@@ -113,6 +113,7 @@ def make_example(
         pair = pair._replace(values=files.values(pair))
         stage, source = "image", pair.image.path
         image = _encode_image(pair, files, config, budget)
+        _check_where(pair, image, config)
     except BadInput as error:
         return Reject(pair.key, (source,), stage, error.reason, error.detail)
     ids = [tokenizer.encode(caption) for caption in captions.texts]
@@ -145,6 +146,21 @@ def _encode_image(
         return image.encode(config.image_spec)
 
 
+def _check_where(pair: Pair, image: EncodedImage, config: JobConfig) -> None:
+    """Checks a condition that depends on the image.
+
+    Raises:
+        BadInput: The pair does not meet the condition.
+    """
+    meets = config.row_filter
+    if meets is None or not meets.needs_images:
+        return
+    columns = [column.feature.key for column in config.columns_read]
+    row = dict(zip(columns, pair.values, strict=True)) | facts_of(pair)
+    if not meets.keeps([row | image.facts])[0]:
+        raise BadInput(*NOT_MET)
+
+
 def _features(
     key: bytes, image: EncodedImage, captions: Sequence[str], ids: list[list[int]]
 ) -> dict[str, tuple[Dtype, Values]]:
@@ -167,5 +183,6 @@ def _features(
 def _extras(pair: Pair, config: JobConfig) -> dict[str, tuple[Dtype, Values]]:
     return {
         column.feature.key: (column.feature.dtype, feature_values(column, value))
-        for column, value in zip(config.columns, pair.values, strict=True)
+        # The values of columns that only `where` uses come last.
+        for column, value in zip(config.columns, pair.values, strict=False)
     }

@@ -51,7 +51,7 @@ class _ListSourcesFn(beam.DoFn):
 
     @contextlib.contextmanager
     def _spill(self, workspace: Workspace, name: str) -> Iterator[ArrayWriter]:
-        if not self._config.columns:
+        if not self._config.columns_read:
             yield ArrayWriter(io.BytesIO(), name)
             return
         path = os.path.join(workspace.arrays, name)

@@ -12,7 +12,9 @@ import apache_beam as beam
 
 from beam_jobs.config.columns import Value
 from beam_jobs.config.job_config import JobConfig
+from beam_jobs.config.row_filter import RowFilter
 from beam_jobs.elements import (
+    NOT_MET,
     BadInput,
     Entry,
     KeyRange,
@@ -20,6 +22,7 @@ from beam_jobs.elements import (
     Reject,
     SourceFile,
     StoredArray,
+    facts_of,
 )
 from beam_jobs.planning.entry_packs import Pack, unpack
 from beam_jobs.planning.key_order import place_split
@@ -110,7 +113,27 @@ def pair_entries(
                     detail=error.detail,
                 )
             )
-    return pairs, rejects
+    if config.row_filter is None or config.row_filter.needs_images:
+        return pairs, rejects
+    return _filtered(pairs, rejects, config.row_filter, config)
+
+
+def _filtered(
+    pairs: list[Pair], rejects: list[Reject], meets: RowFilter, config: JobConfig
+) -> tuple[list[Pair], list[Reject]]:
+    """Moves the pairs that do not meet the condition to the rejects."""
+    columns = [column.feature.key for column in config.columns_read]
+    rows = [
+        dict(zip(columns, pair.values, strict=True)) | facts_of(pair) for pair in pairs
+    ]
+    kept = []
+    for pair, is_kept in zip(pairs, meets.keeps(rows), strict=True):
+        if is_kept:
+            kept.append(pair)
+        else:
+            source = (pair.image.path, pair.caption.path)
+            rejects.append(Reject(pair.key, source, "pair", *NOT_MET))
+    return kept, rejects
 
 
 def _sort_key(entry: Entry) -> tuple[Any, ...]:

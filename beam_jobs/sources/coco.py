@@ -71,7 +71,7 @@ def _check_file(path: bytes, config: JobConfig) -> bool:
 def _check_fields(path: bytes, images: list[dict[str, Any]], config: JobConfig) -> None:
     """Checks that the first images have the requested columns among their fields."""
     fields = _fields_of(images)
-    requested = [column.name for column in config.columns]
+    requested = [column.name for column in config.columns_read]
     requested += [name for name in (config.key_column, config.split_column) if name]
     for name in requested:
         if name not in fields:

@@ -124,13 +124,13 @@ def texts_of(cell: Any) -> tuple[str, ...]:
 
 
 def values_of(cells: Mapping[str, Any], config: JobConfig) -> tuple[Value, ...]:
-    """Returns the values of the source columns that are copied to the dataset.
+    """Returns the values of the source columns that are read.
 
     Raises:
         BadInput: `bad_value` if a cell does not match the type of its column.
     """
     values = []
-    for column in config.columns:
+    for column in config.columns_read:
         try:
             values.append(column.value_of(cells.get(column.name)))
         except BadCell as error:

@@ -113,7 +113,7 @@ def _other_columns(config: JobConfig) -> list[str]:
     names = (config.key_column, config.split_column)
     return [
         *(name for name in names if name is not None),
-        *(column.name for column in config.columns),
+        *(column.name for column in config.columns_read),
     ]
 
 

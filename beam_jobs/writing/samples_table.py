@@ -8,17 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beam_jobs.config.columns import Column
+from beam_jobs.config.row_filter import arrow_types
+from beam_jobs.elements import facts_of
 from beam_jobs.encoding.example import Example
 from reader.contract import samples
 from reader.contract.samples import ColumnType, columns_of
-from reader.contract.schema import display_path
-
-_VALUES = {
-    "string": pa.string(),
-    "int32": pa.int32(),
-    "int64": pa.int64(),
-    "float": pa.float32(),
-}
 
 
 def sample_row(
@@ -32,23 +26,16 @@ def sample_row(
         length: Size of the record in bytes, framing included.
         columns: Source columns that are copied to the dataset.
     """
-    image = example.image
-    values = zip(columns, example.pair.values, strict=True)
-    return {column.feature.key: value for column, value in values} | {
-        samples.KEY: display_path(example.pair.key),
+    # The values of columns that only `where` uses come last.
+    values = zip(columns, example.pair.values, strict=False)
+    return {
+        **{column.feature.key: value for column, value in values},
+        **facts_of(example.pair),
+        **example.image.facts,
         samples.OFFSET: offset,
         samples.LENGTH: length,
-        samples.SOURCE: display_path(example.pair.image.path),
-        samples.CAPTION_SOURCE: display_path(example.pair.caption.path),
-        samples.ORIGINAL_WIDTH: image.source_width,
-        samples.ORIGINAL_HEIGHT: image.source_height,
-        samples.ORIGINAL_FORMAT: image.source_format,
-        samples.WIDTH: image.width,
-        samples.HEIGHT: image.height,
-        samples.ACTIONS: image.actions,
         samples.CAPTIONS: example.captions.texts,
         samples.NUM_TOKENS: example.num_tokens,
-        samples.SHA256: image.sha256,
     }
 
 
@@ -63,7 +50,7 @@ def dump_samples(rows: Sequence[dict[str, Any]], columns: Sequence[Column]) -> b
 
 
 def _arrow_type(column: ColumnType) -> pa.DataType:
-    value = _VALUES[column.value]
+    value = arrow_types()[column.value]
     if not column.is_list:
         return value
     return pa.list_(value) if column.size is None else pa.list_(value, column.size)

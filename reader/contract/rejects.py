@@ -31,6 +31,7 @@ REASONS = {
     "image_file_too_large": "rejected",
     "image_too_small": "filtered",
     "aspect_ratio_too_large": "filtered",
+    "where_not_met": "filtered",
     "caption_too_large": "rejected",
     "undecodable_caption": "rejected",
     "empty_caption": "rejected",

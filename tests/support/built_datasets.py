@@ -252,6 +252,7 @@ EVERYTHING: dict[str, Any] = {
 # What cannot become of a key whose image and caption are files in folders.
 OF_OTHER_SOURCES = {
     "missing_image",
+    "where_not_met",
     "conflicting_rows",
     "bad_row",
     "bad_value",

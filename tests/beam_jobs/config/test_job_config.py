@@ -373,6 +373,8 @@ CHANGES_THE_OUTPUT_OF_A_TABLE = {
     "key_column": "id",
     "split_column": "fold",
     "columns": (Column("score", "float", None, 0.0),),
+    "where": "height > 1",
+    "where_columns": (Column("score", "float", None, 0.0),),
 }
 OTHER_SOURCES = {
     "table": {"table": "t.csv"},
@@ -406,7 +408,7 @@ def test_every_field_is_known_to_change_the_output_or_not():
 
 @pytest.mark.parametrize("field", CHANGES_THE_OUTPUT_OF_A_TABLE)
 def test_columns_change_the_fingerprint(field):
-    plain = JobConfig(table="t.csv", output="o")
+    plain = JobConfig(table="t.csv", output="o", where="width > 1")
     value = CHANGES_THE_OUTPUT_OF_A_TABLE[field]
     changed = dataclasses.replace(plain, **{field: value})
     assert changed.fingerprint != plain.fingerprint
