@@ -30,6 +30,7 @@ BEGINS_WITH = {
     "docs/recipes/pytorch.md": ["demo"],
     "docs/recipes/retrieval.md": ["demo"],
     "docs/recipes/captioning.md": ["demo"],
+    "docs/selections.md": ["own_folders"],
     "docs/sources.md": ["own_folders"],
     "docs/start.md": ["own_folders"],
     "docs/training.md": ["datasets"],
