@@ -1,9 +1,11 @@
 """Reads and writes selections, each of which is a folder."""
 
+import contextlib
+import fcntl
 import itertools
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -33,6 +35,7 @@ from reader.storage.files import is_folder, is_remote, list_folder, read_bytes, 
 
 # Weights of more records, 64 MiB, are mapped and their checksum is not checked.
 _MOST_READ = 32 << 20
+_FILES = frozenset((BITS, WEIGHTS, SELECTION))
 
 
 @dataclass(frozen=True)
@@ -227,6 +230,22 @@ def mismatch(
     )
 
 
+def check_target(path: str) -> None:
+    """Checks that a selection may be written to a path, or replace what is there.
+
+    Raises:
+        UsageError: Something other than a selection, complete or not, is there.
+    """
+    path = path.rstrip("/")
+    if not os.path.lexists(path):
+        return
+    is_plain_folder = os.path.isdir(path) and not os.path.islink(path)
+    if not is_plain_folder or not _FILES.issuperset(os.listdir(path)):
+        raise UsageError(
+            f"{path} exists and is not a selection: remove it, or write elsewhere"
+        )
+
+
 def write_selection(
     path: str,
     manifest: SelectionManifest,
@@ -249,37 +268,51 @@ def write_selection(
         UsageError: Something else is there.
     """
     path = path.rstrip("/")
-    data = dump_selection(manifest)
-    if _holds(path, data):
-        return False
-    if os.path.lexists(path) and not overwrite:
-        raise UsageError(
-            f"{path} exists and differs: pass --overwrite, or another name"
-        )
-    if os.path.lexists(path) and not os.path.exists(os.path.join(path, SELECTION)):
-        raise UsageError(f"{path} is no selection and is not overwritten: remove it")
     parent, name = os.path.split(path)
-    partial, former = (
-        os.path.join(parent, f".{name}.{what}") for what in ("partial", "former")
-    )
-    for leftover in (partial, former):  # Of a process that was killed.
-        shutil.rmtree(leftover, ignore_errors=True)
-    os.makedirs(partial)
-    for file, content in {**files, SELECTION: data}.items():
-        with open(os.path.join(partial, file), "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-    if os.path.lexists(path):
-        os.rename(path, former)
-    os.rename(partial, path)
-    shutil.rmtree(former, ignore_errors=True)
-    return True
+    os.makedirs(parent or ".", exist_ok=True)
+    contents = {**files, SELECTION: dump_selection(manifest)}
+    with _locked(parent or "."):
+        check_target(path)
+        partial, former = (
+            os.path.join(parent, f".{name}.{what}") for what in ("partial", "former")
+        )
+        for leftover in (partial, former):  # Of a process that was killed.
+            shutil.rmtree(leftover, ignore_errors=True)
+        if _holds(path, contents):
+            return False
+        if os.path.lexists(path) and not overwrite:
+            raise UsageError(
+                f"{path} exists and differs: pass --overwrite, or another name"
+            )
+        os.mkdir(partial)
+        for file, content in contents.items():
+            with open(os.path.join(partial, file), "wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+        if os.path.lexists(path):
+            os.rename(path, former)
+        os.rename(partial, path)
+        shutil.rmtree(former, ignore_errors=True)
+        return True
 
 
-def _holds(path: str, manifest: bytes) -> bool:
+@contextlib.contextmanager
+def _locked(folder: str) -> Iterator[None]:
+    """Lets other processes that write selections in a folder wait."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        with open(os.path.join(path, SELECTION), "rb") as file:
-            return file.read() == manifest
-    except (FileNotFoundError, NotADirectoryError):
+        with contextlib.suppress(OSError):  # A file system without locks.
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _holds(path: str, contents: Mapping[str, bytes]) -> bool:
+    """Returns whether a folder holds just these files, intact."""
+    if not os.path.isdir(path) or {*os.listdir(path)} != {*contents}:
         return False
+    return all(
+        read_bytes(os.path.join(path, file)) == data for file, data in contents.items()
+    )
