@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from reader.contract.checks import did_you_mean
 from reader.contract.errors import UsageError
 from reader.contract.layout import SELECTIONS_DIR
 from reader.contract.selection import WEIGHT_ONE, BaseShard, base_of
@@ -14,7 +15,12 @@ from reader.datasets.manifest_dataset import ManifestDataset
 from reader.datasets.record_index import ShardFile
 from reader.datasets.record_source import RecordSource
 from reader.selections.columns import keep_where
-from reader.selections.selection import Selection, mismatch, open_selection
+from reader.selections.selection import (
+    Selection,
+    mismatch,
+    open_selection,
+    selections_of,
+)
 from reader.shuffle.arrays import UInt64s
 from reader.shuffle.subset import Chosen, pack, unpack
 from reader.storage.files import Pattern, is_folder, local_path
@@ -69,8 +75,11 @@ def _opened(select: Selected, sources: Sequence[RecordSource]) -> Iterator[Selec
 
 
 def _paths(name: str, sources: Sequence[RecordSource]) -> list[str]:
-    """Returns the folders of a selection, given by its path or name."""
-    if is_folder(name) or "/" in name:
+    """Returns the folders of a selection, given by its path or name.
+
+    A selection of a dataset comes before a folder of that name beside the caller.
+    """
+    if "/" in name:
         return [name]
     folders = {
         os.path.dirname(shard.path): None
@@ -79,6 +88,8 @@ def _paths(name: str, sources: Sequence[RecordSource]) -> list[str]:
     }
     inside = [os.path.join(folder, SELECTIONS_DIR, name) for folder in folders]
     found = [path for path in inside if is_folder(path)]
+    if not found and is_folder(name):
+        return [name]
     if not found:
         raise UsageError(
             f"there is no selection {name}: neither {name} nor "
@@ -96,8 +107,17 @@ def opened_for(dataset: ManifestDataset, name: str) -> Selection:
     """
     path = local_path(name)
     inside = dataset.path(os.path.join(SELECTIONS_DIR, name))
-    if "/" not in name and not is_folder(path):
+    if "/" not in name and is_folder(inside):
         path = inside
+    if not is_folder(path):
+        names = [os.path.basename(each) for each in selections_of(dataset)]
+        hint = did_you_mean(
+            name,
+            names,
+            otherwise=f"{dataset.folder}/{SELECTIONS_DIR} has "
+            f"{', '.join(names[:9]) or 'none'}",
+        )
+        raise UsageError(f"there is no selection {name}: {hint}")
     selection = open_selection(path)
     problem = mismatch(selection, [list(map(base_of, dataset.manifest.shards))])
     if problem is not None:
