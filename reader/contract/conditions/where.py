@@ -114,7 +114,7 @@ class Where:
             name, at = comparison.column
             if name not in types:
                 problem = f"no column {shortened(name)}"
-                raise located(self.text, at, problem, _known(name, types))
+                raise located(self.text, at, problem, column_hint(name, types))
             column = types[name]
             if column.is_list:
                 problem = (
@@ -159,7 +159,7 @@ def parse_where(text: str) -> Where:
     return Where(text, tuple(columns), condition, tuple(parser.comparisons))
 
 
-def _known(name: str, types: Mapping[str, ColumnType]) -> str:
+def column_hint(name: str, types: Mapping[str, ColumnType]) -> str:
     """Returns a suggestion for an unknown column, or else a list of the columns."""
     names = [column for column in types if not types[column].is_list]
     listed = ", ".join(names[:_MOST_LISTED])

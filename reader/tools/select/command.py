@@ -3,22 +3,21 @@
 import argparse
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from reader.console.formatting import counted
 from reader.console.main import print_json
 from reader.console.parser import add_command, not_empty, refuse_set
-from reader.console.terminal import Terminal, printable, terminal_of
+from reader.console.terminal import terminal_of
 from reader.contract.errors import UsageError
 from reader.tools.flags import add_folder, add_json
 
 if TYPE_CHECKING:
     from reader.datasets.manifest_dataset import ManifestDataset
-    from reader.selections.selection import Selection
-    from reader.tools.select.make import Choice, Made
+    from reader.tools.select.make import Choice
 
 _EXAMPLES = (
     "diptych select out --name=good --where='extra/clip_score > 0.3 and width >= 256'",
@@ -27,7 +26,6 @@ _EXAMPLES = (
     "diptych select out --name=often --weight=extra/quality",
     "diptych select out --where=\"key like 'park/*'\"   # only counts",
 )
-_BAR = 22
 
 
 def add_parser(commands: Any) -> None:
@@ -86,10 +84,10 @@ def add_parser(commands: Any) -> None:
         help="number, or share such as 0.2 or 1/3, with the largest values of --by",
     )
     choice.add_argument("--by", metavar="COLUMN", help="column of numbers for --top")
-    parser.add_argument(
+    choice.add_argument(
         "--weight",
         metavar="COLUMN",
-        help="copies of each record in an epoch, on average: from 0 to 255",
+        help="column of the copies of a record in an epoch, on average: 0 to 255",
     )
     parser.add_argument(
         "--name", type=_name, metavar="NAME", help="write OUT/selections/NAME"
@@ -105,13 +103,15 @@ def add_parser(commands: Any) -> None:
 
 
 def _top(text: str) -> Fraction:
-    try:
-        top = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        top = Fraction(0)
-    if top <= 0 or (top > 1 and top.denominator > 1):
+    top = Fraction(0)
+    # 1.0 would be all records, and 1 is one: a share is less than 1.
+    is_share = re.fullmatch(r"[0-9]*\.[0-9]+|[0-9]+/[0-9]+", text) is not None
+    with contextlib.suppress(ValueError, ZeroDivisionError):
+        top = Fraction(text if is_share else int(text))
+    if top <= 0 or (is_share and top >= 1):
         raise argparse.ArgumentTypeError(
-            f"must be a number such as 1000, or a share such as 0.2 or 1/3, got {text}"
+            "must be a number such as 1000, or a share of less than 1 such as 0.2 or "
+            f"1/3, got {text!r}"
         )
     return top
 
@@ -129,15 +129,20 @@ def _run(namespace: argparse.Namespace) -> int:
         refuse_set(namespace, namespace.parser, ("key_column", "match"), "needs --keys")
     if namespace.name is not None and namespace.output is not None:
         raise UsageError("--name and --output both say where to write: pass one")
+    if namespace.overwrite and namespace.name is None and namespace.output is None:
+        raise UsageError("--overwrite needs --name or --output")
     from reader.contract.host import import_library
     from reader.datasets.manifest_dataset import open_dataset
-    from reader.selections.selection import write_selection
+    from reader.selections.selection import check_target, write_selection
     from reader.storage.files import local_path
     from reader.tools.select.make import Chooser
+    from reader.tools.select.outcome import ending_of, fields_of, lines_of
 
     import_library("pyarrow", "diptych select", "pyarrow")
     dataset = open_dataset(local_path(namespace.folder))
     path = _output(dataset, namespace)
+    if path is not None:
+        check_target(path)
     chooser = Chooser(dataset, _choice(dataset, namespace))
     with _progress(dataset) as on_shards:
         made = chooser.make(on_shards)
@@ -145,11 +150,11 @@ def _run(namespace: argparse.Namespace) -> int:
         path, made.manifest, made.files, overwrite=namespace.overwrite
     )
     if namespace.json:
-        print_json(_fields(dataset, made, path))
+        print_json(fields_of(dataset, made, path))
         return 0
-    for line in _lines(dataset, made, terminal_of(sys.stdout)):
+    for line in lines_of(dataset, made, terminal_of(sys.stdout)):
         print(line)
-    print(_ending(dataset, made, path, written))
+    print(ending_of(dataset, made, path, written))
     return 0
 
 
@@ -167,33 +172,48 @@ def _output(dataset: "ManifestDataset", namespace: argparse.Namespace) -> str | 
             f"a selection must be written to a local folder, got {path}: pass "
             "--output=FOLDER, and copy it there"
         )
+    if namespace.output is not None and path is not None and _is_within(path, dataset):
+        raise UsageError(
+            f"{namespace.output} is in the dataset's folder: pass --name=NAME to write "
+            f"{dataset.path(SELECTIONS_DIR)}/NAME"
+        )
     return path
+
+
+def _is_within(path: str, dataset: "ManifestDataset") -> bool:
+    """Returns whether a path is in a dataset's folder, but not in `selections/`."""
+    from reader.contract.layout import SELECTIONS_DIR
+    from reader.storage.files import is_remote
+
+    if is_remote(dataset.folder):
+        return False
+    inside = os.path.relpath(os.path.realpath(path), os.path.realpath(dataset.folder))
+    first, _, rest = inside.partition("/")
+    return first != ".." and not (first == SELECTIONS_DIR and rest)
 
 
 def _choice(dataset: "ManifestDataset", namespace: argparse.Namespace) -> "Choice":
     from reader.contract.conditions.where import parse_where
+    from reader.selections.choose import opened_for
     from reader.tools.select.key_list import read_key_list
     from reader.tools.select.make import Choice
 
+    where = None if namespace.where is None else parse_where(namespace.where)
+    within = [opened_for(dataset, name) for name in namespace.and_]
+    without = [opened_for(dataset, name) for name in namespace.not_]
     keys = None
     if namespace.keys is not None:
         keys = read_key_list(namespace.keys, namespace.key_column)
     return Choice(
-        where=None if namespace.where is None else parse_where(namespace.where),
+        where=where,
         keys=keys,
         match=namespace.match,
-        within=[_selection(dataset, name) for name in namespace.and_],
-        without=[_selection(dataset, name) for name in namespace.not_],
+        within=within,
+        without=without,
         top=namespace.top,
         by=namespace.by,
         weight=namespace.weight,
     )
-
-
-def _selection(dataset: "ManifestDataset", name: str) -> "Selection":
-    from reader.selections.choose import opened_for
-
-    return opened_for(dataset, name)
 
 
 @contextlib.contextmanager
@@ -210,84 +230,3 @@ def _progress(dataset: "ManifestDataset") -> Iterator[Callable[[int], object]]:
         disable=None,  # Disables the bar unless stderr is a terminal.
     ) as bar:
         yield bar.update
-
-
-def _by_split(dataset: "ManifestDataset", made: "Made") -> dict[str, tuple[int, int]]:
-    """Returns the number of selected and of all examples of each split."""
-    counts, begin = {}, 0
-    for split in dataset.manifest.splits:
-        end = begin + split.num_examples
-        counts[split.name] = int(made.keep[begin:end].sum()), split.num_examples
-        begin = end
-    return counts
-
-
-def _fields(
-    dataset: "ManifestDataset", made: "Made", path: str | None
-) -> dict[str, Any]:
-    return {
-        "folder": dataset.folder,
-        "path": path,
-        "splits": [
-            {"name": name, "num_selected": selected, "num_examples": num}
-            for name, (selected, num) in _by_split(dataset, made).items()
-        ],
-        "books": dict(made.manifest.accounting),
-        "made_by": dict(made.manifest.made_by),
-        "sum_of_weights": made.weights,
-        "unknown_keys": made.unknown,
-    }
-
-
-_REASONS = {
-    "left_out_by_keys": "not in the list of keys",
-    "left_out_by_where": "do not meet --where",
-    "left_out_by_and": "not in a selection of --and",
-    "left_out_by_not": "in a selection of --not",
-    "left_out_by_top": "not among the largest of --by",
-    "left_out_by_weight": "have a weight of 0",
-}
-
-
-def _lines(
-    dataset: "ManifestDataset", made: "Made", terminal: Terminal
-) -> Iterator[str]:
-    counts = made.manifest.accounting
-    selected, num = counts["selected"], counts["examples"]
-    share = selected / num if num else 0.0
-    title = f"{selected:,} of {counted(num, 'example')} selected"
-    yield f"{terminal.paint(title, 'bold')} ({share:.1%})"
-    width = max(0, min(_BAR, terminal.width - 52))
-    for name, (kept, of) in _by_split(dataset, made).items():
-        part = kept / of if of else 0.0
-        bar = terminal.bar(part, width, "cyan")
-        yield f"  {name:<16}{kept:>12,} of {of:>12,}  {bar} {part:.1%}"
-    for name, reason in _REASONS.items():
-        if counts.get(name):
-            yield f"{counts[name]:>12,} {reason}"
-    if "keys" in counts:
-        yield f"{counts['keys']:>12,} keys in the list"
-        if counts["keys_unknown"]:
-            some = ", ".join(map(printable, made.unknown))
-            yield f"{counts['keys_unknown']:>12,} of them unknown: {some}"
-        if counts["keys_repeated"]:
-            yield f"{counts['keys_repeated']:>12,} repetitions of keys"
-    if made.weights is not None:
-        yield f"{int(made.weights):>12,} examples in an epoch, by weight"
-
-
-def _ending(
-    dataset: "ManifestDataset", made: "Made", path: str | None, written: bool
-) -> str:
-    if path is None:
-        return "nothing written: pass --name=NAME to train on these"
-    shown = printable(path)
-    if not written:
-        return f"{shown} holds just this already"
-    split = next(
-        (name for name, (kept, _) in _by_split(dataset, made).items() if kept), None
-    )
-    if split is None:
-        return f"written to {shown}"
-    pattern = f"{dataset.folder.rstrip('/')}/{split}-*"
-    return f'read it with reader.load("{printable(pattern)}", select="{shown}", …)'

@@ -97,8 +97,8 @@ def _csv(path: str, data: bytes, delimiter: str, column: str) -> Any:
     from pyarrow import csv
 
     parse = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
-    # Keys such as 0042 are no numbers.
-    convert = csv.ConvertOptions(column_types={column: pyarrow.string()})
+    # Keys such as 0042 are no numbers, and not all keys are UTF-8.
+    convert = csv.ConvertOptions(column_types={column: pyarrow.binary()})
     try:
         return csv.read_csv(
             io.BytesIO(data), parse_options=parse, convert_options=convert
@@ -121,15 +121,20 @@ def _parquet(path: str, data: bytes) -> Any:
 def _of_table(path: str, table: Any, column: str) -> KeyList:
     import pyarrow
 
-    if column not in table.column_names:
+    names = table.column_names
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    if repeated is not None:
+        raise UsageError(f"keys: {path} has two columns {repeated}: rename one")
+    if column not in names:
+        advice = "pass --key_column"
+        if len(names) == 1 and any(char in names[0] for char in ";\t|,"):
+            advice = "separate cells with commas in .csv, with tabs in .tsv"
         raise UsageError(
-            f"keys: {path} has no column {column}, but "
-            f"{', '.join(table.column_names)}: pass --key_column"
+            f"keys: {path} has no column {column}, but {', '.join(names)}: {advice}"
         )
     keys = table[column].combine_chunks()
     if pyarrow.types.is_binary(keys.type) or pyarrow.types.is_large_binary(keys.type):
-        shown = [key and display_path(key) for key in keys.to_pylist()]
-        keys = pyarrow.array(shown, pyarrow.string())
+        keys = _as_text(keys)
     try:
         keys = keys.cast(pyarrow.string())
     except pyarrow.ArrowException:
@@ -140,12 +145,23 @@ def _of_table(path: str, table: Any, column: str) -> KeyList:
     return _unique(path, keys, table.drop_columns([column]))
 
 
+def _as_text(keys: Any) -> Any:
+    """Returns keys that are bytes as text, as the dataset states them."""
+    import pyarrow
+
+    try:
+        return keys.cast(pyarrow.string())
+    except pyarrow.ArrowInvalid:  # Some are not UTF-8.
+        shown = [key and display_path(key) for key in keys.to_pylist()]
+        return pyarrow.array(shown, pyarrow.string())
+
+
 def _unique(path: str, keys: Any, columns: Any) -> KeyList:
     """Keeps the first row of each key; rows without a key are no rows."""
     from pyarrow import compute
 
     columns = _plain(columns)
-    there = compute.is_valid(keys)
+    there = compute.fill_null(compute.not_equal(keys, ""), False)
     keys = keys.filter(there)
     columns = columns.filter(there) if columns.num_columns else columns
     encoded = compute.dictionary_encode(keys)
@@ -163,7 +179,9 @@ def _plain(table: Any) -> Any:
 
     for place, field in enumerate(table.schema):
         wanted = None
-        if types.is_integer(field.type) or types.is_boolean(field.type):
+        if types.is_uint64(field.type):
+            wanted = pyarrow.float64()  # Not all fit in int64.
+        elif types.is_integer(field.type) or types.is_boolean(field.type):
             wanted = pyarrow.int64()
         elif types.is_floating(field.type) or types.is_decimal(field.type):
             is_single = types.is_float16(field.type) or types.is_float32(field.type)
@@ -196,6 +214,11 @@ class KeysFound:
     def note(self, places: NDArray[np.int64]) -> None:
         """States that keys were found, by their places in the list."""
         self._found[places] = True
+
+    @property
+    def any(self) -> bool:
+        """Whether a key was found."""
+        return bool(self._found.any())
 
     @functools.cached_property
     def unknown(self) -> Any:

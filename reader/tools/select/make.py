@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reader.contract import samples
-from reader.contract.conditions.where import SPLIT, Where
+from reader.contract.conditions.where import SPLIT, Where, column_hint
 from reader.contract.errors import UsageError
 from reader.contract.record import crc32c_hex
 from reader.contract.samples import ColumnType, columns_of
@@ -50,7 +50,7 @@ class Choice:
         within: Selections that have to hold a record.
         without: Selections that must not hold it.
         top: Share, or number if it is at least 1, of the records with the largest
-            values of `by`, of those that meet the rest.
+            values of `by`, of those that meet the rest and have one.
         by: Column of numbers.
         weight: Column of weights.
     """
@@ -76,7 +76,7 @@ class Choice:
         return {
             "where": self.where and self.where.text,
             "keys": self.keys
-            and crc32c_hex("\n".join(self.keys.keys.to_pylist()).encode()),
+            and crc32c_hex("\n".join(sorted(self.keys.keys.to_pylist())).encode()),
             "match": self.match if self.keys else None,
             "and": [_digest(selection) for selection in self.within],
             "not": [_digest(selection) for selection in self.without],
@@ -98,7 +98,9 @@ class Made(NamedTuple):
         files: Its other files, `{name: data}`.
         keep: bool[num_examples], whether each record is selected.
         weights: Sum of all weights; None without weights.
-        unknown: Keys of the list that no record has.
+        unknown: The first keys of the list that no record has.
+        known: A key of the dataset, or a path of an image file; None if the list has
+            one of them.
     """
 
     manifest: SelectionManifest
@@ -106,6 +108,7 @@ class Made(NamedTuple):
     keep: Bools
     weights: float | None
     unknown: Sequence[str]
+    known: str | None
 
 
 class _Kept:
@@ -249,6 +252,7 @@ class Chooser:
         for selection in choice.without:
             kept.narrow("not", ~unpack(selection.words, counts))
         if choice.top is not None:
+            kept.narrow("missing", ~np.isnan(rows.by))
             kept.narrow("top", _largest(rows.by, kept.keep, choice.top))
         if choice.weight is not None:
             kept.narrow("weight", _fixed(rows.weight, kept.keep) > 0)
@@ -278,7 +282,14 @@ class Chooser:
             files={name: crc32c_hex(data) for name, data in files.items()},
         )
         unknown = [] if found is None else found.unknown.slice(0, 3).to_pylist()
-        return Made(manifest, files, keep, weights, unknown)
+        known = None if found is None or found.any else self._first_key()
+        return Made(manifest, files, keep, weights, unknown, known)
+
+    def _first_key(self) -> str | None:
+        """Returns what a list could have held."""
+        match = self._choice.match
+        shard = next((shard for shard in self._shards if shard.num_examples), None)
+        return None if shard is None else read_columns(shard, [match])[match][0].as_py()
 
 
 def _chunks(shards: Sequence[ShardFile], num: int) -> Iterator[list[ShardFile]]:
@@ -295,9 +306,12 @@ def _chunks(shards: Sequence[ShardFile], num: int) -> Iterator[list[ShardFile]]:
 
 def _check_number(flag: str, name: str, types: dict[str, ColumnType]) -> None:
     if name not in types:
-        raise UsageError(f"--{flag}: there is no column {name}, but {', '.join(types)}")
+        raise UsageError(f"--{flag}: no column {name}: {column_hint(name, types)}")
     if types[name].is_list or types[name].value not in _NUMBERS:
-        raise UsageError(f"--{flag} must be a column of numbers, and {name} is not")
+        held = "lists" if types[name].is_list else f"values of type {types[name].value}"
+        raise UsageError(
+            f"--{flag} must be a column of numbers, and {name} holds {held}"
+        )
 
 
 def _numbers(table: Any, name: str | None, empty: float) -> Float64s:
@@ -329,7 +343,7 @@ def _fixed(weights: Float64s, keep: Bools) -> NDArray[np.uint16]:
 
 def _largest(values: Float64s, keep: Bools, top: Fraction) -> Bools:
     """Returns which records have the largest values; of equal ones the first."""
-    candidates = np.flatnonzero(keep & ~np.isnan(values))
+    candidates = np.flatnonzero(keep)
     num = top if top >= 1 else round(top * len(candidates))
     order = np.argsort(-values[candidates], kind="stable")
     best = np.zeros(len(values), np.bool_)
