@@ -83,6 +83,20 @@ class SelectionManifest:
     files: Mapping[str, str]
     format_version: int = FORMAT_VERSION
 
+    @property
+    def how(self) -> str:
+        """How the records were chosen, for people."""
+        made = self.made_by
+        parts = (
+            made.get("where"),
+            made.get("keys") and f"in a list of {made.get('match')}s",
+            made.get("and") and "in another selection",
+            made.get("not") and "not in another selection",
+            made.get("top") and f"top {made['top']} by {made.get('by')}",
+            made.get("weight") and f"weight {made['weight']}",
+        )
+        return "; ".join(str(part) for part in parts if part)
+
 
 def dump_selection(selection: SelectionManifest) -> bytes:
     """Serializes the fields of a selection as the bytes of `selection.json`."""

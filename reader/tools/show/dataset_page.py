@@ -116,8 +116,7 @@ def _selections(dataset: ManifestDataset, terminal: Terminal) -> Iterator[str]:
         share = _share(selection.num_examples, dataset.manifest.num_examples)
         bar = terminal.bar(share, _bar_width(terminal, beside=58), "cyan").rstrip()
         line = f"{shown:<16}{selection.num_examples:>12,}  {bar} {share:.1%}"
-        where = selection.manifest.made_by.get("where")
-        yield f"{line}  {printable(where)}" if where else line
+        yield f"{line}  {printable(selection.manifest.how)}".rstrip()
 
 
 def _selection_fields(dataset: ManifestDataset) -> list[dict[str, Any]]:

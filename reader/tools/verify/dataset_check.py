@@ -302,7 +302,7 @@ def _check_selections(dataset: ManifestDataset) -> Iterator[Problem]:
     """Yields selections that cannot be used."""
     for listed in list_selections(dataset):
         if listed.problem is not None:
-            what = listed.problem.removeprefix(f"{listed.path} ")
+            what = listed.problem.removeprefix(listed.path).lstrip(" /")
             yield Problem(listed.path, what, remedy="select")
 
 

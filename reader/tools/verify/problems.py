@@ -74,7 +74,7 @@ def repairs_of(folder: str, problems: Iterable[Problem]) -> list[RepairCommand]:
         RepairCommand(
             f"diptych select {quoted(folder)} … --output={quoted(problem.path)} "
             "--overwrite",
-            "the original selection again",
+            "with the flags it was made with; or remove the folder",
         )
         for problem in problems
         if problem.remedy == "select"
