@@ -3,7 +3,7 @@
 import pickle
 import struct
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
@@ -45,9 +45,7 @@ class Engine(Protocol):
 
     def make(
         self,
-        held: Pixels,
-        begins: Int64s,
-        ends: Int64s,
+        encoded: Iterable[Pixels],
         sizes: Int32s | None,
         draws: Float64s,
         out: NDArray[Any],
@@ -55,9 +53,8 @@ class Engine(Protocol):
         """Makes images.
 
         Args:
-            held: uint8[...]; `held[begins[i]:ends[i]]` is the encoded image i.
-            begins: int64[n].
-            ends: int64[n].
+            encoded: n encoded images, uint8 each, which are only read. Each is taken
+                when it is needed.
             sizes: int32[n, 2]: Height and width of each image; None if unknown.
             draws: float64[n, k]: Random numbers in [0, 1).
             out: dtype[n, *row_shape]: Rows to fill.
@@ -77,6 +74,10 @@ class RecordMaker(Protocol):
         """Makes rows; returns what else there is of the records, picklable."""
         ...
 
+    def mapping(self) -> Self:
+        """Returns the same for a process that may end while it reads a mapped file."""
+        ...
+
 
 class Makers(NamedTuple):
     """What makes the rows of a batch; workers get a pickled copy.
@@ -89,6 +90,10 @@ class Makers(NamedTuple):
 
     engine: Engine
     records: RecordMaker | None = None
+
+    def mapping(self) -> "Makers":
+        """Returns makers for a process that may end while it reads a mapped file."""
+        return Makers(self.engine, self.records and self.records.mapping())
 
 
 # Inputs of a batch: encoded images without and with known sizes, and places of records.
@@ -293,10 +298,10 @@ def make_rows(makers: Makers, memory: SharedMemory, part: Part) -> None:
         if len(pickled) <= len(room):
             room[: len(pickled)] = pickled
         return
+    held = memory.array(part.offset, (part.num_bytes,), "uint8")
+    bounds = zip(arrays.begins[rows].tolist(), arrays.ends[rows].tolist(), strict=True)
     engine.make(
-        memory.array(part.offset, (part.num_bytes,), "uint8"),
-        arrays.begins[rows],
-        arrays.ends[rows],
+        [held[begin:end] for begin, end in bounds],
         arrays.sizes[rows] if part.kind == SIZED else None,
         arrays.draws[rows],
         out[rows],

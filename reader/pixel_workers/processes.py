@@ -65,6 +65,7 @@ class Processes:
         """
         self._ended = threading.Event()
         self._failure = CLOSED
+        self._status: int | None = None
         self._waiting: set[int] = set()
         self._children: list[tuple[subprocess.Popen[bytes], socket.socket]] = []
         pickled = pickle.dumps(makers)
@@ -154,7 +155,7 @@ class Processes:
 
     def _check(self) -> None:
         if self._ended.is_set():
-            raise PixelWorkerError(self._failure)
+            raise PixelWorkerError(self._failure, self._status)
 
     @property
     def ended(self) -> bool:
@@ -192,9 +193,9 @@ class Processes:
         for end in (self._tasks, *self._channels, *lifelines):
             end.close()
 
-    def _end(self, failure: str) -> None:
+    def _end(self, failure: str, status: int | None = None) -> None:
         if not self._ended.is_set():
-            self._failure = failure
+            self._failure, self._status = failure, status
             self._ended.set()
         # Sockets are shut down and not closed: a thread may wait for one.
         for end in (*self._channels, self._tasks):
@@ -226,7 +227,7 @@ class Processes:
             for fd in ended:
                 poll.unregister(fd)
                 status = _reap(alive.pop(fd))
-                self._end(f"a pixel worker {exit_description(status)}")
+                self._end(f"a pixel worker {exit_description(status)}", status)
         # When Python ends, a thread that is not back from a call is stopped in the
         # middle of it, and TensorFlow's threads then abort the process.
         deadline = time.monotonic() + _GRACE_SECONDS

@@ -36,17 +36,24 @@ class Session:
     """Shared memory and processes, from their start to their end.
 
     Threads may share a session.
+
+    Attributes:
+        maps: Whether the processes may map files.
     """
 
-    def __init__(self, makers: Makers, num_workers: int, most_held: int) -> None:
+    def __init__(
+        self, makers: Makers, num_workers: int, most_held: int, *, maps: bool
+    ) -> None:
         """Starts the processes.
 
         Args:
             makers: What makes the rows of a batch.
             num_workers: Number of processes. With 0, this process makes the rows.
             most_held: Number of batches that the caller may keep without a copy.
+            maps: Whether the processes may map files. This one never does.
         """
         self._makers, engine = makers, makers.engine
+        self.maps = maps
         self._num_workers = num_workers
         self._most_held = most_held
         self._row_bytes = math.prod(engine.row_shape) * np.dtype(engine.dtype).itemsize
@@ -54,7 +61,8 @@ class Session:
         self._memory = SharedMemory()
         self._processes = None
         if num_workers:
-            self._processes = Processes(makers, num_workers, self._memory)
+            of_workers = makers.mapping() if maps else makers
+            self._processes = Processes(of_workers, num_workers, self._memory)
         lock = threading.Lock()
         self._inputs = Areas(self._memory, lock)
         self._outputs = Areas(self._memory, lock)

@@ -1,10 +1,11 @@
 """Records in local files → rows of a batch, and the records without their images."""
 
 import contextlib
+import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,16 +28,17 @@ class _Image(NamedTuple):
     """An image in memory.
 
     Attributes:
-        begin: Byte offset of the encoded image.
-        end: Byte offset behind it.
+        data: The encoded image.
         size: Height and width in pixels; None if unknown.
         rest: The record, without the image unless it is kept.
+        framed: The framed record, whose checksums are not verified yet; None if they
+            are.
     """
 
-    begin: int
-    end: int
+    data: Pixels
     size: tuple[int, int] | None
     rest: bytes
+    framed: Pixels | None = None
 
 
 @dataclass(frozen=True)
@@ -51,16 +53,27 @@ class StoredRecords:
         size: Keys of the features with height and width; None to have the engine read
             sizes from the images.
         keep: Whether the records that are returned keep their images.
+        may_map: Whether `mapping` has files mapped into memory. That saves a copy of
+            the records by the kernel, which raw pixels gain by.
+        is_mapping: Whether files are mapped. If a mapped file is cut short, or the disk
+            fails, whoever reads it is ended by the signal SIGBUS.
     """
 
     paths: tuple[str, ...]
     image: str | None
     size: tuple[str, str] | None
     keep: bool = False
+    may_map: bool = False
+    is_mapping: bool = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickles the settings, without open files."""
-        return StoredRecords, (self.paths, self.image, self.size, self.keep)
+        fields = dataclasses.fields(self)
+        return StoredRecords, tuple(getattr(self, field.name) for field in fields)
+
+    def mapping(self) -> Self:
+        """Returns the same for a process that may end while it reads a mapped file."""
+        return dataclasses.replace(self, is_mapping=self.may_map)
 
     @functools.cached_property
     def _files(self) -> OpenFiles:
@@ -105,75 +118,96 @@ class StoredRecords:
         Raises:
             ValueError: The record cannot be used, or its image is damaged.
         """
-        held = np.frombuffer(record, np.uint8)
-        image = self._image(held, 0, len(held))
-        _make_rows(engine, held, [image], draws, out)
+        image = self._image(np.frombuffer(record, np.uint8))
+        _make_rows(engine, [image], draws, out)
         return image.rest
 
     def _make(
         self, engine: Engine, places: Int64s, draws: Float64s, out: NDArray[Any]
     ) -> list[bytes | None]:
-        held = scratch("records", (int((places[:, 2] - places[:, 1]).sum()),))
-        images, at = [], 0
-        for shard, begin, end in places.tolist():
-            length = end - begin
-            images.append(self._read(held, at, length, self.paths[shard], begin))
-            at += length
+        lengths = (places[:, 2] - places[:, 1]).tolist()
+        images = list(map(self._found, self._read(places), lengths))
         whole = [image for image in images if image is not None]
         if len(whole) == len(images):
             with contextlib.suppress(PixelsError):
-                _make_rows(engine, held, whole, draws, out)
+                _make_rows(engine, whole, draws, out)
                 return [image.rest for image in whole]
         rests: list[bytes | None] = [None] * len(images)
         for n, image in enumerate(images):
             with contextlib.suppress(PixelsError):
                 if image is not None:
                     one = slice(n, n + 1)
-                    _make_rows(engine, held, [image], draws[one], out[one])
+                    _make_rows(engine, [image], draws[one], out[one])
                     rests[n] = image.rest
         return rests
 
-    def _read(
-        self, held: Pixels, at: int, length: int, path: str, offset: int
-    ) -> _Image | None:
-        """Reads a framed record into `held`; returns None if it cannot be used."""
-        framed = held[at : at + length]
-        try:
-            if not self._files.fill(framed.data, path, offset):
-                return None
-            if damage_of(framed, length) is not None:
-                return None
-            return self._image(held, at + HEADER.size, at + length - FOOTER.size)
-        except (OSError, ValueError):
-            return None
+    def _read(self, places: Int64s) -> Iterator[Pixels]:
+        """Yields framed records; fewer bytes of one that cannot be read."""
+        lengths = places[:, 2] - places[:, 1]
+        held, at = scratch("records", (int(lengths.sum()),)), 0
+        for shard, begin, end in places.tolist():
+            path, length = self.paths[shard], end - begin
+            mapped = self._files.mapped(path) if self.is_mapping else None
+            if mapped is not None:
+                yield mapped[begin:end]
+                continue
+            framed = held[at : at + length]
+            at += length
+            try:
+                is_whole = self._files.fill(framed.data, path, begin)
+            except OSError:
+                is_whole = False
+            yield framed if is_whole else framed[:0]
 
-    def _image(self, held: Pixels, begin: int, end: int) -> _Image:
-        """Finds the image in the serialized record `held[begin:end]`."""
+    def _found(self, framed: Pixels, length: int) -> _Image | None:
+        """Returns the image of a framed record; None if it cannot be used.
+
+        The record is verified when its image is made, so that it is passed over once:
+        what was found in a damaged one is not used.
+        """
+        if len(framed) < length:
+            return None
+        try:
+            image = self._image(framed[HEADER.size : -FOOTER.size])
+        except ValueError:
+            return None
+        return image._replace(framed=framed)
+
+    def _image(self, record: Pixels) -> _Image:
+        """Finds the image in a serialized record."""
         if self.image is None:
-            return _Image(begin, begin, None, held[begin:end].tobytes())
-        found = find_value(held[begin:end].data, self.image.encode())
+            return _Image(record[:0], None, record.tobytes())
+        found = find_value(record.data, self.image.encode())
         size = None
         if self.size is not None:
             height, width = whole_numbers(found.rest, self.size)
             if not (1 <= height <= _LONGEST_SIDE and 1 <= width <= _LONGEST_SIDE):
                 raise ValueError(f"its image has a size of {height} × {width} pixels")
             size = height, width
-        rest = held[begin:end].tobytes() if self.keep else found.rest
-        return _Image(begin + found.begin, begin + found.end, size, rest)
+        rest = record.tobytes() if self.keep else found.rest
+        return _Image(record[found.begin : found.end], size, rest)
 
 
 def _make_rows(
-    engine: Engine,
-    held: Pixels,
-    images: Sequence[_Image],
-    draws: Float64s,
-    out: NDArray[Any],
+    engine: Engine, images: Sequence[_Image], draws: Float64s, out: NDArray[Any]
 ) -> None:
-    begins = np.array([image.begin for image in images], np.int64)
-    ends = np.array([image.end for image in images], np.int64)
     sizes = [image.size for image in images if image.size is not None]
     known = np.array(sizes, np.int32) if sizes else None
-    engine.make(held, begins, ends, known, draws, out)
+    engine.make(_verified(images), known, draws, out)
+
+
+def _verified(images: Iterable[_Image]) -> Iterator[Pixels]:
+    """Yields encoded images, each just after the checksums of its record.
+
+    Raises:
+        PixelsError: A record is damaged.
+    """
+    for n, image in enumerate(images):
+        if image.framed is not None:
+            damage = damage_of(image.framed, len(image.framed))
+            if damage is not None:
+                raise PixelsError(n, damage)
+        yield image.data
 
 
 def _together(lengths: Int64s) -> Iterator[tuple[int, int]]:

@@ -2,7 +2,9 @@
 
 import contextlib
 import copy
+import logging
 import os
+import signal
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +18,8 @@ from reader.pixel_workers.processes import CLOSED
 from reader.pixel_workers.session import Session
 from reader.pixels.errors import PixelWorkerError
 from reader.shuffle.arrays import Float64s, Int64s
+
+_LOG = logging.getLogger("reader")
 
 E = TypeVar("E", bound=Engine)
 
@@ -57,6 +61,7 @@ class PixelWorkers(Generic[E]):
         self._lock = threading.Lock()
         self._session: Session | None = None
         self._closed = False
+        self._maps = True
 
     def make(
         self, encoded: Sequence[bytes], sizes: Int32s | None, draws: Float64s
@@ -108,15 +113,43 @@ class PixelWorkers(Generic[E]):
         already, it reads the batch in this process, since the caller may be who keeps
         these waiting. With `wait`, this call waits for one of them instead.
         """
-        with self._session_in_use() as session:
-            started = session.start_read(places, draws, wait=wait)
+        session = self._session or self._started()
+        try:
+            with self._session_in_use(session):
+                started = session.start_read(places, draws, wait=wait)
+        except PixelWorkerError as error:
+            self._stop_mapping(session, error)
+            return self.start_read(places, draws, wait=wait)
 
         def finish() -> tuple[NDArray[Any], list[Any]]:
-            with self._session_in_use(session):
-                found = session.finish_read(started)
+            found = None
+            try:
+                with self._session_in_use(session):
+                    found = session.finish_read(started)
+            except PixelWorkerError as error:
+                self._stop_mapping(session, error)
             return self.read(places, draws) if found is None else found
 
         return finish
+
+    def _stop_mapping(self, session: Session, error: PixelWorkerError) -> None:
+        """Has files read and not mapped from now on, if a map ended a worker.
+
+        Whoever reads such a file then tells what is wrong with it.
+
+        Raises:
+            PixelWorkerError: The error is another one.
+        """
+        if not session.maps or error.status != -signal.SIGBUS:
+            raise error
+        if self._session is session:
+            _LOG.warning(
+                "a shard was cut short, or cannot be read, while it was mapped into "
+                "memory; shards are read without maps from here on"
+            )
+            self._maps = False
+            self._end_session()
+        self.error = None
 
     @contextlib.contextmanager
     def _session_in_use(self, session: Session | None = None) -> Iterator[Session]:
@@ -148,7 +181,12 @@ class PixelWorkers(Generic[E]):
                 raise PixelWorkerError(CLOSED)
             if self._session is None:
                 with _no_fork, _streams_taken():
-                    session = Session(self._makers, self._num_workers, self._most_held)
+                    session = Session(
+                        self._makers,
+                        self._num_workers,
+                        self._most_held,
+                        maps=self._maps,
+                    )
                     self._session = session
                     self._finalizer = weakref.finalize(self, session.stop)
                     _started.add(self)

@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,6 @@ from reader.pixels.resample import resample, resample_part
 from reader.pixels.scratch import scratch
 
 Pixels = NDArray[np.uint8]
-Int64s = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -59,9 +58,7 @@ class PixelEngine:
 
     def make(
         self,
-        held: Pixels,
-        begins: Int64s,
-        ends: Int64s,
+        encoded: Iterable[Pixels],
         sizes: Int32s | None,
         draws: Float64s,
         out: NDArray[Any],
@@ -69,9 +66,8 @@ class PixelEngine:
         """Makes the images of a batch, or of a part of one.
 
         Args:
-            held: uint8[k], memory that holds the encoded images.
-            begins: int64[n], byte offset of each encoded image in `held`.
-            ends: int64[n], byte offset behind each encoded image.
+            encoded: n encoded images, uint8 each, which are only read. Each is taken
+                when it is needed.
             sizes: int32[n, 2], stored height and width of each image in pixels. None to
                 read the sizes from the images.
             draws: float64[n, k], random numbers in [0, 1): of the crop, then of the
@@ -87,8 +83,7 @@ class PixelEngine:
             flips = draws[:, num_crop] < 0.5
         regions = None if sizes is None else regions_of(sizes, crops, self.images)
         with _using_ipp(False):
-            for n in range(len(out)):
-                data = held[begins[n] : ends[n]]
+            for n, data in enumerate(encoded):
                 try:
                     if sizes is None or regions is None:
                         pixels, region = self._decode_any(data, crops[n : n + 1])
@@ -112,10 +107,10 @@ class PixelEngine:
         Raises:
             PixelsError: The image is damaged, or has another size than stated.
         """
-        held = np.frombuffer(encoded, np.uint8)
+        data = np.frombuffer(encoded, np.uint8)
         rows = np.empty((1, *self.row_shape), self.dtype)
         sizes = None if size is None else np.array([size], np.int32)
-        self.make(held, np.array([0]), np.array([len(held)]), sizes, draws, rows)
+        self.make([data], sizes, draws, rows)
         image: NDArray[Any] = rows[0]
         return image
 

@@ -24,4 +24,18 @@ class PixelsError(ValueError):
 
 
 class PixelWorkerError(RuntimeError):
-    """A pixel worker died or failed, or the workers are closed."""
+    """A pixel worker died or failed, or the workers are closed.
+
+    Attributes:
+        status: Exit status of the worker, as of `subprocess`; None if none died.
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        """Initializes the exception.
+
+        Args:
+            message: What happened.
+            status: Exit status of a worker that died.
+        """
+        super().__init__(message)
+        self.status = status

@@ -1,8 +1,13 @@
 """Local files that stay open between reads."""
 
+import contextlib
 import functools
+import mmap
 import os
 from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
 
 # A process may open 1,024 files, or 256 on macOS, and also opens other files.
 _MAX_OPEN_FILES = 128
@@ -39,6 +44,17 @@ class OpenFiles:
             place += got
         return True
 
+    def mapped(self, path: str) -> NDArray[np.uint8] | None:
+        """Returns all bytes of a file as the memory that it is mapped into.
+
+        Returns None if the file cannot be mapped. To use the memory of a file that was
+        cut short in the meantime, or that a failing disk does not give, ends the
+        process by the signal SIGBUS.
+        """
+        with contextlib.suppress(OSError, ValueError):  # Of an empty file.
+            return self._open(path).mapped
+        return None
+
     def has_cached(self, path: str, offset: int) -> bool:
         """Returns whether the kernel has a byte in its cache; False if it cannot tell.
 
@@ -73,6 +89,11 @@ class _File:
     def __init__(self, path: str) -> None:
         self.descriptor = -1
         self.descriptor = os.open(path, os.O_RDONLY)
+
+    @functools.cached_property
+    def mapped(self) -> NDArray[np.uint8]:
+        data = mmap.mmap(self.descriptor, 0, prot=mmap.PROT_READ)
+        return np.frombuffer(data, np.uint8)
 
     # Bound as a default: at interpreter exit, `os` may be gone before the file is.
     def __del__(self, close: Callable[[int], None] = os.close) -> None:

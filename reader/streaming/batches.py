@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from reader.config.read_config import ReadConfig
 from reader.contract.host import import_library
+from reader.contract.schema import needs_size
 from reader.datasets.record_schema import RecordSchema
 from reader.decode.example_arrays import ExampleArrays
 from reader.decode.mended_records import MendedRecords
@@ -53,7 +54,13 @@ def batch_reader(
     if has_images and record_schema.image_format is not None:
         sides = features["height"].key, features["width"].key
     image = features["image"].key if has_images else None
-    records = StoredRecords(paths, image, sides, keep="encoded" in config.names)
+    records = StoredRecords(
+        paths,
+        image,
+        sides,
+        keep="encoded" in config.names,
+        may_map=needs_size(record_schema.image_format),
+    )
     examples = StoredExamples(records, ExampleArrays(record_schema, config))
     engine = (
         PixelEngine(config.images, record_schema.image_format)

@@ -21,10 +21,10 @@ class CornerEngine:
     row_shape: tuple[int, ...] = (224, 224, 3)
     dtype: str = "uint8"
 
-    def make(self, held, begins, ends, sizes, draws, out):
-        for i, (begin, end) in enumerate(zip(begins, ends, strict=True)):
+    def make(self, encoded, sizes, draws, out):
+        for i, data in enumerate(encoded):
             try:
-                pixels = simplejpeg.decode_jpeg(held[begin:end], "RGB", strict=True)
+                pixels = simplejpeg.decode_jpeg(data, "RGB", strict=True)
             except ValueError as error:
                 raise PixelsError(i, str(error)) from None
             if sizes is not None:
@@ -58,9 +58,9 @@ class ScriptEngine:
     row_shape: tuple[int, ...] = (4,)
     dtype: str = "float64"
 
-    def make(self, held, begins, ends, sizes, draws, out):
-        for i, (begin, end) in enumerate(zip(begins, ends, strict=True)):
-            word, _, number = held[begin:end].tobytes().decode().partition(":")
+    def make(self, encoded, sizes, draws, out):
+        for i, data in enumerate(encoded):
+            word, _, number = data.tobytes().decode().partition(":")
             if word == "damaged":
                 raise PixelsError(i, f"damaged by {number}")
             if word == "bug":
@@ -83,5 +83,5 @@ class ScriptEngine:
                 os.getpid(),
                 "tensorflow" in sys.modules,
                 draws[i, 0] if draws.shape[1] else -1,
-                end - begin,
+                len(data),
             )

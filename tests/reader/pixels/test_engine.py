@@ -45,15 +45,13 @@ def made(
 ) -> np.ndarray:
     config = ImageConfig(**{"size": (32, 48), "dtype": "uint8", **settings})
     engine = PixelEngine(config, form)
-    held = np.frombuffer(b"".join(images), np.uint8)
-    ends = np.cumsum([len(image) for image in images])
-    begins = ends - [len(image) for image in images]
+    encoded = [np.frombuffer(image, np.uint8) for image in images]
     known = None if sizes is None else np.array(sizes, np.int32)
     if draws is None:
         counts = sum(config.num_draws.values())
         draws = np.random.default_rng(1).random((len(images), counts))
     out = np.empty((len(images), *engine.row_shape), engine.dtype)
-    engine.make(held, begins, ends, known, draws, out)
+    engine.make(encoded, known, draws, out)
     return out
 
 
@@ -164,12 +162,11 @@ def test_an_engine_survives_pickling_and_changes_no_setting():
     engine = PixelEngine(config, "raw")
     before = cv2.ipp.useIPP(), cv2.getNumThreads()
     out = np.empty((1, 8, 8, 3), np.float32)
-    held = np.zeros(3 * 81, np.uint8)
-    args = (np.zeros(1, int), np.array([held.size]), np.array([[9, 9]], np.int32))
-    engine.make(held, *args, np.empty((1, 0)), out)
+    args = [np.zeros(3 * 81, np.uint8)], np.array([[9, 9]], np.int32), np.empty((1, 0))
+    engine.make(*args, out)
     again = pickle.loads(pickle.dumps(engine))
     other = np.empty_like(out)
-    again.make(held, *args, np.empty((1, 0)), other)
+    again.make(*args, other)
     assert np.array_equal(out, other)
     assert (cv2.ipp.useIPP(), cv2.getNumThreads()) == before
 
