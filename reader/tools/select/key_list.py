@@ -16,6 +16,8 @@ from reader.contract.schema import display_path
 from reader.storage.files import local_path, read_bytes
 
 STDIN = "-"
+# The usual name of the column with the keys.
+KEY_COLUMN = "key"
 _TABLES = {".csv": ",", ".tsv": "\t"}
 _PARQUET = (".parquet", ".pq")
 
@@ -68,6 +70,11 @@ def read_key_list(path: str, column: str) -> KeyList:
         return _of_table(path, _csv(path, data, _TABLES[extension], column), column)
     if extension in _PARQUET:
         return _of_table(path, _parquet(path, data), column)
+    if column != KEY_COLUMN:
+        raise UsageError(
+            f"--key_column={column} needs a table, .csv, .tsv or .parquet; {path} has "
+            "a key a line"
+        )
     return _of_lines(path, data)
 
 

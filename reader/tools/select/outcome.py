@@ -1,10 +1,12 @@
 """What `diptych select` prints: what is kept, and what became of the rest."""
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
 from reader.console.formatting import counted
 from reader.console.terminal import Terminal, printable
+from reader.contract.layout import SELECTIONS_DIR
 from reader.datasets.manifest_dataset import ManifestDataset
 from reader.tools.select.make import Made
 
@@ -93,6 +95,8 @@ def ending_of(
     if split is None:
         return f"written to {shown}"
     pattern = f"{dataset.folder.rstrip('/')}/{split}-*"
+    if os.path.dirname(path) == dataset.path(SELECTIONS_DIR):
+        shown = printable(os.path.basename(path))
     return f'read it with reader.load("{printable(pattern)}", select="{shown}", …)'
 
 
