@@ -6,7 +6,7 @@ from typing import Any
 
 from beam_jobs.config.columns import Column
 from reader.contract import samples
-from reader.contract.conditions.where import SPLIT, parse_where
+from reader.contract.conditions.where import SPLIT, Where, parse_where
 from reader.contract.samples import columns_of
 
 # Columns that are known before an image is read; the columns of the source are, too.
@@ -31,10 +31,8 @@ class RowFilter:
     """Evaluates a condition on rows, as `diptych select` does on a finished dataset.
 
     Attributes:
-        text: The condition.
-        columns: Columns that it needs.
-        needs_images: Whether it needs columns that are unknown before the image is
-            read.
+        needs_images: Whether the condition needs columns that are unknown before the
+            image is read.
     """
 
     def __init__(
@@ -48,34 +46,53 @@ class RowFilter:
             splits_by_content: Whether the image file decides the split.
 
         Raises:
-            UsageError: The text is no condition on columns that there are.
+            UsageError: The text is not a condition on columns that there are.
         """
-        features = [column.feature for column in columns]
-        known = columns_of(features)
+        self._names = [column.feature.key for column in columns]
+        known = columns_of(column.feature for column in columns)
         types = {name: known[name] for name in known if name not in _OF_RECORDS}
         self._where = parse_where(text)
         self._where.check(types)
-        self.text, self.columns = text, self._where.columns
-        early = {*_BEFORE_IMAGES, *(feature.key for feature in features)}
+        early = {*_BEFORE_IMAGES, *self._names}
         early |= set() if splits_by_content else {SPLIT}
-        self.needs_images = not {*self.columns} <= early
-        self._values = {
-            name: types[name].value for name in self.columns if name in types
+        self.needs_images = not {*self._where.columns} <= early
+        self._early = self._where.only_with(early)
+        values = {
+            name: types[name].value for name in self._where.columns if name in types
         }
+        self._values = {SPLIT: "string", **values}
 
-    def keeps(self, rows: Sequence[Mapping[str, Any]]) -> list[bool]:
-        """Returns for which rows the condition is true.
+    def may_keep(self, rows: Sequence[Mapping[str, Any]]) -> list[bool]:
+        """Returns for which rows the condition may be true, before images are read.
 
         Args:
-            rows: `{column: value}`, with the columns of `columns`.
+            rows: `{column: value}`, with the columns that are known then.
         """
+        if self._early is None:
+            return [True] * len(rows)
+        return self._keeps(self._early, rows)
+
+    def keeps(self, row: Mapping[str, Any]) -> bool:
+        """Returns whether the condition is true for a row with all columns."""
+        (kept,) = self._keeps(self._where, [row])
+        return kept
+
+    def row_of(self, values: Sequence[Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns a row of a pair.
+
+        Args:
+            values: Values of the columns of the source.
+            facts: Other columns.
+        """
+        return dict(zip(self._names, values, strict=True)) | {**facts}
+
+    def _keeps(self, where: Where, rows: Sequence[Mapping[str, Any]]) -> list[bool]:
         import pyarrow as pa
 
-        of_value = arrow_types()
-        values = {SPLIT: "string", **self._values}
-        schema = pa.schema([(name, of_value[value]) for name, value in values.items()])
-        table = pa.Table.from_pylist(list(rows), schema=schema)
-        kept: list[bool] = self._where.keeps(table).tolist()
+        types = arrow_types()
+        fields = [(name, types[value]) for name, value in self._values.items()]
+        table = pa.Table.from_pylist(list(rows), schema=pa.schema(fields))
+        kept: list[bool] = where.keeps(table).tolist()
         return kept
 
 

@@ -152,12 +152,11 @@ def _check_where(pair: Pair, image: EncodedImage, config: JobConfig) -> None:
     Raises:
         BadInput: The pair does not meet the condition.
     """
-    meets = config.row_filter
-    if meets is None or not meets.needs_images:
+    condition = config.row_filter
+    if condition is None or not condition.needs_images:
         return
-    columns = [column.feature.key for column in config.columns_read]
-    row = dict(zip(columns, pair.values, strict=True)) | facts_of(pair)
-    if not meets.keeps([row | image.facts])[0]:
+    row = condition.row_of(pair.values, facts_of(pair) | image.facts)
+    if not condition.keeps(row):
         raise BadInput(*NOT_MET)
 
 
@@ -183,6 +182,7 @@ def _features(
 def _extras(pair: Pair, config: JobConfig) -> dict[str, tuple[Dtype, Values]]:
     return {
         column.feature.key: (column.feature.dtype, feature_values(column, value))
-        # The values of columns that only `where` uses come last.
-        for column, value in zip(config.columns, pair.values, strict=False)
+        for column, value in zip(
+            config.columns, pair.values[: len(config.columns)], strict=True
+        )
     }

@@ -113,21 +113,18 @@ def pair_entries(
                     detail=error.detail,
                 )
             )
-    if config.row_filter is None or config.row_filter.needs_images:
+    if config.row_filter is None:
         return pairs, rejects
-    return _filtered(pairs, rejects, config.row_filter, config)
+    return _filtered(pairs, rejects, config.row_filter)
 
 
 def _filtered(
-    pairs: list[Pair], rejects: list[Reject], meets: RowFilter, config: JobConfig
+    pairs: list[Pair], rejects: list[Reject], condition: RowFilter
 ) -> tuple[list[Pair], list[Reject]]:
     """Moves the pairs that do not meet the condition to the rejects."""
-    columns = [column.feature.key for column in config.columns_read]
-    rows = [
-        dict(zip(columns, pair.values, strict=True)) | facts_of(pair) for pair in pairs
-    ]
+    rows = [condition.row_of(pair.values, facts_of(pair)) for pair in pairs]
     kept = []
-    for pair, is_kept in zip(pairs, meets.keeps(rows), strict=True):
+    for pair, is_kept in zip(pairs, condition.may_keep(rows), strict=True):
         if is_kept:
             kept.append(pair)
         else:

@@ -27,7 +27,7 @@ def sample_row(
         columns: Source columns that are copied to the dataset.
     """
     # The values of columns that only `where` uses come last.
-    values = zip(columns, example.pair.values, strict=False)
+    values = zip(columns, example.pair.values[: len(columns)], strict=True)
     return {
         **{column.feature.key: value for column, value in values},
         **facts_of(example.pair),

@@ -25,7 +25,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reader.contract.errors import DatasetError
-from reader.contract.index import num_blocks
 from reader.contract.json_values import dump_json, known_fields
 from reader.contract.layout import FORMAT_VERSION
 from reader.contract.manifest import Shard
@@ -171,8 +170,3 @@ def parse_weights(data: bytes | NDArray[np.uint8]) -> NDArray[np.uint16]:
         ValueError: The length of the data is not a multiple of 2 bytes.
     """
     return np.frombuffer(data, _WEIGHT)
-
-
-def num_words(base: tuple[BaseShard, ...]) -> int:
-    """Returns the number of words in `bits.bin`."""
-    return sum(num_blocks(shard.num_examples) for shard in base)

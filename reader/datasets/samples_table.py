@@ -1,5 +1,6 @@
 """Reads the tables of `samples/`: the records' data without the images."""
 
+import io
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +10,7 @@ from reader.contract.host import import_library
 from reader.contract.layout import parse_shard_name
 from reader.datasets.record_index import ShardFile
 from reader.datasets.record_source import RecordSource
-from reader.storage.files import is_remote, read_bytes
+from reader.storage.files import is_remote, open_file, read_bytes
 
 
 def read_samples(source: RecordSource) -> Any:
@@ -52,11 +53,11 @@ def read_table_at(
         UsageError: Pyarrow is not installed.
     """
     import_library("pyarrow", "samples", "pyarrow")
-    from pyarrow import ArrowException, BufferReader, OSFile, parquet
+    from pyarrow import ArrowException, parquet
 
     try:
         # Of a local file, only the columns are read.
-        data = BufferReader(read_bytes(path)) if is_remote(path) else OSFile(path)
+        data = io.BytesIO(read_bytes(path)) if is_remote(path) else open_file(path)
         # Not in pyarrow's threads: one that lets go of Python's bytes while the
         # interpreter ends aborts the process.
         with data, parquet.ParquetFile(data, pre_buffer=False) as file:

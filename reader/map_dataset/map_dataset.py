@@ -4,6 +4,7 @@ Each access reads a record, verifies its checksum, and parses and decodes it. On
 files, record offsets and, after `by_key`, hashes of keys stay in memory.
 """
 
+import dataclasses
 import functools
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,7 +33,7 @@ from reader.map_dataset.key_index import Keys
 from reader.records.random_access import RecordFiles
 from reader.schedule.state import digest
 from reader.selections.choose import Selected, choose
-from reader.shuffle.subset import NOT_CHOSEN, KeptRecords, unpack
+from reader.shuffle.subset import NOT_CHOSEN, Chosen, KeptRecords, unpack
 
 
 def open(
@@ -130,7 +131,8 @@ def open(
         UsageError: An argument is invalid (a `ValueError`), or a library is missing.
         DatasetError: A dataset is unfinished or incomplete.
     """
-    reopen = functools.partial(open, **locals())  # `locals` holds only arguments here.
+    # `locals` holds only arguments here. Records are not chosen again.
+    reopen = functools.partial(open, **{**locals(), "select": None, "where": None})
     names = output_names(outputs)
     check_names(names, RECORD_OUTPUTS)
     images = image_config(
@@ -229,8 +231,15 @@ class MapDataset:
         self._epoch = 0
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickles the arguments of `open`, without open files."""
-        return _open_again, (self._reopen, self._fingerprint, self._epoch)
+        """Pickles the arguments of `open`, and a bit per record if some are chosen."""
+        chosen = self.source.chosen
+        return _open_again, (self._reopen, chosen, self._fingerprint, self._epoch)
+
+    def _choosing(self, chosen: Chosen) -> "MapDataset":
+        """Returns the dataset with some of its records."""
+        source = dataclasses.replace(self.source, chosen=chosen)
+        settings = self._make, self._names, self._transform, self._reopen
+        return MapDataset(source, *settings)
 
     def __repr__(self) -> str:
         """Returns the name, number of records and shards, and the outputs."""
@@ -359,7 +368,10 @@ class MapDataset:
 
 
 def _open_again(
-    reopen: Callable[[], MapDataset], fingerprint: str, epoch: int = 0
+    reopen: Callable[[], MapDataset],
+    chosen: Chosen | None,
+    fingerprint: str,
+    epoch: int = 0,
 ) -> MapDataset:
     """Opens a pickled dataset again.
 
@@ -367,6 +379,8 @@ def _open_again(
         DatasetError: The dataset has changed since it was pickled.
     """
     dataset = reopen()
+    if chosen is not None:
+        dataset = dataset._choosing(chosen)
     if dataset._fingerprint != fingerprint:
         raise DatasetError(
             f"{dataset.source.name} has changed since this dataset was opened: open "

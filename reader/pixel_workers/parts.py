@@ -66,7 +66,14 @@ class Engine(Protocol):
 
 
 class RecordMaker(Protocol):
-    """Makes rows of records in files; `StoredRecords` is one."""
+    """Makes rows of records in files; `StoredRecords` is one.
+
+    Attributes:
+        may_map: Whether `mapping` has files mapped into memory.
+    """
+
+    @property
+    def may_map(self) -> bool: ...  # noqa: D102
 
     def make(
         self, engine: Engine, places: Int64s, draws: Float64s, out: NDArray[Any]

@@ -38,7 +38,7 @@ class Session:
     Threads may share a session.
 
     Attributes:
-        maps: Whether the processes may map files.
+        maps: Whether the processes map files.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Session:
             maps: Whether the processes may map files. This one never does.
         """
         self._makers, engine = makers, makers.engine
-        self.maps = maps
+        self.maps = maps and makers.records is not None and makers.records.may_map
         self._num_workers = num_workers
         self._most_held = most_held
         self._row_bytes = math.prod(engine.row_shape) * np.dtype(engine.dtype).itemsize
@@ -61,7 +61,7 @@ class Session:
         self._memory = SharedMemory()
         self._processes = None
         if num_workers:
-            of_workers = makers.mapping() if maps else makers
+            of_workers = makers.mapping() if self.maps else makers
             self._processes = Processes(of_workers, num_workers, self._memory)
         lock = threading.Lock()
         self._inputs = Areas(self._memory, lock)

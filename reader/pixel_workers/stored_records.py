@@ -15,7 +15,7 @@ from reader.pixel_workers.parts import Engine, Pixels
 from reader.pixels.errors import PixelsError
 from reader.pixels.scratch import scratch
 from reader.shuffle.arrays import Float64s, Int64s
-from reader.storage.open_files import OpenFiles
+from reader.storage.open_files import MappedFiles, OpenFiles
 from reader.storage.tfrecord_file import damage_of
 
 # Records are read and made some at a time, so that their bytes are still in a cache
@@ -78,6 +78,10 @@ class StoredRecords:
     @functools.cached_property
     def _files(self) -> OpenFiles:
         return OpenFiles()
+
+    @functools.cached_property
+    def _maps(self) -> MappedFiles:
+        return MappedFiles()
 
     def make(
         self, engine: Engine, places: Int64s, draws: Float64s, out: NDArray[Any]
@@ -147,7 +151,7 @@ class StoredRecords:
         held, at = scratch("records", (int(lengths.sum()),)), 0
         for shard, begin, end in places.tolist():
             path, length = self.paths[shard], end - begin
-            mapped = self._files.mapped(path) if self.is_mapping else None
+            mapped = self._maps.bytes_of(path) if self.is_mapping else None
             if mapped is not None:
                 yield mapped[begin:end]
                 continue

@@ -113,9 +113,9 @@ class PixelWorkers(Generic[E]):
         already, it reads the batch in this process, since the caller may be who keeps
         these waiting. With `wait`, this call waits for one of them instead.
         """
-        session = self._session or self._started()
+        session = None
         try:
-            with self._session_in_use(session):
+            with self._session_in_use() as session:
                 started = session.start_read(places, draws, wait=wait)
         except PixelWorkerError as error:
             self._stop_mapping(session, error)
@@ -128,11 +128,14 @@ class PixelWorkers(Generic[E]):
                     found = session.finish_read(started)
             except PixelWorkerError as error:
                 self._stop_mapping(session, error)
-            return self.read(places, draws) if found is None else found
+            if found is not None:
+                return found
+            # Not `read`: this thread may keep all channels that it would wait for.
+            return self.start_read(places, draws)()
 
         return finish
 
-    def _stop_mapping(self, session: Session, error: PixelWorkerError) -> None:
+    def _stop_mapping(self, session: Session | None, error: PixelWorkerError) -> None:
         """Has files read and not mapped from now on, if a map ended a worker.
 
         Whoever reads such a file then tells what is wrong with it.
@@ -140,16 +143,16 @@ class PixelWorkers(Generic[E]):
         Raises:
             PixelWorkerError: The error is another one.
         """
-        if not session.maps or error.status != -signal.SIGBUS:
+        if session is None or not session.maps or error.status != -signal.SIGBUS:
             raise error
-        if self._session is session:
+        self._maps = False
+        if self._end_session(session):
             _LOG.warning(
                 "a shard was cut short, or cannot be read, while it was mapped into "
                 "memory; shards are read without maps from here on"
             )
-            self._maps = False
-            self._end_session()
-        self.error = None
+        if self.error is not None and self.error.status == error.status:
+            self.error = None
 
     @contextlib.contextmanager
     def _session_in_use(self, session: Session | None = None) -> Iterator[Session]:
@@ -192,12 +195,16 @@ class PixelWorkers(Generic[E]):
                     _started.add(self)
             return self._session
 
-    def _end_session(self) -> None:
+    def _end_session(self, only: Session | None = None) -> bool:
+        """Ends the session, if it is `only`; returns whether there was one to end."""
         with self._lock:
-            session, self._session = self._session, None
-            if session is not None:
-                self._finalizer()
-                session.wait()
+            session = self._session
+            if session is None or only not in (None, session):
+                return False
+            self._session = None
+            self._finalizer()
+            session.wait()
+            return True
 
     def _forget(self) -> None:
         self._lock = threading.Lock()

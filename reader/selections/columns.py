@@ -21,6 +21,7 @@ from reader.storage.files import is_remote
 # Tables that are read at the same time, which hides the latency of a bucket.
 _REMOTE_READS = 16
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -45,7 +46,7 @@ def keep_where(source: RecordSource, text: object) -> NDArray[np.bool_]:
     def keep(shard: ShardFile) -> NDArray[np.bool_]:
         return where.keeps(read_columns(shard, where.columns))
 
-    parts = map_shards(keep, source.shards)
+    parts = map_shards(keep, source.shards, remote=is_remote(source.name))
     return np.concatenate([np.zeros(0, np.bool_), *parts])
 
 
@@ -86,8 +87,15 @@ def read_columns(shard: ShardFile, columns: Iterable[str]) -> Any:
     return table
 
 
-def map_shards(function: Callable[[Any], T], shards: Sequence[Any]) -> Iterator[T]:
-    """Yields what a function returns of each shard, in order; calls it in threads."""
-    remote = any(is_remote(getattr(shard, "path", "")) for shard in shards)
+def map_shards(
+    function: Callable[[S], T], parts: Sequence[S], *, remote: bool
+) -> Iterator[T]:
+    """Yields what a function returns of each part, in order; calls it in threads.
+
+    Args:
+        function: Function of a part, such as a shard.
+        parts: Parts of a dataset.
+        remote: Whether the dataset is in a bucket.
+    """
     with ThreadPoolExecutor(_REMOTE_READS if remote else num_cores()) as pool:
-        yield from pool.map(function, shards)
+        yield from pool.map(function, parts)

@@ -20,6 +20,8 @@ from reader.shuffle.randomness import random_key
 
 # Planned number of a record that is not chosen.
 NOT_CHOSEN = -1
+# Blocks whose weights are added up at once.
+_BLOCKS_AT_ONCE = 1 << 16
 # Records of a block, and bits of a word.
 _WORD = 64
 
@@ -159,10 +161,10 @@ class WeightedRecords:
     A weight of 2.5 means two or three copies in an epoch. This is systematic sampling
     (Madow, 1949), in layers: layer c holds what a weight has above c, up to 1. So a
     record is in a layer at most once, and copies lie as far apart as other records.
-    The weights of a layer are laid end to end. An epoch takes the records that the
-    points k + s lie in, for all whole k. The shift s takes each of its 256 values once
-    in 256 epochs, so these have exactly 256 times the weight of each record. What is
-    less than one record at the end of a layer is never taken.
+    All weights are laid end to end, layer after layer. An epoch takes the records that
+    the points k + s lie in, for all whole k. The shift s takes each of its 256 values
+    once in 256 epochs, so these have exactly 256 times the weight of each record, but
+    for what is less than one record at the end of the last layer.
 
     Attributes:
         num_records: Number of records in an epoch, copies included.
@@ -171,7 +173,7 @@ class WeightedRecords:
     def __init__(
         self, weights: NDArray[np.uint16], base: Blocks, seed: int | str
     ) -> None:
-        """Sums up the weights of each layer.
+        """Sums up the weights.
 
         Args:
             weights: uint16[num_records], `WEIGHT_ONE` times the weight of each record.
@@ -180,66 +182,66 @@ class WeightedRecords:
         """
         self._weights, self._base = weights, base
         self._first_shift = random_key("copies", seed, 0) % WEIGHT_ONE
+        self._num_blocks = len(base.first) - 1
         num_layers = -(-int(weights.max(initial=0)) // WEIGHT_ONE)
-        self._ends = [self._ends_of(layer) for layer in range(num_layers)]
-        counts = [int(ends[-1]) // WEIGHT_ONE for ends in self._ends]
-        self._begins = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
-        self.num_records = int(self._begins[-1])
+        # The sum before each block of each layer, and of all.
+        self._sums = np.zeros(num_layers * self._num_blocks + 1, np.int64)
+        for layer in range(num_layers):
+            begin = layer * self._num_blocks
+            self._sum_layer(layer, self._sums[begin : begin + self._num_blocks + 1])
+        self.num_records = int(self._sums[-1]) // WEIGHT_ONE
 
-    def _ends_of(self, layer: int) -> Int64s:
-        """Returns int64[num_blocks + 1], the sum of a layer before each block."""
-        first, ends = self._base.first, np.zeros(len(self._base.first), np.int64)
+    def _sum_layer(self, layer: int, sums: Int64s) -> None:
+        """Adds up the blocks of a layer, from the first of the sums on."""
+        first = self._base.first
         # Some blocks at a time, since there may be a billion records.
-        for begin in range(0, len(first) - 1, 1 << 16):
-            end = min(begin + (1 << 16), len(first) - 1)
+        for begin in range(0, self._num_blocks, _BLOCKS_AT_ONCE):
+            end = min(begin + _BLOCKS_AT_ONCE, self._num_blocks)
+            bounds = first[begin : end + 1] - first[begin]
             part = self._part(layer, slice(int(first[begin]), int(first[end])))
-            sums = np.concatenate([[0], np.cumsum(part, dtype=np.int64)])
-            ends[begin + 1 : end + 1] = (
-                ends[begin] + sums[first[begin + 1 : end + 1] - first[begin]]
-            )
-        return ends
+            within = np.concatenate([[0], np.cumsum(part, dtype=np.int64)])
+            sums[begin + 1 : end + 1] = sums[begin] + within[bounds[1:]]
 
-    def _part(self, layer: int, which: Int64s | slice) -> Int64s:
+    def _part(self, layer: int | Int64s, which: Int64s | slice) -> Int64s:
         """Returns what the weights of some records have in a layer."""
         weights = self._weights[which].astype(np.int64)
-        return np.clip(weights - layer * WEIGHT_ONE, 0, WEIGHT_ONE)
+        part: Int64s = np.clip(weights - layer * WEIGHT_ONE, 0, WEIGHT_ONE)
+        return part
 
-    def _shift(self, layer: int, epoch: int) -> int:
+    def _shift(self, epoch: int) -> int:
         # 159 / 256 is near the golden ratio, so that epochs in turn are far apart. It
         # is odd, so that 256 epochs have all shifts.
-        return (159 * epoch + 101 * layer + self._first_shift) % WEIGHT_ONE
+        return (159 * epoch + self._first_shift) % WEIGHT_ONE
 
     def blocks_of(self, epoch: int) -> Blocks:
         """Returns the blocks of an epoch: those of the first layer, then the next."""
-        firsts = []
-        for layer, ends in enumerate(self._ends):
-            begin, end = self._begins[layer : layer + 2].tolist()
-            before = -(-(ends - self._shift(layer, epoch)) // WEIGHT_ONE)
-            firsts.append(begin + np.clip(before[:-1], 0, end - begin))
-        return Blocks(np.concatenate([*firsts, self._begins[-1:]]))
+        before = -(-(self._sums - self._shift(epoch)) // WEIGHT_ONE)
+        first = np.clip(before, 0, self.num_records)
+        first[-1] = self.num_records
+        return Blocks(first)
 
     def records(self, planned: Int64s, epochs: Int64s) -> tuple[Int64s, Int64s]:
         """Returns record numbers, and epochs of which those of copies are others."""
         numbers, drawn = np.full_like(planned, NO_RECORD), epochs.copy()
         for epoch in np.unique(epochs).tolist():
-            for layer in range(len(self._ends)):
-                begin, end = self._begins[layer : layer + 2].tolist()
-                mine = (epochs == epoch) & (planned >= begin) & (planned < end)
-                points = (planned[mine] - begin) * WEIGHT_ONE
-                numbers[mine] = self._at(layer, points + self._shift(layer, epoch))
-                drawn[mine] += layer << 32
+            mine = (epochs == epoch) & (planned >= 0)
+            points = planned[mine] * WEIGHT_ONE + self._shift(epoch)
+            numbers[mine], layers = self._at(points)
+            drawn[mine] += layers << 32
         return numbers, drawn
 
-    def _at(self, layer: int, points: Int64s) -> Int64s:
-        """Returns the records of a layer that points lie in."""
-        first, ends = self._base.first, self._ends[layer]
-        block = np.searchsorted(ends, points, side="right") - 1
+    def _at(self, points: Int64s) -> tuple[Int64s, Int64s]:
+        """Returns the records that points lie in, and their layers."""
+        cell = np.searchsorted(self._sums, points, side="right") - 1
+        layer, block = np.divmod(cell, max(1, self._num_blocks))
+        first = self._base.first
         rows = first[block][:, np.newaxis] + np.arange(_WORD)
         inside = rows < first[block + 1][:, np.newaxis]
-        part = self._part(layer, np.where(inside, rows, 0))
-        sums = ends[block][:, np.newaxis] + np.cumsum(np.where(inside, part, 0), axis=1)
-        places: Int64s = (sums <= points[:, np.newaxis]).sum(axis=1)
-        return first[block] + places
+        part = self._part(layer[:, np.newaxis], np.where(inside, rows, 0))
+        within = np.cumsum(np.where(inside, part, 0), axis=1)
+        passed = self._sums[cell][:, np.newaxis] + within <= points[:, np.newaxis]
+        numbers: Int64s = first[block] + passed.sum(axis=1)
+        return numbers, layer
 
 
 class JoinedSubsets:

@@ -1,6 +1,5 @@
 """Local files that stay open between reads."""
 
-import contextlib
 import functools
 import mmap
 import os
@@ -44,17 +43,6 @@ class OpenFiles:
             place += got
         return True
 
-    def mapped(self, path: str) -> NDArray[np.uint8] | None:
-        """Returns all bytes of a file as the memory that it is mapped into.
-
-        Returns None if the file cannot be mapped. To use the memory of a file that was
-        cut short in the meantime, or that a failing disk does not give, ends the
-        process by the signal SIGBUS.
-        """
-        with contextlib.suppress(OSError, ValueError):  # Of an empty file.
-            return self._open(path).mapped
-        return None
-
     def has_cached(self, path: str, offset: int) -> bool:
         """Returns whether the kernel has a byte in its cache; False if it cannot tell.
 
@@ -83,17 +71,37 @@ class OpenFiles:
             os.posix_fadvise(file.descriptor, offset, length, os.POSIX_FADV_WILLNEED)
 
 
+class MappedFiles:
+    """Local files that stay mapped into memory; threads may share them.
+
+    To use the memory of a file that was cut short in the meantime, or that a failing
+    disk does not give, ends the process by the signal SIGBUS.
+    """
+
+    def __init__(self) -> None:
+        """Creates an empty cache of mapped files."""
+        self._mapped = functools.lru_cache(_MAX_OPEN_FILES)(_mapped)
+
+    def bytes_of(self, path: str) -> NDArray[np.uint8] | None:
+        """Returns all bytes of a file; None if it cannot be mapped."""
+        return self._mapped(path)
+
+
+def _mapped(path: str) -> NDArray[np.uint8] | None:
+    try:
+        with open(path, "rb") as file:  # The map has a descriptor of its own.
+            data = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+    except (OSError, ValueError):  # A file that is empty cannot be mapped.
+        return None
+    return np.frombuffer(data, np.uint8)
+
+
 class _File:
     """An open file, closed when its last reference is dropped."""
 
     def __init__(self, path: str) -> None:
         self.descriptor = -1
         self.descriptor = os.open(path, os.O_RDONLY)
-
-    @functools.cached_property
-    def mapped(self) -> NDArray[np.uint8]:
-        data = mmap.mmap(self.descriptor, 0, prot=mmap.PROT_READ)
-        return np.frombuffer(data, np.uint8)
 
     # Bound as a default: at interpreter exit, `os` may be gone before the file is.
     def __del__(self, close: Callable[[int], None] = os.close) -> None:

@@ -15,6 +15,7 @@ from reader.datasets.record_schema import RecordSchema
 from reader.decode.example_arrays import ExampleArrays
 from reader.decode.mended_records import MendedRecords
 from reader.decode.outputs import bucket_width, pad_id
+from reader.pixel_workers.processes import NUM_CHANNELS
 from reader.pixel_workers.stored_records import StoredRecords
 from reader.pixel_workers.worker_pool import PixelWorkers
 from reader.pixels.casts import black_row
@@ -28,6 +29,10 @@ from reader.streaming.stored_examples import (
     completed,
     join,
 )
+
+# Batches that are started beyond those that the workers take are made by the caller.
+# Leaves room for other iterators.
+_MOST_AHEAD = NUM_CHANNELS - 4
 
 
 def batch_reader(
@@ -123,13 +128,15 @@ class BatchReader:
 
         Args:
             placed: Places of records, in any portions.
-            ahead: Number of batches that are read before they are wanted.
+            ahead: Number of batches that are read before they are wanted, if the
+                workers take so many.
             note_read: Function called with the lap and the number of records of each
                 batch.
         """
         reading: deque[_Reading] = deque()
         error: Exception | None = None
         portions = _rebatched(placed, self._config.host_batch_size)
+        ahead = min(ahead, _MOST_AHEAD)
         try:
             while error is None or reading:
                 while error is None and len(reading) <= ahead:

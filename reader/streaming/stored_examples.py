@@ -54,6 +54,11 @@ class StoredExamples:
     records: StoredRecords
     arrays: ExampleArrays
 
+    @property
+    def may_map(self) -> bool:
+        """Whether `mapping` has files mapped into memory."""
+        return self.records.may_map
+
     def mapping(self) -> Self:
         """Returns the same for a process that may end while it reads a mapped file."""
         return dataclasses.replace(self, records=self.records.mapping())

@@ -14,7 +14,6 @@ from reader.datasets.record_source import Patterns, open_record_sources
 from reader.datasets.shard_cache import keep_copies
 from reader.decode.example_arrays import ExampleArrays
 from reader.decode.outputs import fit
-from reader.pixel_workers.processes import NUM_CHANNELS
 from reader.pixel_workers.stored_records import StoredRecords
 from reader.records.damaged_records import DamagedRecords, Loss
 from reader.records.read_ahead import ReadAhead
@@ -29,8 +28,6 @@ from reader.streaming.window_order import by_length
 
 # Batches that a consumer may hold without a copy.
 _IN_USE = 4
-# Leaves room for other iterators.
-_MOST_AHEAD = NUM_CHANNELS - 4
 
 
 def stream(
@@ -222,7 +219,7 @@ class Stream(Resumable):
         # Texts are parsed by workers too, for which `load` has threads.
         most = concurrency_of(config)
         num_workers = most.workers if has_images else config.resources.pixel_workers
-        self._ahead = min(config.resources.prefetch + most.batches - 1, _MOST_AHEAD)
+        self._ahead = config.resources.prefetch + most.batches - 1
         self._reader = batch_reader(
             paths,
             record_schema,

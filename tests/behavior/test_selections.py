@@ -4,6 +4,8 @@ import csv
 import itertools
 import json
 import math
+import os
+import pickle
 import random
 import shutil
 from pathlib import Path
@@ -16,6 +18,7 @@ from PIL import Image
 import reader
 import reader.streaming.stream
 from reader.contract.errors import DatasetError, UsageError
+from reader.selections import choose
 
 NUM = 700
 KEYS = {"outputs": ("key",), "workers": 0}
@@ -199,7 +202,8 @@ def test_a_state_names_the_selection(scored, diptych):
 
 
 def test_select_and_where_together_are_both(scored, diptych):
-    assert diptych("select", scored.folder, "--name=park", "--where=key like 'park/*'")
+    flags = ("--name=park", "--where=key like 'park/*'")
+    assert diptych("select", scored.folder, *flags).status == 0
     settings = {"select": "park", "where": "extra/stars = 5"}
     found = read("stream", scored.folder, batch_size=1, shuffle=False, **settings)
     wanted = scored.keys(lambda r: r["key"].startswith("park/") and r["stars"] == 5)
@@ -377,9 +381,15 @@ def test_open_knows_only_what_is_chosen(scored):
         opened.by_key(scored.keys(lambda r: r["stars"] == 2)[0])
     with pytest.raises(IndexError):
         opened[len(wanted)]
-    import pickle
 
-    assert list(pickle.loads(pickle.dumps(opened))) == list(opened)
+
+def test_a_pickled_dataset_does_not_choose_again(scored, monkeypatch):
+    opened = reader.open(
+        f"{scored.folder}/train-*", where="extra/stars = 1", outputs=("key",)
+    )
+    pickled = pickle.dumps(opened)
+    monkeypatch.setattr(choose, "keep_where", None)
+    assert list(pickle.loads(pickled)) == list(opened)
 
 
 def test_wrong_arguments_are_named(scored, dataset, tmp_path):
@@ -422,3 +432,12 @@ def test_a_dataset_of_the_first_version_can_be_selected():
     wide = [key for key, width in every if width > 20]
     opened = reader.open(f"{golden}/train-*", outputs=("key",), where="width > 20")
     assert [key for (key,) in opened] == wide
+
+
+def test_a_folder_may_have_a_name_that_is_not_utf_8(scored, tmp_path):
+    folder = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")
+    shutil.copytree(scored.folder, folder)
+    opened = reader.open(f"{folder}/train-*", where="extra/stars = 1", outputs=("key",))
+    wanted = scored.keys(lambda r: r["stars"] == 1)
+    assert opened.samples["key"].to_pylist() == wanted
+    assert opened.by_key(wanted[0]) == (wanted[0],)

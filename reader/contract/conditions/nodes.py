@@ -6,7 +6,7 @@ The truth of a node is an Arrow array of booleans, in which null is unknown.
 import functools
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -107,6 +107,17 @@ class AnyOf(NamedTuple):
 
 
 Condition = Comparison | Not | AllOf | AnyOf
+
+
+def comparisons_of(condition: Condition) -> Iterator[Comparison]:
+    """Yields the comparisons of a condition, in the order of the text."""
+    if isinstance(condition, Comparison):
+        yield condition
+    elif isinstance(condition, Not):
+        yield from comparisons_of(condition.condition)
+    else:
+        for part in condition.conditions:
+            yield from comparisons_of(part)
 
 
 def values_of(column: Array) -> Array:

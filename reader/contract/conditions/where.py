@@ -31,14 +31,20 @@ compared exactly. Text is compared by code points, and only with text.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reader.contract.checks import did_you_mean
-from reader.contract.conditions.nodes import Comparison, Condition, values_of
+from reader.contract.conditions.nodes import (
+    AllOf,
+    Comparison,
+    Condition,
+    comparisons_of,
+    values_of,
+)
 from reader.contract.conditions.parser import Parser
 from reader.contract.conditions.tokens import located, shortened
 from reader.contract.errors import UsageError
@@ -78,6 +84,25 @@ class Where:
     columns: tuple[str, ...] = dataclasses.field(compare=False)
     _condition: Condition = dataclasses.field(compare=False, repr=False)
     _comparisons: tuple[Comparison, ...] = dataclasses.field(compare=False, repr=False)
+
+    def only_with(self, columns: Collection[str]) -> "Where | None":
+        """Returns what can be told from some columns alone; None if nothing can.
+
+        Where that is not true, the whole condition is not: it is made of those parts
+        joined by `and` that need no other columns.
+
+        Args:
+            columns: Names of columns.
+        """
+        whole = self._condition
+        parts = whole.conditions if isinstance(whole, AllOf) else (whole,)
+        found = tuple(part for part in parts if _names_of(part) <= {*columns})
+        if not found:
+            return None
+        condition = found[0] if len(found) == 1 else AllOf(found)
+        comparisons = tuple(comparisons_of(condition))
+        names = dict.fromkeys(item.column.name for item in comparisons)
+        return Where(self.text, tuple(names), condition, comparisons)
 
     def check(self, types: Mapping[str, ColumnType]) -> None:
         """Checks the condition against the columns of a dataset.
@@ -157,6 +182,10 @@ def parse_where(text: str) -> Where:
     condition = parser.parse()
     columns = dict.fromkeys(item.column.name for item in parser.comparisons)
     return Where(text, tuple(columns), condition, tuple(parser.comparisons))
+
+
+def _names_of(condition: Condition) -> set[str]:
+    return {comparison.column.name for comparison in comparisons_of(condition)}
 
 
 def column_hint(name: str, types: Mapping[str, ColumnType]) -> str:

@@ -29,6 +29,7 @@ from reader.datasets.record_source import open_record_source
 from reader.selections.columns import map_shards, read_columns
 from reader.selections.selection import Selection
 from reader.shuffle.subset import pack, unpack
+from reader.storage.files import is_remote
 from reader.tools.select.key_list import KeyList, KeysFound
 
 Bools = NDArray[np.bool_]
@@ -198,7 +199,10 @@ class Chooser:
         found = None if choice.keys is None else KeysFound(choice.keys)
         parts = []
         chunks = list(_chunks(self._shards, _KEYS_AT_ONCE if found else 1))
-        for part in map_shards(lambda chunk: self._rows(chunk, found), chunks):
+        remote = is_remote(self._dataset.folder)
+        for part in map_shards(
+            lambda chunk: self._rows(chunk, found), chunks, remote=remote
+        ):
             parts.append(part)
             on_shards(len(part.listed))
         rows = _Rows(*(np.concatenate(column) for column in zip(*parts, strict=True)))

@@ -69,7 +69,7 @@ def lines_of(dataset: ManifestDataset, made: Made, terminal: Terminal) -> Iterat
             yield f"{num:>12,} {_noun(num, 'repetition')} of keys"
     if made.weights is not None:
         num = int(made.weights)
-        yield f"{num:>12,} {_noun(num, 'example')} in an epoch, by weight"
+        yield f"{num:>12,} {_noun(num, 'example')} in an epoch, by weight, of all splits"
     yield from _hints(made, terminal)
 
 

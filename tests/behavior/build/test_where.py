@@ -106,6 +106,21 @@ def test_images_that_are_left_out_are_not_read(source, diptych, tmp_path):
     assert books["not_written"] == {"where_not_met": NUM - 1}
 
 
+def test_a_duplicate_takes_the_place_of_what_is_left_out(source, diptych, tmp_path):
+    (tmp_path / "a.png").write_bytes((source / "001.png").read_bytes())
+    (tmp_path / "b.png").write_bytes((source / "001.png").read_bytes())
+    rows = [("file_name", "caption", "score"), ("a.png", "A", 0.1), ("b.png", "B", 0.9)]
+    with (tmp_path / "table.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    flags = ("--columns=score:float", "--dedupe=exact", "--max_rejects=100%")
+    for n, where in enumerate(("extra/score > 0.5", "extra/score > 0.5 and width > 1")):
+        out = tmp_path / f"out{n}"
+        done = build(diptych, tmp_path, out, *flags, f"--where={where}")
+        assert done.status == 0
+        assert keys(out) == ["b"]
+        assert manifest_of(out)["books"]["not_written"] == {"where_not_met": 1}
+
+
 def test_wrong_conditions_are_told_before_any_work(source, diptych, tmp_path):
     for flags, message in (
         (["--where=extra/score > 1"], "no column extra/score"),

@@ -158,17 +158,29 @@ def weights_of(seed: int, num: int) -> np.ndarray:
 
 
 def layers_of(weights: np.ndarray) -> list[list[int]]:
-    """Each layer's part of each weight, without what is never taken at its end."""
-    layers = []
-    for layer in range(-(-int(weights.max()) // 256)):
-        part = [min(max(int(w) - 256 * layer, 0), 256) for w in weights]
-        left = sum(part) % 256
-        for place in reversed(range(len(part))):
-            taken = min(left, part[place])
-            part[place] -= taken
+    """Each layer's part of each weight, without what is never taken at the end."""
+    layers = [
+        [min(max(int(w) - 256 * layer, 0), 256) for w in weights]
+        for layer in range(-(-int(weights.max()) // 256))
+    ]
+    left = sum(map(sum, layers)) % 256
+    for layer in reversed(layers):
+        for place in reversed(range(len(layer))):
+            taken = min(left, layer[place])
+            layer[place] -= taken
             left -= taken
-        layers.append(part)
     return layers
+
+
+def test_less_than_one_record_is_lost_in_all():
+    weights = np.array([128, 384, 640, 896, 1152], np.uint16)  # 0.5 to 4.5.
+    subset = WeightedRecords(weights, blocks_of([5]), 3)
+    assert subset.num_records == 12
+    total = Counter()
+    for epoch in range(256):
+        numbers, _ = subset.records(np.arange(12), np.full(12, epoch))
+        total.update(numbers.tolist())
+    assert [total[n] for n in range(5)] == [128, 384, 640, 896, 1152 - 128]
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -1,8 +1,12 @@
 """Raw pixels are read from mapped files, which may be cut short meanwhile."""
 
+import itertools
 import logging
 import os
 import shutil
+import signal
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +14,12 @@ import pytest
 from PIL import Image
 
 import reader
+from reader.pixels.errors import PixelWorkerError
+from reader.storage.open_files import MappedFiles
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="looks at /proc, which only Linux has"
+)
 
 NUM = 256
 SETTINGS = {"batch_size": 8, "image_size": 32, "dtype": "uint8", "shuffle": False}
@@ -104,3 +114,54 @@ def test_damage_in_a_mapped_shard_is_found(own):
     with pytest.raises(reader.DatasetError, match="checksum") as caught:
         list(reader.stream(own, workers=2, **SETTINGS))
     assert f"at byte {begin_of(own, 100)}" in str(caught.value)
+
+
+def test_a_file_takes_one_descriptor_and_is_mapped_once(own):
+    (shard,) = own.glob("*.tfrecord")
+    files = MappedFiles()
+    before = len(os.listdir("/proc/self/fd"))
+    mapped = files.bytes_of(str(shard))
+    assert mapped.tobytes() == shard.read_bytes()
+    assert files.bytes_of(str(shard)) is mapped
+    assert len(os.listdir("/proc/self/fd")) == before + 1
+    assert files.bytes_of(str(own / "none")) is None
+    (own / "empty").touch()
+    assert files.bytes_of(str(own / "empty")) is None
+
+
+@pytest.mark.parametrize("batches_ahead", [1, 30])
+def test_threads_that_share_workers_all_go_on_without_maps(own, caplog, batches_ahead):
+    stream = reader.stream(own, workers=3, **SETTINGS)
+    workers, windows = stream._reader.workers, stream._windows
+    placed = next(windows.placed(stream._read_ahead))
+    places, draws = placed.places[:, 1:], placed.draws
+    workers.read(places[:4], draws[:4])
+    cut_short(own, NUM - 2)
+    last = places[-4:], draws[-4:]
+
+    def read(_):
+        finishes = [workers.start_read(*last) for _ in range(batches_ahead)]
+        return [finish() for finish in finishes]
+
+    with caplog.at_level(logging.WARNING, "reader"), ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(read, range(4)))
+    assert len([r for r in caplog.records if "mapped" in r.message]) == 1
+    assert workers.error is None
+    for _, parts in itertools.chain(*found):
+        assert sum(len(part.rows) for part in parts) == 2  # The others are lost.
+
+
+def test_jpegs_are_not_blamed_for_a_bus_error(dataset):
+    settings = {"batch_size": 4, "image_size": 32, "workers": 2, "epochs": None}
+    batches = iter(reader.stream(f"{dataset}/train-*", **settings))
+    next(batches)
+    os.kill(a_child(), signal.SIGBUS)
+    with pytest.raises(PixelWorkerError, match="SIGBUS"):
+        for _ in range(1000):
+            next(batches)
+
+
+def a_child() -> int:
+    """A process that this one started."""
+    children = Path(f"/proc/self/task/{os.getpid()}/children")
+    return int(children.read_text().split()[-1])
