@@ -233,7 +233,7 @@ class JobConfig(JobSettings):
                 )
         if self.where_columns and self.where is None:
             raise UsageError("where_columns needs where: pass the condition")
-        _ = self.row_filter  # Raises if it is no condition.
+        _ = self.row_filter  # Raises if it is not a condition.
 
     def _check_source(self) -> None:
         """Checks that the fields name one source; its type checks its own options."""

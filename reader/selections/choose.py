@@ -22,7 +22,7 @@ from reader.selections.selection import (
     selections_of,
 )
 from reader.shuffle.arrays import UInt64s
-from reader.shuffle.subset import Chosen, pack, unpack
+from reader.shuffle.subset import Chosen, every, pack, unpack
 from reader.storage.files import Pattern, is_folder, local_path
 
 Selected = Pattern | Sequence[Pattern] | None
@@ -49,7 +49,7 @@ def choose_all(
     Raises:
         DatasetError: A selection is incomplete or damaged, or so are `samples/`.
         UsageError: A selection belongs to none of the datasets, a dataset has several,
-            or `where` is no condition on the columns of all datasets.
+            or `where` is not a condition on the columns of all datasets.
     """
     if select is None and where is None:
         return list(sources)
@@ -181,8 +181,7 @@ def _joined(
     weighted = any(part is not None and part.weights is not None for part in parts)
     for part, shards in zip(parts, datasets, strict=True):
         counts = [shard.num_examples for shard in shards]
-        every = pack(np.ones(sum(counts), np.bool_), counts)
-        words.append(every if part is None else part.words)
+        words.append(every(counts) if part is None else part.words)
         if part is not None and part.weights is not None:
             weights.append(part.weights)
         elif weighted:

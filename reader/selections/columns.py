@@ -33,7 +33,7 @@ def keep_where(source: RecordSource, text: object) -> NDArray[np.bool_]:
         text: Condition.
 
     Raises:
-        UsageError: The text is no condition on the columns of the records.
+        UsageError: The text is not a condition on the columns of the records.
         DatasetError: A table of `samples/` is missing or damaged.
     """
     if not isinstance(text, str):

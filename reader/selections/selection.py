@@ -105,7 +105,7 @@ def open_selection(path: str) -> Selection:
         manifest = parse_selection(read_bytes(file), file)
     except (FileNotFoundError, NotADirectoryError):
         raise DatasetError(
-            f"{path} is no selection: it has no {SELECTION}. Make it with diptych "
+            f"{path} is not a selection: it has no {SELECTION}. Make it with diptych "
             "select"
         ) from None
     words = parse_words(_read(path, BITS, manifest))

@@ -92,6 +92,16 @@ def pack(keep: NDArray[np.bool_], counts: Sequence[int]) -> UInt64s:
     return np.concatenate(words)
 
 
+def every(counts: Sequence[int]) -> UInt64s:
+    """Returns the words of shards of which all records are chosen."""
+    num = np.array(counts, np.int64)
+    num_words, more = -(-num // _WORD), num % _WORD
+    words = np.full(int(num_words.sum()), ~np.uint64(0))
+    last = np.cumsum(num_words)[more > 0] - 1
+    words[last] = (np.uint64(1) << more[more > 0].astype(np.uint64)) - np.uint64(1)
+    return words
+
+
 def unpack(words: UInt64s, counts: Sequence[int]) -> NDArray[np.bool_]:
     """Returns bool[num_records], whether each record is chosen; inverts `pack`."""
     num_words = -(-np.array(counts, np.int64) // _WORD)

@@ -404,7 +404,7 @@ def test_wrong_arguments_are_named(scored, dataset, tmp_path):
     ):
         with pytest.raises(UsageError, match=message):
             reader.stream(pattern, batch_size=4, **settings)
-    with pytest.raises(DatasetError, match="is no selection"):
+    with pytest.raises(DatasetError, match="is not a selection"):
         reader.stream(pattern, batch_size=4, select=tmp_path)
 
 

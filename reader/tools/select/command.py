@@ -165,6 +165,7 @@ def _output(dataset: "ManifestDataset", namespace: argparse.Namespace) -> str | 
     path = None
     if namespace.output is not None:
         path = local_path(namespace.output)
+        path = path if is_remote(path) else os.path.normpath(path)
     elif namespace.name is not None:
         path = dataset.path(os.path.join(SELECTIONS_DIR, namespace.name))
     if path is not None and is_remote(path):

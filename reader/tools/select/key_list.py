@@ -83,8 +83,10 @@ def _read(path: str) -> bytes:
         return sys.stdin.buffer.read()
     try:
         return read_bytes(local_path(path))
-    except FileNotFoundError:
-        raise UsageError(f"keys: {path} does not exist") from None
+    except OSError as error:
+        raise UsageError(
+            f"keys: {path} cannot be read ({error.strerror or error})"
+        ) from None
 
 
 def _of_lines(path: str, data: bytes) -> KeyList:
@@ -111,7 +113,7 @@ def _csv(path: str, data: bytes, delimiter: str, column: str) -> Any:
             io.BytesIO(data), parse_options=parse, convert_options=convert
         )
     except pyarrow.ArrowInvalid as error:
-        raise UsageError(f"keys: {path} is no table: {error}") from None
+        raise UsageError(f"keys: {path} is not a table: {error}") from None
 
 
 def _parquet(path: str, data: bytes) -> Any:
@@ -122,7 +124,7 @@ def _parquet(path: str, data: bytes) -> Any:
         file = parquet.ParquetFile(pyarrow.BufferReader(data), pre_buffer=False)
         return file.read(use_threads=False)
     except (pyarrow.ArrowException, OSError) as error:
-        raise UsageError(f"keys: {path} is no Parquet file: {error}") from None
+        raise UsageError(f"keys: {path} is not a Parquet file: {error}") from None
 
 
 def _of_table(path: str, table: Any, column: str) -> KeyList:

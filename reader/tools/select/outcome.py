@@ -69,7 +69,8 @@ def lines_of(dataset: ManifestDataset, made: Made, terminal: Terminal) -> Iterat
             yield f"{num:>12,} {_noun(num, 'repetition')} of keys"
     if made.weights is not None:
         num = int(made.weights)
-        yield f"{num:>12,} {_noun(num, 'example')} in an epoch, by weight, of all splits"
+        noun = _noun(num, "example")
+        yield f"{num:>12,} {noun} in an epoch of all splits, by weight"
     yield from _hints(made, terminal)
 
 
@@ -88,7 +89,7 @@ def ending_of(
         return "nothing written: pass --name=NAME to train on these"
     shown = printable(path)
     if not written:
-        return f"{shown} holds just this already"
+        return f"{shown} is this selection already"
     split = next(
         (name for name, (kept, _) in _by_split(dataset, made).items() if kept), None
     )

@@ -14,6 +14,7 @@ from reader.shuffle.subset import (
     JoinedSubsets,
     KeptRecords,
     WeightedRecords,
+    every,
     pack,
     unpack,
 )
@@ -65,6 +66,8 @@ def test_words_hold_what_is_kept(sizes, seed, share):
         assert word == sum(1 << place for place, n in enumerate(block) if keep[n])
     assert unpack(words, sizes).tolist() == keep.tolist()
     assert Chosen(words).num_records == keep.sum()
+    all_words = pack(np.ones(sum(sizes), bool), sizes)
+    assert every(sizes).tolist() == all_words.tolist()
 
 
 @few

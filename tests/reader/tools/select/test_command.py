@@ -328,7 +328,7 @@ def test_weights_are_rounded_and_summed(diptych, scored, select, tmp_path):
         round(256 * weights.get(row["key"], 0)) for row in scored.rows
     ]
     shown = diptych("select", scored.out, f"--keys={path}", "--weight=w").out
-    assert "257 examples in an epoch, by weight" in shown
+    assert "257 examples in an epoch of all splits, by weight" in shown
 
 
 @pytest.mark.parametrize("wrong", ["-0.5", "255.5", "1e30", "inf", "-inf"])
@@ -438,7 +438,7 @@ def test_the_same_choice_gives_the_same_bytes(diptych, scored):
     kept = json.loads(one[SELECTION])
     assert kept["made_by"]["where"] == "extra/score > 0.2"
     again = diptych("select", scored.out, "--name=one", *flags)
-    assert (again.status, "holds just this already" in again.out) == (0, True)
+    assert (again.status, "is this selection already" in again.out) == (0, True)
 
 
 def test_another_selection_is_replaced_only_when_asked(diptych, scored):
@@ -670,7 +670,7 @@ WRONG = {
     "--match=name --keys=-": "argument --match",
     "--key_column=name": "--key_column needs --keys",
     "--keys=": "argument --keys",
-    "--keys=missing.csv": "missing.csv does not exist",
+    "--keys=missing.csv": "missing.csv cannot be read (No such file",
     "--name=..": "argument --name",
     "--name=a/b": "argument --name",
     "--name=": "argument --name",
@@ -710,11 +710,11 @@ LISTS_WITH_FAULTS = {
     "commas.tsv": (b"key,score\n000,1\n", "tabs in .tsv"),
     "other.csv": (b"name,score\n000,1\n", "has no column key, but name, score"),
     "twice.csv": (b"key,score,score\n000,1,2\n", "two columns score"),
-    "ragged.csv": (b"key,score\n000,1,2\n", "is no table"),
-    "empty.csv": (b"", "is no table"),
+    "ragged.csv": (b"key,score\n000,1,2\n", "is not a table"),
+    "empty.csv": (b"", "is not a table"),
     "text.csv": (b"key,score\n000,high\n", "score holds values of type string"),
     "width.csv": (b"key,score,width\n000,1,2\n", "width is a column of the dataset"),
-    "text.parquet": (b"key,score\n000,1\n", "is no Parquet file"),
+    "text.parquet": (b"key,score\n000,1\n", "is not a Parquet file"),
 }
 
 
