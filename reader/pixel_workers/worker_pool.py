@@ -118,7 +118,8 @@ class PixelWorkers(Generic[E]):
             with self._session_in_use() as session:
                 started = session.start_read(places, draws, wait=wait)
         except PixelWorkerError as error:
-            self._stop_mapping(session, error)
+            if not self._stops_mapping(session, error):
+                raise
             return self.start_read(places, draws, wait=wait)
 
         def finish() -> tuple[NDArray[Any], list[Any]]:
@@ -127,7 +128,8 @@ class PixelWorkers(Generic[E]):
                 with self._session_in_use(session):
                     found = session.finish_read(started)
             except PixelWorkerError as error:
-                self._stop_mapping(session, error)
+                if not self._stops_mapping(session, error):
+                    raise
             if found is not None:
                 return found
             # Not `read`: this thread may keep all channels that it would wait for.
@@ -135,16 +137,16 @@ class PixelWorkers(Generic[E]):
 
         return finish
 
-    def _stop_mapping(self, session: Session | None, error: PixelWorkerError) -> None:
+    def _stops_mapping(self, session: Session | None, error: PixelWorkerError) -> bool:
         """Has files read and not mapped from now on, if a map ended a worker.
 
         Whoever reads such a file then tells what is wrong with it.
 
-        Raises:
-            PixelWorkerError: The error is another one.
+        Returns:
+            False if the error is another one.
         """
         if session is None or not session.maps or error.status != -signal.SIGBUS:
-            raise error
+            return False
         self._maps = False
         if self._end_session(session):
             _LOG.warning(
@@ -153,6 +155,7 @@ class PixelWorkers(Generic[E]):
             )
         if self.error is not None and self.error.status == error.status:
             self.error = None
+        return True
 
     @contextlib.contextmanager
     def _session_in_use(self, session: Session | None = None) -> Iterator[Session]:

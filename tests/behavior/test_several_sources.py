@@ -206,6 +206,7 @@ def test_any_other_flag_given_twice_is_refused(capsys, flag):
 VALUES = {
     "--splits": "train=1",
     "--columns": "a:int",
+    "--where_columns": "a:int",
     "--split_by": "key",
     "--dedupe": "none",
     "--shard_size": "1MiB",

@@ -10,8 +10,6 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-import numpy as np
-
 # Arrow's arrays and types have no types of their own for mypy.
 Array = Any
 Columns = Mapping[str, Array]
@@ -177,6 +175,8 @@ def _converted(number: Decimal, arrow_type: Array) -> tuple[int | float, int]:
         value: 1 if the number is above the value returned and below the next, or -1 if
         it is below the smallest value.
     """
+    import numpy as np  # Not before it is needed: `--help` loads this module.
+
     dtype = np.dtype(arrow_type.to_pandas_dtype())
     if dtype.kind == "f":
         with np.errstate(over="ignore"):

@@ -34,9 +34,6 @@ import dataclasses
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from reader.contract.checks import did_you_mean
 from reader.contract.conditions.nodes import (
     AllOf,
@@ -53,7 +50,9 @@ from reader.contract.samples import ColumnType
 from reader.contract.schema import EXTRA
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow
+    from numpy.typing import NDArray
 
 # Name of the column with the split of a record. Tables lack it: callers add it.
 SPLIT = "split"
@@ -116,7 +115,7 @@ class Where:
         """
         self._check({**types, SPLIT: ColumnType("string")})
 
-    def keeps(self, table: "pyarrow.Table") -> NDArray[np.bool_]:
+    def keeps(self, table: "pyarrow.Table") -> "NDArray[np.bool_]":
         """Returns for which rows the condition is true, bool[rows].
 
         Args:
@@ -127,6 +126,7 @@ class Where:
             MissingLibraryError: pyarrow is not installed.
         """
         import_library("pyarrow", "where", "pyarrow")
+        import numpy as np
         from pyarrow import compute
 
         self._check({field.name: _type_of(field.type) for field in table.schema})

@@ -79,7 +79,7 @@ GIVEN = {
     "threads": ("4", 4),
 }
 # Flags of sources other than folders of images and captions.
-TABLE = {"images": "i", "table": "t.csv", "output": "o"}
+TABLE = {"images": "i", "table": "t.csv", "output": "o", "where": "width > 1"}
 GIVEN_WITH_A_TABLE = {
     "image_column": ("picture", "picture"),
     "caption_column": ("words", "words"),
@@ -94,6 +94,8 @@ GIVEN_WITH_A_TABLE = {
             Column("emb", "int", 3, -1),
         ),
     ),
+    "where": ("width > 9", "width > 9"),
+    "where_columns": ("age:int", (Column("age", "int", None, None),)),
     "allow_roots": ("/a,/b c", ("/a", "/b c")),
 }
 SOURCES = (
