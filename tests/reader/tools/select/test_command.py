@@ -757,7 +757,8 @@ def test_a_column_of_a_list_is_used_in_a_condition(scored, select, tmp_path):
 
 def test_the_help_names_each_flag_of_the_docs(diptych, capsys):
     text = (Path(__file__).parents[4] / "docs/selections.md").read_text()
-    of_others = {"--images", "--table", "--columns", "--step", "--epoch"}
+    of_others = {"--images", "--table", "--columns", "--where_columns"}
+    of_others |= {"--step", "--epoch"}
     with pytest.raises(SystemExit):
         diptych("select", "--help")
     shown = capsys.readouterr().out
