@@ -15,6 +15,10 @@ Array = Any
 Columns = Mapping[str, Array]
 
 
+# Arrow's names of floats are others than NumPy's.
+_FLOATS = {"halffloat": "float16", "float": "float32", "double": "float64"}
+
+
 class Column(NamedTuple):
     """A column's name, and its place in the text."""
 
@@ -177,7 +181,9 @@ def _converted(number: Decimal, arrow_type: Array) -> tuple[int | float, int]:
     """
     import numpy as np  # Not before it is needed: `--help` loads this module.
 
-    dtype = np.dtype(arrow_type.to_pandas_dtype())
+    # Arrow's own conversion of types needs pandas.
+    name = str(arrow_type)
+    dtype = np.dtype(_FLOATS.get(name, name))
     if dtype.kind == "f":
         with np.errstate(over="ignore"):
             rounded = float(dtype.type(float(number)))
