@@ -12,7 +12,7 @@ from reader.contract.conditions.where import SPLIT, Where, parse_where
 from reader.contract.errors import UsageError
 from reader.contract.host import import_library, num_cores
 from reader.contract.layout import parse_shard_name
-from reader.contract.samples import columns_of
+from reader.contract.samples import WIDTH, columns_of
 from reader.datasets.record_index import ShardFile
 from reader.datasets.record_source import RecordSource
 from reader.datasets.samples_table import read_table
@@ -78,7 +78,7 @@ def read_columns(shard: ShardFile, columns: Iterable[str]) -> Any:
     """
     names = list(columns)
     # A table without columns would have no rows.
-    table = read_table(shard, [name for name in names if name != SPLIT] or ["width"])
+    table = read_table(shard, [name for name in names if name != SPLIT] or [WIDTH])
     if SPLIT in names:
         pyarrow = import_library("pyarrow", "samples", "pyarrow")
         name = parse_shard_name(os.path.basename(shard.path))
