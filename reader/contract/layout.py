@@ -10,7 +10,8 @@ rejects.jsonl                                 one line per key that was not writ
 features.json, dataset_info.json              metadata for TensorFlow Datasets
 croissant.json                                metadata in the Croissant format
 report.html                                   HTML report, if requested
-selections/good/                              chosen records (`selection.py`)
+selections/good/                              chosen records (`additions/selection.py`)
+layers/clip-b32/                              added features (`additions/layer.py`)
 manifest.json                                 written last: marks a complete dataset
 _build/                                       work in progress; removed at the end
 """
@@ -32,6 +33,7 @@ LENGTHS = "index/lengths.bin"
 SAMPLES_DIR = "samples"
 TOKENIZER_DIR = "tokenizer"
 SELECTIONS_DIR = "selections"
+LAYERS_DIR = "layers"
 BUILD_DIR = "_build"
 SHARD_SUFFIX = ".tfrecord"
 

@@ -7,7 +7,6 @@ versions and CPU architecture.
 
 import dataclasses
 import json
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 from reader.contract.errors import DatasetError
 from reader.contract.json_values import dump_json, known_fields
 from reader.contract.layout import FORMAT_VERSION, MANIFEST
-from reader.contract.schema import Dtype, Feature
+from reader.contract.schema import Feature, dump_feature, feature_from
 from reader.contract.statistics import Statistics
 
 
@@ -184,6 +183,8 @@ class Manifest:
         versions: Versions of Diptych and of the libraries that affect the bytes of a
             record.
         about: Descriptive metadata from the dataset's author.
+        caption_names: Names that captions have, in the order of the configuration;
+            empty if no caption has a name.
         format_version: Format version of the dataset's files.
     """
 
@@ -198,6 +199,7 @@ class Manifest:
     config: Mapping[str, Any]
     versions: Mapping[str, str]
     about: About = About()
+    caption_names: tuple[str, ...] = ()
     format_version: int = FORMAT_VERSION
 
     @property
@@ -226,10 +228,13 @@ _ACCOUNTING = "books"
 def dump_manifest(manifest: Manifest) -> bytes:
     """Serializes a manifest as the bytes of `manifest.json`."""
     data = dataclasses.asdict(manifest)
-    data["features"] = [feature._asdict() for feature in manifest.features]
+    data["features"] = [dump_feature(feature) for feature in manifest.features]
     for split, fields in zip(manifest.splits, data["splits"], strict=True):
         fields["statistics"] = split.statistics.to_json()
     data[_ACCOUNTING] = data.pop("accounting")
+    if not manifest.caption_names:
+        # Manifests of before these names keep their bytes.
+        del data["caption_names"]
     data["overlays"] = []  # Reserved in format 1; nothing reads it.
     return dump_json(data)
 
@@ -277,21 +282,14 @@ def _manifest_from(fields: Mapping[str, Any]) -> Any:
         Manifest,
         {
             **fields,
-            "features": tuple(map(_feature_from, fields["features"])),
+            "features": tuple(map(feature_from, fields["features"])),
             "image": known_fields(ImageSpec, fields["image"]),
             "tokenizer": known_fields(TokenizerSpec, fields["tokenizer"]),
             "splits": tuple(map(_split_from, fields["splits"])),
             "accounting": known_fields(KeyAccounting, fields[_ACCOUNTING]),
             "about": known_fields(About, fields.get("about", {})),
+            "caption_names": tuple(fields.get("caption_names", ())),
         },
-    )
-
-
-def _feature_from(fields: Mapping[str, Any]) -> Feature:
-    if fields["dtype"] not in typing.get_args(Dtype):
-        raise TypeError(f"unknown dtype {fields['dtype']!r}")
-    return Feature(
-        str(fields["key"]), fields["dtype"], tuple(fields["shape"]), fields["role"]
     )
 
 

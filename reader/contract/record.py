@@ -37,7 +37,10 @@ _FIELDS: dict[Dtype, str] = {
     "bytes": "bytes_list",
     "float32": "float_list",
     "int64": "int64_list",
+    "float16": "bytes_list",
 }
+# Little-endian halves.
+_HALF = np.dtype("<f2")
 
 # https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details
 HEADER = struct.Struct("<QI")
@@ -126,9 +129,24 @@ def serialize_example(features: Mapping[str, tuple[Dtype, Values]]) -> bytes:
     """
     example = _Example()
     for key, (dtype, values) in features.items():
-        getattr(example.features.feature[key], _FIELDS[dtype]).value.extend(values)
+        stored = [dump_halves(values)] if dtype == "float16" else values
+        getattr(example.features.feature[key], _FIELDS[dtype]).value.extend(stored)
     data: bytes = example.SerializeToString(deterministic=True)
     return data
+
+
+def dump_halves(values: Sequence[Any] | NDArray[np.floating[Any]]) -> bytes:
+    """Serializes numbers as the only value of a `float16` feature."""
+    return np.asarray(values, _HALF).tobytes()
+
+
+def parse_halves(data: bytes) -> NDArray[np.float16]:
+    """Returns float16[n], the numbers of a `float16` feature's only value.
+
+    Raises:
+        ValueError: The length of the data is not a multiple of 2 bytes.
+    """
+    return np.frombuffer(data, _HALF).astype(np.float16, copy=False)
 
 
 def parse_example(
@@ -179,6 +197,8 @@ def parse_features(data: bytes, features: Sequence[Feature]) -> dict[str, list[A
             if kind is not None and kind != wanted:
                 raise ValueError(f"its {key} is not {dtype}")
             values = list(getattr(found[key], wanted).value)
+            if dtype == "float16" and len(values) == 1:
+                values = parse_halves(values[0]).tolist()
         if None not in shape and len(values) != (num := math.prod(shape)):  # type: ignore[arg-type]
             raise ValueError(f"it holds {len(values)} values of {key}, not {num}")
         parsed[key] = values
@@ -233,7 +253,8 @@ class Found(NamedTuple):
     Attributes:
         begin: Byte offset of the value's first byte.
         end: Byte offset after the value's last byte.
-        rest: Serialized Example without that feature.
+        rest: Serialized Example without that feature. What follows the message that
+            held it, such as the record of a layer, is kept.
     """
 
     begin: int
@@ -263,7 +284,8 @@ def _find(data: memoryview, key: bytes) -> Found:
             value, value_end = _single(data[:next_entry], entry + len(name), key)
             before, after = data[first:place], data[next_entry:end]
             length = _varint(len(before) + len(after))
-            return Found(value, value_end, b"".join((b"\n", length, before, after)))
+            rest = b"".join((b"\n", length, before, after, data[end:]))
+            return Found(value, value_end, rest)
         place = next_entry
     raise ValueError(f"feature {key.decode()} is missing")
 

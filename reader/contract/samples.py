@@ -68,7 +68,12 @@ COLUMNS = {
     SHA256: _TEXT,
 }
 
-_VALUES = {"int64": "int64", "float32": "float", "bytes": "string"}
+_VALUES = {
+    "int64": "int64",
+    "float32": "float",
+    "float16": "float",
+    "bytes": "string",
+}
 
 
 def columns_of(features: Iterable[Feature]) -> dict[str, ColumnType]:
@@ -78,14 +83,15 @@ def columns_of(features: Iterable[Feature]) -> dict[str, ColumnType]:
         features: Features of the dataset's records.
     """
     extras = {
-        feature.key: _type_of(feature)
+        feature.key: column_type(feature)
         for feature in features
         if feature.key.startswith(EXTRA)
     }
     return COLUMNS | extras
 
 
-def _type_of(feature: Feature) -> ColumnType:
+def column_type(feature: Feature) -> ColumnType:
+    """Returns the type of the column of a feature; halves are floats."""
     value = _VALUES[feature.dtype]
     if not feature.shape:
         return ColumnType(value)

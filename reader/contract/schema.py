@@ -3,11 +3,13 @@
 Feature keys follow the TensorFlow Model Garden, so existing decoders work.
 """
 
-from typing import Literal, NamedTuple
+import typing
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
 
 from reader.contract.errors import DatasetError
 
-Dtype = Literal["bytes", "int64", "float32"]
+Dtype = Literal["bytes", "int64", "float32", "float16"]
 Values = list[bytes] | list[int] | list[float]
 
 IMAGE = "image/encoded"
@@ -19,6 +21,7 @@ SHA256 = "image/key/sha256"
 CAPTIONS = "image/caption"
 TOKEN_IDS = "caption/ids"
 TOKEN_LENGTHS = "caption/lengths"
+CAPTION_NAMES = "caption/names"
 # A column carried through is stored as the feature `extra/<name>`.
 EXTRA = "extra/"
 
@@ -28,7 +31,8 @@ class Feature(NamedTuple):
 
     Attributes:
         key: Key of the feature in the `tf.train.Example`.
-        dtype: Type of the values: `bytes`, `int64` or `float32`.
+        dtype: Type of the values: `bytes`, `int64`, `float32` or `float16`. Halves are
+            stored as one value of bytes, two for each, little-endian.
         shape: Shape of the values: `()` for exactly one value, `(n,)` for exactly n
             values, `(None,)` for any number of values.
         role: Meaning of the feature, such as `image`; `extra` for a column carried
@@ -59,6 +63,38 @@ FEATURES = (
     Feature(TOKEN_IDS, "int64", (None,), "token_ids"),
     Feature(TOKEN_LENGTHS, "int64", (None,), "token_lengths"),
 )
+
+
+# Name of each caption, in UTF-8; empty if it has none. In the records of datasets whose
+# captions have names.
+NAMES_OF_CAPTIONS = Feature(CAPTION_NAMES, "bytes", (None,), "caption_names")
+
+# Key of a feature in a manifest that states the shape of halves. Readers that do not
+# know them take what is stored: a single value of bytes.
+_FLOAT16: Dtype = "float16"
+
+
+def dump_feature(feature: Feature) -> dict[str, Any]:
+    """Returns the JSON object of a feature in a manifest."""
+    fields = feature._asdict()
+    if feature.dtype == _FLOAT16:
+        fields |= {"dtype": "bytes", "shape": (), _FLOAT16: feature.shape}
+    return fields
+
+
+def feature_from(fields: Mapping[str, Any]) -> Feature:
+    """Returns a feature from its JSON object in a manifest.
+
+    Raises:
+        KeyError: A field is missing.
+        TypeError: The dtype is unknown.
+    """
+    dtype, shape = fields["dtype"], fields["shape"]
+    if _FLOAT16 in fields:
+        dtype, shape = _FLOAT16, fields[_FLOAT16]
+    if dtype not in typing.get_args(Dtype):
+        raise TypeError(f"unknown dtype {dtype!r}")
+    return Feature(str(fields["key"]), dtype, tuple(shape), fields["role"])
 
 
 class StoredFormat(NamedTuple):

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from reader.contract.additions.base_shard import BaseShard, base_of
+from reader.contract.additions.selection import WEIGHT_ONE
 from reader.contract.checks import did_you_mean
 from reader.contract.errors import UsageError
 from reader.contract.layout import SELECTIONS_DIR
-from reader.contract.selection import WEIGHT_ONE, BaseShard, base_of
 from reader.datasets.manifest_dataset import ManifestDataset
 from reader.datasets.record_index import ShardFile
 from reader.datasets.record_source import RecordSource

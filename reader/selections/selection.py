@@ -12,22 +12,21 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from reader.contract.errors import DatasetError, UsageError
-from reader.contract.index import num_blocks
-from reader.contract.layout import SELECTIONS_DIR
-from reader.contract.record import crc32c_hex
-from reader.contract.selection import (
+from reader.contract.additions.base_shard import BaseShard, base_of
+from reader.contract.additions.selection import (
     BITS,
     SELECTION,
     WEIGHTS,
-    BaseShard,
     SelectionManifest,
-    base_of,
     dump_selection,
     parse_selection,
     parse_weights,
     parse_words,
 )
+from reader.contract.errors import DatasetError, UsageError
+from reader.contract.index import num_blocks
+from reader.contract.layout import SELECTIONS_DIR
+from reader.contract.record import crc32c_hex
 from reader.datasets.manifest_dataset import ManifestDataset
 from reader.shuffle.arrays import UInt64s
 from reader.shuffle.subset import Chosen, unpack

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from reader.contract.selection import WEIGHT_ONE, dump_words, parse_words
+from reader.contract.additions.selection import WEIGHT_ONE, dump_words, parse_words
 from reader.shuffle.arrays import Int64s, UInt64s
 from reader.shuffle.order import NO_RECORD, Blocks
 from reader.shuffle.randomness import random_key

@@ -28,7 +28,7 @@ def megabytes() -> int:
 
 def plan(num: int, kind: str) -> None:
     """Opens a plan, and prints what it took."""
-    from reader.contract.selection import WEIGHT_ONE
+    from reader.contract.additions.selection import WEIGHT_ONE
     from reader.shuffle.order import Blocks, ShuffledOrder
     from reader.shuffle.shares import Share, Stretch
     from reader.shuffle.subset import Chosen

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from reader.contract import samples, schema
+from reader.contract.additions.base_shard import base_of
 from reader.contract.errors import DatasetError, UsageError
 from reader.contract.host import MissingLibraryError
 from reader.contract.layout import REJECTS, SAMPLES_DIR, parse_shard_name
@@ -14,7 +15,6 @@ from reader.contract.manifest import Shard, Split
 from reader.contract.record import FRAMING_BYTES, parse_example
 from reader.contract.rejects import RejectedKey, parse_reject, text_in_line
 from reader.contract.schema import display_path
-from reader.contract.selection import base_of
 from reader.datasets.manifest_dataset import ManifestDataset, open_dataset
 from reader.datasets.samples_table import read_table_at
 from reader.map_dataset.key_index import nearest

@@ -9,20 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reader.contract import samples
-from reader.contract.conditions.where import SPLIT, Where, column_hint
-from reader.contract.errors import UsageError
-from reader.contract.record import crc32c_hex
-from reader.contract.samples import ColumnType, columns_of
-from reader.contract.selection import (
+from reader.contract.additions.base_shard import base_of
+from reader.contract.additions.selection import (
     BITS,
     MOST_WEIGHT,
     WEIGHT_ONE,
     WEIGHTS,
     SelectionManifest,
-    base_of,
     dump_weights,
     dump_words,
 )
+from reader.contract.conditions.where import SPLIT, Where, column_hint
+from reader.contract.errors import UsageError
+from reader.contract.record import crc32c_hex
+from reader.contract.samples import ColumnType, columns_of
 from reader.datasets.manifest_dataset import ManifestDataset
 from reader.datasets.record_index import ShardFile
 from reader.datasets.record_source import open_record_source

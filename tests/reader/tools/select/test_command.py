@@ -21,7 +21,7 @@ from PIL import Image
 from pyarrow import parquet
 
 import reader
-from reader.contract.selection import BITS, SELECTION, WEIGHTS
+from reader.contract.additions.selection import BITS, SELECTION, WEIGHTS
 from reader.selections.selection import open_selection, write_selection
 
 

@@ -19,15 +19,15 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from reader.contract.additions.base_shard import BaseShard, base_from
 from reader.contract.errors import DatasetError
 from reader.contract.json_values import dump_json, known_fields
 from reader.contract.layout import FORMAT_VERSION
-from reader.contract.manifest import Shard
 
 SELECTION = "selection.json"
 BITS = "bits.bin"
@@ -39,25 +39,6 @@ MOST_WEIGHT = 255
 
 _KIND = "selection"
 _WORD, _WEIGHT = np.dtype("<u8"), np.dtype("<u2")
-
-
-class BaseShard(NamedTuple):
-    """A shard that records were chosen of.
-
-    Attributes:
-        file: Path of the shard, relative to the dataset's directory.
-        num_examples: Number of records in the shard.
-        crc32c: CRC-32C of the shard, as 8 hex digits.
-    """
-
-    file: str
-    num_examples: int
-    crc32c: str
-
-
-def base_of(shard: Shard) -> BaseShard:
-    """Returns what a selection states of a shard."""
-    return BaseShard(shard.file, shard.num_examples, shard.crc32c)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +105,7 @@ def parse_selection(data: bytes, where: str) -> SelectionManifest:
                 f"{where}: format_version {fields['format_version']} is newer than "
                 f"this reader ({FORMAT_VERSION}): upgrade diptych"
             )
-        base = [BaseShard(*shard) for shard in fields["base"]]
+        base = base_from(fields["base"])
         counts = [int(count) for count in fields["num_examples"]]
         if len(base) != len(counts):
             raise ValueError(f"{len(counts)} counts for {len(base)} shards")
@@ -132,7 +113,7 @@ def parse_selection(data: bytes, where: str) -> SelectionManifest:
             SelectionManifest,
             {
                 **fields,
-                "base": tuple(base),
+                "base": base,
                 "num_examples": tuple(counts),
                 "accounting": fields["books"],
             },

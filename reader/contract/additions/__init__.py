@@ -1,0 +1,1 @@
+"""What is added to a finished dataset, beside its shards: selections and layers."""
