@@ -5,6 +5,7 @@ of it runs each command: here nothing is imitated, and the process that is kille
 gone, with all that it held.
 """
 
+import gc
 import json
 import os
 import re
@@ -84,10 +85,11 @@ def _kind(step: str) -> str:
 
 def _serve() -> None:
     """Answers a line of JSON with a line of JSON."""
-    import apache_beam  # noqa: F401
-
-    import beam_jobs.cli.build  # noqa: F401
+    import beam_jobs.job.run  # noqa: F401
     from beam_jobs.__main__ import main
+
+    # Collecting garbage would copy the pages that a fork shares with this process.
+    gc.freeze()
 
     answers = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:
