@@ -19,8 +19,9 @@ from beam_jobs.planning.deduplicate import Deduplicate
 from beam_jobs.planning.job_plan import JobPlan
 from beam_jobs.planning.list_sources import ListSources
 from beam_jobs.planning.pair_entries import PairEntries
-from beam_jobs.writing.finalize import Finalize
+from beam_jobs.writing.finalize import Finalize, finalize
 from beam_jobs.writing.repair import RepairShards, RepairTask
+from beam_jobs.writing.shard_writer import ShardWriter
 from beam_jobs.writing.write_shards import WriteShards
 
 
@@ -49,8 +50,8 @@ def write(
         root
         | "Create shards" >> beam.Create(job_plan.shards())
         | "Reshuffle" >> beam.Reshuffle()
-        | "Write shards" >> WriteShards(config, job_plan, lease)
-        | "Finalize" >> Finalize(config, job_plan, lease)
+        | "Write shards" >> WriteShards(config, job_plan, lease, ShardWriter)
+        | "Finalize" >> Finalize(config, job_plan, lease, finalize)
     )
 
 
@@ -66,5 +67,5 @@ def repair(
         root
         | "Create tasks" >> beam.Create(tasks)
         | "Reshuffle" >> beam.Reshuffle()
-        | "Repair shards" >> RepairShards(config, job_plan, lease)
+        | "Repair shards" >> RepairShards(config, job_plan, lease, ShardWriter)
     )

@@ -15,6 +15,7 @@ from beam_jobs.config.tokenizer_file import (
     read_tokenizer_file,
 )
 from beam_jobs.config.values import (
+    allowed,
     check_choice,
     check_delimiter,
     check_encoding,
@@ -37,6 +38,8 @@ class CommonConfig:
         caption_encoding: Text encoding of sources without a byte order mark.
         table_delimiter: Character between the cells of text tables, or None.
         table_quoting: Whether cells of text tables are quoted.
+        max_rejects: Limit on rejected keys, a count or a percentage.
+        max_unpaired: Limit on keys that lack their counterpart.
         workers: Number of worker processes, or None.
         plan_only: Whether the job stops after planning.
         overwrite: Whether the job replaces what is in `output`.
@@ -49,6 +52,8 @@ class CommonConfig:
     caption_encoding: str
     table_delimiter: str | None
     table_quoting: str
+    max_rejects: str | int
+    max_unpaired: str | int
     workers: int | None
     plan_only: bool
     overwrite: bool
@@ -87,6 +92,8 @@ class CommonConfig:
     def _check_common(self) -> None:
         """Checks the values that every job has."""
         check_not_empty("output", self.output)
+        allowed(self.max_rejects, 0)
+        allowed(self.max_unpaired, 0)
         check_encoding(self.caption_encoding)
         check_delimiter("table_delimiter", self.table_delimiter)
         # A process takes 200 MB before it reads its first record.

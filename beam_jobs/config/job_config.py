@@ -14,7 +14,6 @@ from beam_jobs.config.job_settings import JobSettings
 from beam_jobs.config.row_filter import RowFilter, row_filter
 from beam_jobs.config.settings import defaults_of, settings_of
 from beam_jobs.config.values import (
-    allowed,
     check_date,
     check_range,
     check_splits,
@@ -148,8 +147,6 @@ class JobConfig(JobSettings, CommonConfig):
         self._check_source()
 
     def _check_texts(self) -> None:
-        allowed(self.max_rejects, 0)
-        allowed(self.max_unpaired, 0)
         check_splits(self.shares)
         for field in ("name", "description", "license", "citation"):
             check_text(field, getattr(self, field))
