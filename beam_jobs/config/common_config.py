@@ -7,7 +7,7 @@ import hashlib
 import os
 from typing import Any, Self
 
-from beam_jobs.config.settings import SOURCES, settings_of
+from beam_jobs.config.settings import ADDED, SOURCES, settings_of
 from beam_jobs.config.tokenizer_file import (
     TokenizerIdentity,
     check_kept,
@@ -102,6 +102,11 @@ class CommonConfig:
             if self.repair and getattr(self, other):
                 raise UsageError(f"repair and {other} exclude each other")
 
+    @property
+    def tokenizer_place(self) -> str:
+        """Kind, file or folder of the tokenizer that is used."""
+        return self.tokenizer
+
     @functools.cached_property
     def tokenizer_identity(self) -> TokenizerIdentity:
         """Kind and checksum of the tokenizer, both part of the fingerprint.
@@ -113,7 +118,7 @@ class CommonConfig:
         Raises:
             UsageError: The file cannot be read or is not a supported tokenizer.
         """
-        return read_tokenizer_file(self.tokenizer).identity
+        return read_tokenizer_file(self.tokenizer_place).identity
 
     def read_tokenizer(self) -> bytes | None:
         """Reads what `tokenizer` names, before work begins.
@@ -129,16 +134,15 @@ class CommonConfig:
                 installed, has changed since its identity was asked for, or would be
                 removed by `overwrite`.
         """
-        file = read_tokenizer_file(self.tokenizer)
+        place = self.tokenizer_place
+        file = read_tokenizer_file(place)
         # Where functools.cached_property keeps the value: the file is read only once.
         known = self.__dict__.setdefault("tokenizer_identity", file.identity)
         if file.identity != known:
-            raise UsageError(
-                f'--tokenizer="{self.tokenizer}": the file has changed: run again'
-            )
-        check_tokenizer_file(self.tokenizer, file)
+            raise UsageError(f'--tokenizer="{place}": the file has changed: run again')
+        check_tokenizer_file(place, file)
         if self.overwrite:
-            check_kept(self.tokenizer, self.output)
+            check_kept(place, self.output)
         return file.data
 
     @property
@@ -166,7 +170,7 @@ class CommonConfig:
         return [
             path
             for field, declared in settings_of(type(self)).items()
-            if declared.is_path and declared.group == SOURCES
+            if declared.is_path and declared.group in (SOURCES, ADDED)
             for path in self.paths(field)
         ]
 

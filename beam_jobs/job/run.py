@@ -22,25 +22,19 @@ from beam_jobs.job.output import (
 )
 from beam_jobs.job.plan_changes import check_commits, keep_plan_of_commits
 from beam_jobs.job.progress_bar import planning_bar, writing_bar
+from beam_jobs.job.run_repair import Repair, run_repair
 from beam_jobs.job.touched_sources import adopt_shards
-from beam_jobs.pipeline import plan, repair, write
+from beam_jobs.pipeline import plan, write
 from beam_jobs.planning.job_plan import JobPlan, parse_plan
 from beam_jobs.sources.registry import list_tasks
-from beam_jobs.storage.files import delete_file, make_folder, read_file
+from beam_jobs.storage.files import make_folder, read_file
 from beam_jobs.workspace.commits import committed_names
 from beam_jobs.workspace.lease import check_lease, leased
 from beam_jobs.workspace.workspace import Workspace
 from beam_jobs.writing.outcome import Outcome, parse_outcome, rejected_plan
-from beam_jobs.writing.repair import (
-    all_reject_lines,
-    check_plan,
-    repair_others,
-    repair_tasks,
-    repaired_shards,
-)
-from reader.contract import layout
+from beam_jobs.writing.repair import all_reject_lines
+from beam_jobs.writing.shard_writer import ShardWriter
 from reader.contract.errors import BuildError
-from reader.contract.manifest import Manifest
 
 
 class BuildResult(NamedTuple):
@@ -115,8 +109,12 @@ def run(
         job_plan = _run_plan(workspace, config, options, lease, tasks, tokenizer)
         manifest = DATASET.finished(workspace) if config.repair else None
         if manifest is not None:
-            repaired = _run_repair(
-                workspace, config, options, job_plan, lease, manifest
+            repaired = run_repair(
+                workspace,
+                config,
+                options,
+                Repair(job_plan, manifest, ShardWriter, all_reject_lines),
+                lease,
             )
             return BuildResult(job_plan, None, repaired)
         outcome = rejected_plan(config, job_plan)
@@ -186,28 +184,3 @@ def _run_write(
     ):
         run_pipeline(options, lambda root: write(root, config, job_plan, lease))
     return parse_outcome(read_file(workspace.outcome))
-
-
-def _run_repair(
-    workspace: Workspace,
-    config: JobConfig,
-    options: PipelineOptions,
-    job_plan: JobPlan,
-    lease: str,
-    manifest: Manifest,
-) -> tuple[str, ...]:
-    check_plan(config, job_plan, manifest)
-    workspace.forget_attempts()
-    tasks = repair_tasks(workspace, job_plan, manifest)
-    with explained(workspace, lease):
-        run_pipeline(options, lambda root: repair(root, config, job_plan, lease, tasks))
-    check_lease(workspace, lease)
-    repaired = [*repaired_shards(workspace, job_plan)]
-    repaired += repair_others(
-        workspace, job_plan, manifest, partial(all_reject_lines, workspace)
-    )
-    if repaired:
-        # The report may show the damage.
-        delete_file(workspace.published(layout.REPORT))
-    remove_workspace(workspace)
-    return tuple(repaired)
