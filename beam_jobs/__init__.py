@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from beam_jobs.config.job_config import JobConfig as JobConfig
+    from beam_jobs.config.layer_config import LayerConfig as LayerConfig
     from beam_jobs.job.run import run as run
+    from beam_jobs.job.run_layer import layer as layer
     from beam_jobs.sample_data import write_sample as write_sample
     from reader.contract.errors import BuildError as BuildError
     from reader.contract.errors import UsageError as UsageError
@@ -26,8 +28,10 @@ if TYPE_CHECKING:
 _MODULES = {
     "BuildError": "reader.contract.errors",
     "JobConfig": "beam_jobs.config.job_config",
+    "LayerConfig": "beam_jobs.config.layer_config",
     "UsageError": "reader.contract.errors",
     "__version__": "reader.contract.version",
+    "layer": "beam_jobs.job.run_layer",
     "run": "beam_jobs.job.run",
     "write_sample": "beam_jobs.sample_data",
 }

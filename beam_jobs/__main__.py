@@ -1,4 +1,4 @@
-"""The command line: `diptych build | sample | demo | show | find | report | …`.
+"""The command line: `diptych build | layer | sample | demo | show | find | report | …`.
 
 Exit status: 0 success, 1 failure, 2 wrong usage, 130 stopped by Ctrl-C, 141 output pipe
 closed by its reader.
@@ -6,7 +6,7 @@ closed by its reader.
 
 import sys
 
-from beam_jobs.cli import build, demo, sample
+from beam_jobs.cli import build, demo, layer, sample
 from reader.__main__ import add_parsers
 from reader.console.main import run_command
 from reader.console.parser import MainParser
@@ -37,7 +37,7 @@ def main(args: list[str] | None = None) -> int:
 
 def _parser() -> MainParser:
     parser = MainParser("diptych", _DESCRIPTION, __version__, _EXAMPLES)
-    for command in (build, sample, demo):
+    for command in (build, layer, sample, demo):
         command.add_parser(parser.commands)
     add_parsers(parser.commands)
     return parser

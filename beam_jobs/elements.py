@@ -110,12 +110,12 @@ class Aside(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """An image and its captions.
+    """An image and its captions; for a layer, what is added to a record.
 
     Attributes:
         key: Key of the pair.
         split: Name of the split that the pair is assigned to.
-        image: Image file.
+        image: Image file. Without a path if the pair is for a layer.
         caption: Caption file, or the table or tar that contains the captions.
         texts: Captions, or None if the captions are in a separate file.
         values: Values of the source columns: first those that are stored.

@@ -1,17 +1,15 @@
 """`diptych build`: runs the job and prints the plan, the counts and a code example."""
 
 import argparse
-import contextlib
 import os
-import signal
 import sys
-import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
-from beam_jobs.cli.build_flags import add_build_parser, check_beam_args, config_from
+from beam_jobs.cli.build_flags import add_build_parser, config_from
 from beam_jobs.cli.libraries import import_beam, require
+from beam_jobs.cli.settings_flags import check_beam_args
+from beam_jobs.cli.signals import sigterm_as_ctrl_c
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.storage.files import read_file
 from reader.console.formatting import loading_text, splits_table
@@ -37,21 +35,8 @@ def _run(namespace: argparse.Namespace) -> int:
     import_beam()
     check_beam_args(beam_args, namespace.build_parser)
     config = config_from(namespace)
-    with _sigterm_as_ctrl_c():
+    with sigterm_as_ctrl_c():
         return build(config, beam_args)
-
-
-@contextlib.contextmanager
-def _sigterm_as_ctrl_c() -> Iterator[None]:
-    """Handles SIGTERM like Ctrl-C, so a job stopped by a scheduler cleans up."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def build(config: JobConfig, beam_args: list[str]) -> int:

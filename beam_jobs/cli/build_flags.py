@@ -1,22 +1,11 @@
-"""The flags of `diptych build` and their conversion to a `JobConfig`.
-
-Flags are written with underscores, like Beam's flags. Dashes are accepted too. Beam's
-flags are passed to Beam. A flag that neither Diptych nor Beam knows is an error.
-"""
+"""The flags of `diptych build` and their conversion to a `JobConfig`."""
 
 import argparse
-from collections.abc import Callable
 from typing import Any
 
+from beam_jobs.cli.settings_flags import add_flags, values_in
 from beam_jobs.config.job_config import JobConfig
-from beam_jobs.config.settings import GROUPS, Setting, defaults_of, settings_of
-from reader.console.parser import (
-    CommandParser,
-    add_command,
-    check_given_once,
-    flags_of,
-)
-from reader.contract.checks import did_you_mean
+from reader.console.parser import add_command
 from reader.contract.errors import UsageError
 
 _EXAMPLES = (
@@ -47,39 +36,8 @@ def add_build_parser(commands: Any) -> argparse.ArgumentParser:
         "passed to Beam; docs/operations.md has commands for Dataflow, Flink and "
         "Spark.",
     )
-    groups = {title: parser.add_argument_group(title) for title in GROUPS}
-    defaults = defaults_of(JobConfig)
-    for field, declared in settings_of(JobConfig).items():
-        _add_flag(groups[declared.group], field, defaults[field], declared)
+    add_flags(parser, JobConfig)
     return parser
-
-
-def _add_flag(group: Any, field: str, default: Any, declared: Setting) -> None:
-    """Adds the flag for a field of `JobConfig`."""
-    options: dict[str, Any] = {"help": declared.help, "default": default}
-    if isinstance(default, bool):
-        options["action"] = "store_true"
-    elif declared.choices:
-        options["choices"] = declared.choices
-    else:
-        is_number = declared.parse in (int, float)
-        options["metavar"] = declared.metavar or ("N" if is_number else None)
-        options["type"] = declared.parse if is_number else _typed(declared.parse)
-    if declared.several:
-        options["action"] = "append"
-    group.add_argument(f"--{field}", **options)
-
-
-def _typed(parse: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Converts a `UsageError` to an error whose message argparse shows."""
-
-    def typed(text: str) -> Any:
-        try:
-            return parse(text)
-        except UsageError as error:
-            raise argparse.ArgumentTypeError(str(error)) from error
-
-    return typed
 
 
 def config_from(namespace: argparse.Namespace) -> JobConfig:
@@ -91,34 +49,4 @@ def config_from(namespace: argparse.Namespace) -> JobConfig:
     # The parser does not require --output, so a typo such as --ouput is reported first.
     if namespace.output is None:
         raise UsageError("--output is missing: see diptych build --help")
-    fields = settings_of(JobConfig)
-    return JobConfig(**{field: getattr(namespace, field) for field in fields})
-
-
-def check_beam_args(args: list[str], ours: argparse.ArgumentParser) -> None:
-    """Rejects flags that Beam does not know either, or that are given twice.
-
-    Args:
-        args: Flags that are not Diptych's.
-        ours: Parser of Diptych's flags, used for suggestions.
-
-    Raises:
-        UsageError: A flag is unknown, and the message suggests a similar flag; or a
-            flag is given twice.
-    """
-    from beam_jobs.storage.beam_internals import add_beam_flags
-
-    beam = CommandParser(
-        prog="diptych build", allow_abbrev=False, conflict_handler="resolve"
-    )
-    add_beam_flags(beam)
-    _, unknown = beam.parse_known_args(args)
-    if not unknown:
-        check_given_once(args, beam)
-        return
-    flag = unknown[0].partition("=")[0]
-    if not flag.startswith("-"):
-        raise UsageError(f'unexpected argument "{flag}": write flags as --name=value')
-    known = flags_of(ours), flags_of(beam)
-    hint = did_you_mean(flag, *known, otherwise=f"see {beam.prog} --help")
-    raise UsageError(f"unknown flag {flag}: {hint}")
+    return JobConfig(**values_in(namespace, JobConfig))

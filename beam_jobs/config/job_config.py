@@ -1,33 +1,20 @@
 """JobConfig: the frozen configuration of a build, validated when it is made."""
 
-import codecs
 import dataclasses
 import functools
-import hashlib
 import math
 import os
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, Self
 
 from beam_jobs.config.columns import Column
+from beam_jobs.config.common_config import CommonConfig
 from beam_jobs.config.job_settings import JobSettings
 from beam_jobs.config.row_filter import RowFilter, row_filter
-from beam_jobs.config.settings import SOURCES, defaults_of, settings_of
-from beam_jobs.config.tokenizer_file import (
-    TokenizerIdentity,
-    check_kept,
-    check_tokenizer_file,
-    read_tokenizer_file,
-)
+from beam_jobs.config.settings import defaults_of, settings_of
 from beam_jobs.config.values import (
-    allowed,
-    check_choice,
     check_date,
-    check_delimiter,
-    check_encoding,
-    check_not_empty,
-    check_paths,
     check_range,
     check_splits,
     check_text,
@@ -37,12 +24,11 @@ from beam_jobs.config.values import (
 from beam_jobs.storage.files import REQUESTS, absolute, is_remote
 from reader.contract.errors import UsageError
 from reader.contract.host import num_cores
-from reader.contract.json_values import dump_json
 from reader.contract.manifest import About, ImageSpec
 
 
 @dataclass(frozen=True, kw_only=True)
-class JobConfig(JobSettings):
+class JobConfig(JobSettings, CommonConfig):
     """Configuration of a build: sources, output and processing options.
 
     Values are validated when the configuration is made, which reads no file. `run`
@@ -152,49 +138,16 @@ class JobConfig(JobSettings):
     def __post_init__(self) -> None:
         """Normalizes paths, and checks every value without reading a file."""
         self._normalize_paths()
+        roots = tuple(map(os.path.expanduser, self.allow_roots))
+        object.__setattr__(self, "allow_roots", roots)
         self._check_declared()
+        self._check_common()
         self._check_texts()
         self._check_together()
         self._check_source()
 
-    def _normalize_paths(self) -> None:
-        """Expands `~`, which a shell leaves alone in `--output=~/out`."""
-        roots = tuple(map(os.path.expanduser, self.allow_roots))
-        object.__setattr__(self, "allow_roots", roots)
-        object.__setattr__(self, "tokenizer", os.path.expanduser(self.tokenizer))
-        for field, declared in settings_of(type(self)).items():
-            if declared.is_path:
-                paths = tuple(map(os.path.expanduser, self.paths(field)))
-                # A single path stays a text, as most users pass it.
-                single = paths[0] if paths else None
-                value = paths if len(paths) > 1 else single
-                object.__setattr__(self, field, value)
-
-    def paths(self, field: str) -> tuple[str, ...]:
-        """Returns the paths of a field that holds none, one or several."""
-        value = getattr(self, field)
-        if value is None:
-            return ()
-        return (value,) if isinstance(value, str) else tuple(value)
-
-    def _check_declared(self) -> None:
-        """Checks each value against the declaration of its field."""
-        for field, declared in settings_of(type(self)).items():
-            value = getattr(self, field)
-            if declared.choices:
-                check_choice(field, value, declared.choices)
-            if declared.at_least is not None or declared.at_most is not None:
-                check_range(field, value, declared.at_least, declared.at_most)
-            if declared.is_path:
-                check_paths(field, self.paths(field))
-
     def _check_texts(self) -> None:
-        check_not_empty("output", self.output)
-        allowed(self.max_rejects, 0)
-        allowed(self.max_unpaired, 0)
         check_splits(self.shares)
-        check_encoding(self.caption_encoding)
-        check_delimiter("table_delimiter", self.table_delimiter)
         for field in ("name", "description", "license", "citation"):
             check_text(field, getattr(self, field))
         check_version("dataset_version", self.dataset_version)
@@ -202,14 +155,9 @@ class JobConfig(JobSettings):
         check_date("date_published", self.date_published)
 
     def _check_together(self) -> None:
-        """Checks values that depend on each other or on this machine."""
+        """Checks values that depend on each other."""
         splits = len(self.splits)
         check_range("num_shards", self.num_shards, splits, why=" (one for each split)")
-        # A process takes 200 MB before it reads the first image.
-        check_range("workers", self.workers, at_most=4 * num_cores())
-        for other in ("plan_only", "overwrite"):
-            if self.repair and getattr(self, other):
-                raise UsageError(f"repair and {other} exclude each other")
         if self.split_column is not None and not self.leaves_splits_open:
             raise UsageError(
                 "split_column assigns the splits: leave out splits and split_by"
@@ -258,79 +206,20 @@ class JobConfig(JobSettings):
         if self.images is not None and declared and declared.images == "excluded":
             raise UsageError(f"images and {field} exclude each other: pass only one")
 
-    @functools.cached_property
-    def tokenizer_identity(self) -> TokenizerIdentity:
-        """Kind and checksum of the tokenizer, both part of the fingerprint.
-
-        The file is read once, on first access. A job reads it before its work begins.
-        Workers receive the cached value with the configuration and do not need the
-        file.
-
-        Raises:
-            UsageError: The file cannot be read or is not a supported tokenizer.
-        """
-        return read_tokenizer_file(self.tokenizer).identity
-
-    def read_tokenizer(self) -> bytes | None:
-        """Reads what `tokenizer` names, before work begins.
-
-        `tokenizer_identity` is known afterwards and travels with the configuration, so
-        workers do not read the file.
-
-        Returns:
-            Bytes of the tokenizer's file; None for a vocabulary that the job counts.
-
-        Raises:
-            UsageError: The file does not exist, is damaged, needs a library that is not
-                installed, has changed since its identity was asked for, or would be
-                removed by `overwrite`.
-        """
-        file = read_tokenizer_file(self.tokenizer)
-        # Where functools.cached_property keeps the value: the file is read only once.
-        known = self.__dict__.setdefault("tokenizer_identity", file.identity)
-        if file.identity != known:
-            raise UsageError(
-                f'--tokenizer="{self.tokenizer}": the file has changed: run again'
-            )
-        check_tokenizer_file(self.tokenizer, file)
-        if self.overwrite:
-            check_kept(self.tokenizer, self.output)
-        return file.data
-
-    @property
-    def tokenizer_kind(self) -> str:
-        """Kind of the tokenizer, as named in the manifest."""
-        return self.tokenizer_identity.kind
-
-    @property
-    def tokenizer_sha256(self) -> str:
-        """SHA-256 of the tokenizer's file, in hex. Empty if the job counts words."""
-        return self.tokenizer_identity.sha256
-
     @property
     def counts_words(self) -> bool:
         """Whether the job counts words to make the vocabulary."""
         return not self.tokenizer_sha256
 
-    def absolute(self) -> "JobConfig":
+    def absolute(self) -> Self:
         """Returns a copy with absolute paths."""
-        paths = {
-            field: [absolute(path) for path in self.paths(field)]
-            for field, declared in settings_of(type(self)).items()
-            if declared.is_path
-        }
         roots = tuple(map(absolute, self.allow_roots))
-        return dataclasses.replace(self, **paths, allow_roots=roots)  # type: ignore[arg-type]
+        return dataclasses.replace(super().absolute(), allow_roots=roots)
 
     @property
-    def sources(self) -> list[str]:
-        """Paths of all source files and folders."""
-        return [
-            path
-            for field, declared in settings_of(type(self)).items()
-            if declared.is_path and declared.group == SOURCES
-            for path in self.paths(field)
-        ]
+    def places(self) -> list[str]:
+        """All paths that workers read or write."""
+        return [*super().places, *self.allow_roots]
 
     @property
     def columns_read(self) -> tuple[Column, ...]:
@@ -390,14 +279,6 @@ class JobConfig(JobSettings):
         )
 
     @property
-    def num_workers(self) -> int:
-        """Number of worker processes on this machine.
-
-        The default is from docs/performance.md#workers-and-threads.
-        """
-        return self.workers or max(1, num_cores() // 8)
-
-    @property
     def num_threads(self) -> int:
         """Number of encoding threads in each worker process."""
         own = max(1, math.ceil(num_cores() / self.num_workers))
@@ -405,30 +286,15 @@ class JobConfig(JobSettings):
         own = max(own, REQUESTS) if any(map(is_remote, self.sources)) else own
         return self.threads or own
 
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256, in hex, of every value that changes the output."""
-        return hashlib.sha256(dump_json(self.fingerprint_fields())).hexdigest()
-
     def fingerprint_fields(self) -> dict[str, Any]:
         """Returns every value that changes the output, as plain JSON values."""
         declared = settings_of(type(self))
-        fields = {
-            field: getattr(self, field)
-            for field, setting in declared.items()
-            if setting.changes_output
-        }
+        fields = super().fingerprint_fields()
         for field in ("columns", "where_columns"):
             fields[field] = [column.spec for column in getattr(self, field)]
-        fields["caption_encoding"] = codecs.lookup(self.caption_encoding).name
         # A list keeps the order of splits, which is the order of shards in the index.
         fields["splits"] = [[name, str(share)] for name, share in self.shares.items()]
-        fields["tokenizer"] = self.tokenizer_kind
-        if self.counts_words:
-            unused = []
-        else:
-            fields["tokenizer_sha256"] = self.tokenizer_sha256
-            unused = ["vocab_size", "min_count"]
+        unused = [] if self.counts_words else ["vocab_size", "min_count"]
         # Metadata and newer fields at their defaults are left out, so datasets from
         # before these fields existed keep their fingerprint.
         defaults = defaults_of(type(self))

@@ -1,15 +1,17 @@
-"""The declaration of a JobConfig field: its flag, its bounds and its role in builds.
+"""The declaration of a configuration's field: its flag, its bounds and its role.
 
-`JobConfig` checks values against the declarations, and the command line makes flags
-from them. The fingerprint leaves out fields that do not change the output.
+`JobConfig` and `LayerConfig` check values against the declarations, and the command
+line makes flags from them. The fingerprint leaves out fields that do not change the
+output.
 """
 
 import dataclasses
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
-# Headings of `diptych build --help`, in order.
+# Headings of `diptych build --help` and `diptych layer --help`, in order.
 SOURCES = "sources: one of these"
+ADDED = "what is added"
 COLUMNS = "columns of a table, or of WebDataset's JSON"
 OUTPUT = "output"
 SPLITS = "splits and shards"
@@ -20,6 +22,7 @@ MACHINE = "this machine"
 ABOUT = "metadata for other tools"
 GROUPS = (
     SOURCES,
+    ADDED,
     COLUMNS,
     OUTPUT,
     SPLITS,
@@ -87,6 +90,20 @@ def setting(
 def metadata_of(group: str, help: str, **declared: Any) -> dict[Any, Any]:
     """Returns dataclass metadata that holds a `Setting` with the arguments."""
     return {Setting: Setting(group, help, **declared)}
+
+
+def as_in(cls: type, field: str, **changes: Any) -> Any:
+    """Returns a dataclass field with the default and the setting of another class's.
+
+    Args:
+        cls: The other class.
+        field: Name of its field.
+        changes: Attributes of the setting that differ.
+    """
+    declared = settings_of(cls)[field]._replace(**changes)
+    return dataclasses.field(
+        default=defaults_of(cls)[field], metadata={Setting: declared}
+    )
 
 
 def settings_of(cls: type) -> dict[str, Setting]:

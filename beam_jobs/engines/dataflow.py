@@ -9,7 +9,7 @@ from typing import Any
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 from apache_beam.portability.api import beam_runner_api_pb2
 
-from beam_jobs.config.job_config import JobConfig
+from beam_jobs.config.common_config import CommonConfig
 from beam_jobs.storage.files import is_remote
 from reader.contract.errors import BuildError, UsageError
 
@@ -40,13 +40,13 @@ def check_dataflow(options: PipelineOptions) -> None:
             )
 
 
-def check_paths(config: JobConfig) -> None:
+def check_paths(config: CommonConfig) -> None:
     """Rejects local paths, which Dataflow's workers cannot read.
 
     Raises:
         UsageError: A path is local.
     """
-    for path in (*config.sources, config.output, *config.allow_roots):
+    for path in config.places:
         if not is_remote(path):
             raise UsageError(
                 f"{path} is on this machine, where Dataflow's workers cannot read it: "

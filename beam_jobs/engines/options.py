@@ -20,7 +20,7 @@ from apache_beam.runners.portability import local_job_service, stager
 from apache_beam.runners.portability.fn_api_runner import fn_runner
 from apache_beam.runners.runner import create_runner
 
-from beam_jobs.config.job_config import JobConfig
+from beam_jobs.config.common_config import CommonConfig
 from beam_jobs.engines.dataflow import DATAFLOW, check_dataflow, check_paths
 from beam_jobs.engines.worker_wheel import NAME, write_worker_wheel
 from beam_jobs.storage.beam_internals import use_beam_options
@@ -34,7 +34,7 @@ _JOB_SERVER_TIMEOUT_SECONDS = 30 * 24 * 3600
 _BEAM_DEFAULT_TIMEOUT_SECONDS = 300
 
 
-def engine_options(config: JobConfig, beam_args: list[str]) -> PipelineOptions:
+def engine_options(config: CommonConfig, beam_args: list[str]) -> PipelineOptions:
     """Returns Beam's options for the requested engine.
 
     Raises:
@@ -74,7 +74,7 @@ def is_dry_run(options: PipelineOptions) -> bool:
     return bool(options.view_as(TestOptions).dry_run)
 
 
-def _check_runner(config: JobConfig, options: PipelineOptions) -> None:
+def _check_runner(config: CommonConfig, options: PipelineOptions) -> None:
     name = runner_of(options)
     try:
         runner = create_runner(name)
@@ -120,7 +120,7 @@ def _is_ours(package: str) -> bool:
 
 
 def _set_up_local(
-    config: JobConfig, options: PipelineOptions, beam_args: list[str]
+    config: CommonConfig, options: PipelineOptions, beam_args: list[str]
 ) -> None:
     for arg in beam_args:
         if arg.startswith(("--direct_", "--num_workers")):

@@ -9,6 +9,7 @@ from typing import AnyStr
 
 from braceexpand import braceexpand
 
+from beam_jobs.config.common_config import CommonConfig
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.storage.files import absolute, is_file, is_folder, is_remote, scan
 from beam_jobs.storage.object_store import scheme_of
@@ -25,7 +26,7 @@ def real_path(path: AnyStr) -> AnyStr:
     return absolute(path) if is_remote(path) else os.path.realpath(path)
 
 
-def files_named(flag: str, config: JobConfig) -> list[bytes]:
+def files_named(flag: str, config: CommonConfig) -> list[bytes]:
     """Returns the sorted paths that match a flag's paths, globs or braces.
 
     Braces are expanded as in WebDataset: `{00000..00099}.tar`.

@@ -134,13 +134,15 @@ def _check_delimiter(path: bytes, names: Sequence[str]) -> None:
             )
 
 
-def check_types(path: bytes, image: str, caption: str, others: Sequence[str]) -> None:
+def check_types(
+    path: bytes, image: str | None, caption: str | None, others: Sequence[str]
+) -> None:
     """Checks the types of Parquet columns. Other table formats have no types.
 
     Args:
         path: Path of the table.
-        image: Name of the column of image paths, which must be texts.
-        caption: Name of the column of captions: texts, or lists of texts.
+        image: Name of the column of image paths, which must be texts; or None.
+        caption: Name of the column of captions: texts, or lists of texts; or None.
         others: Names of the other columns to read: texts, numbers, times or lists.
 
     Raises:
@@ -151,8 +153,10 @@ def check_types(path: bytes, image: str, caption: str, others: Sequence[str]) ->
     with _open_parquet(path) as file:
         schema = parquet.schema_of(file)
 
-    def check(name: str, fits: Callable[[pa.DataType], bool], problem: str) -> None:
-        if not fits(schema.field(name).type):
+    def check(
+        name: str | None, fits: Callable[[pa.DataType], bool], problem: str
+    ) -> None:
+        if name is not None and not fits(schema.field(name).type):
             raise UsageError(
                 f"{os.fsdecode(path)}: column {name} has type "
                 f"{schema.field(name).type}, {problem}"

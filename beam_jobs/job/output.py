@@ -1,12 +1,17 @@
-"""Checks, prepares and cleans the output folder of a job."""
+"""Checks, prepares and cleans the output folder of a job.
+
+A job makes a dataset or a layer, a `Product`. What differs is what its last file is
+called, how it is parsed and what it was made from.
+"""
 
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
-from beam_jobs.config.job_config import JobConfig
+from beam_jobs.config.common_config import CommonConfig
 from beam_jobs.interop import INTEROP_FILES
 from beam_jobs.planning.job_plan import JobPlan
 from beam_jobs.planning.library_versions import shaping_versions
@@ -24,22 +29,74 @@ from beam_jobs.workspace.commits import committed_names
 from beam_jobs.workspace.lease import leased
 from beam_jobs.workspace.workspace import Workspace
 from reader.contract import layout
+from reader.contract.additions.layer import LayerManifest
 from reader.contract.errors import BuildError, DatasetError, UsageError
 from reader.contract.json_values import dump_json
 from reader.contract.manifest import Manifest, parse_manifest
+
+_T = TypeVar("_T", Manifest, LayerManifest)
+_Config = TypeVar("_Config", bound=CommonConfig)
+
+
+@dataclass(frozen=True)
+class Product(Generic[_T, _Config]):
+    """What a job makes.
+
+    Attributes:
+        noun: What messages call it.
+        file: Name of the file that is written last.
+        parse: Parser of that file's bytes, given the output for messages.
+        digest: Function that returns the digest of the sources.
+        versions: Function that returns the versions of the libraries that affect the
+            bytes, given the kind of the tokenizer.
+    """
+
+    noun: str
+    file: str
+    parse: Callable[[bytes, str], _T]
+    digest: Callable[[_Config], str]
+    versions: Callable[[str], dict[str, str]]
+
+    def finished(self, workspace: Workspace) -> _T | None:
+        """Returns the last file of a finished output, or None if it does not exist.
+
+        Raises:
+            BuildError: The file is damaged or was not written by Diptych.
+            DatasetError: The format version is newer than supported.
+        """
+        data = read_if_exists(workspace.published(self.file))
+        if data is None:
+            return None
+        try:
+            return self.parse(data, workspace.output)
+        except DatasetError as error:
+            if "newer" in str(error):
+                raise
+            raise BuildError(
+                f"{workspace.output} holds a {self.file} that is damaged or not from "
+                "Diptych: choose another --output, or empty it"
+            ) from error
+
+
+DATASET = Product(
+    "dataset", layout.MANIFEST, parse_manifest, digest_of_sources, shaping_versions
+)
 
 _FOLDERS = (layout.INDEX_DIR, layout.SAMPLES_DIR, layout.TOKENIZER_DIR)
 
 
 @contextlib.contextmanager
-def prepared_output(workspace: Workspace, config: JobConfig) -> Iterator[str | None]:
+def prepared_output(
+    workspace: Workspace, config: _Config, product: Product[Any, _Config]
+) -> Iterator[str | None]:
     """Prepares the output and holds its lease while the block runs.
 
-    Yields the token of the lease, or None if the dataset is already complete.
+    Yields the token of the lease, or None if the output is already complete.
 
     Args:
         workspace: Workspace of the output.
         config: Configuration of the job.
+        product: What the job makes.
 
     Raises:
         UsageError: The output is not a folder, or a flag does not apply to it.
@@ -54,10 +111,12 @@ def prepared_output(workspace: Workspace, config: JobConfig) -> Iterator[str | N
             "--take_over is for outputs in a bucket: a killed job on this machine "
             f"holds no lock, so {output} is free if no job is running"
         )
-    _check_ours(workspace)
-    if config.repair and manifest_of(workspace) is None and not workspace.begun():
-        raise UsageError(f"--repair: no dataset and no unfinished job in {output}")
-    if not workspace.begun() and _need_not_run(workspace, config):
+    _check_ours(workspace, product)
+    if config.repair and not workspace.begun() and product.finished(workspace) is None:
+        raise UsageError(
+            f"--repair: no {product.noun} and no unfinished job in {output}"
+        )
+    if not workspace.begun() and _need_not_run(workspace, config, product):
         yield None
         return
     try:
@@ -66,7 +125,7 @@ def prepared_output(workspace: Workspace, config: JobConfig) -> Iterator[str | N
         raise BuildError(f"cannot write to {output}: {error.strerror}") from error
     with leased(workspace, take_over=config.take_over) as lease:
         # Checked again under the lease, because another job may have just finished.
-        if _need_not_run(workspace, config):
+        if _need_not_run(workspace, config, product):
             remove_workspace(workspace)
             yield None
             return
@@ -77,13 +136,13 @@ def prepared_output(workspace: Workspace, config: JobConfig) -> Iterator[str | N
         yield lease
 
 
-def _check_ours(workspace: Workspace) -> None:
-    """Refuses a folder with other files, to avoid mixing them with a dataset."""
+def _check_ours(workspace: Workspace, product: Product[Any, Any]) -> None:
+    """Refuses a folder with other files, to avoid mixing them with the output."""
     held = {listed.name for listed in scan(workspace.output)}
     held = {name for name in held if name[0] != "."}
-    if held and manifest_of(workspace) is None and not workspace.is_ours():
+    if held and product.finished(workspace) is None and not workspace.is_ours():
         raise BuildError(
-            f"{workspace.output} is not empty and holds no dataset "
+            f"{workspace.output} is not empty and holds no {product.noun} "
             f"({_some(held)}): choose another --output, or empty it"
         )
 
@@ -93,40 +152,46 @@ def _some(names: set[str]) -> str:
     return ", ".join(shown) + (", …" if len(names) > len(shown) else "")
 
 
-def _need_not_run(workspace: Workspace, config: JobConfig) -> bool:
-    """Returns whether the output already holds the dataset of this job.
+def _need_not_run(
+    workspace: Workspace, config: _Config, product: Product[Any, _Config]
+) -> bool:
+    """Returns whether the output already holds what this job makes.
 
     Raises:
-        BuildError: The output holds a dataset with other settings or sources, or a
-            repair needs other library versions.
+        BuildError: The output was made with other settings or sources, or a repair
+            needs other library versions.
     """
-    manifest = manifest_of(workspace)
+    manifest = product.finished(workspace)
     if manifest is None or config.overwrite:
         return False
-    _check_made_of(config, manifest)
+    _check_made_of(config, manifest, product)
     if config.repair:
-        _check_versions(config, manifest)
+        _check_versions(config, manifest, product)
     return not config.repair
 
 
-def _check_made_of(config: JobConfig, manifest: Manifest) -> None:
-    """Checks that a dataset was built with the same settings from the same sources.
+def _check_made_of(
+    config: _Config, manifest: _T, product: Product[_T, _Config]
+) -> None:
+    """Checks that an output was made with the same settings from the same sources.
 
     Raises:
         BuildError: The settings or the sources differ.
     """
-    _refuse_other(config, manifest.config, "holds a dataset built")
-    if digest_of_sources(config) != manifest.fingerprints["listing"]:
+    _refuse_other(config, manifest.config, f"holds a {product.noun} built")
+    if product.digest(config) != manifest.fingerprints["listing"]:
         raise BuildError(
-            f"{config.output} holds a dataset built from other files: files were added "
-            "or removed, or their sizes changed. Choose another --output or pass "
-            "--overwrite"
+            f"{config.output} holds a {product.noun} built from other files: files "
+            "were added or removed, or their sizes changed. Choose another --output or "
+            "pass --overwrite"
         )
 
 
-def _check_versions(config: JobConfig, manifest: Manifest) -> None:
+def _check_versions(
+    config: _Config, manifest: _T, product: Product[_T, _Config]
+) -> None:
     """Refuses a repair with other library versions, which write other bytes."""
-    now = shaping_versions(config.tokenizer_kind)
+    now: dict[str, str] = product.versions(config.tokenizer_kind)
     differing = [
         f"{name} {manifest.versions.get(name)}, not {now.get(name)}"
         for name in sorted({*manifest.versions, *now})
@@ -140,28 +205,7 @@ def _check_versions(config: JobConfig, manifest: Manifest) -> None:
         )
 
 
-def manifest_of(workspace: Workspace) -> Manifest | None:
-    """Returns the manifest of the output, or None if it does not exist.
-
-    Raises:
-        BuildError: The manifest is damaged or was not written by Diptych.
-        DatasetError: The format version of the manifest is newer than supported.
-    """
-    data = read_if_exists(workspace.published(layout.MANIFEST))
-    if data is None:
-        return None
-    try:
-        return parse_manifest(data, workspace.output)
-    except DatasetError as error:
-        if "newer" in str(error):
-            raise
-        raise BuildError(
-            f"{workspace.output} holds a {layout.MANIFEST} that is damaged or not from "
-            "Diptych: choose another --output, or empty it"
-        ) from error
-
-
-def _refuse_other(config: JobConfig, held: Mapping[str, Any], state: str) -> None:
+def _refuse_other(config: CommonConfig, held: Mapping[str, Any], state: str) -> None:
     """Refuses an output with other settings, and lists the differing settings."""
     asked = json.loads(dump_json(config.fingerprint_fields()))
     differing = [
@@ -176,7 +220,7 @@ def _refuse_other(config: JobConfig, held: Mapping[str, Any], state: str) -> Non
         )
 
 
-def _check_same_job(workspace: Workspace, config: JobConfig) -> None:
+def _check_same_job(workspace: Workspace, config: CommonConfig) -> None:
     """Checks the configuration against an earlier attempt's, then writes it."""
     data = read_if_exists(workspace.config)
     # A damaged file is ignored, since the plan's fingerprint covers the configuration.
@@ -198,12 +242,12 @@ def remove_strays(workspace: Workspace, plan: JobPlan) -> None:
             delete_file(workspace.published(file))
 
 
-def remove_dataset(workspace: Workspace) -> None:
-    """Removes an earlier dataset, its manifest first, and keeps all other files."""
+def remove_product(workspace: Workspace, product: Product[Any, Any]) -> None:
+    """Removes an earlier output, its last file first, and keeps all other files."""
     # The report is removed too, because it describes the removed dataset.
     others = (layout.REJECTS, *INTEROP_FILES, layout.REPORT)
     files = (*_shard_files(workspace), *others)
-    for file in (layout.MANIFEST, *files):
+    for file in (product.file, *files):
         delete_file(workspace.published(file))
     for folder in _FOLDERS:
         delete_folder(workspace.published(folder))

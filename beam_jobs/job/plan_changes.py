@@ -1,15 +1,19 @@
 """Compares the plan of finished shards with the current plan."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
-from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import Pair
-from beam_jobs.job.touched_sources import adopt_shards, untimed
+from beam_jobs.job.touched_sources import untimed
 from beam_jobs.planning.job_plan import JobPlan, parse_plan
 from beam_jobs.planning.key_order import NUM_KEY_RANGES
 from beam_jobs.planning.pair_lists import list_bytes, parse_pairs
 from beam_jobs.storage.files import read_if_exists
-from beam_jobs.workspace.commits import committed_names, read_commit, read_commits
+from beam_jobs.workspace.commits import (
+    Commit,
+    committed_names,
+    read_commit,
+    read_commits,
+)
 from beam_jobs.workspace.workspace import Workspace
 from reader.contract.errors import BuildError
 from reader.contract.schema import display_path
@@ -28,10 +32,20 @@ def keep_plan_of_commits(workspace: Workspace) -> None:
         workspace.clear_plan()
 
 
-def check_commits(workspace: Workspace, plan: JobPlan, config: JobConfig) -> None:
+# Adopts finished shards of an earlier plan, or returns False: `adopt_shards`.
+Adopt = Callable[[Workspace, JobPlan, Mapping[str, Commit]], bool]
+
+
+def check_commits(
+    workspace: Workspace, plan: JobPlan, adopt: Adopt | None = None
+) -> None:
     """Checks that all finished shards were written for this plan.
 
-    Shards whose sources have only other modification times are adopted for this plan.
+    Args:
+        workspace: Workspace of the job.
+        plan: Current plan.
+        adopt: Function that adopts shards whose sources have only other modification
+            times. None if plans have no times.
 
     Raises:
         BuildError: Sources or libraries have changed since an earlier attempt wrote
@@ -44,7 +58,7 @@ def check_commits(workspace: Workspace, plan: JobPlan, config: JobConfig) -> Non
         for name, commit in commits
         if commit is not None and commit.plan != plan.fingerprint
     }
-    if stale and not adopt_shards(workspace, plan, config, stale):
+    if stale and not (adopt and adopt(workspace, plan, stale)):
         changes = "; ".join(_differences(workspace, plan)) or "the sources have changed"
         raise BuildError(
             f"{workspace.output} holds {len(stale)} shards that an earlier attempt "

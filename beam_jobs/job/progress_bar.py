@@ -116,10 +116,15 @@ def planning_bar(workspace: Workspace) -> ProgressBar:
     return ProgressBar(look, unit="lists of pairs planned", total=None, every=every)
 
 
-def writing_bar(workspace: Workspace, plan: JobPlan) -> ProgressBar:
+def writing_bar(workspace: Workspace, plan: JobPlan, total: int) -> ProgressBar:
     """Returns a progress bar that counts examples.
 
     If an earlier attempt has finished shards, also prints their number.
+
+    Args:
+        workspace: Workspace of the job.
+        plan: Plan of the job.
+        total: Number of examples in all shards, if none is rejected.
     """
     finished = len(committed_names(workspace))
     if finished:
@@ -127,7 +132,7 @@ def writing_bar(workspace: Workspace, plan: JobPlan) -> ProgressBar:
         print(line, file=sys.stderr, flush=True)
     every = polling_seconds(workspace, _LOOK_EVERY_SECONDS)
     look = _Commits(workspace).look
-    return ProgressBar(look, unit="examples", total=plan.num_pairs, every=every)
+    return ProgressBar(look, unit="examples", total=total, every=every)
 
 
 class _Commits:

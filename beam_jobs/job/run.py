@@ -1,12 +1,8 @@
 """START HERE for a build: prepares the output and runs both pipelines."""
 
-import contextlib
 import dataclasses
-import errno
-import os
-import re
 import tempfile
-from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -16,36 +12,29 @@ from beam_jobs.elements import ListTask
 from beam_jobs.encoding.codecs import codecs_restored
 from beam_jobs.engines.options import engine_options
 from beam_jobs.engines.runner import dry_run, run_pipeline
+from beam_jobs.job.explained import explained, full_disk_explained
 from beam_jobs.job.output import (
-    manifest_of,
+    DATASET,
     prepared_output,
-    remove_dataset,
+    remove_product,
     remove_strays,
     remove_workspace,
 )
 from beam_jobs.job.plan_changes import check_commits, keep_plan_of_commits
 from beam_jobs.job.progress_bar import planning_bar, writing_bar
-from beam_jobs.pipeline import plan, repair, write
+from beam_jobs.job.run_repair import Repair, run_repair
+from beam_jobs.job.touched_sources import adopt_shards
+from beam_jobs.pipeline import plan, write
 from beam_jobs.planning.job_plan import JobPlan, parse_plan
 from beam_jobs.sources.registry import list_tasks
-from beam_jobs.storage.files import delete_file, is_remote, make_folder, read_file
+from beam_jobs.storage.files import make_folder, read_file
 from beam_jobs.workspace.commits import committed_names
 from beam_jobs.workspace.lease import check_lease, leased
-from beam_jobs.workspace.worker_errors import read_notes
 from beam_jobs.workspace.workspace import Workspace
 from beam_jobs.writing.outcome import Outcome, parse_outcome, rejected_plan
-from beam_jobs.writing.repair import (
-    check_plan,
-    repair_others,
-    repair_tasks,
-    repaired_shards,
-)
-from reader.contract import layout
+from beam_jobs.writing.repair import all_reject_lines
+from beam_jobs.writing.shard_writer import ShardWriter
 from reader.contract.errors import BuildError
-from reader.contract.manifest import Manifest
-
-_OS_ERROR = re.compile(r"\[Errno \d+\] ([^\n]+?)(?: \[while running [^\n]*)?\s*\Z")
-_NO_SPACE = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
 
 
 class BuildResult(NamedTuple):
@@ -111,14 +100,21 @@ def run(
     tokenizer = config.read_tokenizer()
     tasks = list_tasks(config)
     workspace = Workspace(config.output)
-    with _full_disk_explained(workspace), prepared_output(workspace, config) as lease:
+    with (
+        full_disk_explained(workspace),
+        prepared_output(workspace, config, DATASET) as lease,
+    ):
         if lease is None:
             return None
         job_plan = _run_plan(workspace, config, options, lease, tasks, tokenizer)
-        manifest = manifest_of(workspace) if config.repair else None
+        manifest = DATASET.finished(workspace) if config.repair else None
         if manifest is not None:
-            repaired = _run_repair(
-                workspace, config, options, job_plan, lease, manifest
+            repaired = run_repair(
+                workspace,
+                config,
+                options,
+                Repair(job_plan, manifest, ShardWriter, all_reject_lines),
+                lease,
             )
             return BuildResult(job_plan, None, repaired)
         outcome = rejected_plan(config, job_plan)
@@ -126,7 +122,7 @@ def run(
             if config.overwrite:
                 # Removed only now, so a mistyped source does not delete the dataset.
                 check_lease(workspace, lease)
-                remove_dataset(workspace)
+                remove_product(workspace, DATASET)
             outcome = _run_write(workspace, config, options, job_plan, lease)
         if not outcome.failures:
             check_lease(workspace, lease)
@@ -158,7 +154,7 @@ def _run_plan(
     keep_plan_of_commits(workspace)
     if tokenizer is not None:
         workspace.publish(workspace.tokenizer, tokenizer)
-    with _explained(workspace, lease), planning_bar(workspace):
+    with explained(workspace, lease), planning_bar(workspace):
         run_pipeline(options, lambda root: plan(root, config, lease, tasks))
     job_plan = parse_plan(read_file(workspace.plan))
     if not job_plan.found:
@@ -179,84 +175,12 @@ def _run_write(
     job_plan: JobPlan,
     lease: str,
 ) -> Outcome:
-    check_commits(workspace, job_plan, config)
+    check_commits(workspace, job_plan, partial(adopt_shards, config=config))
     check_lease(workspace, lease)
     remove_strays(workspace, job_plan)
-    with _explained(workspace, lease), writing_bar(workspace, job_plan):
+    with (
+        explained(workspace, lease),
+        writing_bar(workspace, job_plan, job_plan.num_pairs),
+    ):
         run_pipeline(options, lambda root: write(root, config, job_plan, lease))
     return parse_outcome(read_file(workspace.outcome))
-
-
-def _run_repair(
-    workspace: Workspace,
-    config: JobConfig,
-    options: PipelineOptions,
-    job_plan: JobPlan,
-    lease: str,
-    manifest: Manifest,
-) -> tuple[str, ...]:
-    check_plan(config, job_plan, manifest)
-    workspace.forget_attempts()
-    tasks = repair_tasks(workspace, job_plan, manifest)
-    with _explained(workspace, lease):
-        run_pipeline(options, lambda root: repair(root, config, job_plan, lease, tasks))
-    check_lease(workspace, lease)
-    repaired = [*repaired_shards(workspace, job_plan)]
-    repaired += repair_others(workspace, job_plan, manifest)
-    if repaired:
-        # The report may show the damage.
-        delete_file(workspace.published(layout.REPORT))
-    remove_workspace(workspace)
-    return tuple(repaired)
-
-
-@contextlib.contextmanager
-def _explained(workspace: Workspace, lease: str) -> Iterator[None]:
-    """Replaces an engine's error with the error that a worker reported."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        if str(error).startswith("KeyboardInterrupt"):
-            # The local engine wraps Ctrl-C like an exception of a DoFn.
-            raise KeyboardInterrupt from error
-        # A worker that lost the lease leaves no note, because the note would belong to
-        # the other job.
-        with contextlib.suppress(OSError):
-            check_lease(workspace, lease)
-        # Checked before the notes, which cannot be written to a full disk.
-        if any(words in str(error) for words in _NO_SPACE):
-            raise _no_space(workspace) from error
-        notes = read_notes(workspace)
-        if notes:
-            more = f" (and {len(notes) - 1} more)" if len(notes) > 1 else ""
-            raise BuildError(f"{notes[0]}{more}") from error
-        if isinstance(error, BuildError):
-            raise
-        if match := _OS_ERROR.search(str(error)):
-            # The worker could not write a note either.
-            raise BuildError(
-                f"{match[1]}: fix it and run the command again; finished shards are "
-                "kept"
-            ) from error
-        raise
-
-
-@contextlib.contextmanager
-def _full_disk_explained(workspace: Workspace) -> Iterator[None]:
-    """Explains the launcher's own errors on a full disk."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise _no_space(workspace) from error
-
-
-def _no_space(workspace: Workspace) -> BuildError:
-    where = workspace.output
-    if is_remote(where):
-        where += f", in {tempfile.gettempdir()} of a worker (set TMPDIR to change it)"
-    return BuildError(
-        f"no space left for {where}: make room and run the command again; finished "
-        "shards are kept"
-    )

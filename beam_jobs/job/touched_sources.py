@@ -22,7 +22,7 @@ from beam_jobs.storage.files import delete_file, read_file, read_if_exists
 from beam_jobs.storage.parallel import map_in_order
 from beam_jobs.workspace.commits import Commit, write_commit
 from beam_jobs.workspace.workspace import Workspace
-from beam_jobs.writing.shard_writer import input_hash
+from beam_jobs.writing.shard_files import input_hash
 
 # Files read ahead of the sum of their hashes.
 _AHEAD = 64
@@ -31,8 +31,8 @@ _AHEAD = 64
 def adopt_shards(
     workspace: Workspace,
     plan: JobPlan,
-    config: JobConfig,
     commits: Mapping[str, Commit],
+    config: JobConfig,
 ) -> bool:
     """Adopts the finished shards of an earlier plan for the current plan.
 
@@ -42,8 +42,8 @@ def adopt_shards(
     Args:
         workspace: Workspace of the job.
         plan: Current plan.
-        config: Configuration of the job.
         commits: Commit records of the earlier plan, by label of the shard.
+        config: Configuration of the job.
 
     Returns:
         Whether all shards were adopted or will be written again. False if anything but
@@ -136,4 +136,4 @@ class _Comparison:
         except BadInput:
             return 0  # The pair had captions, so its file has changed.
         image = hashlib.sha256(self._files.image(pair)).hexdigest()
-        return input_hash(pair.key, image, captions, self._files.values(pair))
+        return input_hash(pair.key, image + captions, self._files.values(pair))

@@ -130,8 +130,8 @@ def make_plan(
             for (name, count), shards in zip(pairs.items(), num_shards, strict=True)
         ),
         found=sum(key_range.found for key_range in key_ranges),
-        rejects=_total(key_range.rejects for key_range in key_ranges),
-        ignored=_total(key_range.ignored for key_range in key_ranges),
+        rejects=total_of(key_range.rejects for key_range in key_ranges),
+        ignored=total_of(key_range.ignored for key_range in key_ranges),
         loops=tuple(
             loop.decode("utf-8", errors="replace")
             for key_range in key_ranges
@@ -140,7 +140,7 @@ def make_plan(
         record_bytes=record_bytes,
         tokenizer=spec,
         listing=sum_hashes(int(key_range.listing, 16) for key_range in key_ranges),
-        sources=_digest_of(
+        sources=digest_of(
             [key_range.digest for key_range in key_ranges if key_range.pairs],
             [config.fingerprint, str(versions)],
         ),
@@ -184,7 +184,8 @@ def _mean_record_bytes(
     return sum(sizes) // len(sizes) if sizes else 0
 
 
-def _digest_of(*parts: list[str]) -> str:
+def digest_of(*parts: list[str]) -> str:
+    """Returns the SHA-256 of lists of texts, in hex."""
     return hashlib.sha256(dump_json(parts)).hexdigest()
 
 
@@ -194,7 +195,8 @@ def _pairs(key_ranges: list[KeyRange], config: JobConfig) -> Iterator[Pair]:
         yield from pairs_of_key_range(workspace, key_range)
 
 
-def _total(counts: Iterable[dict[str, int]]) -> dict[str, int]:
+def total_of(counts: Iterable[dict[str, int]]) -> dict[str, int]:
+    """Returns the sum of counts, `{name: count}`, sorted by name."""
     total: Counter[str] = Counter()
     for count in counts:
         total.update(count)

@@ -13,6 +13,9 @@ import simplejpeg
 from reader.contract.tokenizers.registry import libraries_of
 from reader.contract.version import __version__
 
+# Libraries that only images need, which a layer has none of.
+_OF_IMAGES = ("opencv", "pillow", "pillow-heif", "simplejpeg")
+
 
 def shaping_versions(tokenizer: str) -> dict[str, str]:
     """Returns the versions of the libraries that affect a record.
@@ -40,3 +43,13 @@ def shaping_versions(tokenizer: str) -> dict[str, str]:
         # Without it, HEIC images are rejected.
         more["pillow-heif"] = importlib.metadata.version("pillow-heif")
     return ours | more
+
+
+def layer_versions(tokenizer: str) -> dict[str, str]:
+    """Returns the versions of the libraries that affect a layer, as above.
+
+    Args:
+        tokenizer: Kind of the tokenizer, whose libraries are included.
+    """
+    shaping = shaping_versions(tokenizer)
+    return {name: shaping[name] for name in shaping if name not in _OF_IMAGES}

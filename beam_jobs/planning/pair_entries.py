@@ -107,7 +107,7 @@ def pair_entries(
             rejects.append(
                 Reject(
                     key=key,
-                    source=_sources_of(flawed or key_entries),
+                    source=sources_of(flawed or key_entries),
                     stage="list" if flawed else "pair",
                     reason=error.reason,
                     detail=error.detail,
@@ -139,7 +139,8 @@ def _sort_key(entry: Entry) -> tuple[Any, ...]:
     return entry.origin, entry.rank, texts, flaw, lacks
 
 
-def _sources_of(entries: Iterable[Entry]) -> tuple[bytes, ...]:
+def sources_of(entries: Iterable[Entry]) -> tuple[bytes, ...]:
+    """Returns the paths of the files that entries are about and come from."""
     paths = (
         path
         for entry in entries
@@ -186,7 +187,7 @@ def _pair_one(
         image=image,
         caption=captions[0] if captions else SourceFile(texts[0].origin),
         texts=None if captions else tuple(t for e in texts for t in e.texts or ()),
-        values=_values(entries),
+        values=agreed_values(entries),
     )
 
 
@@ -206,7 +207,12 @@ def _lack_of(entries: Iterable[Entry], source: Source) -> str:
     return "no caption of that name" if source.CAPTIONS_IN_FILES else "no row names it"
 
 
-def _values(entries: Sequence[Entry]) -> tuple[Value | StoredArray, ...]:
+def agreed_values(entries: Sequence[Entry]) -> tuple[Value | StoredArray, ...]:
+    """Returns the values of columns that all entries of a key agree on.
+
+    Raises:
+        BadInput: The values differ, with reason `conflicting_rows`.
+    """
     by_digest = {
         json.dumps(list(map(digest_of, entry.values))): entry.values
         for entry in entries

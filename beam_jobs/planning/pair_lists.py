@@ -4,9 +4,8 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import (
     KeyRange,
     Pair,
@@ -29,6 +28,18 @@ from beam_jobs.workspace.workspace import Workspace
 from reader.contract.layout import ShardName
 
 
+class Ordered(Protocol):
+    """Configuration of a job that plans by key range."""
+
+    @property
+    def output(self) -> str:
+        """Folder that the job writes to."""
+
+    @property
+    def seed(self) -> int:
+        """Seed of the order of records."""
+
+
 class Lists(NamedTuple):
     """Counts and digest of the lists of a key range.
 
@@ -44,7 +55,7 @@ class Lists(NamedTuple):
 
 
 def write_lists(
-    config: JobConfig,
+    config: Ordered,
     lease: str,
     key_range: int,
     pairs: Iterable[Pair],
@@ -128,7 +139,7 @@ def read_all_rejects(workspace: Workspace) -> Iterator[Reject]:
 
 
 def pairs_of_shard(
-    workspace: Workspace, shard: ShardName, plan: JobPlan, config: JobConfig
+    workspace: Workspace, shard: ShardName, plan: JobPlan, config: Ordered
 ) -> Iterator[Pair]:
     """Yields the pairs of a shard, in order."""
     key_ranges = key_ranges_of_shard(shard.number, shard.num_shards)

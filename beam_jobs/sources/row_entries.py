@@ -1,10 +1,10 @@
 """Converts rows of tables and JSON objects to entries."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from beam_jobs.config.columns import BadCell, Value
+from beam_jobs.config.columns import BadCell, Column, Value
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import BadInput, Entry, ListTask, SourceFile
 from beam_jobs.inputs.paths import composed, key_of, place_of
@@ -64,7 +64,7 @@ def filled(
         return _keyed(
             entry._replace(
                 texts=texts_of(captions),
-                values=values_of(cells, config),
+                values=values_of(cells, config.columns_read),
                 split=_split_of(cells, config),
             ),
             cells,
@@ -87,15 +87,26 @@ def _keyed(
     entry = entry._replace(flaw=flaw)
     if config.key_column is None:
         return entry
-    key = cells.get(config.key_column)
+    try:
+        return entry._replace(key=key_in(cells, config.key_column))
+    except BadInput as error:
+        return entry._replace(flaw=flaw or (error.reason, error.detail))
+
+
+def key_in(cells: Mapping[str, Any], column: str) -> bytes:
+    """Returns the key in a column of a row.
+
+    Raises:
+        BadInput: `bad_value` if the cell is not a valid key.
+    """
+    key = cells.get(column)
     try:
         if isinstance(key, bool) or not isinstance(key, (str, int)) or key == "":
             raise ValueError
         encoded = str(key).encode("utf-8", errors="surrogateescape")
     except ValueError:
-        bad_key = ("bad_value", f"column {config.key_column}: {key!r} is no key")
-        return entry._replace(flaw=flaw or bad_key)
-    return entry._replace(key=composed(encoded))
+        raise BadInput("bad_value", f"column {column}: {key!r} is no key") from None
+    return composed(encoded)
 
 
 def _image_of(
@@ -123,14 +134,14 @@ def texts_of(cell: Any) -> tuple[str, ...]:
     return tuple(text for text in texts if text is not None)
 
 
-def values_of(cells: Mapping[str, Any], config: JobConfig) -> tuple[Value, ...]:
-    """Returns the values of the source columns that are read.
+def values_of(cells: Mapping[str, Any], columns: Iterable[Column]) -> tuple[Value, ...]:
+    """Returns the values of columns in a row.
 
     Raises:
         BadInput: `bad_value` if a cell does not match the type of its column.
     """
     values = []
-    for column in config.columns_read:
+    for column in columns:
         try:
             values.append(column.value_of(cells.get(column.name)))
         except BadCell as error:

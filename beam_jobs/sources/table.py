@@ -6,6 +6,7 @@ A key has several captions if it has several rows, or if a row has a list of cap
 import os
 from collections.abc import Iterator, Sequence
 
+from beam_jobs.config.common_config import CommonConfig
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import Aside, Entry, ListTask
 from beam_jobs.inputs.roots import (
@@ -80,15 +81,15 @@ def tasks_of(
 def _task_of(
     path: bytes, root: bytes, config: JobConfig, roots: tuple[int, ...]
 ) -> ListTask:
-    names = column_names(path, _text_of(config))
+    names = column_names(path, text_format(config))
     others = _other_columns(config)
     for name in others:
         if name not in names:
-            raise UsageError(_no_column(path, name, names))
-    image_column = _column(
+            raise no_column(path, name, names)
+    image_column = column_named(
         "image_column", config.image_column, IMAGE_COLUMNS, names, path
     )
-    caption_column = _column(
+    caption_column = column_named(
         "caption_column", config.caption_column, CAPTION_COLUMNS, names, path
     )
     check_types(path, image_column, caption_column, others)
@@ -102,7 +103,8 @@ def _task_of(
     )
 
 
-def _text_of(config: JobConfig) -> TextFormat:
+def text_format(config: CommonConfig) -> TextFormat:
+    """Returns how the text of the job's tables is read."""
     return TextFormat(
         config.caption_encoding, config.table_delimiter, config.table_quoting
     )
@@ -117,13 +119,24 @@ def _other_columns(config: JobConfig) -> list[str]:
     ]
 
 
-def _column(
+def column_named(
     flag: str, chosen: str | None, common: Sequence[str], names: list[str], path: bytes
 ) -> str:
-    """Returns the chosen column, or the only column with a common name."""
+    """Returns the chosen column, or the only column with a common name.
+
+    Args:
+        flag: Name of the flag that chooses the column.
+        chosen: Chosen column, or None.
+        common: Names to look for if none is chosen.
+        names: All columns of the table.
+        path: Path of the table.
+
+    Raises:
+        UsageError: The table has no such column, or several.
+    """
     if chosen is not None:
         if chosen not in names:
-            raise UsageError(_no_column(path, chosen, names))
+            raise no_column(path, chosen, names)
         return chosen
     found = [name for name in common if name in names]
     if len(found) != 1:
@@ -137,8 +150,11 @@ def _column(
     return found[0]
 
 
-def _no_column(path: bytes, name: str, names: list[str]) -> str:
-    return f'{os.fsdecode(path)}: no column "{name}" among {", ".join(names)}'
+def no_column(path: bytes, name: str, names: list[str]) -> UsageError:
+    """Returns the error for a column that a table does not have."""
+    return UsageError(
+        f'{os.fsdecode(path)}: no column "{name}" among {", ".join(names)}'
+    )
 
 
 def list_entries(task: ListTask, config: JobConfig) -> Iterator[Entry | Aside]:
@@ -151,6 +167,6 @@ def list_entries(task: ListTask, config: JobConfig) -> Iterator[Entry | Aside]:
     by_table = config.images is None or config.table is None
     folder = os.path.dirname(task.path) if by_table else b""
     path = os.path.join(task.root, task.path)
-    rows = read_rows(path, sorted(columns), _text_of(config), task.image_column)
+    rows = read_rows(path, sorted(columns), text_format(config), task.image_column)
     for row in rows:
         yield entry_of_row(row, task, folder, roots, config)

@@ -4,14 +4,18 @@ An embedding is larger than all other data of a key. Planning sorts and groups r
 listing writes the arrays to files, and the rows carry only references.
 """
 
+import contextlib
 import hashlib
+import io
 import os
 from array import array
+from collections.abc import Iterator, Sequence
 from typing import IO
 
 from beam_jobs.config.columns import Value
 from beam_jobs.elements import StoredArray
-from beam_jobs.storage.files import read_file
+from beam_jobs.storage.files import publish, read_file
+from beam_jobs.workspace.workspace import Workspace
 
 # A reference takes more space than a shorter array.
 _MIN_LENGTH = 16
@@ -47,6 +51,34 @@ class ArrayWriter:
         )
         self._offset += len(data)
         return stored
+
+
+def file_of_task(task: object) -> str:
+    """Returns a file name that depends only on a task.
+
+    A retry of the task overwrites the same file.
+    """
+    return f"{hashlib.sha256(repr(task).encode()).hexdigest()[:16]}.bin"
+
+
+@contextlib.contextmanager
+def array_writer(
+    workspace: Workspace, task: object, columns: Sequence[object]
+) -> Iterator[ArrayWriter]:
+    """Opens the writer of a task's long arrays; of none, if there are no columns.
+
+    Args:
+        workspace: Workspace of the job.
+        task: Part of a source that is listed.
+        columns: Columns that are read.
+    """
+    name = file_of_task(task)
+    if not columns:
+        yield ArrayWriter(io.BytesIO(), name)
+        return
+    path = os.path.join(workspace.arrays, name)
+    with publish(path, workspace.tmp, durable=False) as file:
+        yield ArrayWriter(file, name)
 
 
 def digest_of(value: Value | StoredArray) -> object:

@@ -7,6 +7,7 @@ _build/plan/pairs-007.jsonl     sorted pairs of a key range
 _build/plan/rejects-007.jsonl   keys of a key range that pairing rejected
 _build/plan/tokenizer           tokenizer file: a vocabulary, a model or merges
 _build/plan/arrays/*            long arrays of columns
+_build/plan/rows/*              packed rows of a layer's tables, until they are planned
 _build/plan/plan.json           job plan, exists when planning is complete
 _build/plan_before/             earlier plan of finished shards, kept for comparison
 _build/commits/*.json           commit records, one per finished shard
@@ -55,6 +56,7 @@ class Workspace:
         self.plan = os.path.join(self.plan_dir, "plan.json")
         self.tokenizer = os.path.join(self.plan_dir, "tokenizer")
         self.arrays = os.path.join(self.plan_dir, "arrays")
+        self.rows = os.path.join(self.plan_dir, "rows")
         self.commits = os.path.join(self.build, "commits")
         self.progress = os.path.join(self.build, "progress")
         self.failures = os.path.join(self.build, "failures")
@@ -115,7 +117,9 @@ class Workspace:
 
     def put_plan_aside(self) -> None:
         """Keeps the plan for comparison and replaces the plan kept before."""
-        delete_folder(self.arrays)  # Plans are compared by hashes of arrays.
+        # Plans are compared by hashes of arrays, and by lists made from rows.
+        for folder in (self.arrays, self.rows):
+            delete_folder(folder)
         move_folder(self.plan_dir, self.before().plan_dir)
 
     def clear_plan(self) -> None:

@@ -4,21 +4,26 @@ Finalizing is idempotent. It can be repeated, also after an interruption at any 
 """
 
 import dataclasses
-from collections.abc import Iterator
+import functools
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import apache_beam as beam
 
+from beam_jobs.config.common_config import CommonConfig
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import Reject
 from beam_jobs.interop import interop_files
 from beam_jobs.planning.job_plan import JobPlan
 from beam_jobs.planning.pair_lists import read_all_rejects
+from beam_jobs.sources.listing_digest import sum_hashes
 from beam_jobs.storage.files import read_file
 from beam_jobs.workspace.commits import Commit, read_commits
 from beam_jobs.workspace.lease import check_lease
 from beam_jobs.workspace.worker_errors import noted
 from beam_jobs.workspace.workspace import Workspace
-from beam_jobs.writing.outcome import Outcome, dump_outcome, judge, reject_lines
+from beam_jobs.writing.outcome import dump_outcome, judge, reject_lines
 from reader.contract import layout
 from reader.contract.errors import BuildError
 from reader.contract.index import index_files, parse_lengths
@@ -32,20 +37,27 @@ from reader.contract.record import crc32c_hex
 from reader.contract.schema import FEATURES
 from reader.contract.statistics import Statistics
 
+# Publishes what belongs to no shard, given the configuration, the plan and the lease.
+# Returns the reasons why it did not.
+Finish = Callable[[Any, JobPlan, str], tuple[str, ...]]
+
 
 class Finalize(beam.PTransform):
     """Publishes the dataset: number of examples in each shard → summary of the job."""
 
-    def __init__(self, config: JobConfig, plan: JobPlan, lease: str) -> None:
+    def __init__(
+        self, config: CommonConfig, plan: JobPlan, lease: str, finish: Finish
+    ) -> None:
         """Initializes the transform.
 
         Args:
             config: Configuration of the job.
             plan: Plan of the job.
             lease: Token of the output's lease, held by the running job.
+            finish: Function that publishes what belongs to no shard.
         """
         super().__init__()
-        self._fn = _FinalizeFn(config, plan, lease)
+        self._fn = _FinalizeFn(config, plan, lease, finish)
 
     def expand(self, shards: beam.PCollection[int]) -> beam.PCollection[str]:
         """Waits for all shards, then reads all commit records in one DoFn."""
@@ -57,20 +69,23 @@ class Finalize(beam.PTransform):
 
 
 class _FinalizeFn(beam.DoFn):
-    def __init__(self, config: JobConfig, plan: JobPlan, lease: str) -> None:
+    def __init__(
+        self, config: CommonConfig, plan: JobPlan, lease: str, finish: Finish
+    ) -> None:
         self._config = config
         self._plan = plan
         self._lease = lease
+        self._finish = finish
 
     def process(self, written: int) -> Iterator[str]:
         workspace = Workspace(self._config.output)
         with noted(workspace, "finalizing"):
             check_lease(workspace, self._lease)
-            outcome = finalize(self._config, self._plan, self._lease)
-        yield "; ".join(outcome.failures) or f"{written} examples"
+            failures = self._finish(self._config, self._plan, self._lease)
+        yield "; ".join(failures) or f"{written} examples"
 
 
-def finalize(config: JobConfig, plan: JobPlan, lease: str) -> Outcome:
+def finalize(config: JobConfig, plan: JobPlan, lease: str) -> tuple[str, ...]:
     """Publishes the dataset if the counts add up and no limit is exceeded.
 
     Args:
@@ -79,13 +94,13 @@ def finalize(config: JobConfig, plan: JobPlan, lease: str) -> Outcome:
         lease: Token of the output's lease, held by the running job.
 
     Returns:
-        The outcome, which is also written to `_build/outcome.json`.
+        The failures of the outcome, which is written to `_build/outcome.json`.
 
     Raises:
         BuildError: A shard is not finished, or another job holds the lease.
     """
     workspace = Workspace(config.output)
-    commits = list(_commits_of(workspace, plan))
+    commits = list(commits_of(workspace, plan))
     rejects = sorted(
         [
             *read_all_rejects(workspace),
@@ -102,10 +117,15 @@ def finalize(config: JobConfig, plan: JobPlan, lease: str) -> Outcome:
     else:
         _publish_dataset(workspace, config, plan, commits, rejects, outcome.accounting)
     workspace.publish(workspace.outcome, dump_outcome(outcome))
-    return outcome
+    return outcome.failures
 
 
-def _commits_of(workspace: Workspace, plan: JobPlan) -> Iterator[Commit]:
+def commits_of(workspace: Workspace, plan: JobPlan) -> Iterator[Commit]:
+    """Yields the commit records of all shards, in order.
+
+    Raises:
+        BuildError: A shard is not finished.
+    """
     labels = [shard.label for shard in plan.shards()]
     for label, commit in zip(labels, read_commits(workspace, labels), strict=True):
         if commit is None or commit.plan != plan.fingerprint:
@@ -155,7 +175,7 @@ def _make_manifest(
         accounting=accounting,
         files=files,
         fingerprints={
-            "input": f"{sum(commit.input for commit in commits) % 2**256:064x}",
+            "input": sum_hashes(commit.input for commit in commits),
             "listing": plan.listing,
             "config": config.fingerprint,
         },
@@ -166,12 +186,24 @@ def _make_manifest(
 
 
 def _splits(plan: JobPlan, commits: list[Commit]) -> Iterator[Split]:
-    first = 0
-    for split in plan.splits:
-        split_commits = commits[first : first + split.num_shards]
-        first += split.num_shards
-        statistics = Statistics()
-        for commit in split_commits:
-            statistics = statistics.merge(commit.statistics)
-        shards = tuple(commit.shard for commit in split_commits)
-        yield Split(name=split.name, shards=shards, statistics=statistics)
+    for name, split_commits in by_split(plan, commits).items():
+        yield Split(
+            name=name,
+            shards=tuple(commit.shard for commit in split_commits),
+            statistics=merged_statistics(split_commits),
+        )
+
+
+def by_split(plan: JobPlan, commits: list[Commit]) -> dict[str, list[Commit]]:
+    """Returns the commit records of each split, in order."""
+    rest = iter(commits)
+    return {
+        split.name: list(itertools.islice(rest, split.num_shards))
+        for split in plan.splits
+    }
+
+
+def merged_statistics(commits: Iterable[Commit]) -> Statistics:
+    """Returns the statistics of the records of several shards."""
+    each = (commit.statistics for commit in commits)
+    return functools.reduce(Statistics.merge, each, Statistics())

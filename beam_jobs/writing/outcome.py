@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from beam_jobs.config.common_config import CommonConfig
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.config.values import allowed
 from beam_jobs.elements import Reject
@@ -55,8 +56,8 @@ def judge(
         not_written=dict(sorted(Counter(r.reason for r in rejects).items())),
         dropped_captions=dropped_captions,
     )
-    failures = [*_imbalances(accounting), *_exceeded_limits(accounting, config)]
-    return Outcome(accounting, tuple(failures), _some_of_each(rejects))
+    failures = [*_imbalances(accounting), *exceeded_limits(accounting, config)]
+    return Outcome(accounting, tuple(failures), some_of_each(rejects))
 
 
 def rejected_plan(config: JobConfig, plan: JobPlan) -> Outcome | None:
@@ -66,13 +67,13 @@ def rejected_plan(config: JobConfig, plan: JobPlan) -> Outcome | None:
     `--captions` folder fail early, not after a day.
     """
     accounting = KeyAccounting(found=plan.found, written=0, not_written=plan.rejects)
-    failures = tuple(_exceeded_limits(accounting, config))
+    failures = tuple(exceeded_limits(accounting, config))
     if not failures:
         return None
     workspace = Workspace(config.output)
     rejects = sorted(read_all_rejects(workspace))
     workspace.publish(workspace.too_many_rejects, reject_lines(rejects))
-    return Outcome(accounting, failures, _some_of_each(rejects))
+    return Outcome(accounting, failures, some_of_each(rejects))
 
 
 def _imbalances(accounting: KeyAccounting) -> Iterator[str]:
@@ -87,7 +88,8 @@ def _imbalances(accounting: KeyAccounting) -> Iterator[str]:
         yield "no example could be written"
 
 
-def _exceeded_limits(accounting: KeyAccounting, config: JobConfig) -> Iterator[str]:
+def exceeded_limits(accounting: KeyAccounting, config: CommonConfig) -> Iterator[str]:
+    """Yields a message for each limit on keys that are not written."""
     counts: Counter[str] = Counter()
     for reason, count in accounting.not_written.items():
         counts[category_of(reason)] += count
@@ -103,7 +105,8 @@ def _exceeded_limits(accounting: KeyAccounting, config: JobConfig) -> Iterator[s
             )
 
 
-def _some_of_each(rejects: Iterable[Reject], num: int = 3) -> dict[str, list[str]]:
+def some_of_each(rejects: Iterable[Reject], num: int = 3) -> dict[str, list[str]]:
+    """Returns descriptions of a few rejects, as `{reason: descriptions}`."""
     some: dict[str, list[str]] = {}
     for reject in rejects:
         examples = some.setdefault(reject.reason, [])

@@ -4,16 +4,16 @@ The same sources give the same bytes, so a rewritten file must have the checksum
 in the manifest. The manifest does not change. Intact files can be read during a repair.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import apache_beam as beam
 import numpy as np
 from numpy.typing import NDArray
 
-from beam_jobs.config.job_config import JobConfig
-from beam_jobs.elements import Reject, ShardPlan
-from beam_jobs.interop import INTEROP_FILES, interop_files
+from beam_jobs.config.common_config import CommonConfig
+from beam_jobs.elements import ShardPlan
+from beam_jobs.interop import interop_files
 from beam_jobs.planning.job_plan import JobPlan
 from beam_jobs.planning.pair_lists import read_all_rejects
 from beam_jobs.storage.files import is_file, move_file, read_file
@@ -21,8 +21,9 @@ from beam_jobs.workspace.commits import committed_names, damaged_files, read_com
 from beam_jobs.workspace.worker_errors import noted
 from beam_jobs.workspace.workspace import Workspace
 from beam_jobs.writing.outcome import reject_lines
-from beam_jobs.writing.write_shards import ShardFn
+from beam_jobs.writing.write_shards import MakeWriter, ShardFn
 from reader.contract import layout
+from reader.contract.additions.layer import LayerManifest
 from reader.contract.errors import BuildError
 from reader.contract.index import index_files, parse_text_index
 from reader.contract.manifest import Manifest
@@ -43,7 +44,9 @@ class RepairTask(NamedTuple):
     rewrite: bool
 
 
-def check_plan(config: JobConfig, plan: JobPlan, manifest: Manifest) -> None:
+def check_plan(
+    config: CommonConfig, plan: JobPlan, manifest: Manifest | LayerManifest
+) -> None:
     """Checks that a plan has the same shards and the same tokenizer as the manifest.
 
     Raises:
@@ -51,16 +54,16 @@ def check_plan(config: JobConfig, plan: JobPlan, manifest: Manifest) -> None:
     """
     planned = [shard.name.file for shard in plan.shards()]
     if planned != [shard.file for shard in manifest.shards] or (
-        plan.tokenizer != manifest.tokenizer
+        manifest.tokenizer not in (None, plan.tokenizer)
     ):
         raise BuildError(
-            f"{config.output} cannot be repaired: images or captions have changed, "
-            "although their names and sizes are the same. Pass --overwrite"
+            f"{config.output} cannot be repaired: its sources have changed, although "
+            "their names and sizes are the same. Pass --overwrite"
         )
 
 
 def repair_tasks(
-    workspace: Workspace, plan: JobPlan, manifest: Manifest
+    workspace: Workspace, plan: JobPlan, manifest: Manifest | LayerManifest
 ) -> list[RepairTask]:
     """Returns a task for each shard of a dataset."""
     # If rejects.jsonl is damaged, all shards are rewritten: the rejects of a shard are
@@ -74,23 +77,26 @@ def repair_tasks(
     ]
 
 
-def _some(manifest: Manifest, *files: str) -> dict[str, str]:
+def _some(manifest: Manifest | LayerManifest, *files: str) -> dict[str, str]:
     return {file: manifest.files[file] for file in files}
 
 
 class RepairShards(beam.PTransform):
     """Checks shards and repairs damaged ones: `RepairTask` → label if repaired."""
 
-    def __init__(self, config: JobConfig, plan: JobPlan, lease: str) -> None:
+    def __init__(
+        self, config: CommonConfig, plan: JobPlan, lease: str, writer: MakeWriter
+    ) -> None:
         """Initializes the transform.
 
         Args:
             config: Configuration of the job.
             plan: Plan of the job.
             lease: Token of the output's lease, held by the running job.
+            writer: Class of the writer.
         """
         super().__init__()
-        self._fn = _RepairShardFn(config, plan, lease)
+        self._fn = _RepairShardFn(config, plan, lease, writer)
 
     def expand(self, tasks: beam.PCollection[RepairTask]) -> beam.PCollection[str]:
         """Reads all bytes of all shards and rewrites damaged shards."""
@@ -113,8 +119,8 @@ class _RepairShardFn(ShardFn):
             if commit.checksums != task.checksums:
                 raise BuildError(
                     f"{task.shard.label} was rewritten, but its checksums differ from "
-                    "the manifest: its images or captions have changed, although their "
-                    "names and sizes are the same. Pass --overwrite"
+                    "the manifest: its sources have changed, although their names and "
+                    "sizes are the same. Pass --overwrite"
                 )
             for file in damaged:
                 move_file(aside.published(file), workspace.published(file))
@@ -131,8 +137,19 @@ def repaired_shards(workspace: Workspace, plan: JobPlan) -> Iterator[str]:
             yield shard.label
 
 
-def repair_others(workspace: Workspace, plan: JobPlan, manifest: Manifest) -> list[str]:
+def repair_others(
+    workspace: Workspace,
+    plan: JobPlan,
+    manifest: Manifest | LayerManifest,
+    rejects: Callable[[], bytes],
+) -> list[str]:
     """Rewrites damaged files that belong to no shard, except the manifest.
+
+    Args:
+        workspace: Workspace of the job.
+        plan: Plan of the job.
+        manifest: Manifest, with the checksums.
+        rejects: Function that makes the bytes of `rejects.jsonl`.
 
     Returns:
         Names of the rewritten files.
@@ -141,16 +158,14 @@ def repair_others(workspace: Workspace, plan: JobPlan, manifest: Manifest) -> li
         BuildError: The checksum of a rewritten file differs from the manifest.
     """
     tokenizer = f"{layout.TOKENIZER_DIR}/{plan.tokenizer.file}"
-    # Datasets of earlier versions have no interop files and no lengths.
-    later = [*INTEROP_FILES, layout.LENGTHS]
-    later = [file for file in later if file in manifest.files]
-    files = _some(manifest, layout.BLOCKS, layout.REJECTS, tokenizer, *later)
+    of_shards = {file for shard in plan.shards() for file in shard.name.files}
+    files = {f: crc for f, crc in manifest.files.items() if f not in of_shards}
     damaged = damaged_files(workspace, files)
-    made = interop_files(manifest)
+    made = interop_files(manifest) if isinstance(manifest, Manifest) else {}
     if {layout.BLOCKS, layout.LENGTHS} & {*damaged}:
         made |= index_files(_lengths(workspace, plan))
     if layout.REJECTS in damaged:
-        made[layout.REJECTS] = reject_lines(sorted(_all_rejects(workspace)))
+        made[layout.REJECTS] = rejects()
     if tokenizer in damaged:
         made[tokenizer] = read_file(workspace.tokenizer)
     for file in damaged:
@@ -171,7 +186,9 @@ def _lengths(workspace: Workspace, plan: JobPlan) -> Iterator[NDArray[np.uint32]
         yield np.diff(parse_text_index(data)).astype(np.uint32)
 
 
-def _all_rejects(workspace: Workspace) -> Iterator[Reject]:
-    yield from read_all_rejects(workspace)
+def all_reject_lines(workspace: Workspace) -> bytes:
+    """Returns the bytes of `rejects.jsonl` after all shards were written again."""
+    rejects = [*read_all_rejects(workspace)]
     for commit in read_commits(workspace, committed_names(workspace)):
-        yield from commit.rejects if commit else ()
+        rejects += commit.rejects if commit else ()
+    return reject_lines(sorted(rejects))

@@ -1,7 +1,7 @@
 """Writes the Parquet file in `samples/` with one row per record of a shard."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -12,7 +12,7 @@ from beam_jobs.config.row_filter import arrow_types
 from beam_jobs.elements import facts_of
 from beam_jobs.encoding.example import Example
 from reader.contract import samples
-from reader.contract.samples import ColumnType, columns_of
+from reader.contract.samples import ColumnType
 
 
 def sample_row(
@@ -39,9 +39,15 @@ def sample_row(
     }
 
 
-def dump_samples(rows: Sequence[dict[str, Any]], columns: Sequence[Column]) -> bytes:
-    """Serializes rows to the bytes of a Parquet file."""
-    types = columns_of(column.feature for column in columns)
+def dump_samples(
+    rows: Sequence[dict[str, Any]], types: Mapping[str, ColumnType]
+) -> bytes:
+    """Serializes rows to the bytes of a Parquet file.
+
+    Args:
+        rows: Rows, as `{column: value}`; a missing value is null.
+        types: Columns in order, as `{name: type}`.
+    """
     schema = pa.schema([(name, _arrow_type(type_)) for name, type_ in types.items()])
     table = pa.Table.from_pylist(list(rows), schema=schema)
     file = io.BytesIO()

@@ -16,6 +16,7 @@ REASONS = {
     "unpaired_image": "unpaired",
     "unpaired_caption": "unpaired",
     "missing_image": "unpaired",
+    "unknown_key": "unpaired",
     "ambiguous_key": "rejected",
     "conflicting_rows": "rejected",
     "bad_row": "rejected",

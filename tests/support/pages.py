@@ -31,7 +31,8 @@ from markdown_it import MarkdownIt
 import beam_jobs
 import reader
 from beam_jobs.__main__ import _parser
-from beam_jobs.cli.build_flags import check_beam_args, config_from
+from beam_jobs.cli.build_flags import config_from
+from beam_jobs.cli.settings_flags import check_beam_args
 from reader.console.parser import underscored
 
 ROOT = Path(__file__).parents[2]

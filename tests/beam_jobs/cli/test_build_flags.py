@@ -6,7 +6,8 @@ from fractions import Fraction
 
 import pytest
 
-from beam_jobs.cli.build_flags import add_build_parser, check_beam_args, config_from
+from beam_jobs.cli.build_flags import add_build_parser, config_from
+from beam_jobs.cli.settings_flags import check_beam_args
 from beam_jobs.config.columns import Column
 from beam_jobs.config.job_config import JobConfig
 from reader.console.parser import underscored

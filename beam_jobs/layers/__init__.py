@@ -1,0 +1,1 @@
+"""Layers: rows of tables or other tokens → features beside a finished dataset."""
