@@ -26,6 +26,7 @@ _EXAMPLES = (
     "diptych build --table=captions.csv --images=photos --output=out --dedupe=exact",
     "diptych build --coco=captions_train2017.json --images=train2017 --output=out",
     "diptych build --webdataset='shards/*.tar' --output=out",
+    "diptych build --dataset=out --output=new --tokenizer=tokenizer.json",
     "diptych build --images=photos --captions=texts --output=out --plan_only",
     "diptych build --images=gs://BUCKET/photos --captions=gs://BUCKET/photos \\",
     "    --output=gs://BUCKET/out --runner=DataflowRunner --project=PROJECT \\",
@@ -56,7 +57,9 @@ def add_build_parser(commands: Any) -> argparse.ArgumentParser:
 
 def _add_flag(group: Any, field: str, default: Any, declared: Setting) -> None:
     """Adds the flag for a field of `JobConfig`."""
-    options: dict[str, Any] = {"help": declared.help, "default": default}
+    # Only flags that are given are in the namespace, so the default is in the help.
+    help_text = (declared.help % {"default": default}).replace("%", "%%")
+    options: dict[str, Any] = {"help": help_text, "default": argparse.SUPPRESS}
     if isinstance(default, bool):
         options["action"] = "store_true"
     elif declared.choices:
@@ -89,10 +92,11 @@ def config_from(namespace: argparse.Namespace) -> JobConfig:
         UsageError: `--output` is missing, or a value is out of range.
     """
     # The parser does not require --output, so a typo such as --ouput is reported first.
-    if namespace.output is None:
+    given = vars(namespace)
+    if "output" not in given:
         raise UsageError("--output is missing: see diptych build --help")
     fields = settings_of(JobConfig)
-    return JobConfig(**{field: getattr(namespace, field) for field in fields})
+    return JobConfig(**{field: given[field] for field in fields if field in given})
 
 
 def check_beam_args(args: list[str], ours: argparse.ArgumentParser) -> None:

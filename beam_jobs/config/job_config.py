@@ -8,10 +8,11 @@ import math
 import os
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, Self
 
 from beam_jobs.config.columns import Column
 from beam_jobs.config.job_settings import JobSettings
+from beam_jobs.config.key_file import dump_keys, read_keys
 from beam_jobs.config.row_filter import RowFilter, row_filter
 from beam_jobs.config.settings import SOURCES, defaults_of, settings_of
 from beam_jobs.config.tokenizer_file import (
@@ -40,6 +41,9 @@ from reader.contract.host import num_cores
 from reader.contract.json_values import dump_json
 from reader.contract.manifest import About, ImageSpec
 
+# Where a new configuration keeps the names of what was passed until it is initialized.
+_PASSED = "_passed"
+
 
 @dataclass(frozen=True, kw_only=True)
 class JobConfig(JobSettings):
@@ -60,6 +64,9 @@ class JobConfig(JobSettings):
         coco: Path or glob of JSON files of captions in the COCO format, or of
             Karpathy's split files (`dataset_coco.json`).
         webdataset: Glob of tar files in the WebDataset format.
+        dataset: Folder of a finished dataset, whose images, captions and columns are
+            read. Settings that are not passed are carried over from it: see
+            docs/sources.md#a-diptych-dataset.
         output: Folder of the dataset. New, or the folder of an unfinished job, which
             is then resumed.
         image_column: Table column that names the image files. None to detect the
@@ -73,7 +80,8 @@ class JobConfig(JobSettings):
         key_column: Column of the record keys. None to derive keys from the names of
             the images.
         split_column: Column that names each record's split. Excludes `splits` and
-            `split_by`. None to split by hash, or as a split file of `coco` says.
+            `split_by`. None to split by hash, or as a split file of `coco` says. In a
+            `dataset`, a column of texts that it stores.
         columns: Columns that are stored in the records as `extra/<name>` features.
         where: Condition on columns, such as `extra/score > 0.3 and width >= 256`, that
             pairs have to meet to be written: see docs/selections.md. None for all.
@@ -95,6 +103,8 @@ class JobConfig(JobSettings):
             decimals, so 0.7, 0.2 and 0.1 are valid.
         split_by: Value whose hash assigns the split: `key`, `folder` (the key's folder)
             or `content` (SHA-256 of the image file).
+        exclude_keys: Path of a text file of keys that are not written, one a line. None
+            to write all.
         dedupe: Deduplication mode. `exact` keeps one key of those with identical image
             files. `none` keeps all.
         num_shards: Total number of shards over all splits. None to derive the number
@@ -143,14 +153,34 @@ class JobConfig(JobSettings):
         repair: Whether the job checks the bytes of all finished files and rewrites
             damaged ones.
         take_over: Whether the job ends another job's lease on an output in a bucket.
+        given: Names of the settings that were passed. None to take note of them.
+        carried: Names of the settings carried over from `dataset`. None before that,
+            and for other sources.
 
     Raises:
         UsageError: A value is invalid, or two values exclude each other. The message
             names the field and, where it can, shows the value.
     """
 
+    # Not settings: what `beam_jobs.config.carried` needs to know of them.
+    given: frozenset[str] | None = dataclasses.field(
+        default=None, compare=False, repr=False
+    )
+    carried: frozenset[str] | None = dataclasses.field(
+        default=None, compare=False, repr=False
+    )
+
+    def __new__(cls, **given: Any) -> Self:
+        """Notes which settings are passed, since a default may be passed too."""
+        config = super().__new__(cls)
+        config.__dict__[_PASSED] = frozenset(given)
+        return config
+
     def __post_init__(self) -> None:
         """Normalizes paths, and checks every value without reading a file."""
+        passed = self.__dict__.pop(_PASSED)
+        if self.given is None:
+            object.__setattr__(self, "given", passed)
         self._normalize_paths()
         self._check_declared()
         self._check_texts()
@@ -257,6 +287,18 @@ class JobConfig(JobSettings):
             )
         if self.images is not None and declared and declared.images == "excluded":
             raise UsageError(f"images and {field} exclude each other: pass only one")
+        if field == "dataset":
+            self._check_reads_no_files()
+
+    def _check_reads_no_files(self) -> None:
+        """Checks that no setting says how to read files, which a dataset has read."""
+        defaults = defaults_of(type(self))
+        for name, declared in settings_of(type(self)).items():
+            if declared.reads_files and getattr(self, name) != defaults[name]:
+                raise UsageError(
+                    f"{name} says how to read files of images, captions or rows: leave "
+                    "it out with dataset"
+                )
 
     @functools.cached_property
     def tokenizer_identity(self) -> TokenizerIdentity:
@@ -296,6 +338,19 @@ class JobConfig(JobSettings):
         if self.overwrite:
             check_kept(self.tokenizer, self.output)
         return file.data
+
+    @functools.cached_property
+    def excluded_keys(self) -> frozenset[str]:
+        """Keys that are not written, as text; part of the fingerprint.
+
+        The file is read once, on first access, before a job begins its work.
+
+        Raises:
+            UsageError: The file cannot be read.
+        """
+        if self.exclude_keys is None:
+            return frozenset()
+        return read_keys("exclude_keys", self.exclude_keys)
 
     @property
     def tokenizer_kind(self) -> str:
@@ -342,8 +397,9 @@ class JobConfig(JobSettings):
         """Decides which pairs are written; None to write all."""
         if self.where is None:
             return None
-        by_content = self.split_by == "content"
-        return row_filter(self.where, self.columns_read, splits_by_content=by_content)
+        return row_filter(
+            self.where, self.columns_read, splits_by_content=self.splits_by_content
+        )
 
     @property
     def reads_columns(self) -> bool:
@@ -353,12 +409,24 @@ class JobConfig(JobSettings):
     @property
     def leaves_splits_open(self) -> bool:
         """Whether the source may decide the splits: no others are asked for."""
-        return self.split_by == "key" and list(self.splits) == ["train"]
+        by_key = self.split_by == "key" or self.keeps_splits
+        return by_key and list(self.splits) == ["train"]
+
+    @property
+    def keeps_splits(self) -> bool:
+        """Whether each record of a dataset keeps its split: no other is asked for."""
+        carried = self.carried or frozenset()
+        return self.split_column is None and {"splits", "split_by"} <= carried
+
+    @property
+    def splits_by_content(self) -> bool:
+        """Whether the image files decide the splits."""
+        return self.split_by == "content" and not self.keeps_splits
 
     @property
     def reads_contents(self) -> bool:
         """Whether planning reads the image files."""
-        return self.dedupe != "none" or self.split_by == "content"
+        return self.dedupe != "none" or self.splits_by_content
 
     @functools.cached_property
     def shares(self) -> dict[str, Fraction]:
@@ -420,6 +488,9 @@ class JobConfig(JobSettings):
         }
         for field in ("columns", "where_columns"):
             fields[field] = [column.spec for column in getattr(self, field)]
+        if self.exclude_keys is not None:
+            excluded = dump_keys(self.excluded_keys)
+            fields["exclude_keys_sha256"] = hashlib.sha256(excluded).hexdigest()
         fields["caption_encoding"] = codecs.lookup(self.caption_encoding).name
         # A list keeps the order of splits, which is the order of shards in the index.
         fields["splits"] = [[name, str(share)] for name, share in self.shares.items()]

@@ -11,7 +11,9 @@ from typing import NamedTuple
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from beam_jobs.config.carried import with_carried
 from beam_jobs.config.job_config import JobConfig
+from beam_jobs.config.key_file import dump_keys
 from beam_jobs.elements import ListTask
 from beam_jobs.encoding.codecs import codecs_restored
 from beam_jobs.engines.options import engine_options
@@ -79,6 +81,7 @@ def check(config: JobConfig, options: PipelineOptions) -> str:
     Returns:
         Description of the pipeline that would be submitted.
     """
+    config = with_carried(config)
     config.read_tokenizer()
     tasks = list_tasks(config)
     return dry_run(options, lambda root: plan(root, config, "no lease", tasks))
@@ -105,6 +108,7 @@ def run(
         BuildError: The output holds other files, or a file could not be read or
             written. Finished shards are kept.
     """
+    config = with_carried(config)
     options = options or engine_options(config, [])
     if config.plan_only:
         return _plan_only(config, options)
@@ -158,6 +162,8 @@ def _run_plan(
     keep_plan_of_commits(workspace)
     if tokenizer is not None:
         workspace.publish(workspace.tokenizer, tokenizer)
+    if config.exclude_keys is not None:
+        workspace.publish(workspace.excluded, dump_keys(config.excluded_keys))
     with _explained(workspace, lease), planning_bar(workspace):
         run_pipeline(options, lambda root: plan(root, config, lease, tasks))
     job_plan = parse_plan(read_file(workspace.plan))
