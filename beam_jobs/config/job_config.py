@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from beam_jobs.config.columns import Column
 from beam_jobs.config.job_settings import JobSettings
-from beam_jobs.config.key_file import dump_keys, read_keys
+from beam_jobs.config.key_file import digest_of_keys, read_keys
 from beam_jobs.config.row_filter import RowFilter, row_filter
 from beam_jobs.config.settings import SOURCES, defaults_of, settings_of
 from beam_jobs.config.tokenizer_file import (
@@ -340,14 +340,30 @@ class JobConfig(JobSettings):
         return file.data
 
     @functools.cached_property
-    def excluded_keys(self) -> frozenset[str]:
-        """Keys that are not written, as text; part of the fingerprint.
+    def excluded_sha256(self) -> str:
+        """SHA-256 of the keys that are not written, in hex; part of the fingerprint.
 
-        The file is read once, on first access, before a job begins its work.
+        Like the tokenizer's identity, it is known before a job begins its work, and
+        workers do not need the file.
+        """
+        return digest_of_keys(self._read_keys())
+
+    def read_excluded(self) -> frozenset[str]:
+        """Reads the keys that are not written, as text, before work begins.
 
         Raises:
-            UsageError: The file cannot be read.
+            UsageError: The file cannot be read, or has changed since its hash was asked
+                for.
         """
+        keys = self._read_keys()
+        digest = digest_of_keys(keys)
+        if self.__dict__.setdefault("excluded_sha256", digest) != digest:
+            raise UsageError(
+                f"--exclude_keys={self.exclude_keys}: the file has changed: run again"
+            )
+        return keys
+
+    def _read_keys(self) -> frozenset[str]:
         if self.exclude_keys is None:
             return frozenset()
         return read_keys("exclude_keys", self.exclude_keys)
@@ -489,8 +505,7 @@ class JobConfig(JobSettings):
         for field in ("columns", "where_columns"):
             fields[field] = [column.spec for column in getattr(self, field)]
         if self.exclude_keys is not None:
-            excluded = dump_keys(self.excluded_keys)
-            fields["exclude_keys_sha256"] = hashlib.sha256(excluded).hexdigest()
+            fields["exclude_keys_sha256"] = self.excluded_sha256
         fields["caption_encoding"] = codecs.lookup(self.caption_encoding).name
         # A list keeps the order of splits, which is the order of shards in the index.
         fields["splits"] = [[name, str(share)] for name, share in self.shares.items()]

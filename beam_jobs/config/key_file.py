@@ -1,5 +1,7 @@
 """Reads the keys of `--exclude_keys`: a text file with one key a line."""
 
+import hashlib
+
 from beam_jobs.storage.files import read_file
 from reader.contract.errors import UsageError
 from reader.contract.schema import display_path
@@ -34,3 +36,8 @@ def parse_keys(data: bytes) -> frozenset[str]:
 def dump_keys(keys: frozenset[str]) -> bytes:
     """Serializes keys as text with one key a line, in order."""
     return "".join(f"{key}\n" for key in sorted(keys)).encode()
+
+
+def digest_of_keys(keys: frozenset[str]) -> str:
+    """Returns the SHA-256 of keys, in hex, whatever their order in the file."""
+    return hashlib.sha256(dump_keys(keys)).hexdigest()

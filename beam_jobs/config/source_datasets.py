@@ -21,8 +21,17 @@ def source_manifests(config: JobConfig) -> list[Manifest]:
     """Returns the manifest of each dataset of the source, in the order of the flags.
 
     Raises:
-        UsageError: A folder holds no finished dataset of ours, or it is the output.
+        UsageError: A folder holds no finished dataset of ours, is the output, or is
+            named twice.
     """
+    folders: dict[str, str] = {}
+    for folder in config.paths("dataset"):
+        first = folders.setdefault(real_path(folder), folder)
+        if first != folder:
+            raise UsageError(
+                f"--dataset={folder} is the same folder as --dataset={first}: pass it "
+                "once"
+            )
     return [_manifest_of(folder, config) for folder in config.paths("dataset")]
 
 

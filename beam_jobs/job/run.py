@@ -71,6 +71,23 @@ class BuildResult(NamedTuple):
         return self.repaired
 
 
+class _Files(NamedTuple):
+    """What flags name besides the source, for workers that cannot read it.
+
+    Attributes:
+        tokenizer: Bytes of the tokenizer's file; None for a vocabulary that the job
+            counts.
+        excluded: Keys that are not written, as text.
+    """
+
+    tokenizer: bytes | None
+    excluded: frozenset[str]
+
+
+def _read_files(config: JobConfig) -> _Files:
+    return _Files(config.read_tokenizer(), config.read_excluded())
+
+
 def check(config: JobConfig, options: PipelineOptions) -> str:
     """Checks the planning pipeline without running it (`--dry_run`).
 
@@ -82,7 +99,7 @@ def check(config: JobConfig, options: PipelineOptions) -> str:
         Description of the pipeline that would be submitted.
     """
     config = with_carried(config)
-    config.read_tokenizer()
+    _read_files(config)
     tasks = list_tasks(config)
     return dry_run(options, lambda root: plan(root, config, "no lease", tasks))
 
@@ -112,13 +129,13 @@ def run(
     options = options or engine_options(config, [])
     if config.plan_only:
         return _plan_only(config, options)
-    tokenizer = config.read_tokenizer()
+    files = _read_files(config)
     tasks = list_tasks(config)
     workspace = Workspace(config.output)
     with _full_disk_explained(workspace), prepared_output(workspace, config) as lease:
         if lease is None:
             return None
-        job_plan = _run_plan(workspace, config, options, lease, tasks, tokenizer)
+        job_plan = _run_plan(workspace, config, options, lease, tasks, files)
         manifest = manifest_of(workspace) if config.repair else None
         if manifest is not None:
             repaired = _run_repair(
@@ -142,12 +159,12 @@ def _plan_only(config: JobConfig, options: PipelineOptions) -> BuildResult:
     """Plans in a temporary folder. The output does not change."""
     with tempfile.TemporaryDirectory(prefix="diptych-") as folder:
         temporary = dataclasses.replace(config, output=folder)
-        tokenizer = temporary.read_tokenizer()
+        files = _read_files(temporary)
         tasks = list_tasks(config)
         workspace = Workspace(folder)
         make_folder(workspace.build)
         with leased(workspace, take_over=False) as lease:
-            job_plan = _run_plan(workspace, temporary, options, lease, tasks, tokenizer)
+            job_plan = _run_plan(workspace, temporary, options, lease, tasks, files)
         return BuildResult(job_plan, rejected_plan(temporary, job_plan))
 
 
@@ -157,13 +174,13 @@ def _run_plan(
     options: PipelineOptions,
     lease: str,
     tasks: list[ListTask],
-    tokenizer: bytes | None,
+    files: _Files,
 ) -> JobPlan:
     keep_plan_of_commits(workspace)
-    if tokenizer is not None:
-        workspace.publish(workspace.tokenizer, tokenizer)
-    if config.exclude_keys is not None:
-        workspace.publish(workspace.excluded, dump_keys(config.excluded_keys))
+    if files.tokenizer is not None:
+        workspace.publish(workspace.tokenizer, files.tokenizer)
+    if files.excluded:
+        workspace.publish(workspace.excluded, dump_keys(files.excluded))
     with _explained(workspace, lease), planning_bar(workspace):
         run_pipeline(options, lambda root: plan(root, config, lease, tasks))
     job_plan = parse_plan(read_file(workspace.plan))

@@ -32,7 +32,7 @@ from beam_jobs.planning.pair_lists import write_lists
 from beam_jobs.sources.listing_digest import hash_of_entry, inspected, sum_hashes
 from beam_jobs.sources.registry import Source, source_of
 from beam_jobs.sources.source_files import SourceFiles
-from beam_jobs.storage.files import inspect_each, is_remote, read_file
+from beam_jobs.storage.files import inspect_each, is_remote, read_if_exists
 from beam_jobs.workspace.array_file import digest_of
 from beam_jobs.workspace.worker_errors import noted
 from beam_jobs.workspace.workspace import Workspace
@@ -68,10 +68,8 @@ class _PairEntriesFn(beam.DoFn):
 
     def setup(self) -> None:
         self._files = SourceFiles(self._config)
-        self._excluded: frozenset[str] = frozenset()
-        if self._config.exclude_keys is not None:
-            path = Workspace(self._config.output).excluded
-            self._excluded = parse_keys(read_file(path))
+        excluded = read_if_exists(Workspace(self._config.output).excluded)
+        self._excluded = parse_keys(excluded or b"")
 
     def process(self, packed: tuple[int, Iterable[bytes]]) -> Iterator[KeyRange]:
         with noted(Workspace(self._config.output), f"pairing-{packed[0]:03d}"):
