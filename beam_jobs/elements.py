@@ -10,7 +10,8 @@ from beam_jobs.config.columns import Value
 from reader.contract import samples
 from reader.contract.conditions.where import SPLIT
 from reader.contract.layout import ShardName
-from reader.contract.schema import display_path
+from reader.contract.manifest import ImageSpec
+from reader.contract.schema import Feature, display_path
 
 # Size of a file that a table names but that is not inspected yet.
 UNSEEN = -1
@@ -20,18 +21,20 @@ ANY_ROOT = -1
 
 
 class SourceFile(NamedTuple):
-    """A source file, or a member of a tar.
+    """A source file, a member of a tar, or a record of a dataset.
 
     Attributes:
         path: Path relative to the root, separated by `/`. The path of a tar member
-            starts with the path of the tar: `a.tar/1.jpg`.
+            starts with the path of the tar: `a.tar/1.jpg`. A record has the path of the
+            image file that the dataset was built from.
         size: Size in bytes, or `UNSEEN` if only the name is known.
         version: Modification time in nanoseconds, or generation of an object. Detects
             a source that changes during the job. A tar member has the version of its
-            tar.
+            tar, a record that of its shard.
         root: Index of the root folder in the source's `roots`, or `ANY_ROOT`.
-        archive: Path of the tar that contains the member. Empty for a plain file.
-        offset: Byte offset of the member's data in the tar.
+        archive: Path of the tar or the shard that contains the member or the record.
+            Empty for a plain file.
+        offset: Byte offset of the member's data in the tar, or of the framed record.
     """
 
     path: bytes
@@ -45,6 +48,33 @@ class SourceFile(NamedTuple):
     def place(self) -> tuple[int, bytes, int]:
         """Identity of the file, equal for two names of the same file."""
         return self.root, self.archive or self.path, self.offset
+
+
+class StoredImage(NamedTuple):
+    """What a dataset states of an image in it.
+
+    Attributes:
+        format: Format of the stored image: `jpeg`, `png` or `raw`.
+        height, width: Size of the stored image, in pixels.
+        source_format: Format of the image file that it was made from.
+        source_height, source_width: Size of that file, in pixels.
+        sha256: Hex digest of that file.
+        actions: Operations that were applied to it.
+        resize: Whether the dataset was built with other settings of the size.
+        encode: Whether it was built with other settings of the encoder, which made the
+            stored image.
+    """
+
+    format: str
+    height: int
+    width: int
+    source_format: str
+    source_height: int
+    source_width: int
+    sha256: str
+    actions: tuple[str, ...]
+    resize: bool
+    encode: bool
 
 
 class StoredArray(NamedTuple):
@@ -80,6 +110,7 @@ class Entry(NamedTuple):
         flaw: Reason and detail of why the entry cannot be used, or None.
         lacks: Why the entry has no caption, for the reject of a key without any; or
             None. Not part of the listing digest.
+        stored: What the dataset states of the image, or None if the image is a file.
     """
 
     key: bytes
@@ -92,6 +123,7 @@ class Entry(NamedTuple):
     split: str | None = None
     flaw: tuple[str, str] | None = None
     lacks: str | None = None
+    stored: StoredImage | None = None
 
 
 class Aside(NamedTuple):
@@ -120,6 +152,7 @@ class Pair(NamedTuple):
         texts: Captions, or None if the captions are in a separate file.
         values: Values of the source columns: first those that are stored.
         sha256: Hex digest of the image file, or empty without deduplication.
+        stored: What the dataset states of the image, or None if the image is a file.
     """
 
     key: bytes
@@ -129,6 +162,7 @@ class Pair(NamedTuple):
     texts: tuple[str, ...] | None = None
     values: tuple[Value | StoredArray, ...] = ()
     sha256: str = ""
+    stored: StoredImage | None = None
 
 
 class Reject(NamedTuple):
@@ -151,6 +185,8 @@ class Reject(NamedTuple):
 
 # Reason and detail of pairs that do not meet `--where`.
 NOT_MET = ("where_not_met", "does not meet --where")
+# Reason and detail of keys that `--exclude_keys` names.
+EXCLUDED = ("excluded_key", "its key is in --exclude_keys")
 
 
 class BadInput(Exception):
@@ -168,8 +204,22 @@ class BadInput(Exception):
         self.detail = detail
 
 
+class SourceShard(NamedTuple):
+    """What the manifest of a source dataset states of a shard.
+
+    Attributes:
+        image: Format and size of the images in the dataset.
+        features: Features of its columns.
+        samples_crc32c: Checksum of the shard's samples table, as 8 hex digits.
+    """
+
+    image: ImageSpec
+    features: tuple[Feature, ...]
+    samples_crc32c: str
+
+
 class ListTask(NamedTuple):
-    """A part of a source to list: a folder, a table or a tar.
+    """A part of a source to list: a folder, a table, a tar or a shard.
 
     Attributes:
         source: Name of the source type that lists the part, a key of
@@ -177,12 +227,14 @@ class ListTask(NamedTuple):
         root: Path of the folder that paths are relative to.
         path: Path of the part, relative to the root. Empty for the root itself.
         roots: Indices in the source's `roots`: of the root of each kind of file in
-            `suffixes`, or of the folders that image names in a table are relative to.
+            `suffixes`, of the folders that image names in a table are relative to, or
+            of the dataset that the shard belongs to.
         recursive: Whether subfolders of a folder are listed too.
         suffixes: Kinds of files to list in a folder: `image`, `caption` or both.
         passed_over: Paths to skip: the output of the job and tables.
         image_column: Name of the table column with image paths.
         caption_column: Name of the table column with captions.
+        shard: What the manifest states of the shard, or None for other parts.
     """
 
     source: str
@@ -194,6 +246,7 @@ class ListTask(NamedTuple):
     passed_over: tuple[bytes, ...] = ()
     image_column: str = ""
     caption_column: str = ""
+    shard: SourceShard | None = None
 
 
 class KeyRange(NamedTuple):
@@ -269,12 +322,14 @@ def dump_pair(pair: Pair) -> str:
         [v._asdict() if isinstance(v, StoredArray) else v for v in pair.values],
         pair.sha256,
     ]
+    if pair.stored is not None:
+        fields.append(pair.stored)
     return json.dumps(fields) + "\n"
 
 
 def load_pair(line: str | bytes) -> Pair:
     """Parses a pair from a line of JSON."""
-    key, split, image, caption, texts, values, sha256 = json.loads(line)
+    key, split, image, caption, texts, values, sha256, *stored = json.loads(line)
     return Pair(
         key=path_of(key),
         split=split,
@@ -283,7 +338,13 @@ def load_pair(line: str | bytes) -> Pair:
         texts=None if texts is None else tuple(texts),
         values=tuple(map(_load_value, values)),
         sha256=sha256,
+        stored=_load_stored(*stored[0]) if stored else None,
     )
+
+
+def _load_stored(*fields: Any) -> StoredImage:
+    stored = StoredImage(*fields)
+    return stored._replace(actions=tuple(stored.actions))
 
 
 def _load_value(value: Any) -> Value | StoredArray:

@@ -50,7 +50,12 @@ def build(config: JobConfig, beam_args: list[str]) -> int:
         Exit status: 0 if the dataset is complete, 1 if it was not published.
     """
     # Beam and the codecs take seconds to import, so `--help` does not import them.
-    from beam_jobs.cli.build_page import outcome_page, plan_page, repair_page
+    from beam_jobs.cli.build_page import (
+        key_warnings,
+        outcome_page,
+        plan_page,
+        repair_page,
+    )
     from beam_jobs.engines.options import engine_options, is_dry_run, is_local
     from beam_jobs.job.run import check, run
     from beam_jobs.workspace.workspace import Workspace
@@ -71,6 +76,8 @@ def build(config: JobConfig, beam_args: list[str]) -> int:
     if result.repaired is not None:
         print(repair_page(plan, result.repaired))
         return 0
+    for warning in key_warnings(config, plan):
+        print(f"warning: {warning}", file=sys.stderr)
     if outcome is None:
         print(plan_page(plan))
         return 0

@@ -15,6 +15,7 @@ _EXAMPLES = (
     "diptych build --table=captions.csv --images=photos --output=out --dedupe=exact",
     "diptych build --coco=captions_train2017.json --images=train2017 --output=out",
     "diptych build --webdataset='shards/*.tar' --output=out",
+    "diptych build --dataset=out --output=new --tokenizer=tokenizer.json",
     "diptych build --images=photos --captions=texts --output=out --plan_only",
     "diptych build --images=gs://BUCKET/photos --captions=gs://BUCKET/photos \\",
     "    --output=gs://BUCKET/out --runner=DataflowRunner --project=PROJECT \\",
@@ -47,6 +48,7 @@ def config_from(namespace: argparse.Namespace) -> JobConfig:
         UsageError: `--output` is missing, or a value is out of range.
     """
     # The parser does not require --output, so a typo such as --ouput is reported first.
-    if namespace.output is None:
+    given = vars(namespace)
+    if "output" not in given:
         raise UsageError("--output is missing: see diptych build --help")
     return JobConfig(**values_in(namespace, JobConfig))

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+from beam_jobs.config.job_config import JobConfig
+from beam_jobs.elements import EXCLUDED
 from beam_jobs.planning.job_plan import JobPlan
 from beam_jobs.writing.outcome import Outcome
 from reader.console.formatting import accounting_table, size_text
@@ -29,6 +31,18 @@ def _ignored_lines(plan: JobPlan) -> Iterator[str]:
         yield f"ignored files, neither image nor caption: {kinds}"
     for loop in plan.loops:
         yield f"link not followed, it points to a parent folder: {loop}"
+
+
+def key_warnings(config: JobConfig, plan: JobPlan) -> list[str]:
+    """Returns a warning if keys of `--exclude_keys` are in no source."""
+    num_keys = len(config.read_excluded())
+    num_unknown = num_keys - plan.rejects.get(EXCLUDED[0], 0)
+    if not num_unknown:
+        return []
+    return [
+        f"{num_unknown:,} of {num_keys:,} keys in --exclude_keys="
+        f"{config.exclude_keys} are in no source"
+    ]
 
 
 def repair_page(plan: JobPlan, repaired: tuple[str, ...]) -> str:

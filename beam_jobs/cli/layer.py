@@ -65,7 +65,7 @@ def layer_config_from(namespace: argparse.Namespace) -> LayerConfig:
         UsageError: `--name` is missing, or a value is out of range.
     """
     # The parser does not require --name, so a typo such as --nane is reported first.
-    if namespace.name is None:
+    if "name" not in vars(namespace):
         raise UsageError("--name is missing: see diptych layer --help")
     return LayerConfig(**values_in(namespace, LayerConfig))
 

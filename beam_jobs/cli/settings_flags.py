@@ -35,13 +35,16 @@ def add_flags(
 
 
 def values_in(namespace: argparse.Namespace, config: type) -> dict[str, Any]:
-    """Returns the values of parsed flags, as `{field: value}`."""
-    return {field: getattr(namespace, field) for field in settings_of(config)}
+    """Returns the values of the flags that are given, as `{field: value}`."""
+    given = vars(namespace)
+    return {field: given[field] for field in settings_of(config) if field in given}
 
 
 def _add_flag(group: Any, field: str, default: Any, declared: Setting) -> None:
     """Adds the flag for a field."""
-    options: dict[str, Any] = {"help": declared.help, "default": default}
+    # Only flags that are given are in the namespace, so the default is in the help.
+    help_text = (declared.help % {"default": default}).replace("%", "%%")
+    options: dict[str, Any] = {"help": help_text, "default": argparse.SUPPRESS}
     if isinstance(default, bool):
         options["action"] = "store_true"
     elif declared.choices:

@@ -2,8 +2,8 @@
 
 All functions are pure. A cell that cannot be converted to its column's type raises
 `BadCell`. A null becomes the column's default from `name:type=default`. Without one, a
-null becomes NaN in a float column and an empty string in a text column, and is rejected
-in an int or bool column.
+null becomes NaN in a column of floats and an empty string in a text column, and is
+rejected in an int or bool column.
 """
 
 import json
@@ -23,11 +23,12 @@ Value = Scalar | tuple[Scalar, ...]
 _DTYPES: dict[str, Dtype] = {
     "int": "int64",
     "float": "float32",
+    "float16": "float16",
     "str": "bytes",
     "bool": "int64",
 }
 _SPEC = re.compile(
-    r"(?P<name>[^\s:,=\[\]/][^:,=\[\]/]*):(?P<type>int|float|str|bool)"
+    r"(?P<name>[^\s:,=\[\]/][^:,=\[\]/]*):(?P<type>int|float|float16|str|bool)"
     r"(?:\[(?P<length>[1-9][0-9]*)\])?(?:=(?P<default>.*))?"
 )
 _TRUTH = {"true": 1, "false": 0, "1": 1, "0": 0}
@@ -43,11 +44,11 @@ class Column(NamedTuple):
 
     Attributes:
         name: Name of the column in the source. The feature is `extra/<name>`.
-        type: Type of the values: `int`, `float`, `str` or `bool`.
+        type: Type of the values: `int`, `float`, `float16`, `str` or `bool`.
         length: Number of values in each cell. None for a single value.
         default: Value that replaces a null. None for the default of the type: NaN for
-            `float`, an empty string for `str`. `int` and `bool` have no default, so a
-            null rejects the key.
+            `float` and `float16`, an empty string for `str`. `int` and `bool` have no
+            default, so a null rejects the key.
     """
 
     name: str
@@ -136,9 +137,17 @@ def _whole(cell: str) -> int:
 
 
 def _float(cell: Any) -> float:
+    return _rounded(cell, "<f")
+
+
+def _float16(cell: Any) -> float:
+    return _rounded(cell, "<e")
+
+
+def _rounded(cell: Any, stored_as: str) -> float:
+    """Returns a number rounded as it is stored; raises if it is too large."""
     number = _decimal(cell) if isinstance(cell, str) else float(_number(cell))
-    # Rounded to float32, as stored. A value too large for float32 raises.
-    stored: float = struct.unpack("<f", struct.pack("<f", number))[0]
+    stored: float = struct.unpack(stored_as, struct.pack(stored_as, number))[0]
     return stored
 
 
@@ -174,11 +183,12 @@ def _str(cell: Any) -> str:
 _CONVERT: dict[str, Callable[[Any], Scalar]] = {
     "int": _int,
     "float": _float,
+    "float16": _float16,
     "str": _str,
     "bool": _bool,
 }
 # Values that replace nulls in columns without a default.
-_NULLS: dict[str, Scalar] = {"float": math.nan, "str": ""}
+_NULLS: dict[str, Scalar] = {"float": math.nan, "float16": math.nan, "str": ""}
 
 
 def parse_columns(text: str) -> tuple[Column, ...]:
@@ -187,19 +197,24 @@ def parse_columns(text: str) -> tuple[Column, ...]:
     Raises:
         UsageError: The text has another form, or a column is repeated.
     """
-    columns = tuple(_parse_column(part.strip()) for part in text.split(","))
+    columns = tuple(parse_column(part.strip()) for part in text.split(","))
     names = [column.name for column in columns]
     if len(set(names)) < len(names):
         raise UsageError(f'a column is repeated in "{text}"')
     return columns
 
 
-def _parse_column(text: str) -> Column:
+def parse_column(text: str) -> Column:
+    """Parses a column such as `emb:float[512]`, the inverse of `Column.spec`.
+
+    Raises:
+        UsageError: The text has another form.
+    """
     match = _SPEC.fullmatch(text)
     if match is None:
         raise UsageError(
             "write columns like score:float,url:str,emb:float[512],label:int=-1 "
-            f'with types int, float, str and bool, got "{text}"'
+            f'with types int, float, float16, str and bool, got "{text}"'
         )
     kind, default = match["type"], match["default"]
     try:
@@ -223,6 +238,6 @@ def feature_values(column: Column, value: Value) -> Values:
     items = value if isinstance(value, tuple) else (value,)
     if column.type == "str":
         return [str(item).encode() for item in items]
-    if column.type == "float":
+    if column.type in ("float", "float16"):
         return [float(item) for item in items]
     return [int(item) for item in items]

@@ -11,6 +11,7 @@ from typing import Any, Self
 from beam_jobs.config.columns import Column
 from beam_jobs.config.common_config import CommonConfig
 from beam_jobs.config.job_settings import JobSettings
+from beam_jobs.config.key_file import digest_of_keys, read_keys
 from beam_jobs.config.row_filter import RowFilter, row_filter
 from beam_jobs.config.settings import defaults_of, settings_of
 from beam_jobs.config.values import (
@@ -25,6 +26,9 @@ from beam_jobs.storage.files import REQUESTS, absolute, is_remote
 from reader.contract.errors import UsageError
 from reader.contract.host import num_cores
 from reader.contract.manifest import About, ImageSpec
+
+# Where a new configuration keeps the names of what was passed until it is initialized.
+_PASSED = "_passed"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +50,9 @@ class JobConfig(JobSettings, CommonConfig):
         coco: Path or glob of JSON files of captions in the COCO format, or of
             Karpathy's split files (`dataset_coco.json`).
         webdataset: Glob of tar files in the WebDataset format.
+        dataset: Folder of a finished dataset, whose images, captions and columns are
+            read. Settings that are not passed are carried over from it: see
+            docs/sources.md#a-diptych-dataset.
         output: Folder of the dataset. New, or the folder of an unfinished job, which
             is then resumed.
         image_column: Table column that names the image files. None to detect the
@@ -59,7 +66,8 @@ class JobConfig(JobSettings, CommonConfig):
         key_column: Column of the record keys. None to derive keys from the names of
             the images.
         split_column: Column that names each record's split. Excludes `splits` and
-            `split_by`. None to split by hash, or as a split file of `coco` says.
+            `split_by`. None to split by hash, or as a split file of `coco` says. In a
+            `dataset`, a column of texts that it stores.
         columns: Columns that are stored in the records as `extra/<name>` features.
         where: Condition on columns, such as `extra/score > 0.3 and width >= 256`, that
             pairs have to meet to be written: see docs/selections.md. None for all.
@@ -81,6 +89,8 @@ class JobConfig(JobSettings, CommonConfig):
             decimals, so 0.7, 0.2 and 0.1 are valid.
         split_by: Value whose hash assigns the split: `key`, `folder` (the key's folder)
             or `content` (SHA-256 of the image file).
+        exclude_keys: Path of a text file of keys that are not written, one a line. None
+            to write all.
         dedupe: Deduplication mode. `exact` keeps one key of those with identical image
             files. `none` keeps all.
         num_shards: Total number of shards over all splits. None to derive the number
@@ -129,14 +139,34 @@ class JobConfig(JobSettings, CommonConfig):
         repair: Whether the job checks the bytes of all finished files and rewrites
             damaged ones.
         take_over: Whether the job ends another job's lease on an output in a bucket.
+        given: Names of the settings that were passed. None to take note of them.
+        carried: Names of the settings carried over from `dataset`. None before that,
+            and for other sources.
 
     Raises:
         UsageError: A value is invalid, or two values exclude each other. The message
             names the field and, where it can, shows the value.
     """
 
+    # Not settings: what `beam_jobs.config.carried` needs to know of them.
+    given: frozenset[str] | None = dataclasses.field(
+        default=None, compare=False, repr=False
+    )
+    carried: frozenset[str] | None = dataclasses.field(
+        default=None, compare=False, repr=False
+    )
+
+    def __new__(cls, **given: Any) -> Self:
+        """Notes which settings are passed, since a default may be passed too."""
+        config = super().__new__(cls)
+        config.__dict__[_PASSED] = frozenset(given)
+        return config
+
     def __post_init__(self) -> None:
         """Normalizes paths, and checks every value without reading a file."""
+        passed = self.__dict__.pop(_PASSED)
+        if self.given is None:
+            object.__setattr__(self, "given", passed)
         self._normalize_paths()
         roots = tuple(map(os.path.expanduser, self.allow_roots))
         object.__setattr__(self, "allow_roots", roots)
@@ -205,6 +235,47 @@ class JobConfig(JobSettings, CommonConfig):
             )
         if self.images is not None and declared and declared.images == "excluded":
             raise UsageError(f"images and {field} exclude each other: pass only one")
+        if field == "dataset":
+            self._check_reads_no_files()
+
+    def _check_reads_no_files(self) -> None:
+        """Checks that no setting says how to read files, which a dataset has read."""
+        defaults = defaults_of(type(self))
+        for name, declared in settings_of(type(self)).items():
+            if declared.reads_files and getattr(self, name) != defaults[name]:
+                raise UsageError(
+                    f"{name} says how to read files of images, captions or rows: leave "
+                    "it out with dataset"
+                )
+
+    @functools.cached_property
+    def excluded_sha256(self) -> str:
+        """SHA-256 of the keys that are not written, in hex; part of the fingerprint.
+
+        Like the tokenizer's identity, it is known before a job begins its work, and
+        workers do not need the file.
+        """
+        return digest_of_keys(self._read_keys())
+
+    def read_excluded(self) -> frozenset[str]:
+        """Reads the keys that are not written, as text, before work begins.
+
+        Raises:
+            UsageError: The file cannot be read, or has changed since its hash was asked
+                for.
+        """
+        keys = self._read_keys()
+        digest = digest_of_keys(keys)
+        if self.__dict__.setdefault("excluded_sha256", digest) != digest:
+            raise UsageError(
+                f"--exclude_keys={self.exclude_keys}: the file has changed: run again"
+            )
+        return keys
+
+    def _read_keys(self) -> frozenset[str]:
+        if self.exclude_keys is None:
+            return frozenset()
+        return read_keys("exclude_keys", self.exclude_keys)
 
     @property
     def counts_words(self) -> bool:
@@ -231,8 +302,9 @@ class JobConfig(JobSettings, CommonConfig):
         """Decides which pairs are written; None to write all."""
         if self.where is None:
             return None
-        by_content = self.split_by == "content"
-        return row_filter(self.where, self.columns_read, splits_by_content=by_content)
+        return row_filter(
+            self.where, self.columns_read, splits_by_content=self.splits_by_content
+        )
 
     @property
     def reads_columns(self) -> bool:
@@ -242,12 +314,24 @@ class JobConfig(JobSettings, CommonConfig):
     @property
     def leaves_splits_open(self) -> bool:
         """Whether the source may decide the splits: no others are asked for."""
-        return self.split_by == "key" and list(self.splits) == ["train"]
+        by_key = self.split_by == "key" or self.keeps_splits
+        return by_key and list(self.splits) == ["train"]
+
+    @property
+    def keeps_splits(self) -> bool:
+        """Whether each record of a dataset keeps its split: no other is asked for."""
+        carried = self.carried or frozenset()
+        return self.split_column is None and {"splits", "split_by"} <= carried
+
+    @property
+    def splits_by_content(self) -> bool:
+        """Whether the image files decide the splits."""
+        return self.split_by == "content" and not self.keeps_splits
 
     @property
     def reads_contents(self) -> bool:
         """Whether planning reads the image files."""
-        return self.dedupe != "none" or self.split_by == "content"
+        return self.dedupe != "none" or self.splits_by_content
 
     @functools.cached_property
     def shares(self) -> dict[str, Fraction]:
@@ -292,6 +376,8 @@ class JobConfig(JobSettings, CommonConfig):
         fields = super().fingerprint_fields()
         for field in ("columns", "where_columns"):
             fields[field] = [column.spec for column in getattr(self, field)]
+        if self.exclude_keys is not None:
+            fields["exclude_keys_sha256"] = self.excluded_sha256
         # A list keeps the order of splits, which is the order of shards in the index.
         fields["splits"] = [[name, str(share)] for name, share in self.shares.items()]
         unused = [] if self.counts_words else ["vocab_size", "min_count"]

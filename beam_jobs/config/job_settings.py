@@ -75,8 +75,8 @@ def _source(help: str, metavar: str, **declared: Any) -> Any:
     )
 
 
-def _column(help: str) -> Any:
-    return setting(COLUMNS, help, None, metavar="NAME")
+def _column(help: str, **declared: Any) -> Any:
+    return setting(COLUMNS, help, None, metavar="NAME", **declared)
 
 
 def _action(help: str) -> Any:
@@ -124,12 +124,17 @@ class JobSettings:
     webdataset: str | Sequence[str] | None = _source(
         "tar files; quote the glob", "GLOB", images="excluded"
     )
+    dataset: str | Sequence[str] | None = _source(
+        "finished dataset, whose settings are carried over unless given",
+        "DIR",
+        images="excluded",
+    )
 
     image_column: str | None = _column(
-        "column that names images (detected: file_name, image, …)"
+        "column that names images (detected: file_name, image, …)", reads_files=True
     )
     caption_column: str | None = _column(
-        "column of captions (detected: caption, text, …)"
+        "column of captions (detected: caption, text, …)", reads_files=True
     )
     table_delimiter: str | None = setting(
         COLUMNS,
@@ -138,6 +143,7 @@ class JobSettings:
         metavar="CHAR",
         parse=parse_delimiter,
         since_format_1=True,
+        reads_files=True,
     )
     table_quoting: str = setting(
         COLUMNS,
@@ -145,12 +151,15 @@ class JobSettings:
         "auto",
         choices=TABLE_QUOTING,
         since_format_1=True,
+        reads_files=True,
     )
-    key_column: str | None = _column("column of keys (derived from the image names)")
+    key_column: str | None = _column(
+        "column of keys (derived from the image names)", reads_files=True
+    )
     split_column: str | None = _column("column that names splits; replaces --splits")
     columns: tuple[Column, ...] = setting(
         COLUMNS,
-        "store as extra/…, such as score:float,url:str,emb:float[512],label:int=-1",
+        "store as extra/…, such as score:float,url:str,emb:float16[512],label:int=-1",
         (),
         metavar="NAME:TYPE,…",
         parse=parse_columns,
@@ -177,6 +186,7 @@ class JobSettings:
         metavar="DIR,…",
         parse=_parse_folders,
         changes_output=False,
+        reads_files=True,
     )
 
     # Declared with `field` itself, so type checkers know that it is required.
@@ -211,6 +221,14 @@ class JobSettings:
         "value that decides the split; content is the image file (%(default)s)",
         "key",
         choices=SPLIT_BY,
+    )
+    exclude_keys: str | None = setting(
+        SPLITS,
+        "leave out the keys in a text file, one key a line",
+        None,
+        metavar="FILE",
+        is_path=True,
+        changes_output=False,  # The keys in the file do: see `fingerprint_fields`.
     )
     dedupe: str = setting(
         SPLITS,
@@ -286,12 +304,14 @@ class JobSettings:
         "one caption per file, or one per line (%(default)s)",
         "one",
         choices=CAPTIONS_PER_FILE,
+        reads_files=True,
     )
     caption_encoding: str = setting(
         CAPTIONS,
         "encoding of captions and tables without a byte order mark (%(default)s)",
         "utf-8",
         metavar="NAME",
+        reads_files=True,
     )
     tokenizer: str = setting(
         CAPTIONS,

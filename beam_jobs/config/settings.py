@@ -53,6 +53,8 @@ class Setting(NamedTuple):
             every dataset before it was built, and is left out of the fingerprint.
         images: Whether the source that the field names needs, accepts or excludes the
             `images` folder. None if the field is not a source on its own.
+        reads_files: Whether the field says how to read files of images, captions or
+            rows. A finished dataset as the source does not need it.
         about: Name of the field in `reader.contract.manifest.About` that gets the
             value. None if the field is not metadata.
     """
@@ -69,6 +71,7 @@ class Setting(NamedTuple):
     changes_output: bool = True
     since_format_1: bool = False
     images: Literal["required", "optional", "excluded"] | None = None
+    reads_files: bool = False
     about: str | None = None
 
 
@@ -107,8 +110,12 @@ def as_in(cls: type, field: str, **changes: Any) -> Any:
 
 
 def settings_of(cls: type) -> dict[str, Setting]:
-    """Returns `{field: setting}` for a dataclass with fields made by `setting`."""
-    return {field.name: field.metadata[Setting] for field in dataclasses.fields(cls)}
+    """Returns `{field: setting}` for the fields made by `setting`."""
+    return {
+        field.name: field.metadata[Setting]
+        for field in dataclasses.fields(cls)
+        if Setting in field.metadata
+    }
 
 
 def defaults_of(cls: type) -> dict[str, Any]:

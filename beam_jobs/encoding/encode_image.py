@@ -4,6 +4,7 @@ Nothing here reads or writes files. Unusable data raises `BadInput`. The codecs 
 the GIL, so threads run in parallel.
 """
 
+import dataclasses
 import hashlib
 import io
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-from beam_jobs.elements import BadInput
+from beam_jobs.elements import BadInput, StoredImage
 from beam_jobs.encoding.decode_image import ImageFile
 from beam_jobs.encoding.formats import check_pixels
 from beam_jobs.encoding.jpeg import MAX_SIDE, Jpeg
@@ -22,6 +23,7 @@ from beam_jobs.encoding.pixels import TURNS, Pixels, pixels_to_srgb
 from beam_jobs.encoding.resize import plan_sizes, resize, shrink_ratio
 from reader.contract import samples
 from reader.contract.manifest import ImageSpec
+from reader.contract.schema import needs_size
 
 
 class EncodedImage(NamedTuple):
@@ -110,20 +112,12 @@ class SourceImage:
         Raises:
             BadInput: The image is too small, or its aspect ratio is too large.
         """
-        shorter, longer = sorted((self.height, self.width))
-        size = f"{self.width} × {self.height}"
-        if shorter < min_image_size:
-            raise BadInput(
-                "image_too_small", f"{size}: a side shorter than {min_image_size}"
-            )
-        if (
-            max_aspect_ratio is not None
-            and longer > Fraction(str(max_aspect_ratio)) * shorter
-        ):
-            raise BadInput(
-                "aspect_ratio_too_large",
-                f"{size}: one side more than {max_aspect_ratio} times the other",
-            )
+        _check_filters(
+            self.height,
+            self.width,
+            min_image_size=min_image_size,
+            max_aspect_ratio=max_aspect_ratio,
+        )
 
     def encode(self, spec: ImageSpec) -> EncodedImage:
         """Decodes the image, turns it upright, resizes it and encodes it.
@@ -136,18 +130,23 @@ class SourceImage:
                 the resized image is too large.
             MemoryError: There is not enough memory.
         """
-        self._check_stored_size(spec)
+        _check_stored_size(self.height, self.width, spec, self._max_pixels)
         jpeg = self._file.jpeg
         if jpeg is not None and self._can_be_kept(jpeg, spec):
             # Decoding reads all coded data at any scale; one eighth is the fastest.
             self._file.decode(shrunk=8)
             return self._encoded(jpeg.plain, (self.height, self.width), "jpeg", [])
-        pixels, actions = self._processed(spec)
+        pixels, actions = self.process(spec)
         data = encode_pixels(pixels, spec)
         return self._encoded(data, pixels.shape[:2], spec.format, [*actions, "encoded"])
 
-    def _processed(self, spec: ImageSpec) -> tuple[Pixels, list[str]]:
-        """Returns the pixels to encode, and the actions that produced them."""
+    def process(self, spec: ImageSpec) -> tuple[Pixels, list[str]]:
+        """Returns the pixels to encode, and the actions that produced them.
+
+        Raises:
+            BadInput: The data is damaged or truncated, or its kind is not supported.
+            MemoryError: There is not enough memory.
+        """
         file, whole = self._file, (self.height, self.width)
         shrunk = self._shrink(spec)
         pixels = file.decode(shrunk)
@@ -187,19 +186,6 @@ class SourceImage:
             format=format,
         )
 
-    def _check_stored_size(self, spec: ImageSpec) -> None:
-        """Checks the resized size. The orientation does not change the result."""
-        for height, width in plan_sizes(self.height, self.width, spec):
-            check_pixels(
-                width, height, max_pixels=self._max_pixels, what=" once resized"
-            )
-            if spec.format == "jpeg" and max(height, width) > MAX_SIDE:
-                raise BadInput(
-                    "unsupported_image",
-                    f"{self.width} × {self.height}: a side longer than the "
-                    f"{MAX_SIDE} pixels of JPEG",
-                )
-
     def _can_be_kept(self, jpeg: Jpeg, spec: ImageSpec) -> bool:
         size = (self.height, self.width)
         return (
@@ -208,6 +194,128 @@ class SourceImage:
             and plan_sizes(*size, spec) == (size, size)
             and self._file.orientation not in TURNS
             and not self._file.changes_colors
+        )
+
+
+def _check_filters(
+    height: int, width: int, *, min_image_size: int, max_aspect_ratio: float | None
+) -> None:
+    shorter, longer = sorted((height, width))
+    size = f"{width} × {height}"
+    if shorter < min_image_size:
+        raise BadInput(
+            "image_too_small", f"{size}: a side shorter than {min_image_size}"
+        )
+    if (
+        max_aspect_ratio is not None
+        and longer > Fraction(str(max_aspect_ratio)) * shorter
+    ):
+        raise BadInput(
+            "aspect_ratio_too_large",
+            f"{size}: one side more than {max_aspect_ratio} times the other",
+        )
+
+
+def _check_stored_size(
+    height: int, width: int, spec: ImageSpec, max_pixels: int
+) -> None:
+    """Checks the resized size. The orientation does not change the result."""
+    for tall, wide in plan_sizes(height, width, spec):
+        check_pixels(wide, tall, max_pixels=max_pixels, what=" once resized")
+        if spec.format == "jpeg" and max(tall, wide) > MAX_SIDE:
+            raise BadInput(
+                "unsupported_image",
+                f"{width} × {height}: a side longer than the {MAX_SIDE} pixels of JPEG",
+            )
+
+
+class DatasetImage:
+    """An image of a dataset, which is encoded again only if settings ask for it.
+
+    It is upright and in sRGB, and its colors are not converted again.
+
+    Attributes:
+        kept: The image as it is stored, with empty `data`; None if it changes.
+    """
+
+    def __init__(
+        self, stored: StoredImage, spec: ImageSpec, *, max_pixels: int
+    ) -> None:
+        """Decides what changes, which needs no bytes of the image.
+
+        Args:
+            stored: What the dataset states of the image.
+            spec: Format and size to store.
+            max_pixels: Maximum number of pixels, also of the original.
+
+        Raises:
+            BadInput: The original or the resized image has more than `max_pixels`.
+        """
+        check_pixels(stored.source_width, stored.source_height, max_pixels=max_pixels)
+        self._stored, self._max_pixels = stored, max_pixels
+        # Settings of the size that are those of the dataset are met already.
+        self._spec = spec if stored.resize else dataclasses.replace(spec, resize="none")
+        size = stored.height, stored.width
+        self._resized = plan_sizes(*size, self._spec) != (size, size)
+        changed = self._resized or stored.encode or stored.format != spec.format
+        self.kept = None if changed else self._made(b"", size, stored.actions)
+
+    def check_filters(
+        self, *, min_image_size: int, max_aspect_ratio: float | None
+    ) -> None:
+        """Checks the size of the original: see `SourceImage.check_filters`."""
+        _check_filters(
+            self._stored.source_height,
+            self._stored.source_width,
+            min_image_size=min_image_size,
+            max_aspect_ratio=max_aspect_ratio,
+        )
+
+    def decoded_bytes(self) -> int:
+        """Estimates the memory that `encode` takes, in bytes."""
+        return 6 * self._stored.height * self._stored.width
+
+    def encode(self, data: bytes) -> EncodedImage:
+        """Decodes the stored bytes, resizes them if asked to, and encodes them.
+
+        Raises:
+            BadInput: The data is damaged, or the resized image is too large.
+            MemoryError: There is not enough memory.
+        """
+        stored, spec = self._stored, self._spec
+        _check_stored_size(stored.height, stored.width, spec, self._max_pixels)
+        if needs_size(stored.format):
+            pixels = resize(self._raw_pixels(data), spec)
+        else:
+            pixels, _ = SourceImage(data, max_pixels=self._max_pixels).process(spec)
+        done = [action for action in stored.actions if action != "encoded"]
+        if self._resized and "resized" not in done:
+            done.append("resized")
+        encoded = encode_pixels(pixels, spec)
+        return self._made(encoded, pixels.shape[:2], (*done, "encoded"))
+
+    def _raw_pixels(self, data: bytes) -> Pixels:
+        height, width = self._stored.height, self._stored.width
+        if len(data) != height * width * 3:
+            raise BadInput(
+                "damaged_record", f"{len(data)} bytes of {width} × {height} pixels"
+            )
+        return np.frombuffer(data, np.uint8).reshape(height, width, 3)
+
+    def _made(
+        self, data: bytes, size: tuple[int, ...], actions: tuple[str, ...]
+    ) -> EncodedImage:
+        stored = self._stored
+        return EncodedImage(
+            data=data,
+            height=size[0],
+            width=size[1],
+            source_format=stored.source_format,
+            source_height=stored.source_height,
+            source_width=stored.source_width,
+            sha256=stored.sha256,
+            actions=actions,
+            format=self._spec.format,
         )
 
 

@@ -10,8 +10,8 @@ from typing import NamedTuple, Protocol
 
 from beam_jobs.config.columns import Value, feature_values
 from beam_jobs.config.job_config import JobConfig
-from beam_jobs.elements import NOT_MET, BadInput, Pair, Reject, facts_of
-from beam_jobs.encoding.encode_image import EncodedImage, SourceImage
+from beam_jobs.elements import NOT_MET, BadInput, Pair, Reject, StoredImage, facts_of
+from beam_jobs.encoding.encode_image import DatasetImage, EncodedImage, SourceImage
 from beam_jobs.inputs.captions import Captions
 from reader.contract import schema
 from reader.contract.record import serialize_example
@@ -113,7 +113,6 @@ def make_example(
         pair = pair._replace(values=files.values(pair))
         stage, source = "image", pair.image.path
         image = _encode_image(pair, files, config, budget)
-        _check_where(pair, image, config)
     except BadInput as error:
         return Reject(pair.key, (source,), stage, error.reason, error.detail)
     ids = [tokenizer.encode(caption) for caption in captions.texts]
@@ -138,12 +137,37 @@ def _encode_image(
             "image_file_too_large",
             f"{pair.image.size} bytes, more than {config.max_image_bytes}",
         )
+    if pair.stored is not None:
+        return _image_of_dataset(pair, pair.stored, files, config, budget)
     image = SourceImage(files.image(pair), max_pixels=config.max_pixels)
     image.check_filters(
         min_image_size=config.min_image_size, max_aspect_ratio=config.max_aspect_ratio
     )
     with budget.hold(image.decoded_bytes(config.image_spec)):
-        return image.encode(config.image_spec)
+        encoded = image.encode(config.image_spec)
+    _check_where(pair, encoded, config)
+    return encoded
+
+
+def _image_of_dataset(
+    pair: Pair,
+    stored: StoredImage,
+    files: ReadsFiles,
+    config: JobConfig,
+    budget: Budget,
+) -> EncodedImage:
+    image = DatasetImage(stored, config.image_spec, max_pixels=config.max_pixels)
+    image.check_filters(
+        min_image_size=config.min_image_size, max_aspect_ratio=config.max_aspect_ratio
+    )
+    if image.kept is not None:
+        # All is known before the image is read.
+        _check_where(pair, image.kept, config)
+        return image.kept._replace(data=files.image(pair))
+    with budget.hold(image.decoded_bytes()):
+        encoded = image.encode(files.image(pair))
+    _check_where(pair, encoded, config)
+    return encoded
 
 
 def _check_where(pair: Pair, image: EncodedImage, config: JobConfig) -> None:

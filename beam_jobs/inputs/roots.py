@@ -5,13 +5,19 @@ import itertools
 import os
 import re
 from collections.abc import Sequence
-from typing import AnyStr
 
 from braceexpand import braceexpand
 
 from beam_jobs.config.common_config import CommonConfig
 from beam_jobs.config.job_config import JobConfig
-from beam_jobs.storage.files import absolute, is_file, is_folder, is_remote, scan
+from beam_jobs.storage.files import (
+    absolute,
+    is_file,
+    is_folder,
+    is_remote,
+    real_path,
+    scan,
+)
 from beam_jobs.storage.object_store import scheme_of
 from reader.contract.errors import UsageError
 
@@ -19,11 +25,6 @@ from reader.contract.errors import UsageError
 def with_allowed(firsts: Sequence[str | bytes], config: JobConfig) -> tuple[bytes, ...]:
     """Returns the roots of relative names, followed by the roots of `allow_roots`."""
     return tuple(absolute(os.fsencode(root)) for root in (*firsts, *config.allow_roots))
-
-
-def real_path(path: AnyStr) -> AnyStr:
-    """Returns an absolute path with symbolic links resolved. Buckets have no links."""
-    return absolute(path) if is_remote(path) else os.path.realpath(path)
 
 
 def files_named(flag: str, config: CommonConfig) -> list[bytes]:

@@ -34,6 +34,8 @@ def features(manifest: Manifest) -> Json:
 
 
 def _of(feature: Feature) -> Json:
+    if feature.dtype == "float16":
+        return _tensor("bytes", ())  # TFDS knows no halves in a value of bytes.
     if feature.shape != (None,):
         return _tensor(feature.dtype, feature.shape)
     return {

@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from beam_jobs.config.carried import with_carried
 from beam_jobs.config.job_config import JobConfig
+from beam_jobs.config.key_file import dump_keys
 from beam_jobs.elements import ListTask
 from beam_jobs.encoding.codecs import codecs_restored
 from beam_jobs.engines.options import engine_options
@@ -58,6 +60,23 @@ class BuildResult(NamedTuple):
         return self.repaired
 
 
+class _Files(NamedTuple):
+    """What flags name besides the source, for workers that cannot read it.
+
+    Attributes:
+        tokenizer: Bytes of the tokenizer's file; None for a vocabulary that the job
+            counts.
+        excluded: Keys that are not written, as text.
+    """
+
+    tokenizer: bytes | None
+    excluded: frozenset[str]
+
+
+def _read_files(config: JobConfig) -> _Files:
+    return _Files(config.read_tokenizer(), config.read_excluded())
+
+
 def check(config: JobConfig, options: PipelineOptions) -> str:
     """Checks the planning pipeline without running it (`--dry_run`).
 
@@ -68,7 +87,8 @@ def check(config: JobConfig, options: PipelineOptions) -> str:
     Returns:
         Description of the pipeline that would be submitted.
     """
-    config.read_tokenizer()
+    config = with_carried(config)
+    _read_files(config)
     tasks = list_tasks(config)
     return dry_run(options, lambda root: plan(root, config, "no lease", tasks))
 
@@ -94,10 +114,11 @@ def run(
         BuildError: The output holds other files, or a file could not be read or
             written. Finished shards are kept.
     """
+    config = with_carried(config)
     options = options or engine_options(config, [])
     if config.plan_only:
         return _plan_only(config, options)
-    tokenizer = config.read_tokenizer()
+    files = _read_files(config)
     tasks = list_tasks(config)
     workspace = Workspace(config.output)
     with (
@@ -106,7 +127,7 @@ def run(
     ):
         if lease is None:
             return None
-        job_plan = _run_plan(workspace, config, options, lease, tasks, tokenizer)
+        job_plan = _run_plan(workspace, config, options, lease, tasks, files)
         manifest = DATASET.finished(workspace) if config.repair else None
         if manifest is not None:
             repaired = run_repair(
@@ -134,12 +155,12 @@ def _plan_only(config: JobConfig, options: PipelineOptions) -> BuildResult:
     """Plans in a temporary folder. The output does not change."""
     with tempfile.TemporaryDirectory(prefix="diptych-") as folder:
         temporary = dataclasses.replace(config, output=folder)
-        tokenizer = temporary.read_tokenizer()
+        files = _read_files(temporary)
         tasks = list_tasks(config)
         workspace = Workspace(folder)
         make_folder(workspace.build)
         with leased(workspace, take_over=False) as lease:
-            job_plan = _run_plan(workspace, temporary, options, lease, tasks, tokenizer)
+            job_plan = _run_plan(workspace, temporary, options, lease, tasks, files)
         return BuildResult(job_plan, rejected_plan(temporary, job_plan))
 
 
@@ -149,11 +170,13 @@ def _run_plan(
     options: PipelineOptions,
     lease: str,
     tasks: list[ListTask],
-    tokenizer: bytes | None,
+    files: _Files,
 ) -> JobPlan:
     keep_plan_of_commits(workspace)
-    if tokenizer is not None:
-        workspace.publish(workspace.tokenizer, tokenizer)
+    if files.tokenizer is not None:
+        workspace.publish(workspace.tokenizer, files.tokenizer)
+    if files.excluded:
+        workspace.publish(workspace.excluded, dump_keys(files.excluded))
     with explained(workspace, lease), planning_bar(workspace):
         run_pipeline(options, lambda root: plan(root, config, lease, tasks))
     job_plan = parse_plan(read_file(workspace.plan))

@@ -117,8 +117,11 @@ class _HashFn(beam.DoFn):
     def _with_hash(self, pair: Pair) -> Pair:
         if pair.image.size > self._config.max_image_bytes:
             return pair  # Rejected later, when its shard is written.
-        digest = sha256(self._files.image(pair)).hexdigest()
-        if self._config.split_by == "content":
+        if pair.stored is not None:
+            digest = pair.stored.sha256
+        else:
+            digest = sha256(self._files.image(pair)).hexdigest()
+        if self._config.splits_by_content:
             pair = pair._replace(split=place_split(pair.key, self._config, digest))
         return pair._replace(sha256=digest if self._is_usable(pair) else "")
 

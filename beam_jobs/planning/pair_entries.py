@@ -12,8 +12,10 @@ import apache_beam as beam
 
 from beam_jobs.config.columns import Value
 from beam_jobs.config.job_config import JobConfig
+from beam_jobs.config.key_file import parse_keys
 from beam_jobs.config.row_filter import RowFilter
 from beam_jobs.elements import (
+    EXCLUDED,
     NOT_MET,
     BadInput,
     Entry,
@@ -30,10 +32,11 @@ from beam_jobs.planning.pair_lists import write_lists
 from beam_jobs.sources.listing_digest import hash_of_entry, inspected, sum_hashes
 from beam_jobs.sources.registry import Source, source_of
 from beam_jobs.sources.source_files import SourceFiles
-from beam_jobs.storage.files import inspect_each, is_remote
+from beam_jobs.storage.files import inspect_each, is_remote, read_if_exists
 from beam_jobs.workspace.array_file import digest_of
 from beam_jobs.workspace.worker_errors import noted
 from beam_jobs.workspace.workspace import Workspace
+from reader.contract.schema import display_path
 
 
 class PairEntries(beam.PTransform):
@@ -65,6 +68,8 @@ class _PairEntriesFn(beam.DoFn):
 
     def setup(self) -> None:
         self._files = SourceFiles(self._config)
+        excluded = read_if_exists(Workspace(self._config.output).excluded)
+        self._excluded = parse_keys(excluded or b"")
 
     def process(self, packed: tuple[int, Iterable[bytes]]) -> Iterator[KeyRange]:
         with noted(Workspace(self._config.output), f"pairing-{packed[0]:03d}"):
@@ -74,7 +79,7 @@ class _PairEntriesFn(beam.DoFn):
         look = functools.partial(inspected, files=self._files)
         remote = any(map(is_remote, self._config.sources))
         entries = list(inspect_each(look, pack.entries, remote=remote))
-        pairs, rejects = pair_entries(entries, self._config)
+        pairs, rejects = pair_entries(entries, self._config, self._excluded)
         found = len(pairs) + len(rejects)
         self._found.inc(found)
         lists = write_lists(self._config, self._lease, number, pairs, rejects)
@@ -89,9 +94,17 @@ class _PairEntriesFn(beam.DoFn):
 
 
 def pair_entries(
-    entries: Iterable[Entry], config: JobConfig
+    entries: Iterable[Entry],
+    config: JobConfig,
+    excluded: Collection[str] = frozenset(),
 ) -> tuple[list[Pair], list[Reject]]:
-    """Returns the pairs, and a reject for each key that has no valid pair."""
+    """Returns the pairs, and a reject for each key that has no valid pair.
+
+    Args:
+        entries: All entries of some keys.
+        config: Configuration of the job.
+        excluded: Keys that are not written, as text.
+    """
     source = source_of(config)
     by_key: dict[bytes, list[Entry]] = {}
     for entry in entries:
@@ -100,6 +113,10 @@ def pair_entries(
     rejects: list[Reject] = []
     for key, key_entries in by_key.items():
         key_entries.sort(key=_sort_key)
+        if excluded and display_path(key) in excluded:
+            source_files = sources_of(key_entries)
+            rejects.append(Reject(key, source_files, "pair", *EXCLUDED))
+            continue
         try:
             pairs.append(_pair_one(key, key_entries, config, source))
         except BadInput as error:
@@ -162,6 +179,8 @@ def _pair_one(
     for entry in entries:
         if entry.flaw is not None:
             raise BadInput(*entry.flaw)
+    if config.dedupe == "exact":
+        entries = _without_copies(entries)
     images = {e.image.place: e.image for e in entries if e.image is not None}
     captions = [entry.caption for entry in entries if entry.caption is not None]
     texts = [entry for entry in entries if entry.texts]
@@ -180,6 +199,7 @@ def _pair_one(
             f"this key{_where(images.values(), config)}",
         )
     image = next(iter(images.values()))
+    stored = next((e.stored for e in entries if e.stored is not None), None)
     split = _agreed("splits", {e.split for e in entries if e.split is not None})
     return Pair(
         key=key,
@@ -188,12 +208,24 @@ def _pair_one(
         caption=captions[0] if captions else SourceFile(texts[0].origin),
         texts=None if captions else tuple(t for e in texts for t in e.texts or ()),
         values=agreed_values(entries),
+        stored=stored,
     )
 
 
+def _without_copies(entries: Sequence[Entry]) -> Sequence[Entry]:
+    """Returns one entry of those whose images were made from equal files.
+
+    It is that of the first dataset. Entries of files are returned as they are.
+    """
+    images = {entry.stored and entry.stored.sha256 for entry in entries}
+    if len(images) > 1 or None in images:
+        return entries
+    return [min(entries, key=lambda entry: entry.rank)]
+
+
 def _where(images: Iterable[SourceFile], config: JobConfig) -> str:
-    """Returns the folders of images with the same relative path, for messages."""
-    folders = config.paths("images")
+    """Returns the folders of images with the same key, for messages."""
+    folders = config.paths("images") or config.paths("dataset")
     numbers = sorted({image.root for image in images if image.root < len(folders)})
     if len(numbers) < 2:
         return ""

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import Aside, Entry, ListTask, SourceFile
 from beam_jobs.inputs.paths import key_of
-from beam_jobs.inputs.roots import check_apart, check_folders, real_path, refuse_columns
-from beam_jobs.storage.files import is_remote, scan
+from beam_jobs.inputs.roots import check_apart, check_folders, refuse_columns
+from beam_jobs.storage.files import is_remote, real_path, scan
 
 _IMAGES = "jpg jpeg jpe jfif png webp gif bmp tif tiff avif heic heif"
 _CAPTIONS = "txt caption"

@@ -38,7 +38,8 @@ def hash_of_entry(entry: Entry) -> int:
     ]
     values = [digest_of(value) for value in entry.values or ()]
     fields = (entry.key, entry.origin, *files, entry.texts, values, entry.split)
-    digest = hashlib.sha256(repr((*fields, entry.flaw)).encode()).digest()
+    stored = () if entry.stored is None else (tuple(entry.stored),)
+    digest = hashlib.sha256(repr((*fields, entry.flaw, *stored)).encode()).digest()
     return int.from_bytes(digest, "big")
 
 

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import Aside, Entry, ListTask
-from beam_jobs.sources import coco, folders, imagefolder, table, webdataset
+from beam_jobs.sources import coco, dataset, folders, imagefolder, table, webdataset
 
 
 class Source(Protocol):
@@ -52,6 +52,7 @@ class Source(Protocol):
 # source type. `images` is last, because most other source types use that field too.
 SOURCES: Mapping[str, Source] = {
     "webdataset": webdataset,
+    "dataset": dataset,
     "coco": coco,
     "table": table,
     "captions": folders,

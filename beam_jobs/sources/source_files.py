@@ -16,6 +16,7 @@ from beam_jobs.inputs.captions import (
     read_captions,
     without_short,
 )
+from beam_jobs.inputs.stored_records import image_of_record
 from beam_jobs.sources.folders import LEADS_NOWHERE
 from beam_jobs.sources.registry import source_of
 from beam_jobs.storage.files import is_remote, read_file, status_of
@@ -78,8 +79,13 @@ class SourceFiles:
         return None
 
     def image(self, pair: Pair) -> bytes:
-        """Returns the bytes of the pair's image file."""
-        return self._read(pair.image, at_most=pair.image.size)
+        """Returns the bytes of the pair's image: of its file, or as a dataset has it.
+
+        Raises:
+            BadInput: `damaged_record` if the record of a dataset is damaged.
+        """
+        data = self._read(pair.image, at_most=pair.image.size)
+        return data if pair.stored is None else image_of_record(data, pair.key)
 
     def captions(self, pair: Pair) -> Captions:
         """Returns the cleaned captions of a pair that have enough tokens.

@@ -51,6 +51,11 @@ def absolute(path: AnyStr) -> AnyStr:
     return text if isinstance(path, str) else os.fsencode(text)
 
 
+def real_path(path: AnyStr) -> AnyStr:
+    """Returns an absolute path with symbolic links resolved. Buckets have no links."""
+    return absolute(path) if is_remote(path) else os.path.realpath(path)
+
+
 def _store(path: _Path) -> tuple[Store | None, str]:
     """Returns the store of a path, or None if it is local, and the path as text."""
     text = os.fsdecode(path)

@@ -6,6 +6,7 @@ _build/lease.json               lease of the running job
 _build/plan/pairs-007.jsonl     sorted pairs of a key range
 _build/plan/rejects-007.jsonl   keys of a key range that pairing rejected
 _build/plan/tokenizer           tokenizer file: a vocabulary, a model or merges
+_build/plan/excluded            keys that are not written
 _build/plan/arrays/*            long arrays of columns
 _build/plan/rows/*              packed rows of a layer's tables, until they are planned
 _build/plan/plan.json           job plan, exists when planning is complete
@@ -55,6 +56,7 @@ class Workspace:
         self.plan_dir = os.path.join(self.build, plan)
         self.plan = os.path.join(self.plan_dir, "plan.json")
         self.tokenizer = os.path.join(self.plan_dir, "tokenizer")
+        self.excluded = os.path.join(self.plan_dir, "excluded")
         self.arrays = os.path.join(self.plan_dir, "arrays")
         self.rows = os.path.join(self.plan_dir, "rows")
         self.commits = os.path.join(self.build, "commits")

@@ -183,7 +183,7 @@ def test_tars_of_several_patterns_are_those_of_one(here):
 def once_only() -> list[str]:
     parser = MainParser("diptych", "", "0", ())
     build_parser = add_build_parser(parser.commands)
-    several = ("images", "captions", "table", "coco", "webdataset")
+    several = ("images", "captions", "table", "coco", "webdataset", "dataset")
     return [
         action.option_strings[0]
         for action in build_parser._actions

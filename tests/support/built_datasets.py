@@ -260,6 +260,8 @@ OF_OTHER_SOURCES = {
     "unknown_extension",
     "damaged_archive",
     "duplicate_of",
+    "damaged_record",
+    "excluded_key",
 }
 
 

@@ -10,6 +10,7 @@ from beam_jobs.cli.build_flags import add_build_parser, config_from
 from beam_jobs.cli.settings_flags import check_beam_args
 from beam_jobs.config.columns import Column
 from beam_jobs.config.job_config import JobConfig
+from beam_jobs.config.settings import settings_of
 from reader.console.parser import underscored
 from reader.contract.errors import UsageError
 
@@ -36,8 +37,7 @@ def refused(*flags: str, capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def test_every_field_has_a_flag_of_its_name_and_no_flag_lacks_a_field():
-    given = [field for field in dataclasses.fields(JobConfig) if field.init]
-    fields = {f"--{field.name}" for field in given}
+    fields = {f"--{field}" for field in settings_of(JobConfig)}
     assert flags_of(build_parser()) == fields | {"-h", "--help"}
 
 
@@ -69,6 +69,7 @@ GIVEN = {
     "captions_per_file": ("lines", "lines"),
     "caption_encoding": ("cp1252", "cp1252"),
     "split_by": ("content", "content"),
+    "exclude_keys": ("a/keys.txt", "a/keys.txt"),
     "dedupe": ("exact", "exact"),
     "tokenizer": ("bytes", "bytes"),
     "vocab_size": ("500", 500),
@@ -103,13 +104,14 @@ SOURCES = (
     {"table": "t.csv", "output": "o"},
     {"coco": "c.json", "images": "i", "output": "o"},
     {"webdataset": "*.tar", "output": "o"},
+    {"dataset": "d", "output": "o"},
     {"images": "i", "output": "o"},
 )
 SWITCHES = ("overwrite", "plan_only", "repair", "take_over", "upscale")
 
 
 def test_every_flag_is_tried_here():
-    fields = {field.name for field in dataclasses.fields(JobConfig) if field.init}
+    fields = {*settings_of(JobConfig)}
     sources = {field for source in SOURCES for field in source}
     assert {*GIVEN, *GIVEN_WITH_A_TABLE, *SWITCHES, *sources, "captions"} == fields
 
@@ -202,6 +204,7 @@ def test_images_that_are_not_given_are_named():
         (["--table=t.csv"], "captions and table exclude each other"),
         (["--coco=c.json"], "captions and coco exclude each other"),
         (["--webdataset=*.tar"], "captions and webdataset exclude each other"),
+        (["--dataset=d"], "captions and dataset exclude each other"),
         (["--caption_encoding=utf-99"], "caption_encoding must be a text encoding"),
         (["--caption_encoding=base64"], "caption_encoding must be a text encoding"),
         (["--caption_encoding=idna"], "caption_encoding must be a text encoding"),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from beam_jobs.config.columns import Column
 from beam_jobs.config.job_config import JobConfig
+from beam_jobs.config.settings import settings_of
 from beam_jobs.config.values import allowed, parse_size, parse_splits
 from reader.contract.errors import UsageError
 
@@ -380,6 +381,7 @@ OTHER_SOURCES = {
     "table": {"table": "t.csv"},
     "coco": {"coco": "c.json", "images": "i"},
     "webdataset": {"webdataset": "*.tar"},
+    "dataset": {"dataset": "d"},
     "allow_roots": {"table": "t.csv", "allow_roots": ("/a",)},
 }
 LEAVES_THE_OUTPUT = {
@@ -399,8 +401,8 @@ PLAIN = config()
 
 
 def test_every_field_is_known_to_change_the_output_or_not():
-    fields = {field.name for field in dataclasses.fields(JobConfig) if field.init}
-    changing = {*CHANGES_THE_OUTPUT, *CHANGES_THE_OUTPUT_OF_A_TABLE}
+    fields = {*settings_of(JobConfig)}
+    changing = {*CHANGES_THE_OUTPUT, *CHANGES_THE_OUTPUT_OF_A_TABLE, "exclude_keys"}
     leaving = {*LEAVES_THE_OUTPUT, *OTHER_SOURCES}
     assert not changing & leaving
     assert changing | leaving == fields
@@ -440,6 +442,17 @@ def test_what_nobody_said_leaves_the_fingerprint_of_before_it_could_be_said():
     unsaid = {"license", "url", "dataset_version", "min_tokens"}
     unsaid |= {"table_delimiter", "table_quoting"}
     assert not unsaid & {*PLAIN.fingerprint_fields()}
+
+
+def test_the_keys_that_are_left_out_are_in_the_fingerprint_and_not_their_file(
+    tmp_path,
+):
+    prints = set()
+    for name, text in (("a", "x\ny\n"), ("b", "y\r\n\nx"), ("c", "x\n")):
+        (tmp_path / name).write_text(text)
+        prints.add(config(exclude_keys=str(tmp_path / name)).fingerprint)
+    assert len(prints) == 2
+    assert PLAIN.fingerprint not in prints
 
 
 def test_the_shard_size_counts_only_where_it_is_used():
