@@ -80,6 +80,8 @@ class Entry(NamedTuple):
         flaw: Reason and detail of why the entry cannot be used, or None.
         lacks: Why the entry has no caption, for the reject of a key without any; or
             None. Not part of the listing digest.
+        names: Name of each caption in `texts`, or the only name of those in the caption
+            file; None if captions have no names.
     """
 
     key: bytes
@@ -92,6 +94,7 @@ class Entry(NamedTuple):
     split: str | None = None
     flaw: tuple[str, str] | None = None
     lacks: str | None = None
+    names: tuple[str, ...] | None = None
 
 
 class Aside(NamedTuple):
@@ -120,6 +123,9 @@ class Pair(NamedTuple):
         texts: Captions, or None if the captions are in a separate file.
         values: Values of the source columns: first those that are stored.
         sha256: Hex digest of the image file, or empty without deduplication.
+        names: Name of each caption in `texts`, or of each caption file; None if
+            captions have no names.
+        more: Further caption files, if these have names.
     """
 
     key: bytes
@@ -129,6 +135,13 @@ class Pair(NamedTuple):
     texts: tuple[str, ...] | None = None
     values: tuple[Value | StoredArray, ...] = ()
     sha256: str = ""
+    names: tuple[str, ...] | None = None
+    more: tuple[SourceFile, ...] = ()
+
+    @property
+    def caption_files(self) -> tuple[SourceFile, ...]:
+        """All caption files, or the table or tar that contains the captions."""
+        return (self.caption, *self.more)
 
 
 class Reject(NamedTuple):
@@ -183,6 +196,7 @@ class ListTask(NamedTuple):
         passed_over: Paths to skip: the output of the job and tables.
         image_column: Name of the table column with image paths.
         caption_column: Name of the table column with captions.
+        caption_columns: Names of its columns of captions, if each has a name.
     """
 
     source: str
@@ -194,6 +208,7 @@ class ListTask(NamedTuple):
     passed_over: tuple[bytes, ...] = ()
     image_column: str = ""
     caption_column: str = ""
+    caption_columns: tuple[str, ...] = ()
 
 
 class KeyRange(NamedTuple):
@@ -269,12 +284,15 @@ def dump_pair(pair: Pair) -> str:
         [v._asdict() if isinstance(v, StoredArray) else v for v in pair.values],
         pair.sha256,
     ]
+    if pair.names is not None:
+        fields += [pair.names, [_dump_file(file) for file in pair.more]]
     return json.dumps(fields) + "\n"
 
 
 def load_pair(line: str | bytes) -> Pair:
     """Parses a pair from a line of JSON."""
-    key, split, image, caption, texts, values, sha256 = json.loads(line)
+    key, split, image, caption, texts, values, sha256, *named = json.loads(line)
+    names, more = named or (None, ())
     return Pair(
         key=path_of(key),
         split=split,
@@ -283,6 +301,8 @@ def load_pair(line: str | bytes) -> Pair:
         texts=None if texts is None else tuple(texts),
         values=tuple(map(_load_value, values)),
         sha256=sha256,
+        names=None if names is None else tuple(names),
+        more=tuple(map(_load_file, more)),
     )
 
 

@@ -134,13 +134,15 @@ def _check_delimiter(path: bytes, names: Sequence[str]) -> None:
             )
 
 
-def check_types(path: bytes, image: str, caption: str, others: Sequence[str]) -> None:
+def check_types(
+    path: bytes, image: str, captions: Sequence[str], others: Sequence[str]
+) -> None:
     """Checks the types of Parquet columns. Other table formats have no types.
 
     Args:
         path: Path of the table.
         image: Name of the column of image paths, which must be texts.
-        caption: Name of the column of captions: texts, or lists of texts.
+        captions: Names of the columns of captions: texts, or lists of texts.
         others: Names of the other columns to read: texts, numbers, times or lists.
 
     Raises:
@@ -164,7 +166,8 @@ def check_types(path: bytes, image: str, caption: str, others: Sequence[str]) ->
         "not image paths: images stored inside Parquet are not supported, write them "
         "to files first",
     )
-    check(caption, parquet.is_captions, "not captions: write it as text first")
+    for caption in captions:
+        check(caption, parquet.is_captions, "not captions: write it as text first")
     for name in others:
         check(
             name,

@@ -136,7 +136,7 @@ def _filtered(
 def _sort_key(entry: Entry) -> tuple[Any, ...]:
     """Returns a sort key that makes the order of entries deterministic."""
     texts, flaw, lacks = entry.texts or (), entry.flaw or (), entry.lacks or ""
-    return entry.origin, entry.rank, texts, flaw, lacks
+    return entry.origin, entry.rank, texts, flaw, lacks, entry.names or ()
 
 
 def _sources_of(entries: Iterable[Entry]) -> tuple[bytes, ...]:
@@ -162,7 +162,7 @@ def _pair_one(
         if entry.flaw is not None:
             raise BadInput(*entry.flaw)
     images = {e.image.place: e.image for e in entries if e.image is not None}
-    captions = [entry.caption for entry in entries if entry.caption is not None]
+    captions = _in_order([e for e in entries if e.caption is not None], config)
     texts = [entry for entry in entries if entry.texts]
     if not captions and not texts:
         raise BadInput("unpaired_image", _lack_of(entries, source))
@@ -170,7 +170,7 @@ def _pair_one(
         raise BadInput("unpaired_caption", "no image of that name")
     if (
         len(images) > 1
-        or len(captions) > 1
+        or len({entry.names for entry in captions}) < len(captions)
         or (source.ONE_CAPTION_PER_KEY and len(texts) > 1)
     ):
         raise BadInput(
@@ -179,15 +179,33 @@ def _pair_one(
             f"this key{_where(images.values(), config)}",
         )
     image = next(iter(images.values()))
+    caption, *more = [e.caption for e in captions if e.caption is not None] or [
+        SourceFile(texts[0].origin)
+    ]
     split = _agreed("splits", {e.split for e in entries if e.split is not None})
     return Pair(
         key=key,
         split=place_split(key, config) if split is None else str(split),
         image=image,
-        caption=captions[0] if captions else SourceFile(texts[0].origin),
+        caption=caption,
         texts=None if captions else tuple(t for e in texts for t in e.texts or ()),
         values=_values(entries),
+        names=_names(captions or texts),
+        more=tuple(more),
     )
+
+
+def _in_order(entries: list[Entry], config: JobConfig) -> list[Entry]:
+    """Sorts entries of caption files by their names, if they have names."""
+    names = config.names_of_captions
+    return sorted(entries, key=lambda entry: list(map(names.index, entry.names or ())))
+
+
+def _names(entries: Sequence[Entry]) -> tuple[str, ...] | None:
+    """Returns the names of all captions or caption files, or None without names."""
+    if all(entry.names is None for entry in entries):
+        return None
+    return tuple(name for entry in entries for name in entry.names or ())
 
 
 def _where(images: Iterable[SourceFile], config: JobConfig) -> str:

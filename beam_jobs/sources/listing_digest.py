@@ -38,7 +38,9 @@ def hash_of_entry(entry: Entry) -> int:
     ]
     values = [digest_of(value) for value in entry.values or ()]
     fields = (entry.key, entry.origin, *files, entry.texts, values, entry.split)
-    digest = hashlib.sha256(repr((*fields, entry.flaw)).encode()).digest()
+    # Left out without names, so that listings of before names keep their digest.
+    names = () if entry.names is None else (entry.names,)
+    digest = hashlib.sha256(repr((*fields, entry.flaw, *names)).encode()).digest()
     return int.from_bytes(digest, "big")
 
 

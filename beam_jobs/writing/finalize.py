@@ -29,7 +29,6 @@ from reader.contract.manifest import (
     dump_manifest,
 )
 from reader.contract.record import crc32c_hex
-from reader.contract.schema import FEATURES
 from reader.contract.statistics import Statistics
 
 
@@ -148,7 +147,7 @@ def _make_manifest(
 ) -> Manifest:
     return Manifest(
         name=config.name,
-        features=(*FEATURES, *(column.feature for column in config.columns)),
+        features=config.features,
         image=config.image_spec,
         tokenizer=plan.tokenizer,
         splits=tuple(_splits(plan, commits)),
@@ -162,6 +161,7 @@ def _make_manifest(
         config=config.fingerprint_fields(),
         versions=plan.versions,
         about=config.about,
+        caption_names=config.names_of_captions,
     )
 
 

@@ -13,6 +13,7 @@ from beam_jobs.elements import facts_of
 from beam_jobs.encoding.example import Example
 from reader.contract import samples
 from reader.contract.samples import ColumnType, columns_of
+from reader.contract.schema import Feature
 
 
 def sample_row(
@@ -36,12 +37,18 @@ def sample_row(
         samples.LENGTH: length,
         samples.CAPTIONS: example.captions.texts,
         samples.NUM_TOKENS: example.num_tokens,
+        samples.CAPTION_NAMES: example.captions.names,
     }
 
 
-def dump_samples(rows: Sequence[dict[str, Any]], columns: Sequence[Column]) -> bytes:
-    """Serializes rows to the bytes of a Parquet file."""
-    types = columns_of(column.feature for column in columns)
+def dump_samples(rows: Sequence[dict[str, Any]], features: Sequence[Feature]) -> bytes:
+    """Serializes rows to the bytes of a Parquet file.
+
+    Args:
+        rows: Rows; values of other columns than those of the features are left out.
+        features: Features of the records.
+    """
+    types = columns_of(features)
     schema = pa.schema([(name, _arrow_type(type_)) for name, type_ in types.items()])
     table = pa.Table.from_pylist(list(rows), schema=schema)
     file = io.BytesIO()

@@ -32,6 +32,7 @@ from reader.contract import samples
 from reader.contract.index import dump_lengths
 from reader.contract.manifest import Shard
 from reader.contract.record import crc32c_hex
+from reader.contract.schema import Feature
 from reader.contract.statistics import Statistics, statistics_of
 from reader.contract.tokenizers.registry import load_tokenizer
 
@@ -109,9 +110,8 @@ class ShardWriter:
             check_lease(self.workspace, self._lease)
 
         with contextlib.closing(made), progress:
-            commit = publish_shard(
-                self.workspace, shard, counted(), self._config.columns
-            )
+            columns, features = self._config.columns, self._config.features
+            commit = publish_shard(self.workspace, shard, counted(), columns, features)
             check_lease(self.workspace, self._lease)
             write_commit(self.workspace, shard.label, commit)
         return commit
@@ -167,6 +167,7 @@ def publish_shard(
     shard: ShardPlan,
     made: Iterable[Example | Reject],
     columns: Sequence[Column],
+    features: Sequence[Feature],
 ) -> Commit:
     """Writes and publishes the files of a shard.
 
@@ -175,6 +176,7 @@ def publish_shard(
         shard: Plan of the shard.
         made: Examples and rejects of the shard, in record order.
         columns: Source columns that are copied to the dataset.
+        features: Features of the records.
 
     Returns:
         The commit record, not yet written.
@@ -190,7 +192,7 @@ def publish_shard(
             account.add(one, writer.offsets[-1], writer.lengths[-1])
     files = {
         shard.name.index_file: writer.text_index(),
-        shard.name.samples_file: dump_samples(account.rows, columns),
+        shard.name.samples_file: dump_samples(account.rows, features),
     }
     for name, data in files.items():
         workspace.publish(workspace.published(name), data)
