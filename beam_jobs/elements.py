@@ -284,7 +284,7 @@ def dump_pair(pair: Pair) -> str:
         [v._asdict() if isinstance(v, StoredArray) else v for v in pair.values],
         pair.sha256,
     ]
-    if pair.names is not None:
+    if pair.names is not None or pair.more:
         fields += [pair.names, [_dump_file(file) for file in pair.more]]
     return json.dumps(fields) + "\n"
 
