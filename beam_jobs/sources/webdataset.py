@@ -158,7 +158,7 @@ class _Tar:
         self._named = {
             suffix[1:].lower(): name for name, suffix in config.caption_files.items()
         }
-        if not config.caption_files and not config.caption_columns:
+        if not config.names_of_captions:
             self._named = {_TEXT: ""}
 
     def flawed_entry(self, name: bytes, error: BadInput) -> Entry:
