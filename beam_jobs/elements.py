@@ -111,6 +111,8 @@ class Entry(NamedTuple):
         lacks: Why the entry has no caption, for the reject of a key without any; or
             None. Not part of the listing digest.
         stored: What the dataset states of the image, or None if the image is a file.
+        names: Name of each caption in `texts`, or the only name of those in the caption
+            file; None if captions have no names.
     """
 
     key: bytes
@@ -124,6 +126,7 @@ class Entry(NamedTuple):
     flaw: tuple[str, str] | None = None
     lacks: str | None = None
     stored: StoredImage | None = None
+    names: tuple[str, ...] | None = None
 
 
 class Aside(NamedTuple):
@@ -153,6 +156,9 @@ class Pair(NamedTuple):
         values: Values of the source columns: first those that are stored.
         sha256: Hex digest of the image file, or empty without deduplication.
         stored: What the dataset states of the image, or None if the image is a file.
+        names: Name of each caption in `texts`, or of each caption file; None if
+            captions have no names.
+        more: Further caption files, if these have names.
     """
 
     key: bytes
@@ -163,6 +169,13 @@ class Pair(NamedTuple):
     values: tuple[Value | StoredArray, ...] = ()
     sha256: str = ""
     stored: StoredImage | None = None
+    names: tuple[str, ...] | None = None
+    more: tuple[SourceFile, ...] = ()
+
+    @property
+    def caption_files(self) -> tuple[SourceFile, ...]:
+        """All caption files, or the table or tar that contains the captions."""
+        return (self.caption, *self.more)
 
 
 class Reject(NamedTuple):
@@ -235,6 +248,7 @@ class ListTask(NamedTuple):
         image_column: Name of the table column with image paths.
         caption_column: Name of the table column with captions.
         shard: What the manifest states of the shard, or None for other parts.
+        caption_columns: Names of its columns of captions, if each has a name.
     """
 
     source: str
@@ -247,6 +261,7 @@ class ListTask(NamedTuple):
     image_column: str = ""
     caption_column: str = ""
     shard: SourceShard | None = None
+    caption_columns: tuple[str, ...] = ()
 
 
 class KeyRange(NamedTuple):
@@ -322,14 +337,21 @@ def dump_pair(pair: Pair) -> str:
         [v._asdict() if isinstance(v, StoredArray) else v for v in pair.values],
         pair.sha256,
     ]
-    if pair.stored is not None:
-        fields.append(pair.stored)
+    # Left out of most pairs: each list of pairs has millions.
+    more = {
+        "stored": pair.stored,
+        "names": pair.names,
+        "files": [_dump_file(file) for file in pair.more] or None,
+    }
+    if any(value is not None for value in more.values()):
+        fields.append(more)
     return json.dumps(fields) + "\n"
 
 
 def load_pair(line: str | bytes) -> Pair:
     """Parses a pair from a line of JSON."""
-    key, split, image, caption, texts, values, sha256, *stored = json.loads(line)
+    key, split, image, caption, texts, values, sha256, *others = json.loads(line)
+    more = others[0] if others else dict.fromkeys(("stored", "names", "files"))
     return Pair(
         key=path_of(key),
         split=split,
@@ -338,7 +360,9 @@ def load_pair(line: str | bytes) -> Pair:
         texts=None if texts is None else tuple(texts),
         values=tuple(map(_load_value, values)),
         sha256=sha256,
-        stored=_load_stored(*stored[0]) if stored else None,
+        stored=None if more["stored"] is None else _load_stored(*more["stored"]),
+        names=None if more["names"] is None else tuple(more["names"]),
+        more=tuple(map(_load_file, more["files"] or ())),
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Self
 
+from beam_jobs.config.caption_names import check_caption_files, check_caption_names
 from beam_jobs.config.columns import Column
 from beam_jobs.config.common_config import CommonConfig
 from beam_jobs.config.job_settings import JobSettings
@@ -26,6 +27,7 @@ from beam_jobs.storage.files import REQUESTS, absolute, is_remote
 from reader.contract.errors import UsageError
 from reader.contract.host import num_cores
 from reader.contract.manifest import About, ImageSpec
+from reader.contract.schema import FEATURES, NAMES_OF_CAPTIONS, Feature
 
 # Where a new configuration keeps the names of what was passed until it is initialized.
 _PASSED = "_passed"
@@ -59,6 +61,8 @@ class JobConfig(JobSettings, CommonConfig):
             column by its usual names: `file_name`, `image` and others.
         caption_column: Column of captions in the table or in WebDataset's JSON. None
             to detect the column by its usual names: `caption`, `text` and others.
+        caption_columns: Columns of captions, each of which keeps its column as a name:
+            see docs/sources.md#names-of-captions. Excludes `caption_column`.
         table_delimiter: Character between the cells of text tables, around which spaces
             are dropped. None for a comma in CSV and a tab in TSV.
         table_quoting: Whether cells of text tables are quoted: `csv` as in RFC 4180,
@@ -113,6 +117,10 @@ class JobConfig(JobSettings, CommonConfig):
         max_aspect_ratio: Largest ratio of an image's longer side to its shorter side.
             An image with a larger ratio is filtered out before decoding. None for no
             limit.
+        caption_names: Names of captions: those that captions have in JSON; or, with
+            `caption_columns`, a name for each column.
+        caption_files: Suffixes of several caption files of an image, `{name: suffix}`,
+            such as `{"alt": ".txt", "recap": ".recap.txt"}`.
         captions_per_file: Captions in each caption file: `one`, or `lines` for one
             caption per line.
         caption_encoding: Text encoding of captions and tables without a byte order
@@ -170,6 +178,8 @@ class JobConfig(JobSettings, CommonConfig):
         self._normalize_paths()
         roots = tuple(map(os.path.expanduser, self.allow_roots))
         object.__setattr__(self, "allow_roots", roots)
+        for field in ("caption_columns", "caption_names"):
+            object.__setattr__(self, field, tuple(getattr(self, field)))
         self._check_declared()
         self._check_common()
         self._check_texts()
@@ -193,6 +203,7 @@ class JobConfig(JobSettings, CommonConfig):
                 "split_column assigns the splits: leave out splits and split_by"
             )
         self._check_where()
+        self._check_caption_names()
         defaults = defaults_of(type(self))
         for field in ("vocab_size", "min_count") if self.tokenizer != "basic" else ():
             value = getattr(self, field)
@@ -212,6 +223,32 @@ class JobConfig(JobSettings, CommonConfig):
         if self.where_columns and self.where is None:
             raise UsageError("where_columns needs where: pass the condition")
         _ = self.row_filter  # Raises if it is not a condition.
+
+    def _check_caption_names(self) -> None:
+        several = [
+            field
+            for field in ("caption_column", "caption_columns", "caption_files")
+            if getattr(self, field)
+        ]
+        if len(several) > 1:
+            raise UsageError(f"{several[0]} and {several[1]} exclude each other")
+        if self.caption_names and self.caption_files:
+            raise UsageError(
+                "caption_files names the captions: leave out caption_names"
+            )
+        columns, names = self.caption_columns, self.caption_names
+        if columns and names and len(columns) != len(names):
+            raise UsageError(
+                "caption_names must have a name for each of caption_columns, got "
+                f"{len(names)} names and {len(columns)} columns"
+            )
+        for column in columns:
+            if columns.count(column) > 1:
+                raise UsageError(f"caption_columns has {column} twice")
+        fields = ("caption_names", "caption_columns", "caption_files")
+        field = next((field for field in fields if getattr(self, field)), fields[0])
+        check_caption_names(field, self.names_of_captions)
+        check_caption_files(self.caption_files)
 
     def _check_source(self) -> None:
         """Checks that the fields name one source; its type checks its own options."""
@@ -298,6 +335,22 @@ class JobConfig(JobSettings, CommonConfig):
         return (*self.columns, *self.where_columns)
 
     @property
+    def names_of_captions(self) -> tuple[str, ...]:
+        """Names that captions may have; empty if captions have no names."""
+        return self.caption_names or self.caption_columns or (*self.caption_files,)
+
+    @property
+    def named_columns(self) -> dict[str, str]:
+        """Columns of captions with names, `{name: column}`."""
+        return dict(zip(self.names_of_captions, self.caption_columns, strict=False))
+
+    @property
+    def features(self) -> tuple[Feature, ...]:
+        """Features of the records."""
+        names = (NAMES_OF_CAPTIONS,) if self.names_of_captions else ()
+        return (*FEATURES, *names, *(column.feature for column in self.columns))
+
+    @property
     def row_filter(self) -> RowFilter | None:
         """Decides which pairs are written; None to write all."""
         if self.where is None:
@@ -378,6 +431,10 @@ class JobConfig(JobSettings, CommonConfig):
             fields[field] = [column.spec for column in getattr(self, field)]
         if self.exclude_keys is not None:
             fields["exclude_keys_sha256"] = self.excluded_sha256
+        # Lists keep the order of names, which is that of the manifest.
+        for field in ("caption_columns", "caption_names"):
+            fields[field] = [*fields[field]]
+        fields["caption_files"] = [[*named] for named in self.caption_files.items()]
         # A list keeps the order of splits, which is the order of shards in the index.
         fields["splits"] = [[name, str(share)] for name, share in self.shares.items()]
         unused = [] if self.counts_words else ["vocab_size", "min_count"]

@@ -10,6 +10,7 @@ from fractions import Fraction
 from functools import partial
 from typing import Any
 
+from beam_jobs.config.caption_names import parse_caption_files, parse_list
 from beam_jobs.config.columns import Column, parse_columns
 from beam_jobs.config.settings import (
     ABOUT,
@@ -135,6 +136,14 @@ class JobSettings:
     )
     caption_column: str | None = _column(
         "column of captions (detected: caption, text, …)", reads_files=True
+    )
+    caption_columns: tuple[str, ...] = setting(
+        COLUMNS,
+        "several columns of captions, whose names each caption keeps",
+        (),
+        metavar="NAME,…",
+        parse=parse_list,
+        since_format_1=True,
     )
     table_delimiter: str | None = setting(
         COLUMNS,
@@ -299,6 +308,24 @@ class JobSettings:
         at_least=1,
     )
 
+    caption_names: tuple[str, ...] = setting(
+        CAPTIONS,
+        "names of captions: those that JSON gives them, or one for each of "
+        "--caption_columns",
+        (),
+        metavar="NAME,…",
+        parse=parse_list,
+        since_format_1=True,
+    )
+    caption_files: Mapping[str, str] = setting(
+        CAPTIONS,
+        "several caption files of an image, by suffix, such as "
+        "alt:.txt,recap:.recap.txt",
+        default_factory=dict,
+        metavar="NAME:SUFFIX,…",
+        parse=parse_caption_files,
+        since_format_1=True,
+    )
     captions_per_file: str = setting(
         CAPTIONS,
         "one caption per file, or one per line (%(default)s)",

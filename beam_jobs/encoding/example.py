@@ -118,7 +118,9 @@ def make_example(
     ids = [tokenizer.encode(caption) for caption in captions.texts]
     return Example(
         record=serialize_example(
-            _features(pair.key, image, captions.texts, ids) | _extras(pair, config)
+            _features(pair.key, image, captions.texts, ids)
+            | _names(captions, config)
+            | _extras(pair, config)
         ),
         pair=pair,
         image=image._replace(data=b""),
@@ -201,6 +203,13 @@ def _features(
     return {
         feature.key: (feature.dtype, values[feature.key]) for feature in schema.FEATURES
     }
+
+
+def _names(captions: Captions, config: JobConfig) -> dict[str, tuple[Dtype, Values]]:
+    if not config.names_of_captions:
+        return {}
+    feature = schema.NAMES_OF_CAPTIONS
+    return {feature.key: (feature.dtype, [name.encode() for name in captions.names])}
 
 
 def _extras(pair: Pair, config: JobConfig) -> dict[str, tuple[Dtype, Values]]:

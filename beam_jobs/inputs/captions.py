@@ -7,10 +7,11 @@ longer ones.
 
 import codecs
 import hashlib
+import itertools
 import json
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from beam_jobs.elements import BadInput
@@ -57,15 +58,19 @@ class Captions(NamedTuple):
         texts: Cleaned captions in their original order, at least one.
         dropped: Number of captions that were dropped: unusable ones, and those of few
             tokens.
-        sha256: Hex digest of the original bytes or texts.
+        sha256: Hex digest of the original bytes or texts, and of names if there are.
+        names: Name of each caption; empty if it has none.
     """
 
     texts: tuple[str, ...]
     dropped: int
     sha256: str
+    names: tuple[str, ...]
 
 
-def read_captions(data: bytes, *, per_file: str, encoding: str = "utf-8") -> Captions:
+def read_captions(
+    data: bytes, *, per_file: str, encoding: str = "utf-8", name: str = ""
+) -> Captions:
     """Returns the cleaned captions of a file.
 
     Args:
@@ -74,13 +79,35 @@ def read_captions(data: bytes, *, per_file: str, encoding: str = "utf-8") -> Cap
         per_file: `one` if the file is one caption, or `lines` if each line that is not
             blank is one caption.
         encoding: Encoding of a file without a byte order mark.
+        name: Name of its captions.
 
     Raises:
         BadInput: The file is too large, cannot be decoded, or contains no text.
     """
     sha256 = hashlib.sha256(data).hexdigest()
     parts = caption_parts(data, per_file=per_file, encoding=encoding)
-    return _collect(parts, sha256, f"{len(data)} bytes")
+    names = [name] * len(parts)
+    return _collect(parts, names, sha256, f"{len(data)} bytes")
+
+
+def join_captions(files: Iterable[Captions | BadInput]) -> Captions:
+    """Returns the captions of several files of one key.
+
+    Raises:
+        BadInput: No file is usable: the error of the first one.
+    """
+    files = list(files)
+    usable = [one for one in files if isinstance(one, Captions)]
+    bad = [one for one in files if isinstance(one, BadInput)]
+    if not usable:
+        raise bad[0]
+    hashed = json.dumps([[*one.names[:1], one.sha256] for one in usable])
+    return Captions(
+        texts=tuple(text for one in usable for text in one.texts),
+        dropped=sum(one.dropped for one in usable) + len(bad),
+        sha256=hashlib.sha256(hashed.encode()).hexdigest(),
+        names=tuple(name for one in usable for name in one.names),
+    )
 
 
 def caption_parts(data: bytes, *, per_file: str, encoding: str) -> list[str | BadInput]:
@@ -103,18 +130,23 @@ def caption_parts(data: bytes, *, per_file: str, encoding: str) -> list[str | Ba
     return [_decode(text, encoding, len(mark))]
 
 
-def clean_captions(texts: Iterable[str]) -> Captions:
+def clean_captions(
+    texts: Iterable[str], names: Sequence[str] | None = None
+) -> Captions:
     """Returns the cleaned captions of a table.
 
     Args:
         texts: Captions of one key. Bytes that could not be decoded are lone surrogates.
+        names: Name of each caption; None if captions have no names.
 
     Raises:
         BadInput: No caption is usable.
     """
     texts = list(texts)
-    sha256 = hashlib.sha256(json.dumps(texts).encode()).hexdigest()
-    return _collect(map(_checked, texts), sha256, f"{len(texts)} captions")
+    hashed = texts if names is None else [texts, list(names)]
+    sha256 = hashlib.sha256(json.dumps(hashed).encode()).hexdigest()
+    names = [""] * len(texts) if names is None else names
+    return _collect(map(_checked, texts), names, sha256, f"{len(texts)} captions")
 
 
 def without_short(
@@ -134,29 +166,33 @@ def without_short(
     if max(counts) < min_tokens:
         detail = f"at most {max(counts)} tokens, fewer than {min_tokens}"
         raise BadInput("caption_too_short", detail)
-    kept = tuple(
-        text
-        for text, count in zip(captions.texts, counts, strict=True)
-        if count >= min_tokens
+    long = [count >= min_tokens for count in counts]
+    dropped = captions.dropped + long.count(False)
+    return captions._replace(
+        texts=tuple(itertools.compress(captions.texts, long)),
+        dropped=dropped,
+        names=tuple(itertools.compress(captions.names, long)),
     )
-    dropped = captions.dropped + len(counts) - len(kept)
-    return captions._replace(texts=kept, dropped=dropped)
 
 
-def _collect(parts: Iterable[str | BadInput], sha256: str, where: str) -> Captions:
-    """Cleans each part, and drops parts that are bad or empty."""
+def _collect(
+    parts: Iterable[str | BadInput], names: Sequence[str], sha256: str, where: str
+) -> Captions:
+    """Cleans each part, and drops parts that are bad or empty, with their names."""
     captions: list[str] = []
+    kept: list[str] = []
     bad: list[BadInput] = []
-    for part in parts:
+    for part, name in zip(parts, names, strict=True):
         if isinstance(part, BadInput):
             bad.append(part)
         elif caption := clean_text(part):
             captions.append(caption)
+            kept.append(name)
         else:
             bad.append(BadInput("empty_caption", f"no text in {where}"))
     if not captions:
         raise bad[0] if bad else BadInput("empty_caption", f"no text in {where}")
-    return Captions(tuple(captions), len(bad), sha256)
+    return Captions(tuple(captions), len(bad), sha256, tuple(kept))
 
 
 def _checked(text: str) -> str | BadInput:

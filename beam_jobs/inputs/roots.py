@@ -120,6 +120,22 @@ def refuse_columns(config: JobConfig, what: str) -> None:
         )
 
 
+def refuse_options(config: JobConfig, what: str, *fields: str) -> None:
+    """Rejects options that a source type does not support.
+
+    Args:
+        config: Configuration of the job.
+        what: Noun for the source, for the error message.
+        fields: Names of the options.
+
+    Raises:
+        UsageError: One of the options is set.
+    """
+    for field in fields:
+        if getattr(config, field):
+            raise UsageError(f"{field} does not apply to {what}: leave it out")
+
+
 def check_folders(flag: str, config: JobConfig) -> None:
     """Checks source folders before the job starts.
 

@@ -135,14 +135,14 @@ def _check_delimiter(path: bytes, names: Sequence[str]) -> None:
 
 
 def check_types(
-    path: bytes, image: str | None, caption: str | None, others: Sequence[str]
+    path: bytes, image: str | None, captions: Sequence[str], others: Sequence[str]
 ) -> None:
     """Checks the types of Parquet columns. Other table formats have no types.
 
     Args:
         path: Path of the table.
         image: Name of the column of image paths, which must be texts; or None.
-        caption: Name of the column of captions: texts, or lists of texts; or None.
+        captions: Names of the columns of captions: texts, or lists of texts.
         others: Names of the other columns to read: texts, numbers, times or lists.
 
     Raises:
@@ -168,7 +168,8 @@ def check_types(
         "not image paths: images stored inside Parquet are not supported, write them "
         "to files first",
     )
-    check(caption, parquet.is_captions, "not captions: write it as text first")
+    for caption in captions:
+        check(caption, parquet.is_captions, "not captions: write it as text first")
     for name in others:
         check(
             name,

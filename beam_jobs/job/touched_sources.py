@@ -96,6 +96,7 @@ def untimed(pair: Pair) -> Pair:
     return pair._replace(
         image=pair.image._replace(version=0),
         caption=pair.caption._replace(version=0),
+        more=tuple(file._replace(version=0) for file in pair.more),
     )
 
 

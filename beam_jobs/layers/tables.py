@@ -53,7 +53,8 @@ def _task_of(path: bytes, root: bytes, config: LayerConfig) -> TableTask:
         if name not in names:
             raise no_column(path, name, names)
     columns = [column.name for column in config.columns]
-    check_types(path, None, config.caption_column, [key, *columns])
+    captions = [] if config.caption_column is None else [config.caption_column]
+    check_types(path, None, captions, [key, *columns])
     return TableTask(root, os.path.relpath(path, root), key)
 
 

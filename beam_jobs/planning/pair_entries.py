@@ -153,7 +153,7 @@ def _filtered(
 def _sort_key(entry: Entry) -> tuple[Any, ...]:
     """Returns a sort key that makes the order of entries deterministic."""
     texts, flaw, lacks = entry.texts or (), entry.flaw or (), entry.lacks or ""
-    return entry.origin, entry.rank, texts, flaw, lacks
+    return entry.origin, entry.rank, texts, flaw, lacks, entry.names or ()
 
 
 def sources_of(entries: Iterable[Entry]) -> tuple[bytes, ...]:
@@ -182,7 +182,7 @@ def _pair_one(
     if config.dedupe == "exact":
         entries = _without_copies(entries)
     images = {e.image.place: e.image for e in entries if e.image is not None}
-    captions = [entry.caption for entry in entries if entry.caption is not None]
+    captions = _in_order([e for e in entries if e.caption is not None], config)
     texts = [entry for entry in entries if entry.texts]
     if not captions and not texts:
         raise BadInput("unpaired_image", _lack_of(entries, source))
@@ -190,7 +190,7 @@ def _pair_one(
         raise BadInput("unpaired_caption", "no image of that name")
     if (
         len(images) > 1
-        or len(captions) > 1
+        or len({entry.names for entry in captions}) < len(captions)
         or (source.ONE_CAPTION_PER_KEY and len(texts) > 1)
     ):
         raise BadInput(
@@ -200,15 +200,20 @@ def _pair_one(
         )
     image = next(iter(images.values()))
     stored = next((e.stored for e in entries if e.stored is not None), None)
+    caption, *more = [e.caption for e in captions if e.caption is not None] or [
+        SourceFile(texts[0].origin)
+    ]
     split = _agreed("splits", {e.split for e in entries if e.split is not None})
     return Pair(
         key=key,
         split=place_split(key, config) if split is None else str(split),
         image=image,
-        caption=captions[0] if captions else SourceFile(texts[0].origin),
+        caption=caption,
         texts=None if captions else tuple(t for e in texts for t in e.texts or ()),
         values=agreed_values(entries),
         stored=stored,
+        names=_names(captions or texts),
+        more=tuple(more),
     )
 
 
@@ -221,6 +226,19 @@ def _without_copies(entries: Sequence[Entry]) -> Sequence[Entry]:
     if len(images) > 1 or None in images:
         return entries
     return [min(entries, key=lambda entry: entry.rank)]
+
+
+def _in_order(entries: list[Entry], config: JobConfig) -> list[Entry]:
+    """Sorts entries of caption files by their names, if they have names."""
+    names = config.names_of_captions
+    return sorted(entries, key=lambda entry: list(map(names.index, entry.names or ())))
+
+
+def _names(entries: Sequence[Entry]) -> tuple[str, ...] | None:
+    """Returns the names of all captions or caption files, or None without names."""
+    if all(entry.names is None for entry in entries):
+        return None
+    return tuple(name for entry in entries for name in entry.names or ())
 
 
 def _where(images: Iterable[SourceFile], config: JobConfig) -> str:

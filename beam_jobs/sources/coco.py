@@ -16,7 +16,7 @@ from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import Aside, BadInput, Entry, ListTask
 from beam_jobs.inputs.json_items import field_of, first_items, items_of
 from beam_jobs.inputs.paths import key_of, place_of
-from beam_jobs.inputs.roots import common_folder, files_named
+from beam_jobs.inputs.roots import common_folder, files_named, refuse_options
 from beam_jobs.sources import split_file, table
 from beam_jobs.sources.row_entries import filled, texts_of
 from beam_jobs.storage.files import absolute
@@ -34,13 +34,15 @@ def check(config: JobConfig) -> None:
     Raises:
         UsageError: A file or folder is missing or not readable, a requested column is
             not among the image fields, a file holds other annotations than captions,
-            or `caption_column` is set.
+            or an option for columns or names of captions is set.
         BuildError: A file is not valid JSON.
     """
     if config.caption_column is not None:
         raise UsageError(
             "caption_column needs a table: COCO captions are always in caption"
         )
+    options = ("caption_columns", "caption_names")
+    refuse_options(config, "COCO's captions, which have no names", *options)
     table.check(config)
     paths = files_named("coco", config)
     # By whether the file decides the splits, as split files do.

@@ -8,12 +8,19 @@ import errno
 import os
 import stat
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import Aside, Entry, ListTask, SourceFile
-from beam_jobs.inputs.paths import key_of
-from beam_jobs.inputs.roots import check_apart, check_folders, refuse_columns
+from beam_jobs.inputs.paths import composed, key_of
+from beam_jobs.inputs.roots import (
+    check_apart,
+    check_folders,
+    refuse_columns,
+    refuse_options,
+)
 from beam_jobs.storage.files import is_remote, real_path, scan
+from reader.contract.errors import UsageError
 
 _IMAGES = "jpg jpeg jpe jfif png webp gif bmp tif tiff avif heic heif"
 _CAPTIONS = "txt caption"
@@ -36,12 +43,29 @@ def check(config: JobConfig) -> None:
 
     Raises:
         UsageError: A path is missing, not a folder, not readable, or the output; or
-            columns are requested, which folders do not have.
+            columns are requested, which folders do not have; or a suffix of caption
+            files is that of images.
     """
     refuse_columns(config, "a folder of captions")
+    options = ("caption_columns", "caption_names")
+    refuse_options(config, "folders of captions: pass caption_files", *options)
+    check_suffixes(config)
     for flag in ("images", "captions"):
         check_folders(flag, config)
         check_apart(flag, config)
+
+
+def check_suffixes(config: JobConfig) -> None:
+    """Checks that no suffix of `caption_files` is that of images.
+
+    Raises:
+        UsageError: A suffix is.
+    """
+    for suffix in config.caption_files.values():
+        if kind_of(f"a{suffix}".encode()) == "image":
+            raise UsageError(
+                f"caption_files has the suffix {suffix}, which is one of images"
+            )
 
 
 def roots(config: JobConfig) -> tuple[bytes, ...]:
@@ -110,14 +134,52 @@ def list_entries(task: ListTask, config: JobConfig) -> Iterator[Entry | Aside]:
 
     Hidden files and folders, whose names begin with a dot, are ignored and counted.
     """
+    parse = _Parser(config.caption_files)
     if is_remote(task.root):
-        yield from _objects_of(task)
+        yield from _objects_of(task, parse)
         return
     root = os.path.realpath(task.root)
-    yield from _walk(task, task.path, _ancestry(root, task.path))
+    yield from _walk(task, task.path, _ancestry(root, task.path), parse)
 
 
-def _objects_of(task: ListTask) -> Iterator[Entry | Aside]:
+class _Parsed(NamedTuple):
+    """What the name of a file says of it.
+
+    Attributes:
+        kind: `image`, `caption` or None.
+        key: Key that the file belongs to.
+        names: The name of its captions; None if they have none.
+    """
+
+    kind: str | None
+    key: bytes
+    names: tuple[str] | None = None
+
+
+class _Parser:
+    """Parses paths, by the suffixes of caption files that have names."""
+
+    def __init__(self, caption_files: Mapping[str, str]) -> None:
+        """Takes `{name: suffix}`; without any, captions have no names."""
+        # `a.recap.txt` ends with `.txt` too.
+        self._named = sorted(
+            ((suffix.lower().encode(), name) for name, suffix in caption_files.items()),
+            key=lambda named: -len(named[0]),
+        )
+
+    def __call__(self, path: bytes) -> _Parsed:
+        lower = path.lower()
+        for suffix, name in self._named:
+            if lower.endswith(suffix):
+                key = composed(path[: -len(suffix)])
+                return _Parsed("caption", key, (name,))
+        kind = kind_of(path)
+        if self._named and kind == "caption":
+            kind = None
+        return _Parsed(kind, key_of(path))
+
+
+def _objects_of(task: ListTask, parse: _Parser) -> Iterator[Entry | Aside]:
     found = _files_in_bucket(
         task.root, task.path, deep=task.recursive, passed_over=task.passed_over
     )
@@ -125,9 +187,9 @@ def _objects_of(task: ListTask) -> Iterator[Entry | Aside]:
         if isinstance(file, Aside):
             yield file
             continue
-        kind = kind_of(file.path)
-        if kind in task.suffixes:
-            yield _entry_of(task, file, str(kind))
+        parsed = parse(file.path)
+        if parsed.kind in task.suffixes:
+            yield _entry_of(task, file, parsed)
         else:
             yield Aside("ignored", file.path, ignored_as(file.path))
 
@@ -139,7 +201,7 @@ def _ancestry(root: bytes, path: bytes) -> tuple[bytes, ...]:
 
 
 def _walk(
-    task: ListTask, path: bytes, ancestors: tuple[bytes, ...]
+    task: ListTask, path: bytes, ancestors: tuple[bytes, ...], parse: _Parser
 ) -> Iterator[Entry | Aside]:
     folder = os.path.realpath(os.path.join(task.root, path))
     if folder in task.passed_over:
@@ -154,16 +216,16 @@ def _walk(
         for entry in entries:
             below = os.path.join(path, entry.name)
             if not is_folder(entry):
-                yield from _entries_of(task, entry, below)
+                yield from _entries_of(task, entry, below, parse)
             elif task.recursive:
-                yield from _walk(task, below, (*ancestors, folder))
+                yield from _walk(task, below, (*ancestors, folder), parse)
 
 
 def _entries_of(
-    task: ListTask, entry: os.DirEntry[bytes], path: bytes
+    task: ListTask, entry: os.DirEntry[bytes], path: bytes, parse: _Parser
 ) -> Iterator[Entry | Aside]:
-    kind = kind_of(path)
-    if kind not in task.suffixes or entry.name.startswith(b"."):
+    parsed = parse(path)
+    if parsed.kind not in task.suffixes or entry.name.startswith(b"."):
         if path not in task.passed_over:
             yield Aside("ignored", path, ignored_as(path))
         return
@@ -172,14 +234,14 @@ def _entries_of(
     except OSError as error:
         if error.errno not in LEADS_NOWHERE:
             raise
-        yield _no_file(path)
+        yield _no_file(path, parsed)
         return
     # Opening a pipe would block forever.
     if not stat.S_ISREG(status.st_mode):
-        yield _no_file(path)
+        yield _no_file(path, parsed)
         return
     file = SourceFile(path, status.st_size, status.st_mtime_ns)
-    yield _entry_of(task, file, str(kind))
+    yield _entry_of(task, file, parsed)
 
 
 def kind_of(path: bytes) -> str | None:
@@ -187,16 +249,16 @@ def kind_of(path: bytes) -> str | None:
     return SUFFIXES.get(os.path.splitext(path)[1].lower())
 
 
-def _entry_of(task: ListTask, file: SourceFile, kind: str) -> Entry:
-    file = file._replace(root=task.roots[task.suffixes.index(kind)])
-    if kind == "image":
-        return Entry(key_of(file.path), file.path, image=file)
-    return Entry(key_of(file.path), file.path, caption=file)
+def _entry_of(task: ListTask, file: SourceFile, parsed: _Parsed) -> Entry:
+    file = file._replace(root=task.roots[task.suffixes.index(str(parsed.kind))])
+    if parsed.kind == "image":
+        return Entry(parsed.key, file.path, image=file)
+    return Entry(parsed.key, file.path, caption=file, names=parsed.names)
 
 
-def _no_file(path: bytes) -> Entry:
+def _no_file(path: bytes, parsed: _Parsed) -> Entry:
     flaw = ("not_a_file", "a link to nowhere, or not a regular file")
-    return Entry(key_of(path), path, flaw=flaw)
+    return Entry(parsed.key, path, flaw=flaw)
 
 
 def is_folder(entry: os.DirEntry[bytes]) -> bool:

@@ -38,8 +38,11 @@ def hash_of_entry(entry: Entry) -> int:
     ]
     values = [digest_of(value) for value in entry.values or ()]
     fields = (entry.key, entry.origin, *files, entry.texts, values, entry.split)
+    # Left out of most entries, so that listings of before keep their digest.
+    named = () if entry.names is None else (entry.names,)
     stored = () if entry.stored is None else (tuple(entry.stored),)
-    digest = hashlib.sha256(repr((*fields, entry.flaw, *stored)).encode()).digest()
+    more = (*named, *stored)
+    digest = hashlib.sha256(repr((*fields, entry.flaw, *more)).encode()).digest()
     return int.from_bytes(digest, "big")
 
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from beam_jobs.config.columns import BadCell, Column, Value
 from beam_jobs.config.job_config import JobConfig
@@ -34,10 +34,13 @@ def entry_of_row(
         image = _image_of(cells.get(task.image_column), folder, roots, task)
     except BadInput as error:
         return _keyed(unnamed, cells, config, flaw=(error.reason, error.detail))
+    column = task.caption_column
     named = unnamed._replace(
-        key=key_of(image.path), image=image, lacks=lack_of(cells, task.caption_column)
+        key=key_of(image.path),
+        image=image,
+        lacks=lack_of(cells, column, config.caption_columns),
     )
-    return filled(named, cells, cells.get(task.caption_column), config)
+    return filled(named, cells, captions_of(cells, column, config), config)
 
 
 def _name_of(task: ListTask) -> bytes:
@@ -47,8 +50,26 @@ def _name_of(task: ListTask) -> bytes:
     return os.path.join(task.root, task.path)
 
 
-def lack_of(cells: Mapping[str, Any], column: str) -> str:
-    """Returns why the cells of a row or the fields of an object hold no caption."""
+def captions_of(cells: Mapping[str, Any], column: str, config: JobConfig) -> Any:
+    """Returns what the cells of a row or the fields of an object hold of captions.
+
+    With `caption_columns`, that is `{name: cell}`, and otherwise one cell.
+    """
+    if not config.caption_columns:
+        return cells.get(column)
+    return {name: cells.get(column) for name, column in config.named_columns.items()}
+
+
+def lack_of(cells: Mapping[str, Any], column: str, named: Sequence[str] = ()) -> str:
+    """Returns why the cells of a row or the fields of an object hold no caption.
+
+    Args:
+        cells: Cells or fields by their names.
+        column: Name of the column of captions.
+        named: Names of the columns of captions instead, if each has a name.
+    """
+    if named:
+        return f"its {' and '.join(named)} are null or missing"
     if column not in cells:
         return f'it has no field "{column}"'
     if cells[column] == []:
@@ -61,9 +82,13 @@ def filled(
 ) -> Entry:
     """Returns an entry with the captions, values, split and key of its row."""
     try:
+        named = None
+        if config.names_of_captions:
+            named = named_texts_of(captions, config.names_of_captions)
         return _keyed(
             entry._replace(
-                texts=texts_of(captions),
+                texts=texts_of(captions) if named is None else tuple(named.texts),
+                names=None if named is None else tuple(named.names),
                 values=values_of(cells, config.columns_read),
                 split=_split_of(cells, config),
             ),
@@ -130,8 +155,66 @@ def texts_of(cell: Any) -> tuple[str, ...]:
     texts = cell if isinstance(cell, list) else [cell]
     for text in texts:
         if text is not None and not isinstance(text, str):
-            raise BadInput("bad_value", f"{text!r:.60} in place of a caption")
+            hint = ": pass --caption_names" if isinstance(text, dict) else ""
+            raise BadInput("bad_value", f"{text!r:.60} in place of a caption{hint}")
     return tuple(text for text in texts if text is not None)
+
+
+class NamedTexts(NamedTuple):
+    """Captions and the name of each; empty if it has none."""
+
+    texts: list[str]
+    names: list[str]
+
+    def add(self, name: str, texts: Iterable[str]) -> None:
+        """Adds captions of one name."""
+        self.texts.extend(texts)
+        self.names.extend([name] * (len(self.texts) - len(self.names)))
+
+
+def named_texts_of(cell: Any, names: Sequence[str]) -> NamedTexts:
+    """Returns the captions of a cell with their names.
+
+    A cell is `{name: captions}`, where captions are what `texts_of` takes; a list, in
+    which a caption may be `{"name": name, "text": captions}`; or what `texts_of` takes.
+
+    Args:
+        cell: Cell of a table, or field of a JSON object.
+        names: Names that captions may have.
+
+    Raises:
+        BadInput: `bad_value` if the cell is something else, or a name is not among the
+            names.
+    """
+    found = NamedTexts([], [])
+    if isinstance(cell, dict):
+        for name in cell:
+            _check_name(name, names)
+        captions = {name: texts_of(cell[name]) for name in names if name in cell}
+        # An empty cell of a CSV stands for no caption, if there is another.
+        full = {name: any(map(str.strip, texts)) for name, texts in captions.items()}
+        for name, texts in captions.items():
+            if full[name] or not any(full.values()):
+                found.add(name, texts)
+        return found
+    for item in cell if isinstance(cell, list) else [cell]:
+        if isinstance(item, dict):
+            name = item.get("name")
+            name = "" if name is None else name
+            if name != "":
+                _check_name(name, names)
+            found.add(name, texts_of(item.get("text")))
+        else:
+            found.add("", texts_of(item))
+    return found
+
+
+def _check_name(name: Any, names: Sequence[str]) -> None:
+    if name not in names:
+        raise BadInput(
+            "bad_value",
+            f"{name!r:.60} is no name of captions: these are {', '.join(names)}",
+        )
 
 
 def values_of(cells: Mapping[str, Any], columns: Iterable[Column]) -> tuple[Value, ...]:

@@ -5,6 +5,7 @@ import os
 import stat
 import unicodedata
 from collections.abc import Callable, Iterator
+from itertools import starmap
 
 from beam_jobs.config.columns import Value
 from beam_jobs.config.job_config import JobConfig
@@ -13,6 +14,7 @@ from beam_jobs.inputs.captions import (
     MAX_CAPTION_BYTES,
     Captions,
     clean_captions,
+    join_captions,
     read_captions,
     without_short,
 )
@@ -98,13 +100,26 @@ class SourceFiles:
 
     def _cleaned(self, pair: Pair) -> Captions:
         if pair.texts is not None:
-            return clean_captions(pair.texts)
+            return clean_captions(pair.texts, pair.names)
+        if pair.names is None:
+            return self._captions_in(pair.caption, "")
+        files = zip(pair.caption_files, pair.names, strict=True)
+        return join_captions(starmap(self._usable_captions_in, files))
+
+    def _usable_captions_in(self, file: SourceFile, name: str) -> Captions | BadInput:
+        try:
+            return self._captions_in(file, name)
+        except BadInput as error:
+            return error
+
+    def _captions_in(self, file: SourceFile, name: str) -> Captions:
         # The extra byte shows whether the file is too large.
-        data = self._read(pair.caption, at_most=MAX_CAPTION_BYTES + 1)
+        data = self._read(file, at_most=MAX_CAPTION_BYTES + 1)
         return read_captions(
             data,
             per_file=self._config.captions_per_file,
             encoding=self._config.caption_encoding,
+            name=name,
         )
 
     def values(self, pair: Pair) -> tuple[Value, ...]:

@@ -3,6 +3,7 @@
 A key has several captions if it has several rows, or if a row has a list of captions.
 """
 
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 
@@ -13,6 +14,7 @@ from beam_jobs.inputs.roots import (
     check_folders,
     common_folder,
     files_named,
+    refuse_options,
     with_allowed,
 )
 from beam_jobs.inputs.table_rows import (
@@ -37,8 +39,10 @@ def check(config: JobConfig) -> None:
     """Checks the image folder and the allowed roots before the job starts.
 
     Raises:
-        UsageError: A path is missing, not a folder, not readable, or the output.
+        UsageError: A path is missing, not a folder, not readable, or the output; or
+            `caption_files` is set.
     """
+    refuse_options(config, "tables: pass caption_columns", "caption_files")
     check_folders("images", config)
     check_folders("allow_roots", config)
 
@@ -75,7 +79,23 @@ def tasks_of(
     Raises:
         UsageError: A table lacks a required column.
     """
-    return [_task_of(absolute(path), root, config, roots) for path in paths]
+    tasks = [_task_of(absolute(path), root, config, roots) for path in paths]
+    _check_somewhere(paths, tasks, config)
+    return tasks
+
+
+def _check_somewhere(
+    paths: Sequence[bytes], tasks: Sequence[ListTask], config: JobConfig
+) -> None:
+    """Checks that each column of captions with a name is in one of the tables."""
+    found = {column for task in tasks for column in task.caption_columns}
+    for column in config.caption_columns:
+        if column not in found:
+            names = (
+                column_names(absolute(path), text_format(config)) for path in paths
+            )
+            known = dict.fromkeys(itertools.chain.from_iterable(names))
+            raise no_column(paths[0], column, [*known])
 
 
 def _task_of(
@@ -89,10 +109,14 @@ def _task_of(
     image_column = column_named(
         "image_column", config.image_column, IMAGE_COLUMNS, names, path
     )
-    caption_column = column_named(
-        "caption_column", config.caption_column, CAPTION_COLUMNS, names, path
-    )
-    check_types(path, image_column, caption_column, others)
+    several = tuple(name for name in config.caption_columns if name in names)
+    caption_column = ""
+    if not config.caption_columns:
+        caption_column = column_named(
+            "caption_column", config.caption_column, CAPTION_COLUMNS, names, path
+        )
+    captions = several if config.caption_columns else (caption_column,)
+    check_types(path, image_column, captions, others)
     return ListTask(
         source="table",
         root=root,
@@ -100,6 +124,7 @@ def _task_of(
         roots=roots,
         image_column=image_column,
         caption_column=caption_column,
+        caption_columns=several,
     )
 
 
@@ -161,7 +186,8 @@ def list_entries(task: ListTask, config: JobConfig) -> Iterator[Entry | Aside]:
     """Yields the entries of one table, one per row."""
     # The root of the task saves finding all tables again for each table.
     roots = with_allowed(config.paths("images") or [task.root], config)
-    columns = {task.image_column, task.caption_column, *_other_columns(config)}
+    columns = {task.image_column, *task.caption_columns, *_other_columns(config)}
+    columns |= {task.caption_column} - {""}
     # With both --images and --table, image paths are relative to --images. Otherwise
     # they are relative to the folder of the table.
     by_table = config.images is None or config.table is None

@@ -6,9 +6,11 @@ the tar is prepended to the key, because many datasets restart their numbering i
 tar.
 """
 
+import contextlib
+import itertools
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
 from beam_jobs.config.job_config import JobConfig
@@ -17,8 +19,8 @@ from beam_jobs.inputs.captions import MAX_CAPTION_BYTES, caption_parts
 from beam_jobs.inputs.paths import below_root, composed
 from beam_jobs.inputs.roots import common_folder, files_named
 from beam_jobs.inputs.tar_members import Member, members_of
-from beam_jobs.sources.folders import SUFFIXES
-from beam_jobs.sources.row_entries import filled, lack_of
+from beam_jobs.sources.folders import SUFFIXES, check_suffixes
+from beam_jobs.sources.row_entries import captions_of, filled, lack_of
 from beam_jobs.storage.files import absolute, open_file, read_file, status_of
 from reader.contract.errors import UsageError
 
@@ -27,13 +29,16 @@ ONE_CAPTION_PER_KEY = True
 CAPTIONS_IN_FILES = False
 
 _CAPTION_FIELD = "caption"
-# Extensions of caption members. The first one found in a sample is used.
-_CAPTION_EXTENSIONS: tuple[str, ...] = ("txt", "json")
+# Extensions of caption members without names. The first one found in a sample is used.
+_TEXT, _JSON = "txt", "json"
 _MAX_JSON_BYTES = 16 * MAX_CAPTION_BYTES
 
 # First bytes of compressed files: gzip, bzip2, xz and Zstandard.
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 _MOST_MAGIC = max(map(len, _COMPRESSED))
+
+# Number of JSON members whose fields make up the columns. A single one may lack some.
+_NUM_INSPECTED = 1000
 
 # Replaces an undecodable caption among several, so that it is counted as dropped.
 _UNDECODABLE = "\udcff"
@@ -45,14 +50,49 @@ def check(config: JobConfig) -> None:
     """Checks that the tars exist and are not compressed, before the job starts.
 
     Raises:
-        UsageError: No tar exists, or a tar is compressed or not readable.
+        UsageError: No tar exists, a tar is compressed or not readable, a column of
+            captions does not exist, or a suffix of caption files is that of images.
     """
-    for path in files_named("webdataset", config):
+    check_suffixes(config)
+    paths = files_named("webdataset", config)
+    for path in paths:
         if read_file(path, at_most=_MOST_MAGIC).startswith(_COMPRESSED):
             raise UsageError(
                 f"--webdataset={os.fsdecode(path)}: the tar is compressed, so "
                 "its members cannot be read in place: decompress it first"
             )
+    if config.caption_columns:
+        _check_columns(paths, config.caption_columns)
+
+
+def _check_columns(paths: Sequence[bytes], columns: Sequence[str]) -> None:
+    """Checks that columns are among the fields of the first JSON members.
+
+    It reads no further than until all columns are found, usually in the first one.
+    """
+    fields: dict[str, None] = {}
+    for row in itertools.islice(_json_rows(paths), _NUM_INSPECTED):
+        fields |= dict.fromkeys(row)
+        if {*columns} <= {*fields}:
+            return
+    for column in columns:
+        if column not in fields:
+            raise UsageError(
+                f'no column "{column}" in the JSON of {os.fsdecode(paths[0])}, only '
+                f"{', '.join(fields) or 'no fields'}: check caption_columns"
+            )
+
+
+def _json_rows(paths: Sequence[bytes]) -> Iterator[dict[str, Any]]:
+    """Yields the JSON objects of tars, without those that cannot be read."""
+    for path in paths:
+        with open_file(path) as file, contextlib.suppress(BadInput):
+            for member in members_of(file):
+                if member.name.endswith(f".{_JSON}".encode()) and member.wrong is None:
+                    with contextlib.suppress(ValueError, RecursionError):
+                        row = json.loads(_read(file, member, _MAX_JSON_BYTES))
+                        if isinstance(row, dict):
+                            yield row
 
 
 def roots(config: JobConfig) -> tuple[bytes, ...]:
@@ -114,6 +154,12 @@ class _Tar:
         self._config = config
         self._version = version
         self._stem = os.path.splitext(path)[0]
+        # Names of text members by extension, and the only one without a name.
+        self._named = {
+            suffix[1:].lower(): name for name, suffix in config.caption_files.items()
+        }
+        if not config.names_of_captions:
+            self._named = {_TEXT: ""}
 
     def flawed_entry(self, name: bytes, error: BadInput) -> Entry:
         """Returns an entry with its own key for a bad member, or for a damaged tar."""
@@ -144,7 +190,8 @@ class _Tar:
     def entries(self, key: bytes, sample: _Sample) -> Iterator[Entry | Aside]:
         """Yields the entries of one sample and its ignored members."""
         images = {e: m for e, m in sample.items() if _kind_of(e) == "image"}
-        captions: _Sample = {e: sample[e] for e in _CAPTION_EXTENSIONS if e in sample}
+        known = (*self._named, _JSON)
+        captions: _Sample = {e: sample[e] for e in known if e in sample}
         others = [e for e in sample if e not in images and e not in captions]
         if not images and not captions:
             # Extra dots in the names may have made the extensions unknown.
@@ -192,11 +239,11 @@ class _Tar:
 
     def _row(self, members: _Sample) -> dict[str, Any]:
         """Returns the JSON object of a sample, or an empty dict if it is not needed."""
-        needed = self._config.reads_columns or "txt" not in members
-        if "json" not in members or not needed:
+        has_texts = bool(self._config.caption_files or {*self._named} & {*members})
+        if _JSON not in members or (has_texts and not self._config.reads_columns):
             return {}
         try:
-            row = json.loads(self._read(members["json"], _MAX_JSON_BYTES, "bad_row"))
+            row = json.loads(self._read(members[_JSON], _MAX_JSON_BYTES, "bad_row"))
         except (ValueError, RecursionError) as error:
             raise BadInput("bad_row", f"no JSON: {error}") from error
         if not isinstance(row, dict):
@@ -204,9 +251,25 @@ class _Tar:
         return row
 
     def _captions(self, members: _Sample, row: dict[str, Any]) -> Any:
-        if "txt" not in members:
-            return row.get(self._caption_field)
-        data = self._read(members["txt"], MAX_CAPTION_BYTES, "caption_too_large")
+        texts = {e: members[e] for e in self._named if e in members}
+        if not self._config.caption_files:
+            if not texts:
+                return captions_of(row, self._caption_field, self._config)
+            return self._texts_in(texts[_TEXT])
+        found: dict[str, list[str]] = {}
+        bad: list[BadInput] = []
+        for extension, member in texts.items():
+            try:
+                found[self._named[extension]] = self._texts_in(member)
+            except BadInput as error:
+                found[self._named[extension]] = [_UNDECODABLE]
+                bad.append(error)
+        if bad and len(bad) == len(found):
+            raise bad[0]
+        return found
+
+    def _texts_in(self, member: Member) -> list[str]:
+        data = self._read(member, MAX_CAPTION_BYTES, "caption_too_large")
         parts = caption_parts(
             data,
             per_file=self._config.captions_per_file,
@@ -222,18 +285,17 @@ class _Tar:
         return self._config.caption_column or _CAPTION_FIELD
 
     def _lack_of(self, members: _Sample, row: dict[str, Any]) -> str:
+        if self._config.caption_files:
+            return f"its sample has no {' or '.join(self._named)}"
         if not members:
-            return f"its sample has no {' or '.join(_CAPTION_EXTENSIONS)}"
-        return f"in its json, {lack_of(row, self._caption_field)}"
+            return f"its sample has no {' or '.join((*self._named, _JSON))}"
+        lacks = lack_of(row, self._caption_field, self._config.caption_columns)
+        return f"in its json, {lacks}"
 
     def _read(self, member: Member, limit: int, reason: str) -> bytes:
         if member.size > limit:
             raise BadInput(reason, f"{member.size} bytes, more than {limit}")
-        position = self._file.tell()
-        self._file.seek(member.offset)
-        data = self._file.read(member.size)
-        self._file.seek(position)
-        return data
+        return _read(self._file, member, limit)
 
     def _key(self, key: bytes) -> bytes:
         return composed(os.path.join(self._stem, key))
@@ -249,6 +311,15 @@ class _Tar:
             archive=self._path,
             offset=member.offset,
         )
+
+
+def _read(file: IO[bytes], member: Member, limit: int) -> bytes:
+    """Returns at most `limit` bytes of a member."""
+    position = file.tell()
+    file.seek(member.offset)
+    data = file.read(min(member.size, limit))
+    file.seek(position)
+    return data
 
 
 def _kind_of(extension: str) -> str | None:

@@ -34,7 +34,6 @@ from reader.contract.manifest import (
     dump_manifest,
 )
 from reader.contract.record import crc32c_hex
-from reader.contract.schema import FEATURES
 from reader.contract.statistics import Statistics
 
 # Publishes what belongs to no shard, given the configuration, the plan and the lease.
@@ -168,7 +167,7 @@ def _make_manifest(
 ) -> Manifest:
     return Manifest(
         name=config.name,
-        features=(*FEATURES, *(column.feature for column in config.columns)),
+        features=config.features,
         image=config.image_spec,
         tokenizer=plan.tokenizer,
         splits=tuple(_splits(plan, commits)),
@@ -182,6 +181,7 @@ def _make_manifest(
         config=config.fingerprint_fields(),
         versions=plan.versions,
         about=config.about,
+        caption_names=config.names_of_captions,
     )
 
 

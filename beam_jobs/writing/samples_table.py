@@ -36,6 +36,7 @@ def sample_row(
         samples.LENGTH: length,
         samples.CAPTIONS: example.captions.texts,
         samples.NUM_TOKENS: example.num_tokens,
+        samples.CAPTION_NAMES: example.captions.names,
     }
 
 

@@ -5,10 +5,9 @@ the limit on memory.
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from beam_jobs.config.columns import Column
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import Pair, Reject, ShardPlan
 from beam_jobs.encoding.codecs import configure_thread
@@ -73,7 +72,7 @@ class ShardWriter(Writer[Example]):
 
     def account(self) -> "_Account":
         """Returns an empty account of a shard."""
-        return _Account(self._config.columns)
+        return _Account(self._config)
 
     def _make(self, pair: Pair) -> Example | Reject:
         return make_example(
@@ -89,9 +88,10 @@ class ShardWriter(Writer[Example]):
 class _Account(Account[Example]):
     """Rows and statistics of a shard, collected while it is written."""
 
-    def __init__(self, columns: Sequence[Column]) -> None:
+    def __init__(self, config: JobConfig) -> None:
         super().__init__()
-        self._columns = columns
+        self._columns = config.columns
+        self._features = config.features
         self._image_bytes: list[int] = []
         self._num_unknown = 0
 
@@ -109,8 +109,7 @@ class _Account(Account[Example]):
 
     def samples(self) -> bytes:
         """Returns the bytes of the samples table."""
-        types = columns_of(column.feature for column in self._columns)
-        return dump_samples(self.rows, types)
+        return dump_samples(self.rows, columns_of(self._features))
 
     def statistics(self) -> Statistics:
         """Returns the statistics of the records."""

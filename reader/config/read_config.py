@@ -2,8 +2,9 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from reader.config import defaults
 from reader.config.image_config import ImageConfig
@@ -12,12 +13,16 @@ from reader.contract.checks import (
     check_at_most,
     check_flag,
     check_word,
+    is_positive,
 )
 from reader.contract.errors import UsageError
 from reader.contract.host import num_cores
 from reader.contract.schema import EXTRA
 from reader.shuffle.randomness import Draws
 from reader.storage.files import is_remote, local_path
+
+# Captions of an example by their names, and the weight of each name.
+CaptionWeights = Mapping[str, float]
 
 OUTPUTS = (
     "image",
@@ -28,6 +33,7 @@ OUTPUTS = (
     "key",
     "caption",
     "caption_valid",
+    "caption_name",
     "height",
     "width",
     "valid",
@@ -115,7 +121,8 @@ class ReadConfig:
         images: Settings for cropping, resizing, flipping and converting images.
         max_tokens: Maximum number of tokens per caption, including start and end.
         add_special_tokens: Whether captions get a start and an end token.
-        caption: Captions to read of each example: `first`, `random` or `all`.
+        caption: Captions to read of each example: `first`, `random` or `all`; or
+            weights of names, `{name: weight}`, by which one caption is drawn.
         max_captions: Maximum number of captions per example with `all`; None for no
             limit.
         shuffle: Whether the order is shuffled, differently in each epoch.
@@ -146,7 +153,7 @@ class ReadConfig:
     images: ImageConfig = field(default_factory=ImageConfig)
     max_tokens: int = defaults.MAX_TOKENS
     add_special_tokens: bool = defaults.ADD_SPECIAL_TOKENS
-    caption: str = defaults.CAPTION
+    caption: str | CaptionWeights = defaults.CAPTION
     max_captions: int | None = defaults.MAX_CAPTIONS
     shuffle: bool = defaults.SHUFFLE
     seed: int = defaults.SEED
@@ -177,11 +184,16 @@ class ReadConfig:
         for name in ("shuffle", "bucket_by_length", "add_special_tokens"):
             check_flag(name, getattr(self, name))
         for name, words in _WORDS.items():
-            check_word(name, getattr(self, name), words)
+            if name != "caption" or not isinstance(self.caption, Mapping):
+                check_word(name, getattr(self, name), words)
+        if isinstance(self.caption, Mapping):
+            # Sorted, so that the draws do not depend on the order of the names.
+            weights = dict(sorted(_checked_weights(self.caption).items()))
+            object.__setattr__(self, "caption", weights)
         if self.max_captions is not None and self.caption != "all":
             raise UsageError(
                 f'max_captions needs caption="all", got {self.max_captions} and '
-                f'caption="{self.caption}": omit max_captions'
+                f"caption={_shown(self.caption)}: omit max_captions"
             )
         self._check_start()
         self._check_hosts()
@@ -223,10 +235,10 @@ class ReadConfig:
                 "outputs names valid, but every example is valid: pass "
                 'remainder="pad" or on_corrupt="skip", or omit valid'
             )
-        if "caption_valid" in self.names and self.caption != "all":
+        if "caption_valid" in self.names and self.caption in ("first", "random"):
             raise UsageError(
-                'outputs names caption_valid, which needs caption="all", got '
-                f'caption="{self.caption}"'
+                'outputs names caption_valid, which needs caption="all" or weights of '
+                f"names, got caption={_shown(self.caption)}"
             )
 
     @property
@@ -248,12 +260,42 @@ class ReadConfig:
     def draws(self) -> Draws:
         """Random numbers of each record, for crops, flips and captions."""
         counts = self.images.num_draws if "image" in self.names else {}
-        return Draws(self.seed, {**counts, "caption": int(self.caption == "random")})
+        draws_name = self.caption_weights is not None
+        draws_caption = draws_name or self.caption == "random"
+        counts = {**counts, "caption": int(draws_caption)}
+        return Draws(self.seed, {**counts, "caption_name": int(draws_name)})
+
+    @property
+    def caption_weights(self) -> CaptionWeights | None:
+        """Weights of the names of captions; None to choose captions in another way."""
+        return None if isinstance(self.caption, str) else self.caption
 
     @property
     def host_batch_size(self) -> int:
         """Examples per step on one host."""
         return self.batch_size // self.host_count
+
+
+def _checked_weights(weights: Mapping[Any, Any]) -> dict[str, float]:
+    example = 'caption={"alt": 0.2, "recap": 0.8}'
+    for name, weight in weights.items():
+        if not isinstance(name, str) or not name:
+            raise UsageError(
+                f"caption must map names of captions to weights, such as {example}, "
+                f"got the name {name!r}"
+            )
+        if not is_positive(weight):
+            raise UsageError(
+                f"the weight of a name in caption must be a positive number, got "
+                f"{weight!r} for {name}: leave out a name that is not to be drawn"
+            )
+    if not weights:
+        raise UsageError(f"caption must not be an empty dictionary: write {example}")
+    return {name: float(weight) for name, weight in weights.items()}
+
+
+def _shown(caption: str | CaptionWeights) -> str:
+    return f'"{caption}"' if isinstance(caption, str) else repr(caption)
 
 
 def is_extra(name: object) -> bool:

@@ -1,12 +1,13 @@
 """The columns of `samples/`: a Parquet table per shard with a row per record, in order.
 
-The columns are `COLUMNS`, in this order, then the columns carried through.
+The columns are `COLUMNS`, in this order, then `caption_names` if captions have names,
+then the columns carried through.
 """
 
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from reader.contract.schema import EXTRA, Feature
+from reader.contract.schema import EXTRA, NAMES_OF_CAPTIONS, Feature
 
 KEY = "key"
 OFFSET = "offset"
@@ -21,6 +22,7 @@ HEIGHT = "height"
 ACTIONS = "actions"
 CAPTIONS = "captions"
 NUM_TOKENS = "num_tokens"
+CAPTION_NAMES = "caption_names"
 SHA256 = "sha256"
 
 
@@ -68,6 +70,9 @@ COLUMNS = {
     SHA256: _TEXT,
 }
 
+# Name of each caption, in datasets whose captions have names.
+_NAMES = {CAPTION_NAMES: _TEXTS}
+
 _VALUES = {
     "int64": "int64",
     "float32": "float",
@@ -82,12 +87,14 @@ def columns_of(features: Iterable[Feature]) -> dict[str, ColumnType]:
     Args:
         features: Features of the dataset's records.
     """
+    features = list(features)
+    names = _NAMES if NAMES_OF_CAPTIONS in features else {}
     extras = {
         feature.key: column_type(feature)
         for feature in features
         if feature.key.startswith(EXTRA)
     }
-    return COLUMNS | extras
+    return COLUMNS | names | extras
 
 
 def column_type(feature: Feature) -> ColumnType:

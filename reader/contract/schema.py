@@ -22,6 +22,8 @@ CAPTIONS = "image/caption"
 TOKEN_IDS = "caption/ids"
 TOKEN_LENGTHS = "caption/lengths"
 CAPTION_NAMES = "caption/names"
+# Name of a dataset's own captions that have no other, also beside those of layers.
+BASE_CAPTIONS = "base"
 # A column carried through is stored as the feature `extra/<name>`.
 EXTRA = "extra/"
 

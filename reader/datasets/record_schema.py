@@ -29,6 +29,8 @@ class RecordSchema:
         captions: Number of captions of each example; None if unknown.
         caption_tokens: Number of tokens of each caption, without start and end token;
             None if unknown.
+        caption_names: Names that the records' own captions may have.
+        layer_tokenizers: Tokenizers of captions that layers add, by name of the layer.
     """
 
     features: Mapping[str, Feature]
@@ -39,6 +41,8 @@ class RecordSchema:
     height: Tally | None = None
     captions: Tally | None = None
     caption_tokens: Tally | None = None
+    caption_names: tuple[str, ...] = ()
+    layer_tokenizers: Mapping[str, TokenizerSpec | None] = field(default_factory=dict)
 
     @property
     def stored_size(self) -> tuple[int, int] | None:
@@ -69,6 +73,7 @@ def record_schema_of(manifest: Manifest, splits: Sequence[Split]) -> RecordSchem
         height=statistics.height,
         captions=statistics.captions,
         caption_tokens=statistics.caption_tokens,
+        caption_names=manifest.caption_names,
     )
 
 
@@ -116,6 +121,8 @@ def _merge(
         height=_tally(one.height, other.height),
         captions=_tally(one.captions, other.captions),
         caption_tokens=_tally(one.caption_tokens, other.caption_tokens),
+        caption_names=(*dict.fromkeys((*one.caption_names, *other.caption_names)),),
+        layer_tokenizers=one.layer_tokenizers,
     )
 
 
@@ -147,7 +154,7 @@ def _different_tokens(
     name: str, one: RecordSchema, other_name: str, other: RecordSchema
 ) -> dict[str, str]:
     mine, theirs = one.tokenizer, other.tokenizer
-    if _identity(mine) == _identity(theirs):
+    if same_tokenizer(mine, theirs):
         return {}
     again = (
         ""
@@ -161,6 +168,11 @@ def _different_tokens(
         f"{again}"
     )
     return dict.fromkeys(TOKEN_ROLES, message)
+
+
+def same_tokenizer(one: TokenizerSpec | None, other: TokenizerSpec | None) -> bool:
+    """Returns whether equal ids of two tokenizers mean the same."""
+    return _identity(one) == _identity(other)
 
 
 def _identity(spec: TokenizerSpec | None) -> tuple[str, str] | None:

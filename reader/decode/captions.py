@@ -1,13 +1,22 @@
 """Selects captions and pads their token ids to rows of equal length."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from reader.config.read_config import ReadConfig
+from reader.config.read_config import CaptionWeights, ReadConfig
 from reader.contract.manifest import TokenizerSpec
+from reader.contract.schema import BASE_CAPTIONS
 from reader.datasets.record_schema import RecordSchema
-from reader.decode.outputs import pad_id, special_tokens
+from reader.decode.named_captions import (
+    CAPTION_ROLES,
+    CODES,
+    NAMES,
+    codes_of,
+    drawn_groups,
+    names_of,
+)
+from reader.decode.outputs import length_roles, pad_id, special_tokens
 from reader.records.window_reads import Arrange, Unsorted
 
 
@@ -17,32 +26,133 @@ class Choice(NamedTuple):
     Attributes:
         which: int32[n, captions]: Index of each selected caption in its example.
         valid: bool[n, captions]: False where the example has no such caption.
+        missing: bool[n, names]: True where the example lacks a name, if captions are
+            drawn by name; None otherwise.
     """
 
     which: tf.Tensor
     valid: tf.Tensor
+    missing: tf.Tensor | None = None
 
 
 def choose_captions(
-    counts: tf.Tensor, draws: tf.Tensor | None, config: ReadConfig
+    values: dict[str, tf.RaggedTensor], draws: tf.Tensor, config: ReadConfig
 ) -> Choice:
-    """Selects the first caption, a random caption or all captions of each example.
+    """Selects the first caption of each example, a random one, all, or one by name.
 
     Args:
-        counts: int32[n]: Number of captions of each example.
-        draws: float64[n, 1]: Random numbers in [0, 1) for `caption="random"`; unused
-            otherwise.
+        values: Parsed features by role.
+        draws: float64[n, draws]: All random numbers of each example.
         config: Read configuration, with `caption` and `max_captions`.
     """
-    zeros = tf.zeros_like(counts)[:, tf.newaxis]
+    counts = num_captions(values)
+    zeros, columns = tf.zeros_like(counts)[:, tf.newaxis], config.draws.columns
+    if config.caption_weights is not None:
+        weights = names_of(config.caption_weights).weights
+        by_name, by_caption = columns["caption_name"], columns["caption"]
+        choice = draw_captions(
+            values[CODES].to_tensor(), weights, draws[:, by_name], draws[:, by_caption]
+        )
+        is_there = choice.which < counts[:, tf.newaxis]
+        return choice._replace(valid=choice.valid & is_there)
     if config.caption == "all":
         which = zeros + tf.range(config.max_captions)
     elif config.caption == "random":
         exact_counts = tf.cast(counts[:, tf.newaxis], tf.float64)
-        which = tf.cast(tf.floor(draws * exact_counts), tf.int32)
+        drawn = draws[:, columns["caption"]]
+        which = tf.cast(tf.floor(drawn * exact_counts), tf.int32)
     else:
         which = zeros
     return Choice(which, which < counts[:, tf.newaxis])
+
+
+def draw_captions(
+    codes: tf.Tensor, weights: Any, name_draws: tf.Tensor, draws: tf.Tensor
+) -> Choice:
+    """Draws a caption of each example, as `named_captions.draw_captions` does.
+
+    Args:
+        codes: int32[n, captions]: Names of the captions of each example, from 1.
+        weights: int64[names]: Weight of each name.
+        name_draws: float64[n, 1]: Random numbers in [0, 1) for the names.
+        draws: float64[n, 1]: Random numbers in [0, 1) for the captions of a name.
+    """
+    codes = tf.pad(codes, [[0, 0], [0, 1]])  # `argmax` needs a column.
+    num_names = len(weights)
+    of_names = codes[:, :, tf.newaxis] == tf.range(1, num_names + 1)
+    counts = tf.reduce_sum(tf.cast(of_names, tf.int32), axis=1)
+    there = tf.where(counts > 0, tf.constant(weights, tf.int64), tf.zeros((), tf.int64))
+    ends = tf.cumsum(there, axis=1)
+    total = ends[:, -1:]
+    at = tf.cast(tf.floor(name_draws * tf.cast(total, tf.float64)), tf.int64)
+    before = tf.reduce_sum(tf.cast(ends <= at, tf.int32), axis=1, keepdims=True)
+    drawn = tf.minimum(before, num_names - 1)
+    num = tf.cast(tf.gather(counts, drawn, batch_dims=1), tf.float64)
+    place = tf.cast(tf.floor(draws * num), tf.int32)
+    of_name = codes == drawn + 1
+    found = of_name & (tf.cumsum(tf.cast(of_name, tf.int32), axis=1) == place + 1)
+    which = tf.argmax(tf.cast(found, tf.int32), axis=1, output_type=tf.int32)
+    return Choice(which[:, tf.newaxis], total > 0, counts == 0)
+
+
+def join_groups(
+    values: dict[str, tf.RaggedTensor],
+    record_schema: RecordSchema,
+    weights: CaptionWeights,
+) -> dict[str, tf.RaggedTensor]:
+    """Returns the captions of all groups as one, with the codes of their names.
+
+    Args:
+        values: Parsed features by role.
+        record_schema: Schema of the records.
+        weights: Weights of the names that captions are drawn by.
+    """
+    names = names_of(weights).names
+    groups = drawn_groups(record_schema, weights)
+    roles = [role for role in CAPTION_ROLES if groups[0].roles.get(role) in values]
+    parts: dict[str, list[tf.RaggedTensor]] = {role: [] for role in (*roles, CODES)}
+    for group in groups:
+        own = {role: values[group.roles[role]] for role in roles}
+        for role, value in own.items():
+            parts[role].append(value)
+        if group.names is None:
+            (code,) = codes_of([group.name.encode()], names).tolist()
+            counts = num_captions(own)
+            filled = tf.fill([tf.reduce_sum(counts)], code)
+            codes = tf.RaggedTensor.from_row_lengths(filled, counts)
+        else:
+            codes = tf.ragged.map_flat_values(_codes, values[group.names], names)
+        parts[CODES].append(codes)
+    return {
+        role: part[0] if len(part) == 1 else tf.concat(part, axis=1)
+        for role, part in parts.items()
+    }
+
+
+def _codes(found: tf.Tensor, names: tuple[bytes, ...]) -> tf.Tensor:
+    """Returns int32[n], as `codes_of` does."""
+    matches = tf.cast(_named(found)[:, tf.newaxis] == tf.constant(names), tf.int32)
+    return tf.reduce_sum(matches * tf.range(1, len(names) + 1), axis=1)
+
+
+def _named(names: tf.Tensor) -> tf.Tensor:
+    """Returns names, with `base` for captions without a name."""
+    return tf.where(names == "", BASE_CAPTIONS, names)
+
+
+def take_names(
+    values: dict[str, tf.RaggedTensor], choice: Choice, config: ReadConfig
+) -> tf.Tensor:
+    """Returns string[n, captions]: names of the selected captions.
+
+    They are empty where a caption is invalid.
+    """
+    weights = config.caption_weights
+    if weights is None:
+        shown = tf.ragged.map_flat_values(_named, values[NAMES])
+        return _pick(shown.to_tensor(), choice)
+    names = tf.constant([b"", *names_of(weights).names])
+    return tf.gather(names, _pick(values[CODES].to_tensor(), choice))
 
 
 def take_texts(texts: tf.RaggedTensor, choice: Choice) -> tf.Tensor:
@@ -138,6 +248,17 @@ def lengths_of(
     return tf.RaggedTensor.from_tensor(values["token_ids"].row_lengths()[:, tf.newaxis])
 
 
+def num_captions(values: dict[str, tf.RaggedTensor]) -> tf.Tensor:
+    """Returns int32[n]: the number of captions of each example.
+
+    Args:
+        values: Parsed features by role.
+    """
+    if "captions" in values and "token_ids" not in values:
+        return tf.cast(values["captions"].row_lengths(), tf.int32)
+    return tf.cast(lengths_of(values).row_lengths(), tf.int32)
+
+
 def by_length(record_schema: RecordSchema, config: ReadConfig) -> Arrange:
     """Returns a function that sorts each stream of a window by caption length.
 
@@ -145,17 +266,20 @@ def by_length(record_schema: RecordSchema, config: ReadConfig) -> Arrange:
     do not depend on the number of hosts, so every step has the same examples on any
     number of hosts. All streams ascend in one window and descend in the next.
     """
-    roles = ("token_lengths", "token_ids")
-    role = next(role for role in roles if role in record_schema.features)
-    key = record_schema.features[role].key
-    ragged = {key: tf.io.RaggedFeature(tf.int64)}
-    draw_columns = config.draws.columns.get("caption", slice(0, 0))
+    roles, weights = length_roles(record_schema, config), config.caption_weights
+    features = {role: record_schema.features[role] for role in roles}
+    dtypes = {"bytes": tf.string, "int64": tf.int64}
+    ragged = {
+        each.key: tf.io.RaggedFeature(dtypes[each.dtype]) for each in features.values()
+    }
 
     def arrange(window: Unsorted) -> tf.Tensor:
         parsed = tf.io.parse_example(window.records, ragged)
-        lengths = lengths_of({role: parsed[key]})
-        counts = tf.cast(lengths.row_lengths(), tf.int32)
-        choice = choose_captions(counts, window.draws[:, draw_columns], config)
+        values = {role: parsed[each.key] for role, each in features.items()}
+        if weights is not None:
+            values = join_groups(values, record_schema, weights)
+        lengths = lengths_of(values)
+        choice = choose_captions(values, window.draws, config)
         longest = tf.reduce_max(take_lengths(lengths, choice), axis=1)
         order = tf.where(window.descending, -longest, longest)
         # Positions without a record stay behind all records.

@@ -10,11 +10,21 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from reader.config.read_config import ReadConfig
+from reader.config.read_config import CaptionWeights, ReadConfig
 from reader.contract.record import parse_features
-from reader.contract.schema import Feature
+from reader.contract.schema import BASE_CAPTIONS, Feature
 from reader.datasets.record_schema import RecordSchema
-from reader.decode.outputs import pad_id, roles_of, special_tokens
+from reader.decode.named_captions import (
+    CAPTION_ROLES,
+    CODES,
+    MISSING,
+    NAMES,
+    codes_of,
+    draw_captions,
+    drawn_groups,
+    names_of,
+)
+from reader.decode.outputs import length_roles, pad_id, roles_of, special_tokens
 from reader.shuffle.arrays import Float64s
 
 Int32s = NDArray[np.int32]
@@ -22,7 +32,6 @@ Int64s = NDArray[np.int64]
 Arrays = dict[str, NDArray[Any]]
 
 _DTYPES = {"bytes": object, "int64": np.int64, "float32": np.float32}
-_CAPTION_ROLES = ("token_lengths", "token_ids", "captions")
 
 
 class Ragged(NamedTuple):
@@ -40,6 +49,16 @@ class Ragged(NamedTuple):
     def begins(self) -> Int64s:
         """int64[n], index of the first value of each row."""
         return np.cumsum(self.lengths) - self.lengths
+
+    @staticmethod
+    def joined(parts: "Sequence[Ragged]") -> "Ragged":
+        """Returns rows that are the rows of all parts, one after another."""
+        if len(parts) == 1:
+            return parts[0]
+        numbers = [np.repeat(np.arange(len(p.lengths)), p.lengths) for p in parts]
+        order = np.argsort(np.concatenate(numbers), kind="stable")
+        values = np.concatenate([part.values for part in parts])[order]
+        return Ragged(values, np.sum([part.lengths for part in parts], axis=0))
 
     def padded(self) -> NDArray[Any]:
         """Returns [n, longest + 1], filled up with zeros or empty strings."""
@@ -89,7 +108,8 @@ class ExampleArrays:
 
         Returns:
             Arrays of n rows: the configured outputs but `image`, `mask` and `valid`;
-            `length` also if only `mask` is asked for.
+            `length` also if only `mask` is asked for, and `MISSING` if captions are
+            drawn by name.
 
         Raises:
             ValueError: A record cannot be used.
@@ -102,7 +122,9 @@ class ExampleArrays:
             outputs["encoded"] = encoded
         for side in {"height", "width"} & {*outputs}:
             outputs[side] = outputs[side].astype(np.int32)
-        if {*_CAPTION_ROLES} & {*values}:
+        if self.config.caption_weights is not None:
+            values |= self._named(values, self.config.caption_weights)
+        if {*CAPTION_ROLES} & {*values}:
             outputs |= self._captions(values, draws)
         return outputs
 
@@ -111,12 +133,11 @@ class ExampleArrays:
 
         They do not count start and end tokens. The arguments are those of a call.
         """
-        roles = ("token_lengths", "token_ids")
-        features = self.record_schema.features
-        role = next(role for role in roles if role in features)
-        values = {role: self._parsed(records, [role])[role]}
+        values = self._parsed(records, length_roles(self.record_schema, self.config))
+        if self.config.caption_weights is not None:
+            values |= self._named(values, self.config.caption_weights)
         lengths = _lengths_of(values)
-        choice = self._choose(lengths.lengths, draws)
+        choice, _ = self._choose(values, lengths.lengths, draws)
         longest: Int32s = choice.of(lengths.padded()).max(axis=1).astype(np.int32)
         return longest
 
@@ -135,24 +156,55 @@ class ExampleArrays:
             for role, feature in zip(roles, features, strict=True)
         }
 
-    def _choose(self, counts: Int64s, draws: Float64s) -> _Choice:
-        """Selects the first caption, a random caption or all captions."""
+    def _named(
+        self, values: Mapping[str, Any], weights: CaptionWeights
+    ) -> dict[str, Ragged]:
+        """Returns the captions of all groups as one, with the codes of their names."""
+        names = names_of(weights).names
+        groups = drawn_groups(self.record_schema, weights)
+        roles = [role for role in CAPTION_ROLES if groups[0].roles.get(role) in values]
+        parts: dict[str, list[Ragged]] = {role: [] for role in (*roles, CODES)}
+        for group in groups:
+            own = {role: values[group.roles[role]] for role in roles}
+            for role, value in own.items():
+                parts[role].append(value)
+            if group.names is None:
+                counts = _counts(own)
+                (code,) = codes_of([group.name.encode()], names)
+                codes = Ragged(np.full(counts.sum(), code), counts)
+            else:
+                found = values[group.names]
+                codes = Ragged(codes_of(found.values.tolist(), names), found.lengths)
+            parts[CODES].append(codes)
+        return {role: Ragged.joined(part) for role, part in parts.items()}
+
+    def _choose(
+        self, values: Mapping[str, Any], counts: Int64s, draws: Float64s
+    ) -> tuple[_Choice, NDArray[np.bool_] | None]:
+        """Selects the first caption, a random one, all, or one by weights of names.
+
+        Also returns which names each record lacks, or None.
+        """
         config, zeros = self.config, np.zeros((len(counts), 1), np.int64)
+        columns, counts = config.draws.columns, counts[:, np.newaxis]
+        if config.caption_weights is not None:
+            weights = names_of(config.caption_weights).weights
+            by_name, by_caption = columns["caption_name"], columns["caption"]
+            drawn = draw_captions(
+                values[CODES].padded(), weights, draws[:, by_name], draws[:, by_caption]
+            )
+            valid = drawn.valid & (drawn.which < counts)
+            return _Choice(drawn.which, valid), drawn.missing
         if config.caption == "all":
             which = zeros + np.arange(config.max_captions or 0)
         elif config.caption == "random":
-            drawn = draws[:, config.draws.columns["caption"]]
-            which = np.floor(drawn * counts[:, np.newaxis]).astype(np.int64)
+            which = np.floor(draws[:, columns["caption"]] * counts).astype(np.int64)
         else:
             which = zeros
-        return _Choice(which, which < counts[:, np.newaxis])
+        return _Choice(which, which < counts), None
 
     def _captions(self, values: Mapping[str, Any], draws: Float64s) -> Arrays:
-        if "captions" in values and "token_ids" not in values:
-            counts = values["captions"].lengths
-        else:
-            counts = _lengths_of(values).lengths
-        choice = self._choose(counts, draws)
+        choice, missing = self._choose(values, _counts(values), draws)
         outputs: Arrays = {}
         if "token_ids" in values:
             lengths = _lengths_of(values)
@@ -163,9 +215,22 @@ class ExampleArrays:
             outputs["caption"] = choice.of(values["captions"].padded())
         if "caption_valid" in self.config.names:
             outputs["caption_valid"] = choice.valid
-        if self.config.caption == "all":
-            return outputs
-        return {name: value[:, 0] for name, value in outputs.items()}
+        if "caption_name" in self.config.names:
+            outputs["caption_name"] = self._names(values, choice)
+        if self.config.caption != "all":
+            outputs = {name: value[:, 0] for name, value in outputs.items()}
+        return outputs if missing is None else {**outputs, MISSING: missing}
+
+    def _names(self, values: Mapping[str, Any], choice: _Choice) -> NDArray[Any]:
+        """Returns the names of the chosen captions, empty where there is none."""
+        weights = self.config.caption_weights
+        if weights is None:
+            found = values[NAMES]
+            shown = np.where(found.values == b"", BASE_CAPTIONS.encode(), found.values)
+            return choice.of(Ragged(shown, found.lengths).padded())
+        names = np.array([b"", *names_of(weights).names], object)
+        chosen: NDArray[Any] = names[choice.of(values[CODES].padded())]
+        return chosen
 
     def _tokens(
         self, ids: Ragged, lengths: Ragged, choice: _Choice
@@ -194,6 +259,13 @@ class ExampleArrays:
             rows = np.where((place == kept) & valid, np.int32(token), rows)
         length = np.where(choice.valid, kept[:, :, 0] + len(start) + len(end), 0)
         return rows, length.astype(np.int32)
+
+
+def _counts(values: Mapping[str, Any]) -> Int64s:
+    """Returns int64[n]: the number of captions of each record."""
+    if "captions" in values and "token_ids" not in values:
+        values = {"token_lengths": values["captions"]}
+    return _lengths_of(values).lengths
 
 
 def _lengths_of(values: Mapping[str, Ragged]) -> Ragged:

@@ -12,10 +12,13 @@ from reader.datasets.record_schema import RecordSchema
 from reader.decode.captions import (
     Choice,
     choose_captions,
+    join_groups,
     lengths_of,
+    take_names,
     take_texts,
     take_tokens,
 )
+from reader.decode.named_captions import CAPTION_ROLES, MISSING
 from reader.decode.outputs import roles_of
 from reader.records.window_reads import Records
 
@@ -23,8 +26,6 @@ _TYPES = {"bytes": tf.string, "int64": tf.int64, "float32": tf.float32}
 
 # Input of the pixel workers, beside the encoded images.
 SIZES, PIXEL_DRAWS = "sizes of images", "draws of images"
-
-_CAPTION_ROLES = ("token_lengths", "token_ids", "captions")
 
 
 def make_examples(
@@ -37,7 +38,8 @@ def make_examples(
 
     A dictionary holds the requested outputs except `mask`, which needs one comparison
     per batch and is computed there. Chunks with tokens also hold `length`. With
-    `remainder="pad"`, chunks also hold `blank`.
+    `remainder="pad"`, chunks also hold `blank`, and `MISSING` if captions are drawn by
+    name.
 
     Args:
         records: Dataset of `Records`, one chunk per element.
@@ -46,7 +48,6 @@ def make_examples(
         num_calls: Number of chunks to process concurrently.
     """
     roles = roles_of(record_schema, config)
-    columns = config.draws.columns
     makes_images = "image" in config.names
     features = {
         record_schema.features[role].key: feature_spec(record_schema.features[role])
@@ -56,7 +57,6 @@ def make_examples(
     def make(chunk: Records) -> dict[str, tf.Tensor]:
         parsed = tf.io.parse_example(chunk.records, features)
         values = {role: parsed[record_schema.features[role].key] for role in roles}
-        draws = {use: chunk.draws[:, places] for use, places in columns.items()}
         examples = {name: values[name] for name in config.names if name in values}
         if "encoded" in config.names:
             examples["encoded"] = values["image"]
@@ -67,9 +67,12 @@ def make_examples(
             if sizes is not None:
                 examples[SIZES] = sizes
             examples[PIXEL_DRAWS] = pixel_draws(chunk.draws, config)
-        if {*_CAPTION_ROLES} & {*roles}:
-            counts = _num_captions(values)
-            choice = choose_captions(counts, draws.get("caption"), config)
+        if config.caption_weights is not None:
+            values |= join_groups(values, record_schema, config.caption_weights)
+        if {*CAPTION_ROLES} & {*values}:
+            choice = choose_captions(values, chunk.draws, config)
+            if choice.missing is not None:
+                examples[MISSING] = choice.missing
             examples |= _captions(values, choice, record_schema, config)
         if "valid" in config.names:
             examples["valid"] = chunk.valid
@@ -104,12 +107,6 @@ def _sizes(
     return tf.cast(tf.stack([values["height"], values["width"]], axis=1), tf.int32)
 
 
-def _num_captions(values: dict[str, tf.Tensor]) -> tf.Tensor:
-    if "captions" in values and "token_ids" not in values:
-        return tf.cast(values["captions"].row_lengths(), tf.int32)
-    return tf.cast(lengths_of(values).row_lengths(), tf.int32)
-
-
 def _captions(
     values: dict[str, tf.Tensor],
     choice: Choice,
@@ -126,6 +123,8 @@ def _captions(
         outputs["caption"] = take_texts(values["captions"], choice)
     if "caption_valid" in config.names:
         outputs["caption_valid"] = choice.valid
+    if "caption_name" in config.names:
+        outputs["caption_name"] = take_names(values, choice, config)
     if config.caption == "all":
         return outputs
     return {name: tf.squeeze(value, axis=1) for name, value in outputs.items()}

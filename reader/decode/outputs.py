@@ -3,28 +3,37 @@
 import dataclasses
 import itertools
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from reader.config import defaults
-from reader.config.read_config import ReadConfig, is_extra
+from reader.config.read_config import CaptionWeights, ReadConfig, is_extra
+from reader.contract.checks import did_you_mean
 from reader.contract.errors import UsageError
 from reader.contract.manifest import TokenizerSpec
-from reader.contract.schema import check_stored_format
-from reader.datasets.record_schema import TOKEN_ROLES, RecordSchema
+from reader.contract.schema import BASE_CAPTIONS, check_stored_format
+from reader.datasets.record_schema import TOKEN_ROLES, RecordSchema, same_tokenizer
+from reader.decode.named_captions import (
+    CAPTION_ROLES,
+    NAMES,
+    CaptionGroup,
+    caption_groups,
+    drawn_groups,
+    roles_of_groups,
+)
 
 _LOG = logging.getLogger("reader")
 
 # For each output: the roles that it requires, and the roles that it uses if present.
+TOKEN_OUTPUTS = ("tokens", "mask", "length")
 _TOKENS = (TOKEN_ROLES[:1], TOKEN_ROLES[1:])
 _NEEDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "image": (("image",), ("height", "width")),
     "encoded": (("image",), ()),
-    "tokens": _TOKENS,
-    "mask": _TOKENS,
-    "length": _TOKENS,
+    **dict.fromkeys(TOKEN_OUTPUTS, _TOKENS),
     "key": (("key",), ()),
     "caption": (("captions",), ()),
     "caption_valid": (("captions",), ()),
+    "caption_name": (("captions",), (NAMES,)),
     "height": (("height",), ()),
     "width": (("width",), ()),
     "valid": ((), ()),
@@ -36,7 +45,31 @@ def roles_of(record_schema: RecordSchema, config: ReadConfig) -> list[str]:
     """Returns the feature roles to parse for the configured outputs."""
     needs = [_needs(name, record_schema) for name in config.names]
     wanted = [role for roles in needs for part in roles for role in part]
-    return [role for role in dict.fromkeys(wanted) if role in record_schema.features]
+    roles = [role for role in dict.fromkeys(wanted) if role in record_schema.features]
+    weights = config.caption_weights
+    if weights is None:
+        return roles
+    return _roles_of_named(roles, record_schema, weights)
+
+
+def length_roles(record_schema: RecordSchema, config: ReadConfig) -> list[str]:
+    """Returns the roles that tell the lengths of captions, and which are drawn."""
+    features = record_schema.features
+    roles = [next(role for role in reversed(TOKEN_ROLES) if role in features)]
+    weights = config.caption_weights
+    if weights is None:
+        return roles
+    return _roles_of_named(roles, record_schema, weights)
+
+
+def _roles_of_named(
+    roles: list[str], record_schema: RecordSchema, weights: CaptionWeights
+) -> list[str]:
+    """Returns roles with those of the named captions in place of a record's own."""
+    own = [role for role in roles if role in CAPTION_ROLES]
+    others = [role for role in roles if role not in own and role != NAMES]
+    groups = drawn_groups(record_schema, weights)
+    return [*others, *roles_of_groups(groups, own)]
 
 
 def fit(config: ReadConfig, record_schema: RecordSchema) -> ReadConfig:
@@ -64,8 +97,60 @@ def fit(config: ReadConfig, record_schema: RecordSchema) -> ReadConfig:
     if config.caption == "all":
         num = _max_captions(record_schema, config)
         config = dataclasses.replace(config, max_captions=num)
+    _check_caption_names(config, record_schema)
     check_tokens(config, record_schema)
     return _fit_images(config, record_schema) if "image" in config.names else config
+
+
+def _check_caption_names(config: ReadConfig, record_schema: RecordSchema) -> None:
+    """Checks that records have the names of captions that are asked for."""
+    weights = config.caption_weights
+    if weights is None:
+        if "caption_name" in config.names and NAMES not in record_schema.features:
+            raise UsageError(no_names("outputs names caption_name"))
+        return
+    groups = caption_groups(record_schema)
+    if NAMES not in record_schema.features and {*groups} <= {BASE_CAPTIONS}:
+        raise UsageError(no_names(f"caption names {', '.join(weights)}"))
+    own = record_schema.caption_names if NAMES in record_schema.features else ()
+    known = dict.fromkeys((*own, *groups))
+    for name in weights:
+        if name not in known:
+            hint = did_you_mean(name, known, otherwise="use these")
+            raise UsageError(
+                f'caption names "{name}", but the captions are named '
+                f"{', '.join(known)}: {hint}"
+            )
+    if {*TOKEN_OUTPUTS} & {*config.names} or config.bucket_by_length:
+        _check_one_tokenizer(record_schema, drawn_groups(record_schema, weights))
+
+
+def no_names(what: str) -> str:
+    """Returns the error message for names of captions that records do not have."""
+    return (
+        f"{what}, but the captions of these records have no names: build the dataset "
+        "with --caption_columns, --caption_names or --caption_files, or read a layer "
+        "of captions with it"
+    )
+
+
+def _check_one_tokenizer(
+    record_schema: RecordSchema, groups: Sequence[CaptionGroup]
+) -> None:
+    """Checks that captions that are drawn from have the same tokenizer."""
+    own = record_schema.tokenizer
+    tokenizers = {
+        group.name: record_schema.layer_tokenizers.get(group.name, own)
+        for group in groups
+    }
+    for name, tokenizer in tokenizers.items():
+        if not same_tokenizer(tokenizer, own):
+            raise UsageError(
+                f"caption names {name}, whose captions were tokenized by another "
+                "tokenizer than the dataset's, so equal ids mean different words: make "
+                "a layer of these captions with the dataset's tokenizer, by `diptych "
+                f"layer --tokenizer`, or leave tokens out of outputs"
+            )
 
 
 def _fit_images(config: ReadConfig, record_schema: RecordSchema) -> ReadConfig:

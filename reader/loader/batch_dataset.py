@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from reader.decode.missing_captions import MissingCaptions
 from reader.loader.forked import check_not_forked, note_iterator
 from reader.loader.undecodable import find_undecodable
 from reader.pixel_workers.worker_pool import PixelWorkers
@@ -49,6 +50,7 @@ class Batches(Resumable, tf.data.Dataset):
         names: tuple[str, ...] | None,
         *,
         workers: PixelWorkers[PixelEngine] | None = None,
+        missing: MissingCaptions,
     ) -> None:
         """Stores how to build the Dataset; nothing is built yet.
 
@@ -61,9 +63,10 @@ class Batches(Resumable, tf.data.Dataset):
             names: Names of the outputs if a batch is a dictionary; None otherwise.
             workers: Workers that make the images, which live as long as the Dataset;
                 None without images.
+            missing: Counts of captions that examples lack.
         """
         self._build = build
-        self._workers = workers
+        self._workers, self._missing = workers, missing
         self.names = names
         self._damaged = damaged
         self._set_run(position, identity, windows)
@@ -101,6 +104,7 @@ class Batches(Resumable, tf.data.Dataset):
             damaged,
             None,
             workers=self._workers,
+            missing=self._missing,
         )
         batches._taken = self._taken
         return batches
@@ -146,6 +150,16 @@ class Batches(Resumable, tf.data.Dataset):
         begin = self._taken.get(self.latest, 0) * num
         engine = None if self._workers is None else self._workers.engine
         return find_undecodable(error, self._windows, engine, self.latest, begin, num)
+
+    @property
+    def missing_captions(self) -> dict[str, int]:
+        """Number of examples so far that lack each name in `caption`.
+
+        They are those of batches that were made for this host, some of which may be
+        waiting to be taken. The key `*` counts examples that lack all of the names,
+        whose captions are empty.
+        """
+        return self._missing.counts
 
     @property
     def losses(self) -> list[Loss]:

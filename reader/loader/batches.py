@@ -1,6 +1,7 @@
 """Batches examples, and has their images made."""
 
 import weakref
+from collections.abc import Callable
 
 import tensorflow as tf
 
@@ -9,9 +10,12 @@ from reader.datasets.record_schema import RecordSchema
 from reader.decode.batch_pixels import MakePixels, black, pixel_maker
 from reader.decode.captions import nothing
 from reader.decode.examples import PIXEL_DRAWS, SIZES, make_examples
+from reader.decode.missing_captions import MissingCaptions
+from reader.decode.named_captions import MISSING
 from reader.decode.outputs import bucket_width, pad_id
 from reader.pixel_workers.worker_pool import PixelWorkers
 from reader.pixels.engine import PixelEngine
+from reader.records.python_calls import call_python, weakly
 from reader.streaming.budget import concurrency_of
 
 
@@ -21,6 +25,7 @@ def make_batches(
     config: ReadConfig,
     num_calls: int,
     make_pixels: MakePixels | None,
+    get_missing: Callable[[], MissingCaptions] | None = None,
 ) -> tf.data.Dataset:
     """Returns a Dataset of batches: dictionaries, or tuples in the order of `outputs`.
 
@@ -33,6 +38,8 @@ def make_batches(
         config: Read configuration.
         num_calls: Number of batches to process concurrently.
         make_pixels: Function that makes the images of a batch; None without images.
+        get_missing: Returns what counts captions that examples lack; None if captions
+            are not drawn by name.
     """
     batches = examples.rebatch(config.host_batch_size, drop_remainder=True)
     pad = pad_id(record_schema.tokenizer)
@@ -41,6 +48,15 @@ def make_batches(
         if PIXEL_DRAWS in batch and make_pixels is not None:
             sizes, draws = batch.pop(SIZES, None), batch.pop(PIXEL_DRAWS)
             batch["image"] = make_pixels(batch["image"], sizes, draws)
+        if MISSING in batch and get_missing is not None:
+            missing = batch.pop(MISSING)
+            blank = batch.get("blank", tf.zeros(tf.shape(missing)[:1], tf.bool))
+            (noted,) = call_python(
+                lambda *noted: get_missing().note(*noted), [missing, blank], [tf.int64]
+            )
+            # The call is made although nothing uses what it returns.
+            with tf.control_dependencies([noted]):
+                batch = {name: tf.identity(each) for name, each in batch.items()}
         if "blank" in batch:
             batch = _clear_blanks(batch, pad, config)
         if config.bucket_by_length and "tokens" in batch:
@@ -116,6 +132,7 @@ def decode(
     record_schema: RecordSchema,
     config: ReadConfig,
     workers: PixelWorkers[PixelEngine] | None,
+    missing: MissingCaptions | None = None,
 ) -> tf.data.Dataset:
     """Returns a Dataset of batches.
 
@@ -125,13 +142,18 @@ def decode(
         config: Read configuration.
         workers: Workers that make the images; the caller keeps them alive. None without
             images.
+        missing: Counts captions that examples lack; the caller keeps it alive. None if
+            captions are not drawn by name.
     """
     make_pixels = None
     if workers is not None:
         make_pixels = pixel_maker(weakref.ref(workers), config.images)
     most = concurrency_of(config)
     examples = make_examples(records, record_schema, config, most.chunks)
-    return make_batches(examples, record_schema, config, most.batches, make_pixels)
+    get_missing = None if missing is None else weakly(missing)
+    return make_batches(
+        examples, record_schema, config, most.batches, make_pixels, get_missing
+    )
 
 
 def deliver(

@@ -9,13 +9,14 @@ import tensorflow as tf
 
 from reader.config import defaults
 from reader.config.arguments import config_of
-from reader.config.read_config import ReadConfig
+from reader.config.read_config import CaptionWeights, ReadConfig
 from reader.contract.errors import UsageError
 from reader.datasets.record_index import ShardFile
 from reader.datasets.record_schema import RecordSchema, merge_record_schemas
 from reader.datasets.record_source import Patterns, open_record_sources
 from reader.datasets.shard_cache import keep_copies
 from reader.decode.captions import by_length
+from reader.decode.missing_captions import MissingCaptions
 from reader.decode.outputs import fit
 from reader.loader.batch_dataset import Batches
 from reader.loader.batches import decode, deliver, num_held, pixel_workers
@@ -52,7 +53,7 @@ def load(
     data_format: str = defaults.DATA_FORMAT,
     max_tokens: int = defaults.MAX_TOKENS,
     add_special_tokens: bool = defaults.ADD_SPECIAL_TOKENS,
-    caption: str = defaults.CAPTION,
+    caption: str | CaptionWeights = defaults.CAPTION,
     max_captions: int | None = defaults.MAX_CAPTIONS,
     bucket_by_length: bool = defaults.BUCKET_BY_LENGTH,
     shuffle: bool = defaults.SHUFFLE,
@@ -139,7 +140,11 @@ def load(
         caption: Captions to return of each example. `"first"` (default) returns the
             first caption. `"random"` returns a caption drawn at random in each epoch.
             `"all"` returns all captions, which adds a dimension, and adds the output
-            `caption_valid`.
+            `caption_valid`. Weights of names, such as `{"alt": 0.2, "recap": 0.8}`,
+            return one caption: a name is drawn by its weight in each epoch, among those
+            that the example has, and then one of its captions of that name. Captions
+            without a name are called `base`, and those of a layer like the layer.
+            `missing_captions` of the result counts examples that lack a name.
         max_captions: Number of captions per example for `caption="all"`. The default
             None is the largest number of captions that an example of the dataset has.
         bucket_by_length: Whether to group captions of similar length in a batch, to
@@ -183,9 +188,9 @@ def load(
             with a nearby one, sets `valid` to False there, and logs a warning.
         outputs: Names of the outputs to return, as tuples in this order: `image`,
             `encoded`, `tokens`, `mask`, `length`, `key`, `caption`, `caption_valid`,
-            `height`, `width`, `valid`, and extra columns such as `extra/score`. The
-            default None returns dictionaries. Other outputs are neither parsed nor
-            decoded.
+            `caption_name`, `height`, `width`, `valid`, and extra columns such as
+            `extra/score`. The default None returns dictionaries. Other outputs are
+            neither parsed nor decoded.
         features: Feature names of TFRecords from other tools, by role, such as
             `{"image": "image/encoded", "caption": "text"}`. The roles are `image`,
             `caption`, `ids` (token ids), `lengths` (number of ids per caption), `key`,
@@ -227,6 +232,7 @@ def load(
             length         int32[batch], number of tokens that are not padding
             key            string[batch], unique key of the example
             caption        string[batch], text of the returned caption
+            caption_name   string[batch], its name, if captions have names
             height, width  int32[batch], size of the stored image in pixels
             extra/<name>   float32, int64 or string, [batch] or [batch, n]
 
@@ -267,21 +273,31 @@ def _stream(run: Run, record_schema: RecordSchema, config: ReadConfig) -> Batche
     damaged = DamagedRecords(run.index, config.on_corrupt, key)
     windows = run.windows(config, at_end=damaged.report)
     if can_read_by_workers(run.index, record_schema, config):
-        read, workers = _by_workers(windows, damaged, record_schema, config)
+        read, workers, missing = _by_workers(windows, damaged, record_schema, config)
     else:
-        read, workers = _by_tensorflow(windows, damaged, record_schema, config)
+        read, workers, missing = _by_tensorflow(windows, damaged, record_schema, config)
 
     def build() -> tf.data.Dataset:
         return deliver(read(), config, _length(run.steps))
 
     names = config.names if config.outputs is None else None
     return Batches(
-        build, run.steps, run.identity, windows, damaged, names, workers=workers
+        build,
+        run.steps,
+        run.identity,
+        windows,
+        damaged,
+        names,
+        workers=workers,
+        missing=missing,
     )
 
 
-# A function that builds the Dataset of batches, and the workers that make images.
-_Reading = tuple[Callable[[], tf.data.Dataset], PixelWorkers[Any] | None]
+# A function that builds the Dataset of batches, the workers that make images, and the
+# counts of captions that examples lack.
+_Reading = tuple[
+    Callable[[], tf.data.Dataset], PixelWorkers[Any] | None, MissingCaptions
+]
 
 
 def _by_workers(
@@ -303,7 +319,7 @@ def _by_workers(
     def read() -> tf.data.Dataset:
         return worker_batches(windows, reader, record_schema, config)
 
-    return read, reader.workers
+    return read, reader.workers, reader.missing
 
 
 def _by_tensorflow(
@@ -314,15 +330,16 @@ def _by_tensorflow(
 ) -> _Reading:
     """Has TensorFlow read and parse, and pixel workers decode."""
     workers = pixel_workers(record_schema, config)
+    missing = MissingCaptions(config.caption_weights)
 
     def read() -> tf.data.Dataset:
         arrange = by_length(record_schema, config) if config.bucket_by_length else None
         fetch = fetch_records(windows.index, damaged)
         chunk = chunk_size(config.host_batch_size)
         records = read_records(windows, fetch, chunk, arrange)
-        return decode(records, record_schema, config, workers)
+        return decode(records, record_schema, config, workers, missing)
 
-    return read, workers
+    return read, workers, missing
 
 
 def _check_readable(shards: Sequence[ShardFile]) -> None:

@@ -87,6 +87,7 @@ def _signature(record_schema: RecordSchema, config: ReadConfig) -> Any:
         "length": (each, tf.int32),
         "caption": (each, tf.string),
         "caption_valid": (each, tf.bool),
+        "caption_name": (each, tf.string),
         "key": ((size,), tf.string),
         "encoded": ((size,), tf.string),
         "height": ((size,), tf.int32),

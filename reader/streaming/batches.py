@@ -14,6 +14,8 @@ from reader.contract.schema import needs_size
 from reader.datasets.record_schema import RecordSchema
 from reader.decode.example_arrays import ExampleArrays
 from reader.decode.mended_records import MendedRecords
+from reader.decode.missing_captions import MissingCaptions
+from reader.decode.named_captions import MISSING
 from reader.decode.outputs import bucket_width, pad_id
 from reader.pixel_workers.processes import NUM_CHANNELS
 from reader.pixel_workers.stored_records import StoredRecords
@@ -93,6 +95,7 @@ class BatchReader:
 
     Attributes:
         workers: The pixel workers.
+        missing: Counts of captions that examples lack.
     """
 
     def __init__(
@@ -117,6 +120,7 @@ class BatchReader:
         image = record_schema.features["image"] if "image" in config.names else None
         self._mend = MendedRecords(examples.records, workers.engine, damaged, image)
         self._pad = pad_id(record_schema.tokenizer)
+        self.missing = MissingCaptions(config.caption_weights)
 
     def batches(
         self,
@@ -166,6 +170,8 @@ class BatchReader:
         placed, (images, parts) = reading.placed, reading.finish()
         lap = int(placed.laps[0])  # A lap is a whole number of batches.
         arrays, intact = self._mended(placed, images, join(parts), lap)
+        if MISSING in arrays:
+            self.missing.note(arrays.pop(MISSING), placed.blank)
         note_read(lap, len(placed.laps))
         return self._batch(arrays, images, intact & ~placed.blank, placed.blank)
 

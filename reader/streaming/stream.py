@@ -7,7 +7,7 @@ from typing import Any
 
 from reader.config import defaults
 from reader.config.arguments import config_of
-from reader.config.read_config import ReadConfig
+from reader.config.read_config import CaptionWeights, ReadConfig
 from reader.contract.errors import UsageError
 from reader.datasets.record_schema import RecordSchema, merge_record_schemas
 from reader.datasets.record_source import Patterns, open_record_sources
@@ -48,7 +48,7 @@ def stream(
     data_format: str = defaults.DATA_FORMAT,
     max_tokens: int = defaults.MAX_TOKENS,
     add_special_tokens: bool = defaults.ADD_SPECIAL_TOKENS,
-    caption: str = defaults.CAPTION,
+    caption: str | CaptionWeights = defaults.CAPTION,
     max_captions: int | None = defaults.MAX_CAPTIONS,
     bucket_by_length: bool = defaults.BUCKET_BY_LENGTH,
     shuffle: bool = defaults.SHUFFLE,
@@ -259,6 +259,11 @@ class Stream(Resumable):
         if self._transforms or self.config.outputs is not None:
             return None
         return self.config.names
+
+    @property
+    def missing_captions(self) -> dict[str, int]:
+        """Number of examples so far that lack each name in `caption`, as in `load`."""
+        return self._reader.missing.counts
 
     @property
     def losses(self) -> list[Loss]:

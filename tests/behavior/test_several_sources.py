@@ -214,6 +214,7 @@ VALUES = {
     "--image_format": "png",
     "--jpeg_subsampling": "444",
     "--captions_per_file": "one",
+    "--caption_files": "alt:.txt",
     "--table_quoting": "csv",
 }
 

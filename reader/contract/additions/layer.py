@@ -36,6 +36,7 @@ from reader.contract.json_values import dump_json, known_fields
 from reader.contract.layout import FORMAT_VERSION
 from reader.contract.manifest import Shard, TokenizerSpec
 from reader.contract.record import serialize_example
+from reader.contract.schema import BASE_CAPTIONS as BASE_CAPTIONS
 from reader.contract.schema import (
     Dtype,
     Feature,
@@ -51,8 +52,6 @@ LAYER = "layer.json"
 CAPTION, IDS, LENGTHS, PRESENT = "caption", "ids", "lengths", "present"
 # What a layer may take the place of.
 REPLACES = ("captions",)
-# Name of a dataset's own captions beside those of layers.
-BASE_CAPTIONS = "base"
 
 _KIND = "layer"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\Z")

@@ -75,6 +75,10 @@ GIVEN = {
     "vocab_size": ("500", 500),
     "min_count": ("3", 3),
     "min_tokens": ("2", 2),
+    "caption_files": (
+        "alt:.txt, recap:.recap.txt",
+        {"alt": ".txt", "recap": ".recap.txt"},
+    ),
     "max_rejects": ("7", "7"),
     "max_unpaired": ("2.5%", "2.5%"),
     "workers": ("3", 3),
@@ -85,6 +89,8 @@ TABLE = {"images": "i", "table": "t.csv", "output": "o", "where": "width > 1"}
 GIVEN_WITH_A_TABLE = {
     "image_column": ("picture", "picture"),
     "caption_column": ("words", "words"),
+    "caption_columns": ("alt, recap", ("alt", "recap")),
+    "caption_names": ("alt,recap", ("alt", "recap")),
     "table_delimiter": ("tab", "\t"),
     "table_quoting": ("none", "none"),
     "key_column": ("id", "id"),

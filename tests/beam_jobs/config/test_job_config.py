@@ -365,10 +365,13 @@ CHANGES_THE_OUTPUT = {
     "vocab_size": 9_999,
     "min_count": 2,
     "min_tokens": 1,
+    "caption_files": {"alt": ".txt", "recap": ".recap.txt"},
 }
 CHANGES_THE_OUTPUT_OF_A_TABLE = {
     "image_column": "picture",
     "caption_column": "words",
+    "caption_columns": ("alt", "recap"),
+    "caption_names": ("alt", "recap"),
     "table_delimiter": ";",
     "table_quoting": "none",
     "key_column": "id",

@@ -160,11 +160,11 @@ def test_types_without_cells_are_refused_by_name(tmp_path, type_):
     pq.write_table(pa.table(columns | {"odd": odd}), os.fsdecode(path))
     message = r"a\.parquet: column odd has type .*: convert the column first"
     with pytest.raises(UsageError, match=message):
-        check_types(path, "image", "caption", ["odd"])
+        check_types(path, "image", ["caption"], ["odd"])
     for names in (("odd", "caption"), ("image", "odd")):
         with pytest.raises(UsageError, match=r"column odd has type .*, not "):
-            check_types(path, *names, [])
-    check_types(path, "image", "caption", [])
+            check_types(path, names[0], names[1:], [])
+    check_types(path, "image", ["caption"], [])
 
 
 @pytest.mark.parametrize("type_", NOT_IN_PARQUET, ids=str)

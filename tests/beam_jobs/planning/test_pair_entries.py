@@ -277,6 +277,8 @@ PAIRS = st.builds(
     texts=st.none() | st.lists(st.text() | st.just("\udcff\udc80")).map(tuple),
     values=st.lists(SCALARS | st.lists(SCALARS, min_size=1).map(tuple)).map(tuple),
     sha256=st.sampled_from(["", "00ff" * 16]),
+    names=st.none() | st.lists(st.text()).map(tuple),
+    more=st.lists(SOURCE_FILES, max_size=2).map(tuple),
 )
 
 
