@@ -4,6 +4,8 @@ Every operation except image decoding processes a whole chunk of records at once
 records it takes hardly longer than for one.
 """
 
+import math
+
 import tensorflow as tf
 
 from reader.config.read_config import ReadConfig
@@ -19,7 +21,13 @@ from reader.decode.captions import (
 from reader.decode.outputs import roles_of
 from reader.records.window_reads import Records
 
-_TYPES = {"bytes": tf.string, "int64": tf.int64, "float32": tf.float32}
+# Types of outputs by the type of their feature.
+TYPES = {
+    "bytes": tf.string,
+    "int64": tf.int64,
+    "float32": tf.float32,
+    "float16": tf.float16,
+}
 
 # Input of the pixel workers, beside the encoded images.
 SIZES, PIXEL_DRAWS = "sizes of images", "draws of images"
@@ -55,7 +63,11 @@ def make_examples(
 
     def make(chunk: Records) -> dict[str, tf.Tensor]:
         parsed = tf.io.parse_example(chunk.records, features)
-        values = {role: parsed[record_schema.features[role].key] for role in roles}
+        values = {
+            role: _numbers(parsed[feature.key], feature)
+            for role in roles
+            for feature in [record_schema.features[role]]
+        }
         draws = {use: chunk.draws[:, places] for use, places in columns.items()}
         examples = {name: values[name] for name in config.names if name in values}
         if "encoded" in config.names:
@@ -133,7 +145,18 @@ def _captions(
 
 def feature_spec(feature: schema.Feature) -> object:
     """Returns the TensorFlow parsing specification of a feature."""
-    dtype = _TYPES[feature.dtype]
+    if feature.dtype == "float16":
+        return tf.io.FixedLenFeature((), tf.string)
+    dtype = TYPES[feature.dtype]
     if None not in feature.shape:
         return tf.io.FixedLenFeature(feature.shape, dtype)
     return tf.io.RaggedFeature(dtype)
+
+
+def _numbers(parsed: tf.Tensor, feature: schema.Feature) -> tf.Tensor:
+    """Returns the values of a parsed feature, of which halves are stored as bytes."""
+    if feature.dtype != "float16":
+        return parsed
+    halves = tf.io.decode_raw(parsed, tf.float16)
+    halves = tf.ensure_shape(halves, (None, math.prod(feature.shape)))  # type: ignore[arg-type]
+    return tf.reshape(halves, (-1, *feature.shape))

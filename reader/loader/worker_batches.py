@@ -8,6 +8,7 @@ import tensorflow as tf
 from reader.config.read_config import ReadConfig
 from reader.datasets.record_index import RecordIndex
 from reader.datasets.record_schema import RecordSchema
+from reader.decode.examples import TYPES
 from reader.pixels.casts import row_shape
 from reader.records.memory import keep_large_blocks
 from reader.records.python_calls import generate_python, weakly
@@ -16,8 +17,6 @@ from reader.schedule.windows import Windows
 from reader.storage.files import is_remote
 from reader.streaming.batches import BatchReader
 from reader.streaming.budget import concurrency_of
-
-_DTYPES = {"bytes": tf.string, "int64": tf.int64, "float32": tf.float32}
 
 
 def can_read_by_workers(
@@ -95,7 +94,7 @@ def _signature(record_schema: RecordSchema, config: ReadConfig) -> Any:
     }
     for name, feature in record_schema.features.items():
         if name not in specs:
-            specs[name] = ((size, *feature.shape), _DTYPES[feature.dtype])
+            specs[name] = ((size, *feature.shape), TYPES[feature.dtype])
     found = [tf.TensorSpec(*specs[name]) for name in names]
     if config.outputs is None:
         return dict(zip(names, found, strict=True))
