@@ -6,10 +6,10 @@ import logging
 from collections.abc import Iterable
 
 from reader.config import defaults
-from reader.config.read_config import ReadConfig, is_extra
+from reader.config.read_config import ReadConfig
 from reader.contract.errors import UsageError
 from reader.contract.manifest import TokenizerSpec
-from reader.contract.schema import check_stored_format
+from reader.contract.schema import EXTRA, check_stored_format, is_column
 from reader.datasets.record_schema import TOKEN_ROLES, RecordSchema
 
 _LOG = logging.getLogger("reader")
@@ -198,11 +198,17 @@ def _needs(
 
 def not_held(name: str, record_schema: RecordSchema) -> str:
     """Returns the error message for an output that the records do not provide."""
-    if is_extra(name):
+    if name.startswith(EXTRA):
         columns = ", ".join(record_schema.extras) or "no columns"
         return (
             f"outputs names {name}, but the dataset has {columns}: build it with "
             "--columns"
+        )
+    if is_column(name):
+        columns = ", ".join(record_schema.added) or "nothing"
+        return (
+            f"outputs names {name}, but the layers that are read add {columns}: name "
+            f"the layer, as in layers={name.rpartition('/')[0]!r}"
         )
     keys = (
         ", ".join(feature.key for feature in record_schema.features.values())
