@@ -30,6 +30,7 @@ OUTPUTS = (
     "caption_valid",
     "height",
     "width",
+    "dataset",
     "valid",
 )
 DEFAULT_OUTPUTS = ("image", "tokens", "mask")

@@ -47,6 +47,8 @@ class ShardFile:
             be damaged.
         has_manifest: Whether a manifest states the size and checksum of the file.
         features: Features of the records by role, for messages about damaged records.
+        dataset: Number of the dataset that the file belongs to, of several that are
+            read together.
     """
 
     path: str
@@ -57,6 +59,7 @@ class ShardFile:
     lengths: NDArray[np.uint32] | None = dataclasses.field(default=None, compare=False)
     has_manifest: bool = False
     features: Mapping[str, Feature] = dataclasses.field(default_factory=dict)
+    dataset: int = 0
 
 
 @dataclass(frozen=True)
@@ -167,6 +170,7 @@ class RecordIndex:
         mapped = all(shard.lengths is not None for shard in shards)
         self._exact = mapped or remote or self.num_records <= _MAX_OFFSETS
         self._request_bytes = _REQUEST_BYTES if remote else 0
+        self._datasets = np.array([shard.dataset for shard in shards], np.int32)
 
     @property
     def files(self) -> tuple[ShardFile, ...]:
@@ -214,6 +218,16 @@ class RecordIndex:
         """Returns the index of a record's shard and its position in that shard."""
         shard = int(np.searchsorted(self._first, number, side="right")) - 1
         return shard, number - int(self._first[shard])
+
+    def datasets_of(self, numbers: Int64s) -> NDArray[np.int32]:
+        """Returns int32[n], the number of the dataset that each record belongs to.
+
+        Args:
+            numbers: int64[n], record numbers; negative at blank positions.
+        """
+        shard = np.searchsorted(self._first, _filled(numbers), side="right") - 1
+        datasets: NDArray[np.int32] = self._datasets[shard]
+        return datasets
 
     def spans(self, number: int) -> list[Span]:
         """Returns where a record is, and then where the record of each layer is."""

@@ -193,6 +193,7 @@ def open_record_source(
     ]
     if len(parts) == 1:
         return parts[0]
+    parts = list(map(_numbered, parts, range(len(parts))))
     if len({part.compression for part in parts}) > 1:
         raise UsageError(
             "compressed files cannot be read together with uncompressed ones"
@@ -207,6 +208,12 @@ def open_record_source(
         compression=parts[0].compression,
         layers=join_layers(parts),
     )
+
+
+def _numbered(source: RecordSource, dataset: int) -> RecordSource:
+    """Returns a source whose files state which dataset of several it is."""
+    shards = [dataclasses.replace(shard, dataset=dataset) for shard in source.shards]
+    return dataclasses.replace(source, shards=tuple(shards))
 
 
 def _open_one(
@@ -390,6 +397,8 @@ def open_record_sources(
         open_record_source(part, split, named, tolerant=tolerant, layers=added)
         for part in parts
     ]
+    if len(record_sources) > 1:
+        record_sources = list(map(_numbered, record_sources, range(len(parts))))
     added.check_used()
     join_layers(record_sources)  # Raises if these differ.
     return record_sources, weights

@@ -83,6 +83,8 @@ def make_examples(
             counts = _num_captions(values)
             choice = choose_captions(counts, draws.get("caption"), config)
             examples |= _captions(values, choice, record_schema, config)
+        if "dataset" in config.names:
+            examples["dataset"] = chunk.datasets
         if "valid" in config.names:
             examples["valid"] = chunk.valid
         if config.remainder == "pad":

@@ -40,15 +40,17 @@ Make = Callable[[Values, "Place"], Any]
 
 
 class Place(NamedTuple):
-    """What the random numbers of a record depend on, besides the seed.
+    """What is known of a record without its bytes.
 
     Attributes:
         number: Record number.
         epoch: Epoch, counted from 0.
+        dataset: Number of the dataset that the record belongs to.
     """
 
     number: int
     epoch: int
+    dataset: int
 
 
 def makers(
@@ -96,6 +98,8 @@ def _maker(name: str, record_schema: RecordSchema, config: ReadConfig) -> Make:
             return _Tokens(record_schema, config).mask
         case "length":
             return _Tokens(record_schema, config).length
+        case "dataset":
+            return lambda _, place: place.dataset
         case "key":
             key = record_schema.features["key"].key
             return lambda values, _: display_path(_one(values, key))

@@ -27,6 +27,7 @@ _NEEDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "caption_valid": (("captions",), ()),
     "height": (("height",), ()),
     "width": (("width",), ()),
+    "dataset": ((), ()),
     "valid": ((), ()),
     "draws": ((), ()),
 }

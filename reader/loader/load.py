@@ -191,9 +191,9 @@ def load(
             with a nearby one, sets `valid` to False there, and logs a warning.
         outputs: Names of the outputs to return, as tuples in this order: `image`,
             `encoded`, `tokens`, `mask`, `length`, `key`, `caption`, `caption_valid`,
-            `height`, `width`, `valid`, extra columns such as `extra/score`, and those
-            of layers such as `clip-b32/score`. The default None returns dictionaries.
-            Other outputs are neither parsed nor decoded.
+            `height`, `width`, `dataset`, `valid`, extra columns such as `extra/score`,
+            and those of layers such as `clip-b32/score`. The default None returns
+            dictionaries. Other outputs are neither parsed nor decoded.
         features: Feature names of TFRecords from other tools, by role, such as
             `{"image": "image/encoded", "caption": "text"}`. The roles are `image`,
             `caption`, `ids` (token ids), `lengths` (number of ids per caption), `key`,

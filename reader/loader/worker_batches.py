@@ -90,6 +90,7 @@ def _signature(record_schema: RecordSchema, config: ReadConfig) -> Any:
         "encoded": ((size,), tf.string),
         "height": ((size,), tf.int32),
         "width": ((size,), tf.int32),
+        "dataset": ((size,), tf.int32),
         "valid": ((size,), tf.bool),
     }
     for name in names:

@@ -117,9 +117,9 @@ def open(
 
         `outputs` also accepts `length` (int, tokens), `height`, `width` (int, pixels of
         the image), `key` (str), `caption` (str, the first), `captions` (list[str],
-        all), `encoded` (bytes, the image as stored), and extra columns: int, float32,
-        str, or a list of these (a NumPy array for numbers). Columns of layers are named
-        such as `clip-b32/score`.
+        all), `encoded` (bytes, the image as stored), `dataset` (int, as in `load`), and
+        extra columns: int, float32, float16, str, or a list of these (a NumPy array for
+        numbers). Columns of layers are named such as `clip-b32/score`.
 
         The output `draws` is a dictionary of random numbers for a `transform`. They
         depend on nothing but the record, its epoch and `seed`:
@@ -276,7 +276,8 @@ class MapDataset:
         record = self._files.read(index)
         try:
             epoch = getattr(number, "epoch", self._epoch)  # Of `reader.sampler`.
-            values, place = parse_example(record), Place(index, epoch)
+            place = Place(index, epoch, self._files.dataset_of(index))
+            values = parse_example(record)
             example: Any = {
                 name: make(values, place) for name, make in self._make.items()
             }

@@ -62,6 +62,10 @@ class RecordFiles:
         """
         return self._key_in(self.read(number))
 
+    def dataset_of(self, number: int) -> int:
+        """Returns the number of the dataset that a record belongs to."""
+        return int(self._index.datasets_of(np.array([number]))[0])
+
     def unusable(self, number: int, record: bytes, error: Exception) -> DatasetError:
         """Returns the error for an intact record that cannot be parsed or decoded.
 

@@ -159,6 +159,7 @@ _SIGNATURE = (
     tf.TensorSpec((None,), tf.int64),  # record numbers in the order read
     tf.TensorSpec((None,), tf.int64),  # order
     tf.TensorSpec((None,), tf.bool),  # blank
+    tf.TensorSpec((None,), tf.int32),  # datasets
     tf.TensorSpec((None, None), tf.float64),  # draws
     tf.TensorSpec((), tf.int64),  # columns
     tf.TensorSpec((), tf.bool),  # descending
@@ -173,12 +174,14 @@ class Records(NamedTuple):
         records: string[n], serialized Examples.
         valid: bool[n], False for padding and for replaced records.
         blank: bool[n], True for padding after the last record of an epoch.
+        datasets: int32[n], number of the dataset that each record belongs to.
         draws: float64[n, draws], random numbers of each record.
     """
 
     records: tf.Tensor
     valid: tf.Tensor
     blank: tf.Tensor
+    datasets: tf.Tensor
     draws: tf.Tensor
 
 
@@ -205,6 +208,7 @@ def read_records(
         numbers: tf.Tensor,
         order: tf.Tensor,
         blank: tf.Tensor,
+        datasets: tf.Tensor,
         draws: tf.Tensor,
         columns: tf.Tensor,
         descending: tf.Tensor,
@@ -215,10 +219,12 @@ def read_records(
             records = tf.gather(fetched.records, order)
             window = Unsorted(records, blank, draws, columns, descending)
             kept = tf.gather(arrange(window), keep)
-            order, blank, draws = (tf.gather(x, kept) for x in (order, blank, draws))
+            order, blank, datasets, draws = (
+                tf.gather(x, kept) for x in (order, blank, datasets, draws)
+            )
         records = tf.gather(fetched.records, order)
         valid = tf.gather(fetched.intact, order) & ~blank
-        return Records(records, valid, blank, draws)
+        return Records(records, valid, blank, datasets, draws)
 
     current = weakly(windows)
 

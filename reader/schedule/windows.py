@@ -149,6 +149,7 @@ class Windows:
                 reads.numbers,
                 reads.order,
                 window.numbers == NO_RECORD,
+                self.index.datasets_of(window.numbers),
                 self.draws.of(window.numbers, window.epochs),
                 window.columns,
                 window.number % 2 == 1,

@@ -75,7 +75,7 @@ def batch_reader(
         else NoImages()
     )
     workers = PixelWorkers(engine, num_workers, held=held, records=examples)
-    return BatchReader(workers, examples, damaged, record_schema, config)
+    return BatchReader(workers, examples, index, damaged, record_schema, config)
 
 
 class _Reading(NamedTuple):
@@ -101,6 +101,7 @@ class BatchReader:
         self,
         workers: PixelWorkers[Any],
         examples: StoredExamples,
+        index: RecordIndex,
         damaged: DamagedRecords,
         record_schema: RecordSchema,
         config: ReadConfig,
@@ -110,6 +111,7 @@ class BatchReader:
         Args:
             workers: Pixel workers that read `examples`.
             examples: Reads records, and makes their images and other outputs.
+            index: Index of the records.
             damaged: Reader of damaged records.
             record_schema: Schema of the records.
             config: Read configuration.
@@ -119,6 +121,7 @@ class BatchReader:
         image = record_schema.features["image"] if "image" in config.names else None
         self._mend = MendedRecords(examples.records, workers.engine, damaged, image)
         self._pad = pad_id(record_schema.tokenizer)
+        self._datasets_of = index.datasets_of
 
     def batches(
         self,
@@ -168,6 +171,8 @@ class BatchReader:
         placed, (images, parts) = reading.placed, reading.finish()
         lap = int(placed.laps[0])  # A lap is a whole number of batches.
         arrays, intact = self._mended(placed, images, join(parts), lap)
+        if "dataset" in self._config.names:
+            arrays["dataset"] = self._datasets_of(placed.places[:, 0])
         note_read(lap, len(placed.laps))
         return self._batch(arrays, images, intact & ~placed.blank, placed.blank)
 
