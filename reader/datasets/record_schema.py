@@ -206,11 +206,14 @@ def _different_tokens(
     mine, theirs = one.tokenizer, other.tokenizer
     if _identity(mine) == _identity(theirs):
         return {}
-    again = (
-        ""
-        if mine is None or theirs is None
-        else (f", or build {other_name} again with --tokenizer={name}")
-    )
+    again = ""
+    if mine is not None and theirs is not None:
+        again = (
+            f", or tokenize {other_name} as {name} is: `diptych build "
+            f"--dataset={other_name} --tokenizer={name} --output=…`. Or, with no copy "
+            f"of the images, `diptych layer … --name=tokens --retokenize "
+            f'--tokenizer={name}` for each of them, and pass layers=["tokens"]'
+        )
     message = (
         f"{name} and {other_name} were tokenized by different tokenizers "
         f"({_shown(mine)} and {_shown(theirs)}), so equal ids mean different words: "

@@ -87,7 +87,9 @@ def _batches(
 def _as_records(records: tf.Tensor) -> Records:
     valid = tf.ones_like(records, tf.bool)
     datasets = tf.zeros_like(records, tf.int32)
-    return Records(records, valid, ~valid, datasets, tf.zeros([tf.size(records), 0], tf.float64))
+    return Records(
+        records, valid, ~valid, datasets, tf.zeros([tf.size(records), 0], tf.float64)
+    )
 
 
 def _no_plan(source: RecordSource, feature: str) -> str:
