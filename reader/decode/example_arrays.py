@@ -31,7 +31,12 @@ Int32s = NDArray[np.int32]
 Int64s = NDArray[np.int64]
 Arrays = dict[str, NDArray[Any]]
 
-_DTYPES = {"bytes": object, "int64": np.int64, "float32": np.float32}
+_DTYPES = {
+    "bytes": object,
+    "int64": np.int64,
+    "float32": np.float32,
+    "float16": np.float16,
+}
 
 
 class Ragged(NamedTuple):

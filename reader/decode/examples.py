@@ -4,6 +4,8 @@ Every operation except image decoding processes a whole chunk of records at once
 records it takes hardly longer than for one.
 """
 
+import math
+
 import tensorflow as tf
 
 from reader.config.read_config import ReadConfig
@@ -22,7 +24,13 @@ from reader.decode.named_captions import CAPTION_ROLES, MISSING
 from reader.decode.outputs import roles_of
 from reader.records.window_reads import Records
 
-_TYPES = {"bytes": tf.string, "int64": tf.int64, "float32": tf.float32}
+# Types of outputs by the type of their feature.
+TYPES = {
+    "bytes": tf.string,
+    "int64": tf.int64,
+    "float32": tf.float32,
+    "float16": tf.float16,
+}
 
 # Input of the pixel workers, beside the encoded images.
 SIZES, PIXEL_DRAWS = "sizes of images", "draws of images"
@@ -56,7 +64,11 @@ def make_examples(
 
     def make(chunk: Records) -> dict[str, tf.Tensor]:
         parsed = tf.io.parse_example(chunk.records, features)
-        values = {role: parsed[record_schema.features[role].key] for role in roles}
+        values = {
+            role: _numbers(parsed[feature.key], feature)
+            for role in roles
+            for feature in [record_schema.features[role]]
+        }
         examples = {name: values[name] for name in config.names if name in values}
         if "encoded" in config.names:
             examples["encoded"] = values["image"]
@@ -74,6 +86,8 @@ def make_examples(
             if choice.missing is not None:
                 examples[MISSING] = choice.missing
             examples |= _captions(values, choice, record_schema, config)
+        if "dataset" in config.names:
+            examples["dataset"] = chunk.datasets
         if "valid" in config.names:
             examples["valid"] = chunk.valid
         if config.remainder == "pad":
@@ -132,7 +146,18 @@ def _captions(
 
 def feature_spec(feature: schema.Feature) -> object:
     """Returns the TensorFlow parsing specification of a feature."""
-    dtype = _TYPES[feature.dtype]
+    if feature.dtype == "float16":
+        return tf.io.FixedLenFeature((), tf.string)
+    dtype = TYPES[feature.dtype]
     if None not in feature.shape:
         return tf.io.FixedLenFeature(feature.shape, dtype)
     return tf.io.RaggedFeature(dtype)
+
+
+def _numbers(parsed: tf.Tensor, feature: schema.Feature) -> tf.Tensor:
+    """Returns the values of a parsed feature, of which halves are stored as bytes."""
+    if feature.dtype != "float16":
+        return parsed
+    halves = tf.io.decode_raw(parsed, tf.float16)
+    halves = tf.ensure_shape(halves, (None, math.prod(feature.shape)))  # type: ignore[arg-type]
+    return tf.reshape(halves, (-1, *feature.shape))

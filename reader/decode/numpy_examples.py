@@ -1,5 +1,6 @@
 """Converts one parsed record to an example of `reader.open`, without TensorFlow."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from reader.config.image_config import ImageConfig
 from reader.config.read_config import DEFAULT_OUTPUTS, OUTPUTS, ReadConfig
 from reader.contract.errors import UsageError
 from reader.contract.host import import_library
+from reader.contract.record import parse_halves
 from reader.contract.schema import Feature, display_path, needs_size
 from reader.datasets.record_schema import RecordSchema
 from reader.decode.outputs import (
@@ -38,15 +40,17 @@ Make = Callable[[Values, "Place"], Any]
 
 
 class Place(NamedTuple):
-    """What the random numbers of a record depend on, besides the seed.
+    """What is known of a record without its bytes.
 
     Attributes:
         number: Record number.
         epoch: Epoch, counted from 0.
+        dataset: Number of the dataset that the record belongs to.
     """
 
     number: int
     epoch: int
+    dataset: int
 
 
 def makers(
@@ -94,6 +98,8 @@ def _maker(name: str, record_schema: RecordSchema, config: ReadConfig) -> Make:
             return _Tokens(record_schema, config).mask
         case "length":
             return _Tokens(record_schema, config).length
+        case "dataset":
+            return lambda _, place: place.dataset
         case "key":
             key = record_schema.features["key"].key
             return lambda values, _: display_path(_one(values, key))
@@ -178,6 +184,8 @@ class _RecordDraws:
 def _column(values: Values, feature: Feature) -> Any:
     """Returns the value of a column: a scalar, a list of strings, or an array."""
     found = values.get(feature.key, [])
+    if feature.dtype == "float16":
+        return _halves(found, feature)
     if feature.dtype == "bytes":
         found = [text.decode("utf-8", "replace") for text in found]
     if feature.shape:
@@ -185,6 +193,15 @@ def _column(values: Values, feature: Feature) -> Any:
     value = _only(found, feature.key)
     # PyTorch would convert a Python float to float64.
     return np.float32(value) if feature.dtype == "float32" else value
+
+
+def _halves(found: list[Any], feature: Feature) -> Any:
+    numbers = parse_halves(_only(found, feature.key))
+    num = math.prod(feature.shape)  # type: ignore[arg-type]
+    if len(numbers) != num:
+        raise ValueError(f"it holds {len(numbers)} values of {feature.key}, not {num}")
+    # A copy, since the bytes of a record cannot be written to.
+    return numbers.copy() if feature.shape else numbers[0]
 
 
 def _one(values: Values, key: str) -> Any:

@@ -264,7 +264,7 @@ class _Lists:
         lengths = np.asarray(compute.list_value_length(lists).to_numpy(), np.int64)
         self._lengths = self._lengths.add(lengths)
         without = self._without_value(lists)
-        if self._dtype == "float32":
+        if self._dtype in ("float32", "float16"):
             self._nan += int((without > 0).sum())
         self._missing += column.null_count
         self._missing += int(((without == lengths) & (lengths > 0)).sum())

@@ -55,6 +55,8 @@ def load_unplanned(
             raise UsageError(_no_plan(source, f"{name}={getattr(config, name)!r}"))
     for use in config.draws.columns:
         raise UsageError(_no_plan(source, f"a random {use}"))
+    if "dataset" in config.names and any(shard.dataset for shard in source.shards):
+        raise UsageError(_no_plan(source, "the output dataset"))
     if config.resources.cache is not None:
         raise UsageError(_no_plan(source, "cache"))
     if resume is not None or others:
@@ -84,7 +86,10 @@ def _batches(
 
 def _as_records(records: tf.Tensor) -> Records:
     valid = tf.ones_like(records, tf.bool)
-    return Records(records, valid, ~valid, tf.zeros([tf.size(records), 0], tf.float64))
+    datasets = tf.zeros_like(records, tf.int32)
+    return Records(
+        records, valid, ~valid, datasets, tf.zeros([tf.size(records), 0], tf.float64)
+    )
 
 
 def _no_plan(source: RecordSource, feature: str) -> str:

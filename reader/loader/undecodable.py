@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from reader.contract.errors import DatasetError
-from reader.contract.record import FOOTER, HEADER, parse_example
+from reader.contract.record import FOOTER, HEADER, parse_example, parse_features
 from reader.contract.schema import Feature, display_path
 from reader.datasets.record_index import RecordIndex
 from reader.decode.examples import feature_spec
@@ -83,10 +83,10 @@ def _check_record(
         number: Number of the record.
         key: Feature that TensorFlow failed to parse; None if unknown.
     """
-    which, place = index.locate(number)
-    shard = index.shards[which]
-    begin, end = index.offsets(which)[place : place + 2].tolist()
-    record = read_bytes(shard.path, begin, end - begin)[HEADER.size : -FOOTER.size]
+    shard, spans = index.shards[index.locate(number)[0]], index.spans(number)
+    framed = [read_bytes(path, begin, end - begin) for path, begin, end in spans]
+    record = index.joined([each[HEADER.size : -FOOTER.size] for each in framed])
+    begin = spans[0].begin
     try:
         values = parse_example(record)
     except ValueError as error:
@@ -96,10 +96,10 @@ def _check_record(
         named = (feature for feature in features.values() if feature.key == key)
         whys = (_misfit(record, each, values.get(key, [])) for each in named)
         why = next(filter(None, whys), None)
-    elif engine is not None:
-        why = _undecodable(engine, features, values)
     else:
-        why = None
+        why = _wrong_halves(record, features)
+        if why is None and engine is not None:
+            why = _undecodable(engine, features, values)
     if why is None:
         return None
     keys = values.get(features["key"].key, []) if "key" in features else []
@@ -116,6 +116,16 @@ def _misfit(record: bytes, feature: Feature, values: list[object]) -> str | None
         if wanted is not None and len(values) != wanted:
             return f"it holds {len(values)} values of {feature.key}, not {wanted}"
         return f"its {feature.key} is not {feature.dtype}"
+    return None
+
+
+def _wrong_halves(record: bytes, features: Mapping[str, Feature]) -> str | None:
+    """Returns which `float16` feature has another number of values, or None."""
+    halves = [each for each in features.values() if each.dtype == "float16"]
+    try:
+        parse_features(record, halves)
+    except ValueError as error:
+        return str(error)
     return None
 
 

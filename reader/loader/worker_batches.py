@@ -8,6 +8,7 @@ import tensorflow as tf
 from reader.config.read_config import ReadConfig
 from reader.datasets.record_index import RecordIndex
 from reader.datasets.record_schema import RecordSchema
+from reader.decode.examples import TYPES
 from reader.pixels.casts import row_shape
 from reader.records.memory import keep_large_blocks
 from reader.records.python_calls import generate_python, weakly
@@ -16,8 +17,6 @@ from reader.schedule.windows import Windows
 from reader.storage.files import is_remote
 from reader.streaming.batches import BatchReader
 from reader.streaming.budget import concurrency_of
-
-_DTYPES = {"bytes": tf.string, "int64": tf.int64, "float32": tf.float32}
 
 
 def can_read_by_workers(
@@ -39,7 +38,7 @@ def can_read_by_workers(
         and concurrency_of(config).workers > 0
         and not config.bucket_by_length
         and index.has_lengths
-        and not any(is_remote(shard.path) for shard in index.shards)
+        and not any(is_remote(file.path) for file in index.files)
         and not any(feature and None in feature.shape for feature in features)
     )
 
@@ -60,7 +59,7 @@ def worker_batches(
         record_schema: Schema of the records.
         config: Read configuration.
     """
-    paths = [shard.path for shard in windows.index.shards]
+    paths = [file.path for file in windows.index.files]
     ahead = concurrency_of(config).batches
     get_windows, get_reader = weakly(windows), weakly(reader)
 
@@ -92,11 +91,13 @@ def _signature(record_schema: RecordSchema, config: ReadConfig) -> Any:
         "encoded": ((size,), tf.string),
         "height": ((size,), tf.int32),
         "width": ((size,), tf.int32),
+        "dataset": ((size,), tf.int32),
         "valid": ((size,), tf.bool),
     }
-    for name, feature in record_schema.features.items():
+    for name in names:
         if name not in specs:
-            specs[name] = ((size, *feature.shape), _DTYPES[feature.dtype])
+            feature = record_schema.features[name]
+            specs[name] = ((size, *feature.shape), TYPES[feature.dtype])
     found = [tf.TensorSpec(*specs[name]) for name in names]
     if config.outputs is None:
         return dict(zip(names, found, strict=True))

@@ -12,7 +12,7 @@ from reader.contract.conditions.where import SPLIT, Where, parse_where
 from reader.contract.errors import UsageError
 from reader.contract.host import import_library, num_cores
 from reader.contract.layout import parse_shard_name
-from reader.contract.samples import WIDTH, columns_of
+from reader.contract.samples import WIDTH, ColumnType, column_type, columns_of
 from reader.datasets.record_index import ShardFile
 from reader.datasets.record_source import RecordSource
 from reader.datasets.samples_table import read_table
@@ -41,44 +41,72 @@ def keep_where(source: RecordSource, text: object) -> NDArray[np.bool_]:
             f'where must be a condition such as "extra/score > 0.3", got {text!r}'
         )
     where = parse_where(text)
-    check_columns(where, source.shards)
+    shards = list(
+        zip(source.shards, *(layer.shards for layer in source.layers), strict=True)
+    )
+    _check_columns(where, shards)
 
-    def keep(shard: ShardFile) -> NDArray[np.bool_]:
-        return where.keeps(read_columns(shard, where.columns))
+    def keep(shards: tuple[ShardFile, ...]) -> NDArray[np.bool_]:
+        shard, *layers = shards
+        return where.keeps(read_columns(shard, where.columns, layers))
 
-    parts = map_shards(keep, source.shards, remote=is_remote(source.name))
+    parts = map_shards(keep, shards, remote=is_remote(source.name))
     return np.concatenate([np.zeros(0, np.bool_), *parts])
 
 
-def check_columns(where: Where, shards: Sequence[ShardFile]) -> None:
-    """Checks that all shards have the columns of a condition.
+def _check_columns(where: Where, shards: Sequence[tuple[ShardFile, ...]]) -> None:
+    """Checks that all shards, or those of their layers, have the condition's columns.
 
     Raises:
         UsageError: A column is unknown or cannot be compared.
     """
-    folders = {os.path.dirname(shard.path): shard for shard in shards}
-    for shard in folders.values():
+    folders = {os.path.dirname(each[0].path): each for each in shards}
+    for shard, *layers in folders.values():
         if not shard.has_manifest:
             raise UsageError(
                 f"where needs the samples of a Diptych dataset; {shard.path} is a "
                 "TFRecord file of another tool"
             )
-        where.check(columns_of(shard.features.values()))
+        types = columns_of(shard.features.values())
+        for layer in layers:
+            types |= _types_of(layer)
+        where.check(types)
 
 
-def read_columns(shard: ShardFile, columns: Iterable[str]) -> Any:
+def _types_of(layer: ShardFile) -> dict[str, ColumnType]:
+    """Returns the columns that a layer adds, `{name: type}`."""
+    return {
+        feature.key: column_type(feature)
+        for feature in layer.features.values()
+        if feature.role == "extra"
+    }
+
+
+def read_columns(
+    shard: ShardFile, columns: Iterable[str], layers: Sequence[ShardFile] = ()
+) -> Any:
     """Returns a `pyarrow.Table` with columns of a shard's records.
 
     Args:
         shard: Shard of a Diptych dataset.
-        columns: Columns of `samples/`, or `split`.
+        columns: Columns of `samples/`, of the layers, or `split`.
+        layers: Shards of layers for the same records.
 
     Raises:
         DatasetError: The table is missing or damaged.
     """
-    names = list(columns)
+    names, added = list(columns), []
+    for layer in layers:
+        in_layer = [name for name in names if name in _types_of(layer)]
+        if in_layer:
+            added.append(read_table(layer, in_layer))
+    found = {name for each in added for name in each.column_names}
+    own = [name for name in names if name not in (SPLIT, *found)]
     # A table without columns would have no rows.
-    table = read_table(shard, [name for name in names if name != SPLIT] or [WIDTH])
+    table = read_table(shard, own or [WIDTH])
+    for each in added:
+        for name in each.column_names:
+            table = table.append_column(name, each[name])
     if SPLIT in names:
         pyarrow = import_library("pyarrow", "samples", "pyarrow")
         name = parse_shard_name(os.path.basename(shard.path))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from reader.config.read_config import ReadConfig
 from reader.contract.host import import_library
 from reader.contract.schema import needs_size
+from reader.datasets.record_index import RecordIndex
 from reader.datasets.record_schema import RecordSchema
 from reader.decode.example_arrays import ExampleArrays
 from reader.decode.mended_records import MendedRecords
@@ -38,7 +39,7 @@ _MOST_AHEAD = NUM_CHANNELS - 4
 
 
 def batch_reader(
-    paths: tuple[str, ...],
+    index: RecordIndex,
     record_schema: RecordSchema,
     config: ReadConfig,
     damaged: DamagedRecords,
@@ -49,7 +50,7 @@ def batch_reader(
     """Returns a reader of batches, with pixel workers of its own.
 
     Args:
-        paths: Path of each shard.
+        index: Index of the records.
         record_schema: Schema of the records.
         config: Read configuration, fitted to it.
         damaged: Reader of damaged records.
@@ -62,11 +63,12 @@ def batch_reader(
         sides = features["height"].key, features["width"].key
     image = features["image"].key if has_images else None
     records = StoredRecords(
-        paths,
+        tuple(file.path for file in index.files),
         image,
         sides,
         keep="encoded" in config.names,
         may_map=needs_size(record_schema.image_format),
+        fills=index.fills,
     )
     examples = StoredExamples(records, ExampleArrays(record_schema, config))
     engine = (
@@ -75,7 +77,7 @@ def batch_reader(
         else NoImages()
     )
     workers = PixelWorkers(engine, num_workers, held=held, records=examples)
-    return BatchReader(workers, examples, damaged, record_schema, config)
+    return BatchReader(workers, examples, index, damaged, record_schema, config)
 
 
 class _Reading(NamedTuple):
@@ -102,6 +104,7 @@ class BatchReader:
         self,
         workers: PixelWorkers[Any],
         examples: StoredExamples,
+        index: RecordIndex,
         damaged: DamagedRecords,
         record_schema: RecordSchema,
         config: ReadConfig,
@@ -111,6 +114,7 @@ class BatchReader:
         Args:
             workers: Pixel workers that read `examples`.
             examples: Reads records, and makes their images and other outputs.
+            index: Index of the records.
             damaged: Reader of damaged records.
             record_schema: Schema of the records.
             config: Read configuration.
@@ -121,6 +125,7 @@ class BatchReader:
         self._mend = MendedRecords(examples.records, workers.engine, damaged, image)
         self._pad = pad_id(record_schema.tokenizer)
         self.missing = MissingCaptions(config.caption_weights)
+        self._datasets_of = index.datasets_of
 
     def batches(
         self,
@@ -172,6 +177,8 @@ class BatchReader:
         arrays, intact = self._mended(placed, images, join(parts), lap)
         if MISSING in arrays:
             self.missing.note(arrays.pop(MISSING), placed.blank)
+        if "dataset" in self._config.names:
+            arrays["dataset"] = self._datasets_of(placed.places[:, 0])
         note_read(lap, len(placed.laps))
         return self._batch(arrays, images, intact & ~placed.blank, placed.blank)
 

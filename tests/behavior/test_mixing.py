@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
+import foreign_records
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -282,3 +283,72 @@ def test_a_mixture_has_neither_length_nor_epochs(pair):
         reader.steps_per_epoch(weighed(pair), batch_size=8)
     with pytest.raises(reader.UsageError, match="mixture"):
         reader.coverage(weighed(pair), batch_size=8)
+
+
+# Which of them an example is from.
+
+FORMS = {
+    "workers": {"outputs": ("key", "dataset", "image")},
+    "tensorflow": {"outputs": ("key", "dataset", "image"), "workers": 0},
+    "texts": {"outputs": ("key", "dataset")},
+    "sorted": {"outputs": ("key", "dataset", "tokens"), "bucket_by_length": True},
+}
+
+
+def check_datasets(batches, names: bytes, num: int) -> None:
+    """Checks the number that goes with each key; `names` begin the keys, in order."""
+    counts = Counter()
+    for found, numbers, *_ in itertools.islice(batches, num):
+        assert numbers.dtype == np.int32
+        assert numbers.tolist() == [names.index(key[:1]) for key in found]
+        counts.update(numbers.tolist())
+    assert len(counts) == len(names)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_examples_know_the_number_of_their_dataset(pair, form):
+    for pattern, names in ((weighed(pair), b"ab"), ([pair.b, pair.a], b"ba")):
+        batches = load(pattern, epochs=None, **FORMS[form])
+        check_datasets(batches.as_numpy_iterator(), names, 10)
+
+
+def test_patterns_of_one_folder_are_one_dataset(pair):
+    parts = [f"{pair.a}/*-00000-*", pair.b, f"{pair.a}/*-00001-*"]
+    settings = {"batch_size": 20, "outputs": ("key", "dataset"), "epochs": None}
+    for pattern, names in (parts, b"ab"), (pair.b, b"b"):
+        check_datasets(reader.stream(pattern, **settings), names, 10)
+    check_datasets(reader.stream(weighed(pair), **settings), b"ab", 10)
+
+
+def test_compressed_files_of_several_folders_do_not_know_their_dataset(tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        rows = map(foreign_records.small, range(4))
+        foreign_records.write(tmp_path / name / "x.gz", rows, "GZIP")
+    outputs = ("key", "dataset")
+    with pytest.warns(UserWarning, match="GZIP"):
+        batches = load(f"{tmp_path}/a/x.gz", batch_size=4, outputs=outputs)
+    assert [b.tolist() for _, b in batches.as_numpy_iterator()] == [[0, 0, 0, 0]]
+    with pytest.raises(reader.UsageError, match="output dataset"):
+        load([f"{tmp_path}/{name}/x.gz" for name in "ab"], outputs=outputs)
+
+
+def test_records_opened_know_the_number_of_their_dataset(pair):
+    examples = reader.open([pair.b, pair.a], outputs=("key", "dataset"))
+    numbers = [number for _, number in examples]
+    assert numbers == [0] * NUM_B + [1] * NUM_A
+    assert all(key.startswith("ba"[number]) for key, number in examples)
+    assert {number for (number,) in reader.open(pair.a, outputs=("dataset",))} == {0}
+
+
+def test_selected_and_padded_examples_know_the_number_of_their_dataset(pair):
+    settings = {"where": "key >= 'a100'", "remainder": "pad"}
+    outputs = ("key", "dataset", "valid")
+    batches = load([pair.a, pair.b], outputs=outputs, batch_size=32, **settings)
+    read = [
+        (number, key[:1])
+        for found, numbers, valid in batches.as_numpy_iterator()
+        for key, number, is_valid in zip(found, numbers, valid, strict=True)
+        if is_valid or number != 0 or key != b""
+    ]
+    assert Counter(read) == {(0, b"a"): 100, (1, b"b"): NUM_B}

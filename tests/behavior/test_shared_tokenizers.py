@@ -161,7 +161,8 @@ def test_the_own_vocabulary_would_have_been_another(sources, basic, tmp_path, ca
     assert main(arguments(sources[1], tmp_path / "own")) == 0
     with pytest.raises(UsageError, match="different tokenizers") as caught:
         reader.load([basic, tmp_path / "own"], batch_size=4, image_size=8)
-    assert f"build {tmp_path}/own again with --tokenizer={basic}" in str(caught.value)
+    said = str(caught.value)
+    assert f"build --dataset={tmp_path}/own --tokenizer={basic} --output=…" in said
 
 
 # Refused before any work.

@@ -8,8 +8,10 @@ import foreign_records as foreign
 import numpy as np
 import pytest
 from PIL import Image
+from written_layers import Captions, write_layer
 
 import reader
+from reader.datasets.manifest_dataset import open_dataset
 
 COMMON = ("image", "caption", "key")
 
@@ -127,7 +129,9 @@ def test_tokens_are_refused_with_what_to_do(parts, read, output):
     assert "different tokenizers (basic, sha256 " in said
     assert "and bytes, sha256 " in said
     assert "leave tokens out of outputs" in said
-    assert f"build {patterns[1]} again with --tokenizer={patterns[0]}" in said
+    one, other = patterns
+    assert f"`diptych build --dataset={other} --tokenizer={one} --output=…`" in said
+    assert f"--retokenize --tokenizer={one}` for each of them" in said
 
 
 def test_tokens_are_asked_for_by_default(parts):
@@ -201,3 +205,27 @@ def test_keys_and_samples_of_a_union_with_foreign_records(parts):
     assert both.by_key("f07") == ("foreign 7",)
     with pytest.raises(reader.UsageError, match="only Diptych datasets have samples"):
         both.samples  # noqa: B018
+
+
+def test_layers_of_one_name_make_the_tokens_of_a_union_equal(parts):
+    ones = [parts["basic"], parts["bytes"]]
+    manifest = open_dataset(ones[1].pattern).manifest
+    tokenizer = reader.tokenizer(ones[1].pattern)
+    data = open_dataset(ones[1].pattern).tokenizer_data()
+    for part in ones:
+        texts = {key: [text.decode()] for key, text in part.texts.items()}
+        captions = Captions(texts, tokenizer.encode, manifest.tokenizer, data)
+        write_layer(Path(part.pattern), "tokens", captions=captions)
+    outputs = ("key", "tokens", "length", "dataset")
+    patterns = [part.pattern for part in ones]
+    batches = reader.load(patterns, batch_size=6, outputs=outputs, layers=["tokens"])
+    start, end = manifest.tokenizer.start_id, manifest.tokenizer.end_id
+    seen = set()
+    for batch in batches.as_numpy_iterator():
+        for key, row, length, dataset in zip(*batch, strict=True):
+            text = ones[dataset].texts[key].decode()
+            assert row[:length].tolist() == [start, *tokenizer.encode(text), end]
+            seen.add(key)
+    assert seen == {*ones[0].texts, *ones[1].texts}
+    with pytest.raises(reader.UsageError, match="different tokenizers"):
+        reader.load(patterns, batch_size=6, outputs=outputs)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reader.contract import schema
 from reader.contract.errors import DatasetError
-from reader.contract.record import parse_example
+from reader.contract.record import parse_example, parse_features
 from reader.datasets.record_source import RecordSource
 from reader.pixels.codecs import Pixels, decoder
 from reader.records.random_access import RecordFiles
@@ -156,7 +156,8 @@ class _Records:
 
     def __init__(self, split: str, source: RecordSource, spelling: Spelling) -> None:
         self._split = split
-        self._record_schema = source.record_schema
+        columns = source.record_schema.extras[:_MOST_COLUMNS]
+        self._columns = [source.record_schema.features[name] for name in columns]
         self._files = RecordFiles(source)
         self._decode = decoder(source.record_schema.image_format)
         self._spelling = spelling
@@ -169,7 +170,8 @@ class _Records:
         """
         record = self._files.read(number)
         try:
-            return self._example(number, parse_example(record))
+            columns = parse_features(record, self._columns)
+            return self._example(number, parse_example(record) | columns)
         except ValueError as error:
             raise self._files.unusable(number, record, error) from error
 
@@ -190,8 +192,8 @@ class _Records:
             ),
             num_captions=len(captions),
             columns={
-                name.removeprefix(schema.EXTRA): _column_text(values.get(name, []))
-                for name in self._record_schema.extras[:_MOST_COLUMNS]
+                column.key.removeprefix(schema.EXTRA): _column_text(values[column.key])
+                for column in self._columns
             },
         )
 

@@ -189,13 +189,14 @@ class _ShardCheck:
 
     def _mismatch(self, example: dict[str, list[Any]]) -> str | None:
         """Returns how an example differs from the schema, or None."""
-        for key, kind, length in self._features:
+        for key, kind, length, num_bytes in self._features:
             values = example.get(key)
             if (
                 values is None
                 or (length is not None and len(values) != length)
                 # All values of a feature have the same type.
                 or (values and type(values[0]) is not kind)
+                or (num_bytes is not None and len(values[0]) != num_bytes)
             ):
                 return f"feature {key} does not match the manifest"
         if sum(example[schema.TOKEN_LENGTHS]) != len(example[schema.TOKEN_IDS]):
@@ -222,10 +223,27 @@ class _Image(NamedTuple):
     example: dict[str, list[Any]]
 
 
-def _expected(feature: schema.Feature) -> tuple[str, type, int | None]:
-    """Returns a feature's key, Python type and number of values (None if any)."""
+class _Expected(NamedTuple):
+    """Stored values of a feature.
+
+    Attributes:
+        key: Key of the feature.
+        kind: Python type of the values.
+        length: Number of values; None for any number.
+        num_bytes: Length of the only value in bytes; None for any length.
+    """
+
+    key: str
+    kind: type
+    length: int | None
+    num_bytes: int | None = None
+
+
+def _expected(feature: schema.Feature) -> _Expected:
     length = 1 if feature.shape == () else feature.shape[0]
-    return feature.key, _TYPES[feature.dtype], length
+    if feature.dtype == "float16" and length is not None:
+        return _Expected(feature.key, bytes, 1, num_bytes=2 * length)
+    return _Expected(feature.key, _TYPES[feature.dtype], length)
 
 
 def _flaw(image: _Image, decode: Decode) -> str | None:
