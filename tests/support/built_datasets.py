@@ -260,6 +260,7 @@ OF_OTHER_SOURCES = {
     "unknown_extension",
     "damaged_archive",
     "duplicate_of",
+    "unknown_key",
 }
 
 

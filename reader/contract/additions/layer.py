@@ -35,7 +35,6 @@ from reader.contract.errors import DatasetError, UsageError
 from reader.contract.json_values import dump_json, known_fields
 from reader.contract.layout import FORMAT_VERSION
 from reader.contract.manifest import Shard, TokenizerSpec
-from reader.contract.record import serialize_example
 from reader.contract.schema import (
     Dtype,
     Feature,
@@ -241,6 +240,9 @@ def fill_of(layer: str, features: tuple[Feature, ...]) -> Fill:
         layer: Name of the layer.
         features: Features of the layer.
     """
+    # NumPy is loaded here, and not for the help pages of the command line.
+    from reader.contract.record import serialize_example
+
     key = present_feature(layer).key
     nothing: dict[str, tuple[Dtype, Values]] = {
         feature.key: (feature.dtype, _nothing(feature))
