@@ -14,8 +14,10 @@ PUBLIC = {
     beam_jobs: [
         "BuildError",
         "JobConfig",
+        "LayerConfig",
         "UsageError",
         "__version__",
+        "layer",
         "run",
         "write_sample",
     ],

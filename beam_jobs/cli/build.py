@@ -94,11 +94,19 @@ def build(config: JobConfig, beam_args: list[str]) -> int:
 
 
 def _report_dataset(config: JobConfig, seconds: float) -> None:
+    from beam_jobs.job.additions import left_behind
+
     data = read_file(os.path.join(config.output, MANIFEST))
     manifest = parse_manifest(data, config.output)
     print("\n".join(splits_table(manifest)))
     for warning in warnings_of(manifest):
         print(f"warning: {warning}", file=sys.stderr)
+    if left := left_behind(config.output, manifest):
+        print(
+            f"warning: {', '.join(left)} belong to an earlier build and no longer fit: "
+            "make them again, or remove them",
+            file=sys.stderr,
+        )
     rate = manifest.num_examples / seconds
     print(f"built in {seconds:.1f} s, {rate:.0f} examples/s; read it with")
     print(f"  {loading_text(config.output, manifest.splits[0], manifest.image)}")

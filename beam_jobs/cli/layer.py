@@ -12,6 +12,7 @@ from beam_jobs.cli.signals import sigterm_as_ctrl_c
 from beam_jobs.config.layer_config import LayerConfig
 from beam_jobs.config.settings import settings_of
 from beam_jobs.storage.files import absolute
+from reader.console.formatting import loading_text
 from reader.console.parser import add_command
 from reader.contract.errors import UsageError
 from reader.contract.layout import LAYERS_DIR
@@ -100,13 +101,16 @@ def _layer(config: LayerConfig, beam_args: list[str]) -> int:
     if result.outcome.failures and not config.plan_only:
         rejects = Workspace(config.output).too_many_rejects
         print(f"all rejects: {rejects}", file=sys.stderr)
-    print(layer_page(result.outcome), flush=True)
+    is_written = not (result.outcome.failures or config.plan_only)
+    print(layer_page(result.outcome, is_written=is_written), flush=True)
     if result.outcome.failures:
         return 1
-    if not config.plan_only:
+    if is_written:
         seconds = time.monotonic() - began
         print(f"added in {seconds:.1f} s; read it with")
-        print(f'  reader.load("{config.dataset}", layers=["{name_to_read(config)}"])')
+        base, names = config.base, [name_to_read(config)]
+        text = loading_text(config.dataset, base.splits[0], base.image, names)
+        print(f"  {text}")
     return 0
 
 

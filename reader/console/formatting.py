@@ -1,7 +1,9 @@
 """Formats dataset facts for the output of commands."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 
+from reader.contract.additions.layer import LayerAccounting
 from reader.contract.manifest import ImageSpec, KeyAccounting, Manifest, Split
 from reader.contract.rejects import category_of
 
@@ -35,8 +37,7 @@ def accounting_table(accounting: KeyAccounting) -> list[str]:
         f"{accounting.found:>12,} keys found",
         f"{accounting.written:>12,} written",
     ]
-    for line, counts in by_line(accounting).items():
-        lines.append(f"{sum(counts.values()):>12,} {line}: {reasons_text(counts)}")
+    lines += not_written_lines(accounting)
     if accounting.dropped_captions:
         lines.append(
             f"{accounting.dropped_captions:>12,} captions dropped from written keys"
@@ -44,7 +45,15 @@ def accounting_table(accounting: KeyAccounting) -> list[str]:
     return lines
 
 
-def by_line(accounting: KeyAccounting) -> dict[str, dict[str, int]]:
+def not_written_lines(accounting: KeyAccounting | LayerAccounting) -> list[str]:
+    """Returns a line for each category of keys that were not written."""
+    return [
+        f"{sum(counts.values()):>12,} {line}: {reasons_text(counts)}"
+        for line, counts in by_line(accounting).items()
+    ]
+
+
+def by_line(accounting: KeyAccounting | LayerAccounting) -> dict[str, dict[str, int]]:
     """Returns the keys not written, `{category: {reason: number of keys}}`."""
     lines: dict[str, dict[str, int]] = {}
     for reason, count in sorted(accounting.not_written.items()):
@@ -57,12 +66,22 @@ def reasons_text(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
 
 
-def loading_text(folder: str, split: Split, image: ImageSpec) -> str:
-    """Returns a `reader.load` call with sensible sizes for the dataset."""
+def loading_text(
+    folder: str, split: Split, image: ImageSpec, layers: Sequence[str] = ()
+) -> str:
+    """Returns a `reader.load` call with sensible sizes for the dataset.
+
+    Args:
+        folder: Folder of the dataset.
+        split: Split to read.
+        image: Format and size of the stored images.
+        layers: Names or folders of layers to read too.
+    """
     pattern = f"{folder.rstrip('/')}/{split.name}-*.tfrecord"
     batch_size = usual_batch_size(split.num_examples)
     sizes = f"batch_size={batch_size}, image_size={usual_image_size(image)}"
-    return f'reader.load("{pattern}", {sizes})'
+    added = f", layers={json.dumps(layers)}" if layers else ""
+    return f'reader.load("{pattern}", {sizes}{added})'
 
 
 def usual_batch_size(num_examples: int) -> int:

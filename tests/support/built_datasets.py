@@ -262,6 +262,7 @@ OF_OTHER_SOURCES = {
     "duplicate_of",
     "damaged_record",
     "excluded_key",
+    "unknown_key",
 }
 
 

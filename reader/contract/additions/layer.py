@@ -35,9 +35,8 @@ from reader.contract.errors import DatasetError, UsageError
 from reader.contract.json_values import dump_json, known_fields
 from reader.contract.layout import FORMAT_VERSION
 from reader.contract.manifest import Shard, TokenizerSpec
-from reader.contract.record import serialize_example
-from reader.contract.schema import BASE_CAPTIONS as BASE_CAPTIONS
 from reader.contract.schema import (
+    BASE_CAPTIONS,
     Dtype,
     Feature,
     Values,
@@ -244,6 +243,9 @@ def fill_of(layer: str, features: tuple[Feature, ...]) -> Fill:
         layer: Name of the layer.
         features: Features of the layer.
     """
+    # NumPy is loaded here, and not for the help pages of the command line.
+    from reader.contract.record import serialize_example
+
     key = present_feature(layer).key
     nothing: dict[str, tuple[Dtype, Values]] = {
         feature.key: (feature.dtype, _nothing(feature))
