@@ -17,7 +17,8 @@ from beam_jobs.config.settings import (
     metadata_of,
     setting,
 )
-from reader.contract.additions.layer import BASE_CAPTIONS, REPLACES
+from reader.contract.additions.layer import REPLACES
+from reader.contract.schema import BASE_CAPTIONS
 
 FILL = (BASE_CAPTIONS,)
 
