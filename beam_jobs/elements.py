@@ -20,36 +20,6 @@ UNSEEN = -1
 ANY_ROOT = -1
 
 
-class SourceFile(NamedTuple):
-    """A source file, a member of a tar, or a record of a dataset.
-
-    Attributes:
-        path: Path relative to the root, separated by `/`. The path of a tar member
-            starts with the path of the tar: `a.tar/1.jpg`. A record has the path of the
-            image file that the dataset was built from.
-        size: Size in bytes, or `UNSEEN` if only the name is known.
-        version: Modification time in nanoseconds, or generation of an object. Detects
-            a source that changes during the job. A tar member has the version of its
-            tar, a record that of its shard.
-        root: Index of the root folder in the source's `roots`, or `ANY_ROOT`.
-        archive: Path of the tar or the shard that contains the member or the record.
-            Empty for a plain file.
-        offset: Byte offset of the member's data in the tar, or of the framed record.
-    """
-
-    path: bytes
-    size: int = UNSEEN
-    version: int = 0
-    root: int = 0
-    archive: bytes = b""
-    offset: int = 0
-
-    @property
-    def place(self) -> tuple[int, bytes, int]:
-        """Identity of the file, equal for two names of the same file."""
-        return self.root, self.archive or self.path, self.offset
-
-
 class StoredImage(NamedTuple):
     """What a dataset states of an image in it.
 
@@ -75,6 +45,38 @@ class StoredImage(NamedTuple):
     actions: tuple[str, ...]
     resize: bool
     encode: bool
+
+
+class SourceFile(NamedTuple):
+    """A source file, a member of a tar, or a record of a dataset.
+
+    Attributes:
+        path: Path relative to the root, separated by `/`. The path of a tar member
+            starts with the path of the tar: `a.tar/1.jpg`. A record has the path of the
+            image file that the dataset was built from.
+        size: Size in bytes, or `UNSEEN` if only the name is known.
+        version: Modification time in nanoseconds, or generation of an object. Detects
+            a source that changes during the job. A tar member has the version of its
+            tar, a record that of its shard.
+        root: Index of the root folder in the source's `roots`, or `ANY_ROOT`.
+        archive: Path of the tar or the shard that contains the member or the record.
+            Empty for a plain file.
+        offset: Byte offset of the member's data in the tar, or of the framed record.
+        stored: What the dataset states of the image in a record. None for others.
+    """
+
+    path: bytes
+    size: int = UNSEEN
+    version: int = 0
+    root: int = 0
+    archive: bytes = b""
+    offset: int = 0
+    stored: StoredImage | None = None
+
+    @property
+    def place(self) -> tuple[int, bytes, int]:
+        """Identity of the file, equal for two names of the same file."""
+        return self.root, self.archive or self.path, self.offset
 
 
 class StoredArray(NamedTuple):
@@ -110,7 +112,6 @@ class Entry(NamedTuple):
         flaw: Reason and detail of why the entry cannot be used, or None.
         lacks: Why the entry has no caption, for the reject of a key without any; or
             None. Not part of the listing digest.
-        stored: What the dataset states of the image, or None if the image is a file.
     """
 
     key: bytes
@@ -123,7 +124,6 @@ class Entry(NamedTuple):
     split: str | None = None
     flaw: tuple[str, str] | None = None
     lacks: str | None = None
-    stored: StoredImage | None = None
 
 
 class Aside(NamedTuple):
@@ -152,7 +152,6 @@ class Pair(NamedTuple):
         texts: Captions, or None if the captions are in a separate file.
         values: Values of the source columns: first those that are stored.
         sha256: Hex digest of the image file, or empty without deduplication.
-        stored: What the dataset states of the image, or None if the image is a file.
     """
 
     key: bytes
@@ -162,7 +161,6 @@ class Pair(NamedTuple):
     texts: tuple[str, ...] | None = None
     values: tuple[Value | StoredArray, ...] = ()
     sha256: str = ""
-    stored: StoredImage | None = None
 
 
 class Reject(NamedTuple):
@@ -322,14 +320,12 @@ def dump_pair(pair: Pair) -> str:
         [v._asdict() if isinstance(v, StoredArray) else v for v in pair.values],
         pair.sha256,
     ]
-    if pair.stored is not None:
-        fields.append(pair.stored)
     return json.dumps(fields) + "\n"
 
 
 def load_pair(line: str | bytes) -> Pair:
     """Parses a pair from a line of JSON."""
-    key, split, image, caption, texts, values, sha256, *stored = json.loads(line)
+    key, split, image, caption, texts, values, sha256 = json.loads(line)
     return Pair(
         key=path_of(key),
         split=split,
@@ -338,13 +334,7 @@ def load_pair(line: str | bytes) -> Pair:
         texts=None if texts is None else tuple(texts),
         values=tuple(map(_load_value, values)),
         sha256=sha256,
-        stored=_load_stored(*stored[0]) if stored else None,
     )
-
-
-def _load_stored(*fields: Any) -> StoredImage:
-    stored = StoredImage(*fields)
-    return stored._replace(actions=tuple(stored.actions))
 
 
 def _load_value(value: Any) -> Value | StoredArray:
@@ -356,7 +346,9 @@ def _load_value(value: Any) -> Value | StoredArray:
 
 def _dump_file(file: SourceFile) -> list[Any]:
     fields = [text_of(file.path), file.size, file.version, file.root]
-    return [*fields, text_of(file.archive), file.offset] if file.archive else fields
+    if file.archive:
+        fields += [text_of(file.archive), file.offset]
+    return fields if file.stored is None else [*fields, file.stored]
 
 
 def _load_file(fields: list[Any]) -> SourceFile:
@@ -364,7 +356,14 @@ def _load_file(fields: list[Any]) -> SourceFile:
     file = SourceFile(path_of(path), size, version, root)
     if not member:
         return file
-    return file._replace(archive=path_of(member[0]), offset=member[1])
+    archive, offset, *stored = member
+    file = file._replace(archive=path_of(archive), offset=offset)
+    return file._replace(stored=_load_stored(*stored[0])) if stored else file
+
+
+def _load_stored(*fields: Any) -> StoredImage:
+    stored = StoredImage(*fields)
+    return stored._replace(actions=tuple(stored.actions))
 
 
 def dump_reject(reject: Reject) -> str:

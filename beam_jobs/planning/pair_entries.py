@@ -198,7 +198,6 @@ def _pair_one(
             f"this key{_where(images.values(), config)}",
         )
     image = next(iter(images.values()))
-    stored = next((e.stored for e in entries if e.stored is not None), None)
     split = _agreed("splits", {e.split for e in entries if e.split is not None})
     return Pair(
         key=key,
@@ -207,7 +206,6 @@ def _pair_one(
         caption=captions[0] if captions else SourceFile(texts[0].origin),
         texts=None if captions else tuple(t for e in texts for t in e.texts or ()),
         values=_values(entries),
-        stored=stored,
     )
 
 
@@ -216,8 +214,8 @@ def _without_copies(entries: Sequence[Entry]) -> Sequence[Entry]:
 
     It is that of the first dataset. Entries of files are returned as they are.
     """
-    images = {entry.stored and entry.stored.sha256 for entry in entries}
-    if len(images) > 1 or None in images:
+    stored = [entry.image and entry.image.stored for entry in entries]
+    if len({image and image.sha256 for image in stored}) > 1 or None in stored:
         return entries
     return [min(entries, key=lambda entry: entry.rank)]
 

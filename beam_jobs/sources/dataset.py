@@ -82,6 +82,11 @@ def check(config: JobConfig) -> None:
                     f'--dataset={folder}: no column "{name}" among '
                     f"{', '.join(names) or 'none'}"
                 )
+        if manifest.caption_names:
+            raise UsageError(
+                f"--dataset={folder}: its captions have names, which are not carried "
+                "over: build from the original files"
+            )
 
 
 def roots(config: JobConfig) -> tuple[bytes, ...]:
@@ -182,10 +187,9 @@ class _Shard:
                 root=self._root,
                 archive=self._path,
                 offset=row[samples.OFFSET],
+                stored=self._stored_image(row),
             ),
-            # Names of captions are in the record alone.
             texts=tuple(row[samples.CAPTIONS]),
-            stored=self._stored_image(row),
         )
         try:
             return entry._replace(

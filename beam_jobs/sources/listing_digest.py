@@ -33,13 +33,12 @@ def hash_of_entry(entry: Entry) -> int:
     The rank is left out too, so the hash does not depend on the row order of a table.
     """
     files = [
-        file and (file.path, file.size, *file.place)
+        file and (file.path, file.size, *file.place, *(file.stored or ()))
         for file in (entry.image, entry.caption)
     ]
     values = [digest_of(value) for value in entry.values or ()]
     fields = (entry.key, entry.origin, *files, entry.texts, values, entry.split)
-    stored = () if entry.stored is None else (tuple(entry.stored),)
-    digest = hashlib.sha256(repr((*fields, entry.flaw, *stored)).encode()).digest()
+    digest = hashlib.sha256(repr((*fields, entry.flaw)).encode()).digest()
     return int.from_bytes(digest, "big")
 
 
