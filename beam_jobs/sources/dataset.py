@@ -175,9 +175,12 @@ class _Shard:
         self._resize, self._encode = _changes(task.shard.image, config.image_spec)
 
     def entry_of(self, row: _Row) -> Entry:
-        """Returns the entry of a row; what cannot be used becomes its flaw."""
+        """Returns the entry of a row; what cannot be used becomes its flaw.
+
+        Until its key is known, the entry has one of its own.
+        """
         entry = Entry(
-            key=row[samples.KEY].encode(),
+            key=b"%b:%d" % (self._path, row[samples.OFFSET]),
             origin=row[samples.CAPTION_SOURCE].encode(),
             rank=self._root,
             image=SourceFile(
@@ -192,8 +195,8 @@ class _Shard:
             texts=tuple(row[samples.CAPTIONS]),
         )
         try:
+            entry = entry._replace(key=self._key_of(row))
             return entry._replace(
-                key=self._key_of(row),
                 values=tuple(
                     self._value_of(column, row) for column in self._config.columns_read
                 ),
