@@ -20,36 +20,6 @@ UNSEEN = -1
 ANY_ROOT = -1
 
 
-class SourceFile(NamedTuple):
-    """A source file, a member of a tar, or a record of a dataset.
-
-    Attributes:
-        path: Path relative to the root, separated by `/`. The path of a tar member
-            starts with the path of the tar: `a.tar/1.jpg`. A record has the path of the
-            image file that the dataset was built from.
-        size: Size in bytes, or `UNSEEN` if only the name is known.
-        version: Modification time in nanoseconds, or generation of an object. Detects
-            a source that changes during the job. A tar member has the version of its
-            tar, a record that of its shard.
-        root: Index of the root folder in the source's `roots`, or `ANY_ROOT`.
-        archive: Path of the tar or the shard that contains the member or the record.
-            Empty for a plain file.
-        offset: Byte offset of the member's data in the tar, or of the framed record.
-    """
-
-    path: bytes
-    size: int = UNSEEN
-    version: int = 0
-    root: int = 0
-    archive: bytes = b""
-    offset: int = 0
-
-    @property
-    def place(self) -> tuple[int, bytes, int]:
-        """Identity of the file, equal for two names of the same file."""
-        return self.root, self.archive or self.path, self.offset
-
-
 class StoredImage(NamedTuple):
     """What a dataset states of an image in it.
 
@@ -75,6 +45,38 @@ class StoredImage(NamedTuple):
     actions: tuple[str, ...]
     resize: bool
     encode: bool
+
+
+class SourceFile(NamedTuple):
+    """A source file, a member of a tar, or a record of a dataset.
+
+    Attributes:
+        path: Path relative to the root, separated by `/`. The path of a tar member
+            starts with the path of the tar: `a.tar/1.jpg`. A record has the path of the
+            image file that the dataset was built from.
+        size: Size in bytes, or `UNSEEN` if only the name is known.
+        version: Modification time in nanoseconds, or generation of an object. Detects
+            a source that changes during the job. A tar member has the version of its
+            tar, a record that of its shard.
+        root: Index of the root folder in the source's `roots`, or `ANY_ROOT`.
+        archive: Path of the tar or the shard that contains the member or the record.
+            Empty for a plain file.
+        offset: Byte offset of the member's data in the tar, or of the framed record.
+        stored: What the dataset states of the image in a record. None for others.
+    """
+
+    path: bytes
+    size: int = UNSEEN
+    version: int = 0
+    root: int = 0
+    archive: bytes = b""
+    offset: int = 0
+    stored: StoredImage | None = None
+
+    @property
+    def place(self) -> tuple[int, bytes, int]:
+        """Identity of the file, equal for two names of the same file."""
+        return self.root, self.archive or self.path, self.offset
 
 
 class StoredArray(NamedTuple):
@@ -110,7 +112,6 @@ class Entry(NamedTuple):
         flaw: Reason and detail of why the entry cannot be used, or None.
         lacks: Why the entry has no caption, for the reject of a key without any; or
             None. Not part of the listing digest.
-        stored: What the dataset states of the image, or None if the image is a file.
         names: Name of each caption in `texts`, or the only name of those in the caption
             file; None if captions have no names.
     """
@@ -125,7 +126,6 @@ class Entry(NamedTuple):
     split: str | None = None
     flaw: tuple[str, str] | None = None
     lacks: str | None = None
-    stored: StoredImage | None = None
     names: tuple[str, ...] | None = None
 
 
@@ -155,7 +155,6 @@ class Pair(NamedTuple):
         texts: Captions, or None if the captions are in a separate file.
         values: Values of the source columns: first those that are stored.
         sha256: Hex digest of the image file, or empty without deduplication.
-        stored: What the dataset states of the image, or None if the image is a file.
         names: Name of each caption in `texts`, or of each caption file; None if
             captions have no names.
         more: Further caption files, if these have names.
@@ -168,7 +167,6 @@ class Pair(NamedTuple):
     texts: tuple[str, ...] | None = None
     values: tuple[Value | StoredArray, ...] = ()
     sha256: str = ""
-    stored: StoredImage | None = None
     names: tuple[str, ...] | None = None
     more: tuple[SourceFile, ...] = ()
 
@@ -337,21 +335,15 @@ def dump_pair(pair: Pair) -> str:
         [v._asdict() if isinstance(v, StoredArray) else v for v in pair.values],
         pair.sha256,
     ]
-    # Left out of most pairs: each list of pairs has millions.
-    more = {
-        "stored": pair.stored,
-        "names": pair.names,
-        "files": [_dump_file(file) for file in pair.more] or None,
-    }
-    if any(value is not None for value in more.values()):
-        fields.append(more)
+    if pair.names is not None or pair.more:
+        fields += [pair.names, [_dump_file(file) for file in pair.more]]
     return json.dumps(fields) + "\n"
 
 
 def load_pair(line: str | bytes) -> Pair:
     """Parses a pair from a line of JSON."""
-    key, split, image, caption, texts, values, sha256, *others = json.loads(line)
-    more = others[0] if others else dict.fromkeys(("stored", "names", "files"))
+    key, split, image, caption, texts, values, sha256, *named = json.loads(line)
+    names, more = named or (None, ())
     return Pair(
         key=path_of(key),
         split=split,
@@ -360,15 +352,9 @@ def load_pair(line: str | bytes) -> Pair:
         texts=None if texts is None else tuple(texts),
         values=tuple(map(_load_value, values)),
         sha256=sha256,
-        stored=None if more["stored"] is None else _load_stored(*more["stored"]),
-        names=None if more["names"] is None else tuple(more["names"]),
-        more=tuple(map(_load_file, more["files"] or ())),
+        names=None if names is None else tuple(names),
+        more=tuple(map(_load_file, more)),
     )
-
-
-def _load_stored(*fields: Any) -> StoredImage:
-    stored = StoredImage(*fields)
-    return stored._replace(actions=tuple(stored.actions))
 
 
 def _load_value(value: Any) -> Value | StoredArray:
@@ -380,7 +366,9 @@ def _load_value(value: Any) -> Value | StoredArray:
 
 def _dump_file(file: SourceFile) -> list[Any]:
     fields = [text_of(file.path), file.size, file.version, file.root]
-    return [*fields, text_of(file.archive), file.offset] if file.archive else fields
+    if file.archive:
+        fields += [text_of(file.archive), file.offset]
+    return fields if file.stored is None else [*fields, file.stored]
 
 
 def _load_file(fields: list[Any]) -> SourceFile:
@@ -388,7 +376,14 @@ def _load_file(fields: list[Any]) -> SourceFile:
     file = SourceFile(path_of(path), size, version, root)
     if not member:
         return file
-    return file._replace(archive=path_of(member[0]), offset=member[1])
+    archive, offset, *stored = member
+    file = file._replace(archive=path_of(archive), offset=offset)
+    return file._replace(stored=_load_stored(*stored[0])) if stored else file
+
+
+def _load_stored(*fields: Any) -> StoredImage:
+    stored = StoredImage(*fields)
+    return stored._replace(actions=tuple(stored.actions))
 
 
 def dump_reject(reject: Reject) -> str:

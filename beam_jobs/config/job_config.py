@@ -222,6 +222,8 @@ class JobConfig(JobSettings, CommonConfig):
                 )
         if self.where_columns and self.where is None:
             raise UsageError("where_columns needs where: pass the condition")
+        if self.dataset is not None and self.carried is None:
+            return  # Its columns are not known yet.
         _ = self.row_filter  # Raises if it is not a condition.
 
     def _check_caption_names(self) -> None:

@@ -15,6 +15,7 @@ from reader.contract.additions.layer import LAYER
 from reader.contract.errors import DatasetError, UsageError
 from reader.contract.layout import BUILD_DIR, MANIFEST, SHARD_SUFFIX
 from reader.contract.manifest import Manifest, parse_manifest
+from reader.contract.schema import check_stored_format
 
 
 def source_manifests(config: JobConfig) -> list[Manifest]:
@@ -44,7 +45,9 @@ def _manifest_of(folder: str, config: JobConfig) -> Manifest:
         )
     try:
         data = read_file(os.path.join(folder, MANIFEST))
-        return parse_manifest(data, folder)
+        manifest = parse_manifest(data, folder)
+        check_stored_format(manifest.image.format)
+        return manifest
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(f"{flag}: {_instead(folder)}") from None
     except (OSError, DatasetError) as error:

@@ -139,8 +139,8 @@ def _encode_image(
             "image_file_too_large",
             f"{pair.image.size} bytes, more than {config.max_image_bytes}",
         )
-    if pair.stored is not None:
-        return _image_of_dataset(pair, pair.stored, files, config, budget)
+    if pair.image.stored is not None:
+        return _image_of_dataset(pair, pair.image.stored, files, config, budget)
     image = SourceImage(files.image(pair), max_pixels=config.max_pixels)
     image.check_filters(
         min_image_size=config.min_image_size, max_aspect_ratio=config.max_aspect_ratio

@@ -117,8 +117,8 @@ class _HashFn(beam.DoFn):
     def _with_hash(self, pair: Pair) -> Pair:
         if pair.image.size > self._config.max_image_bytes:
             return pair  # Rejected later, when its shard is written.
-        if pair.stored is not None:
-            digest = pair.stored.sha256
+        if pair.image.stored is not None:
+            digest = pair.image.stored.sha256
         else:
             digest = sha256(self._files.image(pair)).hexdigest()
         if self._config.splits_by_content:

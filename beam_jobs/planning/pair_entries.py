@@ -199,7 +199,6 @@ def _pair_one(
             f"this key{_where(images.values(), config)}",
         )
     image = next(iter(images.values()))
-    stored = next((e.stored for e in entries if e.stored is not None), None)
     caption, *more = [e.caption for e in captions if e.caption is not None] or [
         SourceFile(texts[0].origin)
     ]
@@ -211,7 +210,6 @@ def _pair_one(
         caption=caption,
         texts=None if captions else tuple(t for e in texts for t in e.texts or ()),
         values=agreed_values(entries),
-        stored=stored,
         names=_names(captions or texts),
         more=tuple(more),
     )
@@ -222,8 +220,8 @@ def _without_copies(entries: Sequence[Entry]) -> Sequence[Entry]:
 
     It is that of the first dataset. Entries of files are returned as they are.
     """
-    images = {entry.stored and entry.stored.sha256 for entry in entries}
-    if len(images) > 1 or None in images:
+    stored = [entry.image and entry.image.stored for entry in entries]
+    if len({image and image.sha256 for image in stored}) > 1 or None in stored:
         return entries
     return [min(entries, key=lambda entry: entry.rank)]
 

@@ -82,6 +82,11 @@ def check(config: JobConfig) -> None:
                     f'--dataset={folder}: no column "{name}" among '
                     f"{', '.join(names) or 'none'}"
                 )
+        if manifest.caption_names:
+            raise UsageError(
+                f"--dataset={folder}: its captions have names, which are not carried "
+                "over: build from the original files"
+            )
 
 
 def roots(config: JobConfig) -> tuple[bytes, ...]:
@@ -170,9 +175,12 @@ class _Shard:
         self._resize, self._encode = _changes(task.shard.image, config.image_spec)
 
     def entry_of(self, row: _Row) -> Entry:
-        """Returns the entry of a row; what cannot be used becomes its flaw."""
+        """Returns the entry of a row; what cannot be used becomes its flaw.
+
+        Until its key is known, the entry has one of its own.
+        """
         entry = Entry(
-            key=row[samples.KEY].encode(),
+            key=b"%b:%d" % (self._path, row[samples.OFFSET]),
             origin=row[samples.CAPTION_SOURCE].encode(),
             rank=self._root,
             image=SourceFile(
@@ -182,14 +190,13 @@ class _Shard:
                 root=self._root,
                 archive=self._path,
                 offset=row[samples.OFFSET],
+                stored=self._stored_image(row),
             ),
-            # Names of captions are in the record alone.
             texts=tuple(row[samples.CAPTIONS]),
-            stored=self._stored_image(row),
         )
         try:
+            entry = entry._replace(key=self._key_of(row))
             return entry._replace(
-                key=self._key_of(row),
                 values=tuple(
                     self._value_of(column, row) for column in self._config.columns_read
                 ),

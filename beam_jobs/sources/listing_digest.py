@@ -33,16 +33,14 @@ def hash_of_entry(entry: Entry) -> int:
     The rank is left out too, so the hash does not depend on the row order of a table.
     """
     files = [
-        file and (file.path, file.size, *file.place)
+        file and (file.path, file.size, *file.place, *(file.stored or ()))
         for file in (entry.image, entry.caption)
     ]
     values = [digest_of(value) for value in entry.values or ()]
     fields = (entry.key, entry.origin, *files, entry.texts, values, entry.split)
-    # Left out of most entries, so that listings of before keep their digest.
-    named = () if entry.names is None else (entry.names,)
-    stored = () if entry.stored is None else (tuple(entry.stored),)
-    more = (*named, *stored)
-    digest = hashlib.sha256(repr((*fields, entry.flaw, *more)).encode()).digest()
+    # Left out without names, so that listings of before names keep their digest.
+    names = () if entry.names is None else (entry.names,)
+    digest = hashlib.sha256(repr((*fields, entry.flaw, *names)).encode()).digest()
     return int.from_bytes(digest, "big")
 
 

@@ -87,7 +87,7 @@ class SourceFiles:
             BadInput: `damaged_record` if the record of a dataset is damaged.
         """
         data = self._read(pair.image, at_most=pair.image.size)
-        return data if pair.stored is None else image_of_record(data, pair.key)
+        return data if pair.image.stored is None else image_of_record(data, pair.key)
 
     def captions(self, pair: Pair) -> Captions:
         """Returns the cleaned captions of a pair that have enough tokens.

@@ -1,6 +1,5 @@
 """A job that is killed and run again ends as if nothing had happened."""
 
-import contextlib
 import os
 import shutil
 import signal
@@ -10,11 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
+from killed_builds import PATIENCE_SECONDS, commits, kill_once
 
 from beam_jobs.__main__ import main
 from beam_jobs.sample_data import write_sample
-
-PATIENCE_SECONDS = 120
 
 
 @pytest.fixture(scope="module")
@@ -43,29 +41,6 @@ def files_below(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
-
-
-def kill_once(command: list[str], when) -> None:
-    """Starts a build in a process group and kills the group once `when()`."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "beam_jobs", *command],
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not when():
-        assert process.poll() is None, "the job ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-
-
-def commits(output: Path) -> int:
-    folder = output / "_build/commits"
-    return len(list(folder.iterdir())) if folder.exists() else 0
 
 
 @pytest.mark.parametrize("shards_done", [0, 1, 7, 20])

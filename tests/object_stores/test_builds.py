@@ -65,6 +65,21 @@ def test_a_tokenizer_is_taken_over_from_a_bucket(
     assert "without a finished dataset" in capsys.readouterr().err
 
 
+def test_a_dataset_in_a_bucket_is_a_source(store, local, output, run_build, tmp_path):
+    for name, data in local.items():
+        (tmp_path / "one" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "one" / name).write_bytes(data)
+    (tmp_path / "one/keys.txt").write_text("nowhere")
+    address = store.upload(tmp_path / "one", f"{tmp_path.name}/one")
+    flags = (*store.flags, f"--exclude_keys={address}/keys.txt")
+    assert run_build(*flags, dataset=f"{address}/", output=output) == 0
+    again = store.download(output)
+    # What was rejected before is in the dataset no more.
+    differing = {name for name in local if local[name] != again[name]}
+    assert differing == {"manifest.json", "rejects.jsonl"}
+    assert again.keys() == local.keys()
+
+
 def test_contents_are_compared_in_buckets(store, uploaded, source, run_build, tmp_path):
     flags = (*store.flags, "--dedupe=exact", "--max_rejects=50%")
     assert run_build(*flags, **folders(source), output=tmp_path / "here") == 0

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from beam_jobs.config.columns import BadCell, Column, feature_values, parse_columns
 from beam_jobs.config.job_config import JobConfig
 from reader.contract.errors import UsageError
-from reader.contract.record import parse_example, serialize_example
+from reader.contract.record import parse_example, parse_halves, serialize_example
 
 
 def column(spec: str) -> Column:
@@ -26,7 +26,8 @@ def stored(spec: str, cell: object) -> list[object]:
     values = feature_values(one, one.value_of(cell))
     feature = one.feature
     data = serialize_example({feature.key: (feature.dtype, values)})
-    return parse_example(data)[feature.key]
+    (found,) = parse_example(data).values()
+    return parse_halves(found[0]).tolist() if feature.dtype == "float16" else found
 
 
 # Parsing of columns.
@@ -34,6 +35,7 @@ def stored(spec: str, cell: object) -> list[object]:
 
 def test_columns_as_they_are_written():
     text = "score:float, url:str,emb:float[512],label:int=-1,ok:bool=false,a b é:str=x"
+    text += ",half:float16,clip:float16[768]=0.5"
     assert [tuple(one) for one in parse_columns(text)] == [
         ("score", "float", None, None),
         ("url", "str", None, None),
@@ -41,6 +43,8 @@ def test_columns_as_they_are_written():
         ("label", "int", None, -1),
         ("ok", "bool", None, 0),
         ("a b é", "str", None, "x"),
+        ("half", "float16", None, None),
+        ("clip", "float16", 768, 0.5),
     ]
 
 
@@ -62,6 +66,7 @@ def test_columns_as_they_are_written():
         "score:int=9223372036854775808",
         "score:float=inf",
         "score:float=1e39",
+        "score:float16=65520",
         "ok:bool=maybe",
         "a/b:int",
         "a:int,,b:int",
@@ -142,18 +147,23 @@ def test_other_cells_are_no_whole_numbers(cell):
 # Floats.
 
 
-@given(st.floats(allow_nan=False) | st.integers(-(10**40), 10**40))
-def test_fractions_are_rounded_as_numpy_rounds(number):
+@pytest.mark.parametrize(
+    ("spec", "dtype"), [("x:float", np.float32), ("x:float16", np.float16)]
+)
+@given(
+    number=st.floats(allow_nan=False)
+    | st.integers(-(10**40), 10**40)
+    | st.floats(-70_000, 70_000)
+)
+def test_fractions_are_rounded_as_numpy_rounds(spec, dtype, number):
     with np.errstate(over="ignore"):
-        expected = np.float32(number)
+        expected = dtype(number)
     for cell in (number, repr(number)):
         if np.isinf(expected) and math.isfinite(number):
             with pytest.raises(BadCell):
-                stored("x:float", cell)
+                stored(spec, cell)
         else:
-            assert (
-                np.float32(stored("x:float", cell)[0]).tobytes() == expected.tobytes()
-            )
+            assert dtype(stored(spec, cell)[0]).tobytes() == expected.tobytes()
 
 
 @pytest.mark.parametrize("cell", ["nan", "NaN", math.nan])
@@ -163,7 +173,7 @@ def test_what_is_no_number_may_be_a_fraction(cell):
 
 @pytest.mark.parametrize("cell", ["inf", "-Infinity", "+inf", math.inf])
 def test_infinities_are_kept(cell):
-    assert stored("x:float", cell) == [float(cell)]
+    assert stored("x:float", cell) == stored("x:float16", cell) == [float(cell)]
 
 
 @pytest.mark.parametrize(
