@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from built_datasets import all_records, contents, manifest_of, rejects_of, shards_of
-from killed_builds import commits, kill_once
+from kills import commits, kill_once
 from PIL import Image
 
 import reader

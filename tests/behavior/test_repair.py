@@ -193,7 +193,7 @@ def test_sources_with_other_contents_cost_no_file_that_was_whole(
     flip(output / FILES[kind])
     before = state(output)
     assert main(args(own_source, output, "--repair")) == 1
-    assert "its images or captions have changed" in error_of(capfd)
+    assert "its sources have changed" in error_of(capfd)
     after = state(output)
     assert {file: after[file] for file in before} == before
 

@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from killed_builds import PATIENCE_SECONDS, commits, kill_once
+from built_datasets import contents
+from kills import PATIENCE_SECONDS, commits, kill_once
 
 from beam_jobs.__main__ import main
 from beam_jobs.sample_data import write_sample
@@ -32,15 +33,7 @@ def args(source: Path, output: Path, *more: str) -> list[str]:
 def undisturbed(source, tmp_path_factory) -> dict[str, bytes]:
     output = tmp_path_factory.mktemp("undisturbed") / "out"
     assert main(args(source, output)) == 0
-    return files_below(output)
-
-
-def files_below(folder: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
+    return contents(output)
 
 
 @pytest.mark.parametrize("shards_done", [0, 1, 7, 20])
@@ -56,7 +49,7 @@ def test_killed_and_run_again_gives_the_same_bytes(
         for path in (output / "_build").glob("commits/*.json")
     }
     assert main(args(source, output)) == 0
-    assert files_below(output) == undisturbed
+    assert contents(output) == undisturbed
     # Not redone: a shard is older than the manifest's attempt by what it was before.
     for name, committed in finished.items():
         shard = output / name.replace(".json", ".tfrecord")
@@ -70,7 +63,7 @@ def test_killed_with_two_worker_processes_gives_the_same_bytes(
     command = args(source, output, "--workers=2", "--threads=1")
     kill_once(command, lambda: commits(output) >= 3)
     assert main(command) == 0
-    assert files_below(output) == undisturbed
+    assert contents(output) == undisturbed
 
 
 def test_changed_sources_are_refused_on_resume(source, tmp_path, capfd):
@@ -102,7 +95,7 @@ def test_a_shard_lost_or_cut_after_its_commit_is_written_again(
     with open(output / second.name.replace(".json", ".tfrecord"), "r+b") as shard:
         shard.truncate(100)
     assert main(args(source, output)) == 0
-    assert files_below(output) == undisturbed
+    assert contents(output) == undisturbed
 
 
 def test_killed_after_the_manifest_the_next_run_only_tidies_up(
@@ -111,7 +104,7 @@ def test_killed_after_the_manifest_the_next_run_only_tidies_up(
     output = tmp_path / "out"
     kill_once(args(source, output), (output / "manifest.json").exists)
     assert main(args(source, output)) == 0
-    assert files_below(output) == undisturbed
+    assert contents(output) == undisturbed
 
 
 def test_two_jobs_on_one_output_do_not_mix(source, tmp_path, capfd):
@@ -155,7 +148,7 @@ def test_ctrl_c_stops_with_one_message_and_keeps_what_is_done(
     assert process.returncode == 130
     assert "run the same command again to resume" in said
     assert main(command) == 0
-    assert files_below(output) == undisturbed
+    assert contents(output) == undisturbed
 
 
 def test_an_ignored_file_between_attempts_changes_nothing(
@@ -170,7 +163,7 @@ def test_an_ignored_file_between_attempts_changes_nothing(
     (ours / "images/.DS_Store").touch()
     (ours / "images/notes.md").touch()
     assert main(args(ours, output)) == 0
-    assert files_below(output) == undisturbed
+    assert contents(output) == undisturbed
     after = [(output / f"{stem}.tfrecord").stat().st_mtime_ns for stem in done]
     assert after == written
 
@@ -188,7 +181,7 @@ def test_files_of_a_plan_that_never_came_true_are_removed(
         (output / name).parent.mkdir(parents=True, exist_ok=True)
         (output / name).write_text("left behind")
     assert main(args(source, output)) == 0
-    assert files_below(output) == undisturbed
+    assert contents(output) == undisturbed
 
 
 def test_a_killed_worker_ends_the_job_with_advice(source, undisturbed, tmp_path):
@@ -216,7 +209,7 @@ def test_a_killed_worker_ends_the_job_with_advice(source, undisturbed, tmp_path)
     assert process.returncode == 1
     assert "a worker process died" in said
     assert main(command) == 0
-    assert files_below(output) == undisturbed
+    assert contents(output) == undisturbed
 
 
 def test_a_job_that_is_told_to_end_says_how_to_go_on(source, undisturbed, tmp_path):
@@ -238,4 +231,4 @@ def test_a_job_that_is_told_to_end_says_how_to_go_on(source, undisturbed, tmp_pa
     assert "run the same command again to resume" in said
     assert not (output / "_build/lease.json").exists()
     assert main(args(source, output)) == 0
-    assert files_below(output) == undisturbed
+    assert contents(output) == undisturbed

@@ -20,6 +20,7 @@ RUN_PAGES = [
 ]
 # What is there when a page begins; the others begin with nothing.
 BEGINS_WITH = {
+    "docs/layers.md": ["own_folders"],
     "docs/reading.md": ["datasets"],
     "docs/recipes/coco.md": ["coco_download"],
     "docs/recipes/flickr.md": ["flickr_download"],

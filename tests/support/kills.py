@@ -1,4 +1,4 @@
-"""Builds that are killed while they run."""
+"""Kills jobs in the middle of their work."""
 
 import contextlib
 import os
