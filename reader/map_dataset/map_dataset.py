@@ -115,8 +115,9 @@ def open(
 
         `outputs` also accepts `length` (int, tokens), `height`, `width` (int, pixels of
         the image), `key` (str), `caption` (str, the first), `captions` (list[str],
-        all), `encoded` (bytes, the image as stored), and extra columns: int, float32,
-        str, or a list of these (a NumPy array for numbers).
+        all), `caption_name` and `caption_names` (their names, if captions have names),
+        `encoded` (bytes, the image as stored), and extra columns: int, float32, str, or
+        a list of these (a NumPy array for numbers).
 
         The output `draws` is a dictionary of random numbers for a `transform`. They
         depend on nothing but the record, its epoch and `seed`:
