@@ -17,7 +17,7 @@ from reader.contract.checks import (
 )
 from reader.contract.errors import UsageError
 from reader.contract.host import num_cores
-from reader.contract.schema import EXTRA
+from reader.contract.schema import is_column
 from reader.shuffle.randomness import Draws
 from reader.storage.files import is_remote, local_path
 
@@ -298,11 +298,6 @@ def _shown(caption: str | CaptionWeights) -> str:
     return f'"{caption}"' if isinstance(caption, str) else repr(caption)
 
 
-def is_extra(name: object) -> bool:
-    """Returns whether an output is a column carried through, such as `extra/score`."""
-    return isinstance(name, str) and name.startswith(EXTRA)
-
-
 def output_names(outputs: object) -> tuple[str, ...] | None:
     """Returns the caller's `outputs` argument as a tuple of names.
 
@@ -322,11 +317,11 @@ def check_names(outputs: tuple[str, ...] | None, allowed: Sequence[str]) -> None
     """Checks the names of outputs.
 
     Raises:
-        UsageError: A name is neither allowed nor that of a column carried through, or
-            there are no names.
+        UsageError: A name is neither allowed nor that of a column, or there are no
+            names.
     """
     for name in outputs or ():
-        if name not in allowed and not is_extra(name):
+        if name not in allowed and not (isinstance(name, str) and is_column(name)):
             raise UsageError(
                 f"outputs may name {', '.join(allowed)} and columns such as "
                 f"extra/score, got {name!r}"

@@ -99,6 +99,14 @@ def feature_from(fields: Mapping[str, Any]) -> Feature:
     return Feature(str(fields["key"]), dtype, tuple(shape), fields["role"])
 
 
+def is_column(name: str) -> bool:
+    """Returns whether a name is that of a column, such as `extra/score`.
+
+    Columns are carried through a build, or belong to a layer; roles have no slash.
+    """
+    return "/" in name
+
+
 class StoredFormat(NamedTuple):
     """A format of stored images; its name is the value of `image/format`.
 

@@ -1,6 +1,7 @@
-"""Reads the `index/` of a dataset and checks it against the manifest."""
+"""Reads the `index/` of a dataset or layer and checks it against its manifest."""
 
 import logging
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,9 @@ from reader.contract.index import (
 from reader.contract.layout import BLOCKS, LENGTHS, parse_shard_name
 from reader.contract.manifest import Shard
 from reader.contract.record import crc32c_hex
-from reader.datasets.manifest_dataset import ShardSelection
+from reader.contract.schema import Feature
+from reader.datasets.manifest_dataset import IndexedFolder
+from reader.datasets.record_index import ShardFile
 from reader.shuffle.arrays import Int64s
 from reader.storage.files import is_remote, read_bytes
 from reader.storage.tfrecord_file import scan_headers
@@ -26,34 +29,64 @@ _LOG = logging.getLogger("reader")
 _MOST_READ = 8 << 20
 
 
-def read_blocks(selection: ShardSelection, chosen: set[str]) -> Int64s:
+def open_shards(
+    folder: IndexedFolder, shards: Sequence[Shard], features: Mapping[str, Feature]
+) -> tuple[tuple[ShardFile, ...], Int64s]:
+    """Returns the files of some shards, and the byte offsets of their blocks.
+
+    Args:
+        folder: Folder of the shards.
+        shards: Shards, in the order of the index.
+        features: Features of the records by role.
+
+    Raises:
+        DatasetError: The block index is missing, damaged, or does not match the shards.
+    """
+    lengths = read_lengths(folder)
+
+    def file_of(shard: Shard) -> ShardFile:
+        return ShardFile(
+            path=folder.path(shard.file),
+            num_examples=shard.num_examples,
+            num_bytes=shard.num_bytes,
+            checksum=shard.crc32c,
+            has_manifest=True,
+            offsets=lambda: read_offsets(folder, shard),
+            lengths=lengths.get(shard.file),
+            features=features,
+        )
+
+    blocks = read_blocks(folder, {shard.file for shard in shards})
+    return tuple(map(file_of, shards)), blocks
+
+
+def read_blocks(folder: IndexedFolder, chosen: set[str]) -> Int64s:
     """Returns the byte offsets of the blocks of some shards, from `index/blocks.bin`.
 
     Args:
-        selection: Selected shards of a dataset.
+        folder: Folder of the shards.
         chosen: File names of the shards to return block offsets of.
 
     Raises:
         DatasetError: The file is missing, damaged, or does not match the shards.
     """
-    manifest = selection.dataset.manifest
-    data = _read_index(selection, BLOCKS)
+    data = _read_index(folder, BLOCKS)
     offsets = parse_blocks(data)
-    counts = [num_blocks(shard.num_examples) for shard in manifest.shards]
+    counts = [num_blocks(shard.num_examples) for shard in folder.shards]
     if sum(counts) != len(offsets):
         raise DatasetError(
-            f"{selection.dataset.path(BLOCKS)} has {len(offsets)} blocks, not "
-            f"{sum(counts)} as the manifest says: restore it or build again"
+            f"{folder.path(BLOCKS)} has {len(offsets)} blocks, not {sum(counts)} as "
+            f"{folder.stated_by} says: restore it or {folder.again}"
         )
-    if len(chosen) == len(manifest.shards):
+    if len(chosen) == len(folder.shards):
         return offsets
-    wanted = np.repeat([shard.file in chosen for shard in manifest.shards], counts)
+    wanted = np.repeat([shard.file in chosen for shard in folder.shards], counts)
     part: Int64s = offsets[wanted]
     return part
 
 
-def read_lengths(selection: ShardSelection) -> dict[str, NDArray[np.uint32]]:
-    """Returns the lengths of all records of a dataset, from `index/lengths.bin`.
+def read_lengths(folder: IndexedFolder) -> dict[str, NDArray[np.uint32]]:
+    """Returns the lengths of all records of all shards, from `index/lengths.bin`.
 
     A large file is mapped into memory, and its checksum is not checked. Callers compare
     the sum of the lengths of each block with the block index, which is checked.
@@ -62,16 +95,13 @@ def read_lengths(selection: ShardSelection) -> dict[str, NDArray[np.uint32]]:
         For each shard's file name the framed lengths of its records; nothing for
         datasets of earlier versions and for datasets in buckets.
     """
-    shards, path = selection.dataset.manifest.shards, selection.dataset.path(LENGTHS)
-    files = selection.dataset.manifest.files
+    shards, path = folder.shards, folder.path(LENGTHS)
     ends = np.cumsum([shard.num_examples for shard in shards])
-    if LENGTHS not in files or is_remote(path) or not ends[-1]:
+    if LENGTHS not in folder.files or is_remote(path) or not ends[-1]:
         return {}
     try:
         is_large = ends[-1] > _MOST_READ
-        data = (
-            np.memmap(path, mode="r") if is_large else _read_index(selection, LENGTHS)
-        )
+        data = np.memmap(path, mode="r") if is_large else _read_index(folder, LENGTHS)
         lengths = parse_lengths(data)
         if len(lengths) != ends[-1]:
             raise ValueError(f"{len(lengths)} lengths for {ends[-1]} records")
@@ -82,21 +112,21 @@ def read_lengths(selection: ShardSelection) -> dict[str, NDArray[np.uint32]]:
     return {shard.file: part for shard, part in zip(shards, parts, strict=True)}
 
 
-def _read_index(selection: ShardSelection, file: str) -> bytes:
-    path = selection.dataset.path(file)
+def _read_index(folder: IndexedFolder, file: str) -> bytes:
+    path = folder.path(file)
     try:
         data = read_bytes(path)
     except FileNotFoundError:
-        raise DatasetError(f"{path} is missing: restore it or build again") from None
-    if crc32c_hex(data) != selection.dataset.manifest.files.get(file):
+        raise DatasetError(f"{path} is missing: restore it or {folder.again}") from None
+    if crc32c_hex(data) != folder.files.get(file):
         raise DatasetError(
-            f"{path} is damaged (its checksum differs from the manifest): restore it "
-            "or build again"
+            f"{path} is damaged (its checksum differs from {folder.stated_by}): "
+            f"restore it or {folder.again}"
         )
     return data
 
 
-def read_offsets(selection: ShardSelection, shard: Shard) -> Int64s:
+def read_offsets(folder: IndexedFolder, shard: Shard) -> Int64s:
     """Returns the byte offsets of a shard's records and the end of the last one.
 
     If the index of the shard is damaged, reads the offsets from the record headers.
@@ -108,23 +138,23 @@ def read_offsets(selection: ShardSelection, shard: Shard) -> Int64s:
         DatasetError: Index and shard are both damaged, or the number of records differs
             from the manifest.
     """
-    offsets = _offsets_in_index(selection, shard)
+    offsets, path = _offsets_in_index(folder, shard), folder.path(shard.file)
     if offsets is None:
-        offsets = _offsets_in_headers(selection.dataset.path(shard.file))
+        offsets = _offsets_in_headers(path)
     if len(offsets) != shard.num_examples + 1:
         raise DatasetError(
-            f"{selection.dataset.path(shard.file)} has {len(offsets) - 1} records, not "
-            f"{shard.num_examples} as the manifest says: restore them or build again"
+            f"{path} has {len(offsets) - 1} records, not {shard.num_examples} as "
+            f"{folder.stated_by} says: restore them or {folder.again}"
         )
     return offsets
 
 
-def _offsets_in_index(selection: ShardSelection, shard: Shard) -> Int64s | None:
+def _offsets_in_index(folder: IndexedFolder, shard: Shard) -> Int64s | None:
     name = parse_shard_name(shard.file)
     if name is None:
         return None
     try:
-        return parse_text_index(_read_index(selection, name.index_file))
+        return parse_text_index(_read_index(folder, name.index_file))
     except DatasetError as error:
         _LOG.warning("%s; reading the headers of %s instead", error, shard.file)
         return None

@@ -7,13 +7,21 @@ truncated or left over from another dataset is reported here, not at step 40,000
 import fnmatch
 import glob
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from reader.contract.additions.layer import LAYER
 from reader.contract.errors import DatasetError, UsageError
 from reader.contract.layout import BUILD_DIR, MANIFEST, SHARD_SUFFIX, TOKENIZER_DIR
-from reader.contract.manifest import Manifest, Shard, Split, parse_manifest
+from reader.contract.manifest import (
+    Manifest,
+    Shard,
+    Split,
+    TokenizerSpec,
+    parse_manifest,
+)
 from reader.contract.tokenizers.protocol import Tokenizer
 from reader.contract.tokenizers.registry import check_tokenizer, load_tokenizer
 from reader.storage.files import (
@@ -32,6 +40,55 @@ from reader.storage.files import (
 _REMOTE_REQUESTS = 32
 
 
+class IndexedFolder(NamedTuple):
+    """A folder of shards and their index: that of a dataset, or of a layer.
+
+    Attributes:
+        folder: Path of the folder.
+        shards: All shards, in the order of the index.
+        files: CRC-32C of each other file, `{path: crc32c}`.
+        stated_by: Name of the file that states these, for messages.
+        again: How to write the files again, for messages.
+    """
+
+    folder: str
+    shards: tuple[Shard, ...]
+    files: Mapping[str, str]
+    stated_by: str = "the manifest"
+    again: str = "build again"
+
+    def path(self, file: str) -> str:
+        """Returns the path of a file in the folder."""
+        return os.path.join(self.folder, file)
+
+    def check_sizes(self, shards: Sequence[Shard]) -> None:
+        """Checks that shards exist and have the right sizes.
+
+        Raises:
+            DatasetError: A shard is missing or has another size.
+        """
+        if not is_remote(self.folder):
+            for shard in shards:
+                self._check_size(shard)
+            return
+        with ThreadPoolExecutor(_REMOTE_REQUESTS) as pool:
+            list(pool.map(self._check_size, shards))
+
+    def _check_size(self, shard: Shard) -> None:
+        path = self.path(shard.file)
+        try:
+            size = size_of(path)
+        except FileNotFoundError:
+            raise DatasetError(
+                f"{path} is missing: restore it or {self.again}"
+            ) from None
+        if size != shard.num_bytes:
+            raise DatasetError(
+                f"{path} has {size} bytes, not {shard.num_bytes} as {self.stated_by} "
+                f"says: restore it or {self.again}"
+            )
+
+
 @dataclass(frozen=True)
 class ManifestDataset:
     """A finished dataset.
@@ -48,6 +105,11 @@ class ManifestDataset:
         """Returns the path of a file in the dataset's folder."""
         return os.path.join(self.folder, file)
 
+    @property
+    def indexed(self) -> IndexedFolder:
+        """Shards of the dataset and their index."""
+        return IndexedFolder(self.folder, self.manifest.shards, self.manifest.files)
+
     def tokenizer(self) -> Tokenizer:
         """Returns the tokenizer that tokenized the captions.
 
@@ -63,14 +125,22 @@ class ManifestDataset:
         Raises:
             DatasetError: The file is missing or has changed.
         """
-        spec = self.manifest.tokenizer
-        path = self.path(f"{TOKENIZER_DIR}/{spec.file}")
-        try:
-            data = read_bytes(path)
-        except FileNotFoundError:
-            raise DatasetError(f"{path} is missing: restore it") from None
-        check_tokenizer(spec, data)
-        return data
+        return read_tokenizer(self.folder, self.manifest.tokenizer)
+
+
+def read_tokenizer(folder: str, spec: TokenizerSpec) -> bytes:
+    """Returns the bytes of the tokenizer's file of a dataset or layer.
+
+    Raises:
+        DatasetError: The file is missing or has changed.
+    """
+    path = os.path.join(folder, TOKENIZER_DIR, spec.file)
+    try:
+        data = read_bytes(path)
+    except FileNotFoundError:
+        raise DatasetError(f"{path} is missing: restore it") from None
+    check_tokenizer(spec, data)
+    return data
 
 
 @dataclass(frozen=True)
@@ -121,6 +191,12 @@ def open_dataset(folder: Pattern) -> ManifestDataset:
 def no_dataset(folder: str) -> DatasetError:
     """Returns the error for a folder without a finished dataset."""
     shown = (folder or ".").rstrip("/") + "/"
+    if is_layer(folder):
+        name = os.path.basename(os.path.abspath(folder))
+        return DatasetError(
+            f"{shown} is a layer, which only has what is added to the records of a "
+            f'dataset: pass the dataset, and layers="{name}"'
+        )
     if is_folder(os.path.join(folder, BUILD_DIR)):
         return DatasetError(
             f"no {MANIFEST} in {shown}: the job has not finished; run it again to "
@@ -134,8 +210,17 @@ def no_dataset(folder: str) -> DatasetError:
 
 def has_manifest(folder: str) -> bool:
     """Returns whether a folder holds a finished dataset."""
+    return _exists(os.path.join(folder, MANIFEST))
+
+
+def is_layer(folder: str) -> bool:
+    """Returns whether a folder holds a finished layer of a dataset."""
+    return _exists(os.path.join(folder, LAYER))
+
+
+def _exists(path: str) -> bool:
     try:
-        size_of(os.path.join(folder, MANIFEST))
+        size_of(path)
     except (FileNotFoundError, NotADirectoryError):
         return False
     return True
@@ -183,7 +268,7 @@ def select(
         split for split in dataset.manifest.splits if chosen & _files(split.shards)
     )
     selection = ShardSelection(dataset, shards, splits)
-    _check_sizes(selection)
+    dataset.indexed.check_sizes(shards)
     return selection
 
 
@@ -258,25 +343,3 @@ def _check_stray_shards(dataset: ManifestDataset, names: str) -> None:
 
 def _files(shards: Sequence[Shard]) -> set[str]:
     return {shard.file for shard in shards}
-
-
-def _check_sizes(selection: ShardSelection) -> None:
-    shards = zip(selection.shards, selection.paths, strict=True)
-    if not is_remote(selection.dataset.folder):
-        for shard, path in shards:
-            _check_size(shard, path)
-        return
-    with ThreadPoolExecutor(_REMOTE_REQUESTS) as pool:
-        list(pool.map(_check_size, selection.shards, selection.paths))
-
-
-def _check_size(shard: Shard, path: str) -> None:
-    try:
-        size = size_of(path)
-    except FileNotFoundError:
-        raise DatasetError(f"{path} is missing: restore it or build again") from None
-    if size != shard.num_bytes:
-        raise DatasetError(
-            f"{path} has {size} bytes, not {shard.num_bytes} as the manifest says: "
-            "restore it or build again"
-        )

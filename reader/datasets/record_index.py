@@ -10,11 +10,13 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from reader.contract.additions.layer import Fill, fill_of
 from reader.contract.layout import BLOCK_RECORDS, LENGTHS
 from reader.contract.record import FRAMING_BYTES
 from reader.contract.schema import Feature
@@ -57,41 +59,94 @@ class ShardFile:
     features: Mapping[str, Feature] = dataclasses.field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class LayerFiles:
+    """Files of a layer: features that are added to the records of other shards.
+
+    Attributes:
+        name: Name of the layer.
+        features: Features that the layer adds.
+        replaces: What the layer takes the place of, such as `captions`.
+        shards: Shards of the layer, one for each shard that it adds features to, with
+            as many records.
+        block_offsets: int64[num_blocks], byte offset of every 64th record of each
+            shard, concatenated in shard order.
+    """
+
+    name: str
+    features: tuple[Feature, ...]
+    replaces: tuple[str, ...]
+    shards: tuple[ShardFile, ...]
+    block_offsets: Int64s
+
+    @cached_property
+    def fill(self) -> Fill:
+        """What follows each record of the layer."""
+        return fill_of(self.name, self.features)
+
+
+class Span(NamedTuple):
+    """Position of a framed record in a file.
+
+    Attributes:
+        path: Path of the file.
+        begin: Byte offset of the record's first byte.
+        end: Byte offset after its last byte.
+    """
+
+    path: str
+    begin: int
+    end: int
+
+
 class Reads(NamedTuple):
     """Reads for a set of records, and the order to bring the records into.
 
     Attributes:
-        pieces: int64[n, 5], one row per read: shard, byte offset, records to skip from
+        pieces: int64[n, 5], one row per read: file, byte offset, records to skip from
             there, records to read, bytes per request (0: file system's default).
         order: int64[m], for each requested record its position among the records read.
         numbers: int64[k], record numbers in the order read.
         lengths: int64[k], record lengths in bytes in the order read, without framing;
             -1 where unknown.
+        layers: `pieces` and `lengths` of each layer, for the same records.
     """
 
     pieces: Int64s
     order: Int64s
     numbers: Int64s
     lengths: Int64s
+    layers: tuple[tuple[Int64s, Int64s], ...] = ()
 
 
 class RecordIndex:
-    """Index of the records of several shards.
+    """Index of the records of several shards, and of layers that are read with them.
 
     Attributes:
         shards: Shards in order.
+        layers: Layers that add features to the records.
         blocks: Blocks of up to 64 neighboring records, the units of the shuffle.
     """
 
-    def __init__(self, shards: Sequence[ShardFile], block_offsets: Int64s) -> None:
+    def __init__(
+        self,
+        shards: Sequence[ShardFile],
+        block_offsets: Int64s,
+        layers: Sequence[LayerFiles] = (),
+    ) -> None:
         """Creates the index.
 
         Args:
             shards: Shards in order.
             block_offsets: int64[num_blocks], byte offset of every 64th record of each
                 shard, concatenated in shard order.
+            layers: Layers that add features to the records.
         """
         self.shards = tuple(shards)
+        self.layers = tuple(layers)
+        self._of_layers = [
+            RecordIndex(layer.shards, layer.block_offsets) for layer in layers
+        ]
         counts = np.array([shard.num_examples for shard in shards], np.int64)
         self._first = np.concatenate([[0], np.cumsum(counts)])
         num_blocks = -(-counts // BLOCK_RECORDS)
@@ -113,9 +168,32 @@ class RecordIndex:
         self._exact = mapped or remote or self.num_records <= _MAX_OFFSETS
         self._request_bytes = _REQUEST_BYTES if remote else 0
 
-    def moved(self, shards: Sequence[ShardFile]) -> "RecordIndex":
-        """Returns the same index for copies of its shards, such as those in a cache."""
-        return RecordIndex(shards, self._block_offsets)
+    @property
+    def files(self) -> tuple[ShardFile, ...]:
+        """All files: the shards, then those of each layer."""
+        return self.shards + tuple(
+            shard for layer in self.layers for shard in layer.shards
+        )
+
+    @property
+    def fills(self) -> tuple[Fill, ...]:
+        """What follows the records of each layer."""
+        return tuple(layer.fill for layer in self.layers)
+
+    def moved(self, files: Sequence[ShardFile]) -> "RecordIndex":
+        """Returns the same index for copies of its files, such as those in a cache."""
+        num = len(self.shards)
+        layers = [
+            dataclasses.replace(layer, shards=tuple(files[begin : begin + num]))
+            for layer, begin in zip(self.layers, self._first_files, strict=True)
+        ]
+        return RecordIndex(files[:num], self._block_offsets, layers)
+
+    @property
+    def _first_files(self) -> list[int]:
+        """Index in `files` of the first shard of each layer."""
+        num = len(self.shards)
+        return [num * place for place in range(1, len(self.layers) + 1)]
 
     @property
     def num_records(self) -> int:
@@ -124,18 +202,37 @@ class RecordIndex:
 
     @property
     def num_bytes(self) -> int:
-        """Total size of all shards, in bytes."""
+        """Total size of all shards, in bytes; layers do not count."""
         return int(self._ends.sum())
 
     @property
     def has_lengths(self) -> bool:
         """Whether the length of every record is known, as `places` needs it."""
-        return self._exact
+        return self._exact and all(layer._exact for layer in self._of_layers)
 
     def locate(self, number: int) -> tuple[int, int]:
         """Returns the index of a record's shard and its position in that shard."""
         shard = int(np.searchsorted(self._first, number, side="right")) - 1
         return shard, number - int(self._first[shard])
+
+    def spans(self, number: int) -> list[Span]:
+        """Returns where a record is, and then where the record of each layer is."""
+        shard, place = self.locate(number)
+        spans = []
+        for index in (self, *self._of_layers):
+            begin, end = index.offsets(shard)[place : place + 2].tolist()
+            spans.append(Span(index.shards[shard].path, begin, end))
+        return spans
+
+    def joined(self, parts: Sequence[bytes]) -> bytes:
+        """Returns a record followed by what layers add to it.
+
+        Args:
+            parts: The record, and that of each layer.
+        """
+        record, *added = parts
+        filled = map(Fill.complete, self.fills, added)
+        return b"".join((record, *filled)) if added else record
 
     def places(self, numbers: Int64s) -> Int64s:
         """Returns where single records are; needs `has_lengths`.
@@ -145,12 +242,16 @@ class RecordIndex:
                 record may fill.
 
         Returns:
-            int64[n, 4]: number of each record, its shard, and the byte offsets of its
-            begin and end in that shard, framing included.
+            int64[n, 4 + 3 * layers]: number of each record, its file, and the byte
+            offsets of its begin and end in that file, framing included; the last three
+            for each layer too.
         """
         wanted = _filled(numbers)
         shard = np.searchsorted(self._first, wanted, side="right") - 1
-        return np.stack([wanted, shard, *self._bounds(wanted, shard)], axis=1)
+        columns = [wanted, shard, *self._bounds(wanted, shard)]
+        for layer, first in zip(self._of_layers, self._first_files, strict=True):
+            columns += [first + shard, *layer._bounds(wanted, shard)]
+        return np.stack(columns, axis=1)
 
     def reads(self, numbers: Int64s) -> Reads:
         """Returns the reads for a set of records, in file order and without overlaps.
@@ -162,21 +263,43 @@ class RecordIndex:
         shard = np.searchsorted(self._first, unique, side="right") - 1
         fresh = np.diff(unique, prepend=-2) != 1
         begin = np.flatnonzero(fresh | (np.diff(shard, prepend=-1) != 0))
-        count = np.diff(begin, append=len(unique))
-        lengths = np.full(len(unique), -1)
+        runs = begin, np.diff(begin, append=len(unique))
+        pieces, lengths = self._pieces(unique, shard, *runs)
+        layers = []
+        for layer, first in zip(self._of_layers, self._first_files, strict=True):
+            of_layer = layer._pieces(unique, shard, *runs)
+            of_layer[0][:, 0] += first
+            layers.append(of_layer)
+        return Reads(pieces, order.astype(np.int64), unique, lengths, tuple(layers))
+
+    def _pieces(
+        self, numbers: Int64s, shard: Int64s, begin: Int64s, count: Int64s
+    ) -> tuple[Int64s, Int64s]:
+        """Returns the reads for runs of records, and the lengths of these records.
+
+        Args:
+            numbers: int64[k], record numbers, sorted.
+            shard: int64[k], shard of each record.
+            begin: int64[n], position of the first record of each run.
+            count: int64[n], number of records in each run.
+
+        Returns:
+            int64[n, 5] and int64[k], as in `Reads`.
+        """
+        lengths = np.full(len(numbers), -1)
         if self._exact:
-            begins, ends = self._bounds(unique, shard)
+            begins, ends = self._bounds(numbers, shard)
             lengths = ends - begins - FRAMING_BYTES
             offset, skip = begins[begin], np.zeros_like(begin)
             num_bytes = ends[begin + count - 1] - offset
         else:
-            block = np.searchsorted(self.blocks.first, unique[begin], side="right") - 1
+            block = np.searchsorted(self.blocks.first, numbers[begin], side="right") - 1
             offset = self._block_offsets[block]
-            skip = unique[begin] - self.blocks.first[block]
+            skip = numbers[begin] - self.blocks.first[block]
             num_bytes = np.zeros_like(offset)
         request = self._request_sizes(num_bytes)
         pieces = np.stack([shard[begin], offset, skip, count, request], axis=1)
-        return Reads(pieces, order.astype(np.int64), unique, lengths)
+        return pieces, lengths
 
     def _bounds(self, numbers: Int64s, shard: Int64s) -> tuple[Int64s, Int64s]:
         """Returns the start and end byte offsets of records, int64[n] each."""

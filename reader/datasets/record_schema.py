@@ -1,10 +1,18 @@
 """Record schema: the features of records and their roles, for any source."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from reader.contract.additions.layer import LayerManifest, present_feature
 from reader.contract.manifest import Manifest, Split, TokenizerSpec
-from reader.contract.schema import EXTRA, Feature, needs_size
+from reader.contract.schema import (
+    EXTRA,
+    NAMES_OF_CAPTIONS,
+    Feature,
+    is_column,
+    needs_size,
+)
 from reader.contract.statistics import Statistics, Tally
 
 # Roles whose values mean something only together with their tokenizer.
@@ -59,6 +67,15 @@ class RecordSchema:
         """Names of the extra columns that the pipeline carried into the records."""
         return [name for name in self.features if name.startswith(EXTRA)]
 
+    @property
+    def added(self) -> list[str]:
+        """Names of the features that layers add."""
+        return [
+            name
+            for name in self.features
+            if is_column(name) and name not in self.extras
+        ]
+
 
 def record_schema_of(manifest: Manifest, splits: Sequence[Split]) -> RecordSchema:
     """Returns the schema of the records of some splits of a Diptych dataset."""
@@ -74,6 +91,51 @@ def record_schema_of(manifest: Manifest, splits: Sequence[Split]) -> RecordSchem
         captions=statistics.captions,
         caption_tokens=statistics.caption_tokens,
         caption_names=manifest.caption_names,
+    )
+
+
+def with_layer(
+    record_schema: RecordSchema, layer: LayerManifest, splits: Sequence[Split]
+) -> RecordSchema:
+    """Returns the schema of records that are read together with those of a layer.
+
+    The features of the layer get their keys as roles. If the layer replaces the
+    captions, its captions get the roles of the dataset's own instead.
+
+    Args:
+        record_schema: Schema of the records.
+        layer: The layer.
+        splits: Splits that the records belong to.
+    """
+    added = {
+        feature.key: feature
+        for feature in (*layer.columns, present_feature(layer.name))
+    }
+    captions = [each for each in layer.features if each not in layer.columns]
+    if "captions" not in layer.replaces:
+        added |= {feature.key: feature for feature in captions}
+        tokenizers = dict(record_schema.layer_tokenizers)
+        if captions:
+            tokenizers[layer.name] = layer.tokenizer
+        return dataclasses.replace(
+            record_schema,
+            features={**record_schema.features, **added},
+            layer_tokenizers=tokenizers,
+        )
+    own = {
+        role: feature
+        for role, feature in record_schema.features.items()
+        if role != NAMES_OF_CAPTIONS.role
+    }
+    statistics = Statistics()
+    for split in splits:
+        statistics = statistics.merge(layer.statistics.get(split.name, Statistics()))
+    return dataclasses.replace(
+        record_schema,
+        features={**own, **{each.role: each for each in captions}, **added},
+        tokenizer=layer.tokenizer,
+        captions=statistics.captions,
+        caption_tokens=statistics.caption_tokens,
     )
 
 

@@ -14,11 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from reader.contract.errors import DatasetError, UsageError
 from reader.contract.layout import BLOCK_RECORDS, BUILD_DIR, MANIFEST
-from reader.contract.manifest import Shard
 from reader.datasets.foreign_files import (
     NUM_INSPECTED,
     check_numbers,
@@ -28,19 +26,22 @@ from reader.datasets.foreign_files import (
     some_records,
 )
 from reader.datasets.foreign_schema import check_features, record_schema_of_records
-from reader.datasets.index_files import read_blocks, read_lengths, read_offsets
+from reader.datasets.index_files import open_shards
+from reader.datasets.layers import Layers, NamedLayers, layer_files
 from reader.datasets.manifest_dataset import (
     ShardSelection,
     find_folder,
     has_manifest,
+    is_layer,
     no_dataset,
     select,
 )
-from reader.datasets.record_index import ShardFile
+from reader.datasets.record_index import LayerFiles, RecordIndex, ShardFile
 from reader.datasets.record_schema import (
     RecordSchema,
     merge_record_schemas,
     record_schema_of,
+    with_layer,
 )
 from reader.shuffle.arrays import Int64s
 from reader.shuffle.mixture import PATTERN_TURNS
@@ -73,6 +74,7 @@ class RecordSource:
         compression: `GZIP` or `ZLIB` for compressed files, which can only be read
             sequentially; empty for uncompressed files.
         chosen: Records to read; None for all.
+        layers: Layers that are read with the records.
     """
 
     name: str
@@ -81,6 +83,7 @@ class RecordSource:
     block_offsets: Int64s
     compression: str = ""
     chosen: Chosen | None = None
+    layers: tuple[LayerFiles, ...] = ()
 
     @property
     def num_examples(self) -> int:
@@ -89,8 +92,68 @@ class RecordSource:
 
     @property
     def num_bytes(self) -> int:
-        """Total size of all shards, in bytes."""
+        """Total size of all shards, in bytes; layers do not count."""
         return sum(shard.num_bytes for shard in self.shards)
+
+    def index(self) -> RecordIndex:
+        """Returns a new index of the records."""
+        return index_of([self])
+
+
+def index_of(sources: Sequence[RecordSource]) -> RecordIndex:
+    """Returns an index of the records of all sources, numbered one after another."""
+    return RecordIndex(
+        [shard for source in sources for shard in source.shards],
+        np.concatenate([source.block_offsets for source in sources]),
+        join_layers(sources),
+    )
+
+
+def join_layers(sources: Sequence[RecordSource]) -> tuple[LayerFiles, ...]:
+    """Returns the layers of all sources, each with the shards of all.
+
+    Raises:
+        UsageError: The sources differ in their layers.
+    """
+    for source in sources[1:]:
+        _check_alike(sources[0], source)
+    parts = (
+        [_layer_of(source, layer.name) for source in sources]
+        for layer in sources[0].layers
+    )
+    return tuple(
+        dataclasses.replace(
+            layers[0],
+            shards=tuple(shard for layer in layers for shard in layer.shards),
+            block_offsets=np.concatenate([layer.block_offsets for layer in layers]),
+        )
+        for layers in parts
+    )
+
+
+def _check_alike(one: RecordSource, other: RecordSource) -> None:
+    """Checks that two sources have the same layers."""
+    names = [{layer.name: None for layer in source.layers} for source in (one, other)]
+    for name in names[0] | names[1]:
+        for source, having in ((one, names[0]), (other, names[1])):
+            if name not in having:
+                raise UsageError(
+                    f"{source.name} is read without the layer {name}, which others "
+                    f"have: make it with `diptych layer {source.name} --name={name}`, "
+                    "or pass its path too"
+                )
+        mine, theirs = _layer_of(one, name), _layer_of(other, name)
+        if (mine.features, mine.replaces) != (theirs.features, theirs.replaces):
+            raise UsageError(
+                f"the layers {name} of {one.name} and {other.name} differ in their "
+                "features: make one of them again, with `diptych layer "
+                f"{other.name} --name={name} --overwrite`"
+            )
+
+
+def _layer_of(source: RecordSource, name: str) -> LayerFiles:
+    (found,) = (layer for layer in source.layers if layer.name == name)
+    return found
 
 
 def open_record_source(
@@ -100,6 +163,7 @@ def open_record_source(
     *,
     tolerant: bool = False,
     compressed: bool = True,
+    layers: NamedLayers | None = None,
 ) -> RecordSource:
     """Returns one record source with the records of all patterns.
 
@@ -110,11 +174,12 @@ def open_record_source(
         tolerant: Whether to accept damaged foreign TFRecords, such as truncated files.
         compressed: Whether to accept compressed files; inspecting them needs
             TensorFlow.
+        layers: Layers to read with the records; callers check that all were used.
 
     Raises:
         DatasetError: A dataset is unfinished or incomplete, or its index is damaged.
-        UsageError: A pattern matches nothing, a split is missing or needed, or the
-            matched files cannot be read as one.
+        UsageError: A pattern matches nothing, a split is missing or needed, a dataset
+            lacks a layer, or the matched files cannot be read as one.
     """
     if not patterns:
         raise UsageError("pattern must not be an empty list")
@@ -123,7 +188,7 @@ def open_record_source(
         folder = find_folder(pattern)
         by_folder.setdefault(same_place(folder), (folder, []))[1].append(pattern)
     parts = [
-        _open_one(folder, group, split, features, tolerant, compressed)
+        _open_one(folder, group, split, features, tolerant, compressed, layers)
         for folder, group in by_folder.values()
     ]
     if len(parts) == 1:
@@ -140,6 +205,7 @@ def open_record_source(
         shards=tuple(shard for part in parts for shard in part.shards),
         block_offsets=np.concatenate([part.block_offsets for part in parts]),
         compression=parts[0].compression,
+        layers=join_layers(parts),
     )
 
 
@@ -150,6 +216,7 @@ def _open_one(
     features: Mapping[str, str] | None,
     tolerant: bool,
     compressed: bool,
+    layers: NamedLayers | None,
 ) -> RecordSource:
     if has_manifest(folder) or is_folder(f"{folder}/{BUILD_DIR}"):
         if features is not None:
@@ -157,7 +224,14 @@ def _open_one(
                 f"features is for TFRecords without a manifest; {folder} has a "
                 "manifest that names its features: leave out features"
             )
-        return _of_dataset(select(patterns, split))
+        return _of_dataset(select(patterns, split), layers or NamedLayers(None))
+    if is_layer(folder):
+        raise no_dataset(folder)
+    if layers:
+        raise UsageError(
+            f"{folder} has no {MANIFEST}: only Diptych datasets have layers, not "
+            "TFRecords from other tools. Leave out layers"
+        )
     paths: dict[str, None] = {}
     for pattern in patterns:
         found = [] if is_folder(pattern) else match(pattern)
@@ -194,34 +268,21 @@ def no_pattern(folder: str) -> DatasetError:
 # Diptych datasets.
 
 
-def _of_dataset(selection: ShardSelection) -> RecordSource:
-    chosen = {shard.file for shard in selection.shards}
-    record_schema = record_schema_of(selection.dataset.manifest, selection.splits)
-    lengths = read_lengths(selection)
-    files = [
-        _shard_file(selection, shard, lengths.get(shard.file))
-        for shard in selection.shards
-    ]
-    return RecordSource(
-        name=selection.dataset.folder,
-        record_schema=record_schema,
-        shards=_holding(files, record_schema),
-        block_offsets=read_blocks(selection, chosen),
+def _of_dataset(selection: ShardSelection, layers: NamedLayers) -> RecordSource:
+    dataset, shards, splits = selection.dataset, selection.shards, selection.splits
+    added, record_schema = (
+        layers.of(dataset),
+        record_schema_of(dataset.manifest, splits),
     )
-
-
-def _shard_file(
-    selection: ShardSelection, shard: Shard, lengths: NDArray[np.uint32] | None
-) -> ShardFile:
-    path = selection.dataset.path(shard.file)
-    return ShardFile(
-        path=path,
-        num_examples=shard.num_examples,
-        num_bytes=shard.num_bytes,
-        checksum=shard.crc32c,
-        has_manifest=True,
-        offsets=lambda: read_offsets(selection, shard),
-        lengths=lengths,
+    for layer in added:
+        record_schema = with_layer(record_schema, layer.manifest, splits)
+    files, blocks = open_shards(dataset.indexed, shards, record_schema.features)
+    return RecordSource(
+        name=dataset.folder,
+        record_schema=record_schema,
+        shards=files,
+        block_offsets=blocks,
+        layers=tuple(layer_files(layer, shards) for layer in added),
     )
 
 
@@ -295,6 +356,7 @@ def open_record_sources(
     pattern: Patterns,
     split: str | None = None,
     features: Mapping[str, str] | None = None,
+    layers: Layers = None,
     *,
     tolerant: bool = False,
 ) -> tuple[list[RecordSource], list[float] | None]:
@@ -304,29 +366,33 @@ def open_record_sources(
         pattern: Glob, folder, list of these, or mixture `{pattern: weight}`.
         split: Split to read, if a folder holds several.
         features: Feature keys of foreign TFRecords, by name.
+        layers: Names or paths of layers to read with the records.
         tolerant: Whether to accept damaged foreign TFRecords, such as truncated files.
 
     Raises:
-        DatasetError: A dataset is unfinished or incomplete.
-        UsageError: A pattern matches nothing, a weight is not a positive number, or the
-            matched files cannot be read as one.
+        DatasetError: A dataset or a layer is unfinished or incomplete.
+        UsageError: A pattern matches nothing, a weight is not a positive number, a
+            dataset lacks a layer, or the matched files cannot be read as one.
     """
-    named = check_features(features)
+    named, added = check_features(features), NamedLayers(layers)
     if isinstance(pattern, Mapping):
-        weights = [_weight(key, value) for key, value in pattern.items()]
+        weights: Any = [_weight(key, value) for key, value in pattern.items()]
         if not weights:
             raise UsageError("pattern must not be an empty mapping")
         if len(weights) > PATTERN_TURNS:
             raise UsageError(
                 f"a mixture has at most {PATTERN_TURNS} parts, got {len(weights)}"
             )
-        record_sources = [
-            open_record_source([local_path(key)], split, named, tolerant=tolerant)
-            for key in pattern
-        ]
-        return record_sources, weights
-    parts = list_patterns(pattern)
-    return [open_record_source(parts, split, named, tolerant=tolerant)], None
+        parts = [[local_path(key)] for key in pattern]
+    else:
+        parts, weights = [list_patterns(pattern)], None
+    record_sources = [
+        open_record_source(part, split, named, tolerant=tolerant, layers=added)
+        for part in parts
+    ]
+    added.check_used()
+    join_layers(record_sources)  # Raises if these differ.
+    return record_sources, weights
 
 
 def list_patterns(pattern: Pattern | Sequence[Pattern]) -> list[str]:
@@ -337,7 +403,10 @@ def list_patterns(pattern: Pattern | Sequence[Pattern]) -> list[str]:
 
 
 def open_one_record_source(
-    pattern: Patterns, split: str | None, features: Mapping[str, str] | None
+    pattern: Patterns,
+    split: str | None,
+    features: Mapping[str, str] | None,
+    layers: Layers = None,
 ) -> RecordSource:
     """Returns a record source that has epochs: not a mixture, not compressed.
 
@@ -345,7 +414,7 @@ def open_one_record_source(
         DatasetError: As for `open_record_sources`.
         UsageError: As for `open_record_sources`, or the source has no epochs.
     """
-    record_sources, weights = open_record_sources(pattern, split, features)
+    record_sources, weights = open_record_sources(pattern, split, features, layers)
     if weights is not None:
         raise UsageError("a mixture has no epochs: pass one of its parts")
     if record_sources[0].compression:

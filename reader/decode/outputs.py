@@ -6,11 +6,11 @@ import logging
 from collections.abc import Iterable, Sequence
 
 from reader.config import defaults
-from reader.config.read_config import CaptionWeights, ReadConfig, is_extra
+from reader.config.read_config import CaptionWeights, ReadConfig
 from reader.contract.checks import did_you_mean
 from reader.contract.errors import UsageError
 from reader.contract.manifest import TokenizerSpec
-from reader.contract.schema import BASE_CAPTIONS, check_stored_format
+from reader.contract.schema import BASE_CAPTIONS, EXTRA, check_stored_format, is_column
 from reader.datasets.record_schema import TOKEN_ROLES, RecordSchema, same_tokenizer
 from reader.decode.named_captions import (
     CAPTION_ROLES,
@@ -283,11 +283,17 @@ def _needs(
 
 def not_held(name: str, record_schema: RecordSchema) -> str:
     """Returns the error message for an output that the records do not provide."""
-    if is_extra(name):
+    if name.startswith(EXTRA):
         columns = ", ".join(record_schema.extras) or "no columns"
         return (
             f"outputs names {name}, but the dataset has {columns}: build it with "
             "--columns"
+        )
+    if is_column(name):
+        columns = ", ".join(record_schema.added) or "nothing"
+        return (
+            f"outputs names {name}, but the layers that are read add {columns}: name "
+            f"the layer, as in layers={name.rpartition('/')[0]!r}"
         )
     keys = (
         ", ".join(feature.key for feature in record_schema.features.values())

@@ -11,6 +11,7 @@ from reader.config import defaults
 from reader.config.arguments import config_of
 from reader.config.read_config import CaptionWeights, ReadConfig
 from reader.contract.errors import UsageError
+from reader.datasets.layers import Layers
 from reader.datasets.record_index import ShardFile
 from reader.datasets.record_schema import RecordSchema, merge_record_schemas
 from reader.datasets.record_source import Patterns, open_record_sources
@@ -43,6 +44,7 @@ def load(
     split: str | None = None,
     select: Selected = None,
     where: str | None = None,
+    layers: Layers = None,
     crop: str = defaults.CROP,
     crop_fraction: float = defaults.CROP_FRACTION,
     crop_scale: tuple[float, float] = defaults.CROP_SCALE,
@@ -109,6 +111,12 @@ def load(
             `"extra/clip_score > 0.3 and width >= 256"`. Only records that meet it are
             read, of those that `select` names. docs/selections.md explains the
             language.
+        layers: Layers to read with the records, which `diptych layer` made: the name of
+            one in the dataset's `layers/`, the path of its folder (with a slash, such
+            as `"./clip-b32"`), or a list of these. Their columns are further outputs,
+            and captions that replace those of the dataset take their place, with their
+            token ids and tokenizer. Order and images stay the same. The default None
+            reads no layers.
         crop: Region of each image that is resized to `image_size`, with an antialiased
             bilinear filter. `"center"` (default) is a centered region with the aspect
             ratio of `image_size`. `"random"` is such a region at a random position.
@@ -188,9 +196,9 @@ def load(
             with a nearby one, sets `valid` to False there, and logs a warning.
         outputs: Names of the outputs to return, as tuples in this order: `image`,
             `encoded`, `tokens`, `mask`, `length`, `key`, `caption`, `caption_valid`,
-            `caption_name`, `height`, `width`, `valid`, and extra columns such as
-            `extra/score`. The default None returns dictionaries. Other outputs are
-            neither parsed nor decoded.
+            `caption_name`, `height`, `width`, `valid`, extra columns such as
+            `extra/score`, and those of layers such as `clip-b32/score`. The default
+            None returns dictionaries. Other outputs are neither parsed nor decoded.
         features: Feature names of TFRecords from other tools, by role, such as
             `{"image": "image/encoded", "caption": "text"}`. The roles are `image`,
             `caption`, `ids` (token ids), `lengths` (number of ids per caption), `key`,
@@ -235,6 +243,8 @@ def load(
             caption_name   string[batch], its name, if captions have names
             height, width  int32[batch], size of the stored image in pixels
             extra/<name>   float32, int64 or string, [batch] or [batch, n]
+            <layer>/<name>     as extra/<name>, of a layer; 0 or "" where it has none
+            <layer>/present    int64[batch], 1 where the layer has something, or else 0
 
     Raises:
         UsageError: An argument is invalid, or the records do not provide a requested
@@ -244,7 +254,7 @@ def load(
     """
     config = config_of(locals())
     record_sources, weights = open_record_sources(
-        pattern, split, features, tolerant=on_corrupt == "skip"
+        pattern, split, features, layers, tolerant=on_corrupt == "skip"
     )
     record_schema = merge_record_schemas(
         {source.name: source.record_schema for source in record_sources}
@@ -260,11 +270,12 @@ def load(
         run = plan_mixed_run(record_sources, weights, config, resume)
     if resume is None:
         advise_streams(run.index.shards, config)
+    files = run.index.files
     if config.resources.cache is None:
-        _check_readable(run.index.shards)
-        _check_read_ahead(run.index.shards)
+        _check_readable(files)
+        _check_read_ahead(files)
     else:
-        run = run.moved(keep_copies(run.index.shards, config.resources.cache))
+        run = run.moved(keep_copies(files, config.resources.cache))
     return _stream(run, record_schema, config)
 
 
@@ -308,7 +319,7 @@ def _by_workers(
 ) -> _Reading:
     """Has the pixel workers read, parse and decode."""
     reader = batch_reader(
-        tuple(shard.path for shard in windows.index.shards),
+        windows.index,
         record_schema,
         config,
         damaged,

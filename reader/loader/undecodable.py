@@ -83,10 +83,10 @@ def _check_record(
         number: Number of the record.
         key: Feature that TensorFlow failed to parse; None if unknown.
     """
-    which, place = index.locate(number)
-    shard = index.shards[which]
-    begin, end = index.offsets(which)[place : place + 2].tolist()
-    record = read_bytes(shard.path, begin, end - begin)[HEADER.size : -FOOTER.size]
+    shard, spans = index.shards[index.locate(number)[0]], index.spans(number)
+    framed = [read_bytes(path, begin, end - begin) for path, begin, end in spans]
+    record = index.joined([each[HEADER.size : -FOOTER.size] for each in framed])
+    begin = spans[0].begin
     try:
         values = parse_example(record)
     except ValueError as error:

@@ -39,7 +39,7 @@ def can_read_by_workers(
         and concurrency_of(config).workers > 0
         and not config.bucket_by_length
         and index.has_lengths
-        and not any(is_remote(shard.path) for shard in index.shards)
+        and not any(is_remote(file.path) for file in index.files)
         and not any(feature and None in feature.shape for feature in features)
     )
 
@@ -60,7 +60,7 @@ def worker_batches(
         record_schema: Schema of the records.
         config: Read configuration.
     """
-    paths = [shard.path for shard in windows.index.shards]
+    paths = [file.path for file in windows.index.files]
     ahead = concurrency_of(config).batches
     get_windows, get_reader = weakly(windows), weakly(reader)
 
@@ -94,8 +94,9 @@ def _signature(record_schema: RecordSchema, config: ReadConfig) -> Any:
         "width": ((size,), tf.int32),
         "valid": ((size,), tf.bool),
     }
-    for name, feature in record_schema.features.items():
+    for name in names:
         if name not in specs:
+            feature = record_schema.features[name]
             specs[name] = ((size, *feature.shape), _DTYPES[feature.dtype])
     found = [tf.TensorSpec(*specs[name]) for name in names]
     if config.outputs is None:

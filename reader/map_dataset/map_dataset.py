@@ -20,7 +20,7 @@ from reader.contract.checks import check_at_least
 from reader.contract.errors import DatasetError, UsageError
 from reader.contract.record import crc32c_hex, parse_example
 from reader.datasets.foreign_schema import check_features
-from reader.datasets.record_index import RecordIndex
+from reader.datasets.layers import Layers, NamedLayers
 from reader.datasets.record_source import (
     Patterns,
     RecordSource,
@@ -42,6 +42,7 @@ def open(
     split: str | None = None,
     select: Selected = None,
     where: str | None = None,
+    layers: Layers = None,
     outputs: Sequence[str] | None = None,
     image_size: int | tuple[int, int] | None = None,
     crop: str = defaults.CROP,
@@ -74,6 +75,7 @@ def open(
         select: Selection of records, as in `load`. The others are not in the dataset.
             Weights of a selection only count for `reader.sampler`.
         where: Condition that records have to meet, as in `load`.
+        layers: Layers to read with the records, as in `load`.
         outputs: Names of outputs. If given, examples are tuples in this order instead
             of dictionaries.
         image_size: Size of the images in pixels, as one side or as (height, width).
@@ -117,7 +119,8 @@ def open(
         the image), `key` (str), `caption` (str, the first), `captions` (list[str],
         all), `caption_name` and `caption_names` (their names, if captions have names),
         `encoded` (bytes, the image as stored), and extra columns: int, float32, str, or
-        a list of these (a NumPy array for numbers).
+        a list of these (a NumPy array for numbers). Columns of layers are named such as
+        `clip-b32/score`.
 
         The output `draws` is a dictionary of random numbers for a `transform`. They
         depend on nothing but the record, its epoch and `seed`:
@@ -158,7 +161,8 @@ def open(
     )
     if transform is not None and not callable(transform):
         raise UsageError(f"transform must be a function, got {transform!r}")
-    source = choose(_open_source(pattern, split, features), select, where)
+    source = _open_source(pattern, split, features, layers)
+    source = choose(source, select, where)
     make = makers(names, source.record_schema, config)
     return MapDataset(source, make, names, transform, reopen)
 
@@ -181,14 +185,21 @@ def _check_images(images: ImageConfig) -> None:
 
 
 def _open_source(
-    pattern: Patterns, split: str | None, features: Mapping[str, str] | None
+    pattern: Patterns,
+    split: str | None,
+    features: Mapping[str, str] | None,
+    layers: Layers,
 ) -> RecordSource:
     if isinstance(pattern, Mapping):
         raise UsageError(
             f"a mixture has no random access: open its parts separately, got {pattern}"
         )
-    paths = list_patterns(pattern)
-    return open_record_source(paths, split, check_features(features), compressed=False)
+    paths, named = list_patterns(pattern), NamedLayers(layers)
+    source = open_record_source(
+        paths, split, check_features(features), compressed=False, layers=named
+    )
+    named.check_used()
+    return source
 
 
 class MapDataset:
@@ -222,7 +233,7 @@ class MapDataset:
         """
         self.source, self._num, self._subset = source, source.num_examples, None
         if source.chosen is not None:
-            blocks = RecordIndex(source.shards, source.block_offsets).blocks
+            blocks = source.index().blocks
             self._subset = KeptRecords(source.chosen.words, blocks)
             self._num = self._subset.num_records
         self._files = RecordFiles(source)
@@ -342,6 +353,8 @@ class MapDataset:
     def _fingerprint(self) -> str:
         """Digest that is equal for the same records in the same order."""
         checksums = [shard.checksum for shard in self.source.shards]
+        for layer in self.source.layers:
+            checksums += [shard.checksum for shard in layer.shards]
         checksums += filter(None, [digest([self.source])])
         return crc32c_hex(" ".join(checksums).encode())
 

@@ -119,6 +119,7 @@ class Part(NamedTuple):
         rows_offset: Offset of the batch's output in the shared memory.
         num_rows: Number of images in the batch.
         num_draws: Random numbers per image.
+        num_places: Numbers that state the places of a record, and those of its layers.
         begin: First row of the part.
         end: End of the part's rows.
     """
@@ -131,6 +132,7 @@ class Part(NamedTuple):
     rows_offset: int
     num_rows: int
     num_draws: int
+    num_places: int
     begin: int
     end: int
 
@@ -163,7 +165,7 @@ class _Input:
         begins: int64[n], byte offset of each encoded image in the input.
         ends: int64[n], byte offset behind each encoded image.
         sizes: int32[n, 2], height and width of each image.
-        places: int64[n, 3], shard, begin and end of each record.
+        places: int64[n, 3 + 3 * layers], file, begin and end of each record.
         rest_sizes: int64[n], size of what else there is of a part's records, pickled,
             at the first row of the part. Output.
         num_bytes: Size of these arrays and of the exceptions before them. Encoded
@@ -181,7 +183,7 @@ class _Input:
 
         self.draws: Float64s = following((n, k), "float64")
         if part.kind == PLACED:
-            self.places: Int64s = following((n, 3), "int64")
+            self.places: Int64s = following((n, part.num_places), "int64")
             self.rest_sizes: Int64s = following((n,), "int64")
         else:
             self.begins: Int64s = following((n,), "int64")
@@ -194,18 +196,24 @@ def _errors(memory: SharedMemory, part: Part) -> NDArray[Any]:
     return memory.array(part.offset, (_MOST_PARTS,), _ERROR)
 
 
-def _num_bytes(kind: int, n: int, k: int) -> int:
+def _num_bytes(kind: int, n: int, k: int, num_places: int) -> int:
     """Returns the size of the arrays of an `_Input`."""
-    return _MOST_PARTS * _ERROR.itemsize + 8 * n * (k + (4 if kind == PLACED else 3))
+    each = k + (num_places + 1 if kind == PLACED else 3)
+    return _MOST_PARTS * _ERROR.itemsize + 8 * n * each
 
 
 def _taken(
-    memory: SharedMemory, areas: Areas, kind: int, draws: Float64s, num_bytes: int
+    memory: SharedMemory,
+    areas: Areas,
+    kind: int,
+    draws: Float64s,
+    num_bytes: int,
+    num_places: int = 0,
 ) -> tuple[Part, _Input]:
     """Takes an area for an input, with `num_bytes` behind its arrays."""
     n, k = draws.shape
-    area = areas.take(_num_bytes(kind, n, k) + num_bytes)
-    part = Part(0, 0, kind, *area, 0, n, k, 0, n)
+    area = areas.take(_num_bytes(kind, n, k, num_places) + num_bytes)
+    part = Part(0, 0, kind, *area, 0, n, k, num_places, 0, n)
     arrays = _Input(memory, part)
     arrays.draws[:] = draws
     _errors(memory, part)["image"] = _NO_ERROR
@@ -249,7 +257,7 @@ def write_places(
     Args:
         memory: Shared memory.
         areas: Areas to take one of.
-        places: int64[n, 3]: Shard, begin and end of each record.
+        places: int64[n, 3 + 3 * layers]: File, begin and end of each record.
         draws: float64[n, k]: Random numbers in [0, 1).
         room: Space for what else there is of each record, in bytes. Only what is used
             of it takes up memory.
@@ -257,7 +265,8 @@ def write_places(
     Returns:
         The whole batch as one part, without the offset of its output.
     """
-    part, arrays = _taken(memory, areas, PLACED, draws, len(places) * room)
+    num_bytes, num_places = len(places) * room, places.shape[1]
+    part, arrays = _taken(memory, areas, PLACED, draws, num_bytes, num_places)
     arrays.places[:] = places
     return part
 

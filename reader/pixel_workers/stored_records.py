@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from reader.contract.additions.layer import Fill
 from reader.contract.record import FOOTER, HEADER, find_value, whole_numbers
 from reader.pixel_workers.parts import Engine, Pixels
 from reader.pixels.errors import PixelsError
@@ -48,7 +49,7 @@ class StoredRecords:
     Instances are picklable, and threads may share one.
 
     Attributes:
-        paths: Path of each shard.
+        paths: Path of each file.
         image: Key of the feature with the encoded image; None without images.
         size: Keys of the features with height and width; None to have the engine read
             sizes from the images.
@@ -57,6 +58,7 @@ class StoredRecords:
             the records by the kernel, which raw pixels gain by.
         is_mapping: Whether files are mapped. If a mapped file is cut short, or the disk
             fails, whoever reads it is ended by the signal SIGBUS.
+        fills: What follows the records of each layer.
     """
 
     paths: tuple[str, ...]
@@ -65,6 +67,7 @@ class StoredRecords:
     keep: bool = False
     may_map: bool = False
     is_mapping: bool = False
+    fills: tuple[Fill, ...] = ()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickles the settings, without open files."""
@@ -130,7 +133,10 @@ class StoredRecords:
         self, engine: Engine, places: Int64s, draws: Float64s, out: NDArray[Any]
     ) -> list[bytes | None]:
         lengths = (places[:, 2] - places[:, 1]).tolist()
-        images = list(map(self._found, self._read(places), lengths))
+        added = map(
+            self._read_added, places[:, 3:].reshape(len(places), -1, 3).tolist()
+        )
+        images = list(map(self._found, self._read(places), lengths, added))
         whole = [image for image in images if image is not None]
         if len(whole) == len(images):
             with contextlib.suppress(PixelsError):
@@ -149,8 +155,8 @@ class StoredRecords:
         """Yields framed records; fewer bytes of one that cannot be read."""
         lengths = places[:, 2] - places[:, 1]
         held, at = scratch("records", (int(lengths.sum()),)), 0
-        for shard, begin, end in places.tolist():
-            path, length = self.paths[shard], end - begin
+        for file, begin, end in places[:, :3].tolist():
+            path, length = self.paths[file], end - begin
             mapped = self._maps.bytes_of(path) if self.is_mapping else None
             if mapped is not None:
                 yield mapped[begin:end]
@@ -163,19 +169,37 @@ class StoredRecords:
                 is_whole = False
             yield framed if is_whole else framed[:0]
 
-    def _found(self, framed: Pixels, length: int) -> _Image | None:
+    def _read_added(self, places: list[list[int]]) -> bytes | None:
+        """Returns what layers add to a record; None if that cannot be read."""
+        added = []
+        for (file, begin, end), fill in zip(places, self.fills, strict=True):
+            try:
+                framed = self._files.read(self.paths[file], begin, end - begin)
+            except OSError:
+                return None
+            if damage_of(framed, end - begin) is not None:
+                return None
+            added.append(fill.complete(framed[HEADER.size : -FOOTER.size]))
+        return b"".join(added)
+
+    def _found(self, framed: Pixels, length: int, added: bytes | None) -> _Image | None:
         """Returns the image of a framed record; None if it cannot be used.
 
         The record is verified when its image is made, so that it is passed over once:
         what was found in a damaged one is not used.
+
+        Args:
+            framed: The framed record; fewer bytes if it cannot be read.
+            length: Length of the framed record.
+            added: What layers add to the record; None if that cannot be read.
         """
-        if len(framed) < length:
+        if len(framed) < length or added is None:
             return None
         try:
             image = self._image(framed[HEADER.size : -FOOTER.size])
         except ValueError:
             return None
-        return image._replace(framed=framed)
+        return image._replace(framed=framed, rest=image.rest + added)
 
     def _image(self, record: Pixels) -> _Image:
         """Finds the image in a serialized record."""

@@ -121,10 +121,9 @@ class DamagedRecords:
             record: Bytes of the record, without framing.
             why: Error of using the record.
         """
-        shard, place = self._index.locate(number)
-        path, begin = self._index.shards[shard].path, self._index.offsets(shard)[place]
-        key = self._key_of(path, place, record)
-        self.error = unusable(path, int(begin), key, str(why))
+        path, begin, _ = self._index.spans(number)[0]
+        key = self._key_of(number, record)
+        self.error = unusable(path, begin, key, str(why))
         return copy.copy(self.error)
 
     def report(self, epoch: int, lap: int = 0) -> None:
@@ -165,22 +164,23 @@ class DamagedRecords:
         )
 
     def _read(self, number: int, *, named: bool = True) -> bytes | Loss:
-        shard, place = self._index.locate(number)
-        path = self._index.shards[shard].path
-        begin, end = self._index.offsets(shard)[place : place + 2].tolist()
-        try:
-            framed = read_bytes(path, begin, end - begin)
-        except FileNotFoundError:
-            raise DatasetError(f"{path} is missing: restore it") from None
-        damage = damage_of(framed, end - begin)
-        if damage is None:
-            return framed[HEADER.size : -FOOTER.size]
-        data = framed[HEADER.size : -FOOTER.size]
-        key = self._key_of(path, place, data) if named else None
-        return Loss(path, begin, key, damage)
+        """Returns a record with what layers add to it, or the damage of one of them."""
+        parts: list[bytes] = []
+        for path, begin, end in self._index.spans(number):
+            try:
+                framed = read_bytes(path, begin, end - begin)
+            except FileNotFoundError:
+                raise DatasetError(f"{path} is missing: restore it") from None
+            parts.append(framed[HEADER.size : -FOOTER.size])
+            damage = damage_of(framed, end - begin)
+            if damage is not None:
+                key = self._key_of(number, parts[0]) if named else None
+                return Loss(path, begin, key, damage)
+        return self._index.joined(parts)
 
-    def _key_of(self, path: str, place: int, data: bytes) -> str | None:
-        keys = sample_keys(path) or ()
+    def _key_of(self, number: int, data: bytes) -> str | None:
+        shard, place = self._index.locate(number)
+        keys = sample_keys(self._index.shards[shard].path) or ()
         if place < len(keys):
             return keys[place]
         if self._key is None:

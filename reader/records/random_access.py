@@ -8,7 +8,7 @@ import numpy as np
 from reader.contract.errors import DatasetError
 from reader.contract.record import FOOTER, HEADER, parse_example
 from reader.contract.schema import display_path
-from reader.datasets.record_index import RecordIndex
+from reader.datasets.record_index import Span
 from reader.datasets.record_source import RecordSource
 from reader.records.damaged_records import DamagedRecords, unusable
 from reader.storage.files import is_remote, read_bytes
@@ -21,31 +21,38 @@ class RecordFiles:
 
     def __init__(self, source: RecordSource) -> None:
         """Creates the files of a record source; files are opened on first use."""
-        self._index = RecordIndex(source.shards, source.block_offsets)
+        self._index = source.index()
         key = source.record_schema.features.get("key")
         self._key = None if key is None else key.key
         self._files = OpenFiles()
         self._locks: dict[int, threading.Lock] = {}
 
     def read(self, number: int) -> bytes:
-        """Returns the bytes of a record without its framing.
+        """Returns the bytes of a record without its framing, with those of layers.
 
         Raises:
             DatasetError: The record is damaged, or its shard is missing.
         """
-        path, begin, end = self._place(number)
-        try:
-            framed = self._read(path, begin, end - begin)
-        except FileNotFoundError:
-            raise DatasetError(f"{path} is missing: restore it") from None
-        if damage_of(framed, end - begin) is None:
-            return framed[HEADER.size : -FOOTER.size]
+        parts = list(map(self._read_span, self._spans(number)))
+        if None not in parts:
+            return self._index.joined(parts)  # type: ignore[arg-type]
         with self._lock:
             # Raises an error with the path, byte offset and key of the damaged record.
             (record,), _ = DamagedRecords(self._index, "raise", self._key)(
                 np.array([number])
             )
         return bytes(record)
+
+    def _read_span(self, span: Span) -> bytes | None:
+        """Returns the bytes of a record without its framing; None if it is damaged."""
+        path, begin, end = span
+        try:
+            framed = self._read(path, begin, end - begin)
+        except FileNotFoundError:
+            raise DatasetError(f"{path} is missing: restore it") from None
+        if damage_of(framed, end - begin) is not None:
+            return None
+        return framed[HEADER.size : -FOOTER.size]
 
     def key(self, number: int) -> bytes | None:
         """Returns the key of a record; None if the record has no key.
@@ -63,7 +70,7 @@ class RecordFiles:
             record: Bytes of the record, without framing.
             error: Error of parsing or decoding the record.
         """
-        path, begin, _ = self._place(number)
+        path, begin, _ = self._spans(number)[0]
         key = self._key_in(record)
         shown = None if key is None else display_path(key)
         return unusable(path, begin, shown, str(error))
@@ -78,13 +85,9 @@ class RecordFiles:
                 return key
         return None
 
-    def _place(self, number: int) -> tuple[str, int, int]:
-        """Returns a record's path and its start and end byte offsets."""
-        shard, place = self._index.locate(number)
+    def _spans(self, number: int) -> list[Span]:
         with self._lock:
-            offsets = self._index.offsets(shard)
-        begin, end = offsets[place : place + 2].tolist()
-        return self._index.shards[shard].path, begin, end
+            return self._index.spans(number)
 
     def _read(self, path: str, offset: int, length: int) -> bytes:
         if is_remote(path):

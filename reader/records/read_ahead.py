@@ -27,7 +27,7 @@ class ReadAhead:
         """Initializes the announcements.
 
         Args:
-            paths: Path of each shard.
+            paths: Path of each file.
         """
         self._paths, self._files = paths, OpenFiles()
 
@@ -35,7 +35,7 @@ class ReadAhead:
         """Announces records, unless a sample of them is in the cache already.
 
         Args:
-            places: int64[n, 4], as `RecordIndex.places` returns them.
+            places: int64[n, 4 + 3 * layers], as `RecordIndex.places` returns them.
         """
         runs = _runs(places)
         # Whoever reads the records reports errors.
@@ -55,14 +55,14 @@ class ReadAhead:
 
 
 def _runs(places: Int64s) -> list[list[int]]:
-    """Returns shard, begin and end of records without gaps between them."""
+    """Returns file, begin and end of records without gaps between them."""
     if not len(places):
         return []
-    in_order = np.lexsort((places[:, 2], places[:, 1]))
-    _, shard, begin, end = places[in_order].T
-    apart = (shard[1:] != shard[:-1]) | (begin[1:] > end[:-1])
+    each = places[:, 1:].reshape(-1, 3)
+    file, begin, end = each[np.lexsort((each[:, 1], each[:, 0]))].T
+    apart = (file[1:] != file[:-1]) | (begin[1:] > end[:-1])
     first = np.flatnonzero(np.concatenate([[True], apart]))
-    last = np.append(first[1:], len(shard)) - 1
-    runs = np.stack([shard[first], begin[first], end[last]], axis=1)
+    last = np.append(first[1:], len(file)) - 1
+    runs = np.stack([file[first], begin[first], end[last]], axis=1)
     listed: list[list[int]] = runs.tolist()
     return listed

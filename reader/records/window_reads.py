@@ -29,8 +29,9 @@ class Fetched(NamedTuple):
     intact: tf.Tensor
 
 
-# (pieces int64[m, 5], numbers int64[n], lengths int64[n]), as in `Reads` → Fetched.
-Fetch = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], Fetched]
+# (numbers int64[n], reads), as in `Reads` → Fetched. The reads are (pieces int64[m, 5],
+# lengths int64[n]) of the records, and then of each layer.
+Fetch = Callable[[tf.Tensor, Any], Fetched]
 
 
 def fetch_records(index: RecordIndex, damaged: DamagedRecords) -> Fetch:
@@ -39,27 +40,30 @@ def fetch_records(index: RecordIndex, damaged: DamagedRecords) -> Fetch:
     TensorFlow's reader verifies all checksums. If it fails, `damaged` reads the records
     of the window one by one. The caller keeps `damaged` alive.
     """
-    names, reread = [shard.path for shard in index.shards], weakly(damaged)
+    names, reread = [file.path for file in index.files], weakly(damaged)
     num_reads = _REMOTE_READS if any(map(is_remote, names)) else None
-    paths = tf.constant(names)
+    paths, fills = tf.constant(names), index.fills
 
-    def at_once(
-        pieces: tf.Tensor, numbers: tf.Tensor, lengths: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    def read(numbers: tf.Tensor, pieces: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
         records = _records_of(pieces, paths, num_reads)
         # Too few records raise an error, as damaged records do.
         whole = records.batch(tf.size(numbers, tf.int64), drop_remainder=True)
-        read = _checked(whole.get_single_element(), lengths)
-        return read, tf.ones(tf.shape(read), tf.bool)
+        return _checked(whole.get_single_element(), lengths)
 
-    def one_by_one(
-        pieces: tf.Tensor, numbers: tf.Tensor, lengths: tf.Tensor
-    ) -> tuple[tf.Tensor, ...]:
+    def at_once(numbers: tf.Tensor, reads: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        records, *added = (read(numbers, *each) for each in reads)
+        for fill, of_layer in zip(fills, added, strict=True):
+            is_there = tf.strings.length(of_layer) > 0
+            after = tf.where(is_there, fill.present, fill.absent)
+            records = tf.strings.join([records, of_layer, after])
+        return records, tf.ones(tf.shape(records), tf.bool)
+
+    def one_by_one(numbers: tf.Tensor, reads: Any) -> tuple[tf.Tensor, ...]:
         dtypes = (tf.string, tf.bool)
         return tuple(call_python(lambda lost: reread()(lost), [numbers], dtypes))
 
-    def fetch(pieces: tf.Tensor, numbers: tf.Tensor, lengths: tf.Tensor) -> Fetched:
-        window = tf.data.Dataset.from_tensors((pieces, numbers, lengths))
+    def fetch(numbers: tf.Tensor, reads: Any) -> Fetched:
+        window = tf.data.Dataset.from_tensors((numbers, reads))
         # An error in `map` consumes the input element: here a window, not a record.
         # `ignore_errors` on the reader itself would lose the rest of the shard, and
         # would never return for a shard that cannot be opened.
@@ -147,10 +151,12 @@ class Unsorted(NamedTuple):
 # Unsorted → int32[n], the sorted order of its records.
 Arrange = Callable[[Unsorted], tf.Tensor]
 
-_SIGNATURE = (
+_READS = (
     tf.TensorSpec((None, 5), tf.int64),  # pieces
-    tf.TensorSpec((None,), tf.int64),  # record numbers in the order read
     tf.TensorSpec((None,), tf.int64),  # record lengths in the order read
+)
+_SIGNATURE = (
+    tf.TensorSpec((None,), tf.int64),  # record numbers in the order read
     tf.TensorSpec((None,), tf.int64),  # order
     tf.TensorSpec((None,), tf.bool),  # blank
     tf.TensorSpec((None, None), tf.float64),  # draws
@@ -195,9 +201,8 @@ def read_records(
     """
 
     def take(
-        pieces: tf.Tensor,
+        reads: Any,
         numbers: tf.Tensor,
-        lengths: tf.Tensor,
         order: tf.Tensor,
         blank: tf.Tensor,
         draws: tf.Tensor,
@@ -205,7 +210,7 @@ def read_records(
         descending: tf.Tensor,
         keep: tf.Tensor,
     ) -> Records:
-        fetched = fetch(pieces, numbers, lengths)
+        fetched = fetch(numbers, reads)
         if arrange is not None:
             records = tf.gather(fetched.records, order)
             window = Unsorted(records, blank, draws, columns, descending)
@@ -221,5 +226,8 @@ def read_records(
         keep_large_blocks()
         return generate_python(current()())
 
-    dataset = tf.data.Dataset.from_generator(begin, output_signature=_SIGNATURE)
+    reads = (_READS,) * (1 + len(windows.index.layers))
+    dataset = tf.data.Dataset.from_generator(
+        begin, output_signature=(reads, *_SIGNATURE)
+    )
     return dataset.map(take, num_parallel_calls=1).rebatch(chunk)

@@ -9,6 +9,7 @@ from reader.config import defaults
 from reader.config.read_config import ReadConfig
 from reader.contract.checks import whole_number
 from reader.contract.errors import UsageError
+from reader.datasets.layers import Layers
 from reader.datasets.record_source import Patterns, open_one_record_source
 from reader.schedule.run import Run, plan_run
 from reader.selections.choose import Selected, choose
@@ -68,6 +69,7 @@ def coverage(
     features: Mapping[str, str] | None = None,
     select: Selected = None,
     where: str | None = None,
+    layers: Layers = None,
 ) -> Coverage:
     """Counts how often the plan of an epoch reads each record, over all hosts.
 
@@ -88,6 +90,7 @@ def coverage(
         select: Selection to read. Its records are counted, and each copy of a record
             that a weight asks for.
         where: Condition on the columns of `samples/`.
+        layers: Layers whose columns the condition may name.
 
     Raises:
         UsageError: An argument is invalid, or the pattern is a mixture, which has no
@@ -106,7 +109,7 @@ def coverage(
         remainder=remainder,
         epochs=epoch + 1,
     )
-    source = open_one_record_source(pattern, split, features)
+    source = open_one_record_source(pattern, split, features, layers)
     run = plan_run(choose(source, select, where), config)
     counts, fills, sizes = _walk(run, config)
     return Coverage(

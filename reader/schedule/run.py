@@ -8,9 +8,21 @@ import numpy as np
 
 from reader.config.read_config import ReadConfig
 from reader.contract.errors import UsageError
+from reader.datasets.layers import Layers
 from reader.datasets.record_index import RecordIndex, ShardFile
-from reader.datasets.record_source import Patterns, RecordSource, open_one_record_source
-from reader.schedule.state import check_state, digest, fingerprint, identity_of
+from reader.datasets.record_source import (
+    Patterns,
+    RecordSource,
+    index_of,
+    open_one_record_source,
+)
+from reader.schedule.state import (
+    check_state,
+    digest,
+    fingerprint,
+    identity_of,
+    sorted_by,
+)
 from reader.schedule.windows import Windows
 from reader.selections.choose import Selected, choose
 from reader.shuffle.mixture import MixedOrder, Part, share_turns
@@ -50,9 +62,9 @@ class Run:
         """Number of records to read, with the copies that weights ask for."""
         return (self.subset or self.index).num_records
 
-    def moved(self, shards: Sequence[ShardFile]) -> "Run":
-        """Returns the same run over copies of the shards at other paths."""
-        return dataclasses.replace(self, index=self.index.moved(shards))
+    def moved(self, files: Sequence[ShardFile]) -> "Run":
+        """Returns the same run over copies of the index's files at other paths."""
+        return dataclasses.replace(self, index=self.index.moved(files))
 
     def windows(self, config: ReadConfig, at_end: Any) -> Windows:
         """Returns the windows that this host reads, for each iterator.
@@ -82,6 +94,7 @@ def steps_per_epoch(
     features: Mapping[str, str] | None = None,
     select: Selected = None,
     where: str | None = None,
+    layers: Layers = None,
 ) -> int:
     """Returns the number of batches in an epoch on each host, for any number of hosts.
 
@@ -95,6 +108,7 @@ def steps_per_epoch(
         features: Feature keys of foreign TFRecords (from other tools), by name.
         select: Selection to read.
         where: Condition on the columns of `samples/`.
+        layers: Layers whose columns the condition may name.
 
     Raises:
         UsageError: An argument is invalid, or the pattern is a mixture, which has no
@@ -102,9 +116,9 @@ def steps_per_epoch(
         DatasetError: A dataset is unfinished or incomplete.
     """
     config = ReadConfig(batch_size=batch_size, remainder=remainder)
-    source = choose(open_one_record_source(pattern, split, features), select, where)
-    index = RecordIndex(source.shards, source.block_offsets)
-    return _steps(source, _numbering(source, index, 0), config).per_epoch
+    source = open_one_record_source(pattern, split, features, layers)
+    source = choose(source, select, where)
+    return _steps(source, _numbering(source, source.index(), 0), config).per_epoch
 
 
 def plan_run(source: RecordSource, config: ReadConfig, resume: object = None) -> Run:
@@ -119,8 +133,10 @@ def plan_run(source: RecordSource, config: ReadConfig, resume: object = None) ->
         UsageError: The source is smaller than a batch, or the state belongs to a run
             with another order.
     """
-    index = RecordIndex(source.shards, source.block_offsets)
-    identity = identity_of(config, fingerprint(source.shards, ()), digest([source]))
+    index = source.index()
+    identity = identity_of(
+        config, fingerprint(source.shards, ()), digest([source]), sorted_by([source])
+    )
     numbering = _numbering(source, index, config.seed)
     steps = _steps(source, numbering, config)
     begin, begin_step = _begin(config, resume, identity, steps)
@@ -155,11 +171,12 @@ def plan_mixed_run(
     _check_endless(config)
     numberings = _numberings(record_sources, config)
     turns = share_turns(weights)
-    shards = [shard for source in record_sources for shard in source.shards]
-    offsets = np.concatenate([source.block_offsets for source in record_sources])
+    index = index_of(record_sources)
     counts = [len(source.shards) for source in record_sources]
-    records = fingerprint(shards, counts)
-    identity = identity_of(config, records, digest(record_sources))
+    records = fingerprint(index.shards, counts)
+    identity = identity_of(
+        config, records, digest(record_sources), sorted_by(record_sources)
+    )
     identity["weights"] = turns
     steps = EndlessSteps(batch_size=config.batch_size)
     begin, begin_step = _begin(config, resume, identity, steps)
@@ -169,7 +186,7 @@ def plan_mixed_run(
     rounds = max(1, int(config.shuffle_bytes / mean / config.streams))
     rounds = min(rounds, num_examples // config.streams + 1)
     return Run(
-        index=RecordIndex(shards, offsets),
+        index=index,
         order=MixedOrder(_parts(numberings, config, rounds), turns, rounds),
         steps=dataclasses.replace(steps, begin=begin, begin_step=begin_step),
         share=Share(config.host_index, config.host_count, config.batch_size),
@@ -224,7 +241,7 @@ def _numberings(
     return [
         _numbering(
             source,
-            RecordIndex(source.shards, source.block_offsets),
+            source.index(),
             _part_seed(config, position),
         )
         for position, source in enumerate(record_sources)

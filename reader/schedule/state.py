@@ -49,8 +49,28 @@ def digest(sources: Sequence[RecordSource]) -> str | None:
     return hashed.hexdigest()[:32]
 
 
+def sorted_by(sources: Sequence[RecordSource]) -> str | None:
+    """Returns a digest of the layers whose captions replace those of the records.
+
+    Args:
+        sources: Records of the run; several of a mixture.
+
+    Returns:
+        None if no layer does. The order depends on them with `bucket_by_length`.
+    """
+    replacing = [
+        fingerprint(layer.shards, ())
+        for source in sources
+        for layer in source.layers
+        if layer.replaces
+    ]
+    if not replacing:
+        return None
+    return hashlib.sha256(json.dumps(replacing).encode()).hexdigest()[:32]
+
+
 def identity_of(
-    config: ReadConfig, records: str, selection: str | None
+    config: ReadConfig, records: str, selection: str | None, layers: str | None = None
 ) -> dict[str, Any]:
     """Returns the settings that determine the order of a run.
 
@@ -60,6 +80,7 @@ def identity_of(
         config: Configuration of the run.
         records: Fingerprint of the records.
         selection: Digest of the chosen records; None if all are read.
+        layers: Digest of the layers that replace captions; None if none does.
     """
     order: dict[str, Any] = {"shuffle": config.shuffle}
     changed = {}
@@ -78,6 +99,7 @@ def identity_of(
         "plan_version": PLAN_VERSION,
         **changed,
         **({} if selection is None else {"select": selection}),
+        **({"layers": layers} if config.bucket_by_length and layers else {}),
         "fingerprint": records,
         **order,
     }
@@ -134,6 +156,16 @@ def _difference(name: str, mine: Any, theirs: Any) -> str:
         return (
             f"the state was saved while reading {of_state}, and this run reads "
             f"{of_run}: pass the same select and where, or start without resume"
+        )
+    if name == "layers":
+        of_state, of_run = (
+            "the dataset's" if value is None else f"those of a layer (digest {value})"
+            for value in (theirs, mine)
+        )
+        return (
+            f"bucket_by_length sorted by other captions when the state was saved, "
+            f"{of_state}, and this run has {of_run}: pass the same layers, or start "
+            "without resume"
         )
     if name == "plan_version":
         return (

@@ -42,7 +42,7 @@ class Placed(NamedTuple):
     """Records of a window in order, each with its place.
 
     Attributes:
-        places: int64[n, 4], as `RecordIndex.places` returns them.
+        places: int64[n, 4 + 3 * layers], as `RecordIndex.places` returns them.
         blank: bool[n], True for padding after the last record of an epoch.
         draws: float64[n, draws], random numbers of each record.
         laps: int64[n], lap of each record, for `Windows.note_read`. A lap is an epoch
@@ -145,9 +145,8 @@ class Windows:
             window = turn.window
             reads: Reads = self._looked_up(self.index.reads, window)
             yield (
-                reads.pieces,
+                ((reads.pieces, reads.lengths), *reads.layers),
                 reads.numbers,
-                reads.lengths,
                 reads.order,
                 window.numbers == NO_RECORD,
                 self.draws.of(window.numbers, window.epochs),

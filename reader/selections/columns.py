@@ -15,7 +15,7 @@ from reader.contract.layout import parse_shard_name
 from reader.contract.samples import WIDTH, columns_of
 from reader.datasets.record_index import ShardFile
 from reader.datasets.record_source import RecordSource
-from reader.datasets.samples_table import read_table
+from reader.datasets.samples_table import added_columns, read_joined, with_layers
 from reader.storage.files import is_remote
 
 # Tables that are read at the same time, which hides the latency of a bucket.
@@ -41,44 +41,53 @@ def keep_where(source: RecordSource, text: object) -> NDArray[np.bool_]:
             f'where must be a condition such as "extra/score > 0.3", got {text!r}'
         )
     where = parse_where(text)
-    check_columns(where, source.shards)
+    shards = with_layers(source)
+    _check_columns(where, shards)
 
-    def keep(shard: ShardFile) -> NDArray[np.bool_]:
-        return where.keeps(read_columns(shard, where.columns))
+    def keep(shards: tuple[ShardFile, Sequence[ShardFile]]) -> NDArray[np.bool_]:
+        return where.keeps(read_columns(shards[0], where.columns, shards[1]))
 
-    parts = map_shards(keep, source.shards, remote=is_remote(source.name))
+    parts = map_shards(keep, shards, remote=is_remote(source.name))
     return np.concatenate([np.zeros(0, np.bool_), *parts])
 
 
-def check_columns(where: Where, shards: Sequence[ShardFile]) -> None:
-    """Checks that all shards have the columns of a condition.
+def _check_columns(
+    where: Where, shards: Sequence[tuple[ShardFile, Sequence[ShardFile]]]
+) -> None:
+    """Checks that all shards, or those of their layers, have the condition's columns.
 
     Raises:
         UsageError: A column is unknown or cannot be compared.
     """
-    folders = {os.path.dirname(shard.path): shard for shard in shards}
-    for shard in folders.values():
+    folders = {os.path.dirname(shard.path): (shard, layers) for shard, layers in shards}
+    for shard, layers in folders.values():
         if not shard.has_manifest:
             raise UsageError(
                 f"where needs the samples of a Diptych dataset; {shard.path} is a "
                 "TFRecord file of another tool"
             )
-        where.check(columns_of(shard.features.values()))
+        types = columns_of(shard.features.values())
+        for layer in layers:
+            types |= added_columns(layer)
+        where.check(types)
 
 
-def read_columns(shard: ShardFile, columns: Iterable[str]) -> Any:
+def read_columns(
+    shard: ShardFile, columns: Iterable[str], layers: Sequence[ShardFile] = ()
+) -> Any:
     """Returns a `pyarrow.Table` with columns of a shard's records.
 
     Args:
         shard: Shard of a Diptych dataset.
-        columns: Columns of `samples/`, or `split`.
+        columns: Columns of `samples/`, of the layers, or `split`.
+        layers: Shards of layers for the same records.
 
     Raises:
         DatasetError: The table is missing or damaged.
     """
     names = list(columns)
-    # A table without columns would have no rows.
-    table = read_table(shard, [name for name in names if name != SPLIT] or [WIDTH])
+    own = [name for name in names if name != SPLIT]
+    table = read_joined(shard, layers, own or [WIDTH])
     if SPLIT in names:
         pyarrow = import_library("pyarrow", "samples", "pyarrow")
         name = parse_shard_name(os.path.basename(shard.path))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from reader.config.read_config import ReadConfig
 from reader.contract.host import import_library
 from reader.contract.schema import needs_size
+from reader.datasets.record_index import RecordIndex
 from reader.datasets.record_schema import RecordSchema
 from reader.decode.example_arrays import ExampleArrays
 from reader.decode.mended_records import MendedRecords
@@ -38,7 +39,7 @@ _MOST_AHEAD = NUM_CHANNELS - 4
 
 
 def batch_reader(
-    paths: tuple[str, ...],
+    index: RecordIndex,
     record_schema: RecordSchema,
     config: ReadConfig,
     damaged: DamagedRecords,
@@ -49,7 +50,7 @@ def batch_reader(
     """Returns a reader of batches, with pixel workers of its own.
 
     Args:
-        paths: Path of each shard.
+        index: Index of the records.
         record_schema: Schema of the records.
         config: Read configuration, fitted to it.
         damaged: Reader of damaged records.
@@ -62,11 +63,12 @@ def batch_reader(
         sides = features["height"].key, features["width"].key
     image = features["image"].key if has_images else None
     records = StoredRecords(
-        paths,
+        tuple(file.path for file in index.files),
         image,
         sides,
         keep="encoded" in config.names,
         may_map=needs_size(record_schema.image_format),
+        fills=index.fills,
     )
     examples = StoredExamples(records, ExampleArrays(record_schema, config))
     engine = (

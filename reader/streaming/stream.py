@@ -9,6 +9,7 @@ from reader.config import defaults
 from reader.config.arguments import config_of
 from reader.config.read_config import CaptionWeights, ReadConfig
 from reader.contract.errors import UsageError
+from reader.datasets.layers import Layers
 from reader.datasets.record_schema import RecordSchema, merge_record_schemas
 from reader.datasets.record_source import Patterns, open_record_sources
 from reader.datasets.shard_cache import keep_copies
@@ -38,6 +39,7 @@ def stream(
     split: str | None = None,
     select: Selected = None,
     where: str | None = None,
+    layers: Layers = None,
     crop: str = defaults.CROP,
     crop_fraction: float = defaults.CROP_FRACTION,
     crop_scale: tuple[float, float] = defaults.CROP_SCALE,
@@ -87,6 +89,7 @@ def stream(
         split: As in `load`.
         select: As in `load`.
         where: As in `load`.
+        layers: As in `load`.
         crop: As in `load`.
         crop_fraction: As in `load`.
         crop_scale: As in `load`.
@@ -132,7 +135,7 @@ def stream(
     """
     config = config_of(locals())
     sources, weights = open_record_sources(
-        pattern, split, features, tolerant=on_corrupt == "skip"
+        pattern, split, features, layers, tolerant=on_corrupt == "skip"
     )
     if any(source.compression for source in sources):
         raise UsageError(
@@ -152,17 +155,17 @@ def stream(
     run = plan(resume)
     if resume is None:
         advise_streams(run.index.shards, config)
-    shards = run.index.shards
+    files = run.index.files
     if config.resources.cache is not None:
-        shards = tuple(keep_copies(shards, config.resources.cache))
-    for shard in shards:
-        if is_remote(shard.path):
+        files = tuple(keep_copies(files, config.resources.cache))
+    for file in files:
+        if is_remote(file.path):
             raise UsageError(
-                f"reader.stream cannot read {shard.path}: pass cache=FOLDER, a local "
+                f"reader.stream cannot read {file.path}: pass cache=FOLDER, a local "
                 "folder to copy shards to"
             )
     return Stream(
-        lambda state: plan(state).moved(shards), run.moved(shards), schema, config
+        lambda state: plan(state).moved(files), run.moved(files), schema, config
     )
 
 
@@ -209,11 +212,11 @@ class Stream(Resumable):
         self._damaged = DamagedRecords(run.index, config.on_corrupt, key)
         windows = run.windows(config, at_end=self._damaged.report)
         self._set_run(run.steps, run.identity, windows)
-        paths = tuple(shard.path for shard in run.index.shards)
+        paths = tuple(file.path for file in run.index.files)
         self._read_ahead = ReadAhead(paths)
         self._arrange = None
         if config.bucket_by_length:
-            whole = StoredRecords(paths, None, None)
+            whole = StoredRecords(paths, None, None, fills=run.index.fills)
             arrays = ExampleArrays(record_schema, config)
             self._arrange = by_length(whole, arrays, self._damaged)
         # Texts are parsed by workers too, for which `load` has threads.
@@ -221,7 +224,7 @@ class Stream(Resumable):
         num_workers = most.workers if has_images else config.resources.pixel_workers
         self._ahead = config.resources.prefetch + most.batches - 1
         self._reader = batch_reader(
-            paths,
+            run.index,
             record_schema,
             config,
             self._damaged,

@@ -224,6 +224,10 @@ class Fill(NamedTuple):
     present: bytes
     absent: bytes
 
+    def complete(self, record: bytes) -> bytes:
+        """Returns a record of the layer with what follows it."""
+        return record + self.present if record else self.absent
+
 
 def present_feature(layer: str) -> Feature:
     """Returns the feature that tells whether a layer has something for a record.

@@ -109,7 +109,7 @@ def step_keys(
     stretch = next(iter(run.steps.stretches(0)))
     numbers = _numbers(run, config)
     files = RecordFiles(source)
-    index = RecordIndex(source.shards, source.block_offsets)
+    index = source.index()
     return StepKeys(
         step=step,
         epoch=stretch.epoch,

@@ -1,0 +1,294 @@
+"""START HERE for layers: the argument `layers` → the layers of each dataset."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from reader.contract.additions.base_shard import BaseShard, base_of
+from reader.contract.additions.layer import (
+    LAYER,
+    LayerManifest,
+    check_layer_name,
+    parse_layer,
+)
+from reader.contract.checks import did_you_mean
+from reader.contract.errors import DatasetError, UsageError
+from reader.contract.layout import LAYERS_DIR
+from reader.contract.manifest import Shard
+from reader.contract.tokenizers.protocol import Tokenizer
+from reader.contract.tokenizers.registry import load_tokenizer
+from reader.datasets.index_files import open_shards
+from reader.datasets.manifest_dataset import (
+    IndexedFolder,
+    ManifestDataset,
+    read_tokenizer,
+)
+from reader.datasets.record_index import LayerFiles
+from reader.storage.files import (
+    Pattern,
+    is_folder,
+    list_folder,
+    local_path,
+    read_bytes,
+)
+
+Layers = Pattern | Sequence[Pattern] | None
+
+_AGAIN = "make the layer again with --overwrite"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer on disk.
+
+    Attributes:
+        path: Path of its folder.
+        manifest: What its `layer.json` states.
+    """
+
+    path: str
+    manifest: LayerManifest
+
+    @property
+    def name(self) -> str:
+        """Name of the layer, with which the keys of its features begin."""
+        return self.manifest.name
+
+    @property
+    def indexed(self) -> IndexedFolder:
+        """Shards of the layer and their index."""
+        manifest = self.manifest
+        return IndexedFolder(self.path, manifest.shards, manifest.files, LAYER, _AGAIN)
+
+    def tokenizer(self) -> Tokenizer | None:
+        """Returns the tokenizer of the layer's captions; None without captions.
+
+        Raises:
+            DatasetError: The tokenizer's file is missing or has changed.
+            UsageError: A library that the tokenizer needs is not installed.
+        """
+        spec = self.manifest.tokenizer
+        if spec is None:
+            return None
+        return load_tokenizer(spec, read_tokenizer(self.path, spec))
+
+
+def open_layer(path: str) -> Layer:
+    """Opens a layer.
+
+    Raises:
+        DatasetError: It is not complete, or damaged.
+        UsageError: Its name is none that a layer may have.
+    """
+    file = os.path.join(path, LAYER)
+    try:
+        manifest = parse_layer(read_bytes(file), file)
+    except (FileNotFoundError, NotADirectoryError):
+        raise DatasetError(
+            f"{path} is not a finished layer: it has no {LAYER}. Run the same `diptych "
+            "layer` again to resume"
+        ) from None
+    check_layer_name(manifest.name)
+    strange = [
+        each.key
+        for each in manifest.features
+        if not each.key.startswith(f"{manifest.name}/")
+    ]
+    if strange:
+        raise DatasetError(
+            f"{file} is damaged: the layer {manifest.name} has a feature "
+            f"{strange[0]}. {_AGAIN.capitalize()}"
+        )
+    return Layer(path, manifest)
+
+
+def layer_files(layer: Layer, shards: Sequence[Shard]) -> LayerFiles:
+    """Returns the files of a layer for some shards of its dataset.
+
+    Args:
+        layer: The layer.
+        shards: Shards of the dataset, in the manifest's order.
+
+    Raises:
+        DatasetError: A shard is missing or has another size, or the index is damaged.
+    """
+    manifest, wanted = layer.manifest, {shard.file for shard in shards}
+    pairs = zip(manifest.base, manifest.shards, strict=True)
+    chosen = [shard for base, shard in pairs if base.file in wanted]
+    layer.indexed.check_sizes(chosen)
+    features = {feature.key: feature for feature in manifest.features}
+    files, blocks = open_shards(layer.indexed, chosen, features)
+    return LayerFiles(
+        name=manifest.name,
+        features=manifest.features,
+        replaces=manifest.replaces,
+        shards=files,
+        block_offsets=blocks,
+    )
+
+
+class NamedLayers:
+    """Layers that the argument `layers` names, by name or by path."""
+
+    def __init__(self, layers: Layers) -> None:
+        """Opens layers that are given by their paths.
+
+        Args:
+            layers: Name of a layer in the `layers/` of each dataset, path of a layer,
+                or a list of these. A path has a slash.
+
+        Raises:
+            DatasetError: A layer is incomplete or damaged.
+            UsageError: The argument is neither a path nor a list of paths.
+        """
+        names: list[Any] = [layers]
+        if layers is None or isinstance(layers, (list, tuple)):
+            names = list(layers or ())
+        if layers is not None and not names:
+            raise UsageError("layers must not be an empty list: leave it out")
+        for name in names:
+            if not isinstance(name, (str, os.PathLike)) or not os.fspath(name):
+                raise UsageError(f"layers must be names or paths, got {name!r}")
+        self._given = [_given(local_path(name)) for name in names]
+        self._seen: list[ManifestDataset] = []
+
+    def __bool__(self) -> bool:
+        """Returns whether there are any."""
+        return bool(self._given)
+
+    def of(self, dataset: ManifestDataset) -> list[Layer]:
+        """Returns the layers of a dataset, in the order of the argument.
+
+        Raises:
+            DatasetError: A layer is incomplete or damaged.
+            UsageError: A layer does not exist or is one of another build, two have the
+                same name, or two replace the captions.
+        """
+        self._seen.append(dataset)
+        layers = []
+        for given in self._given:
+            if not isinstance(given, Layer):
+                layers.append(_open_named(dataset, given))
+            elif mismatch(given, dataset) is None:
+                layers.append(given)
+        _check_together(layers)
+        return layers
+
+    def check_used(self) -> None:
+        """Checks that each path is one of a layer of a dataset that was asked about.
+
+        Raises:
+            UsageError: A layer belongs to none of them.
+        """
+        for given in self._given:
+            if isinstance(given, Layer):
+                problems = [mismatch(given, dataset) for dataset in self._seen]
+                if all(problems):
+                    raise UsageError(problems[0])
+
+
+def _given(name: str) -> str | Layer:
+    return open_layer(name.rstrip("/")) if "/" in name else name
+
+
+def _open_named(dataset: ManifestDataset, name: str) -> Layer:
+    path = dataset.path(os.path.join(LAYERS_DIR, name))
+    if not is_folder(path):
+        names = [os.path.basename(each) for each in _paths_in(dataset)]
+        listed = ", ".join(names[:9]) or "none"
+        hint = did_you_mean(name, names, otherwise=f"its {LAYERS_DIR}/ has {listed}")
+        raise UsageError(
+            f"{dataset.folder} has no layer {name} ({hint}). Make it with `diptych "
+            f"layer {dataset.folder} --name={name}`, or pass a path such as ./{name}"
+        )
+    layer = open_layer(path)
+    problem = mismatch(layer, dataset)
+    if layer.name != name:
+        problem = f"{path} holds the layer {layer.name}: rename the folder"
+    if problem is not None:
+        raise UsageError(problem)
+    return layer
+
+
+def _check_together(layers: Sequence[Layer]) -> None:
+    by_name: dict[str, Layer] = {}
+    for layer in layers:
+        if (other := by_name.get(layer.name)) is not None:
+            raise UsageError(
+                f"layers names {layer.name} twice, {other.path} and {layer.path}: pass "
+                "one of them"
+            )
+        by_name[layer.name] = layer
+    replacing = [layer for layer in layers if layer.manifest.replaces]
+    if len(replacing) > 1:
+        raise UsageError(
+            f"{replacing[0].path} and {replacing[1].path} both replace the captions: "
+            "pass one of them"
+        )
+
+
+def mismatch(layer: Layer, dataset: ManifestDataset) -> str | None:
+    """Returns why a layer is none of a dataset; None if it is."""
+    former = layer.manifest.base
+    shards = tuple(map(base_of, dataset.manifest.shards))
+    if former == shards:
+        return None
+    by_file = {shard.file: shard for shard in former}
+    for shard in shards:
+        before = by_file.get(shard.file)
+        if before is not None and before != shard:
+            return (
+                f"{layer.path} is a layer of another build of {dataset.folder}: "
+                f"{_differs(before, shard)}. Make it again with `diptych layer "
+                f"{dataset.folder} --name={layer.name} --overwrite`"
+            )
+    files = ", ".join(list(by_file)[:2])
+    return (
+        f"{layer.path} is a layer of another dataset than {dataset.folder}, with the "
+        f"shards {files} and so on: pass one of this dataset"
+    )
+
+
+def _differs(before: BaseShard, now: BaseShard) -> str:
+    return (
+        f"{now.file} had {before.num_examples} records and the checksum "
+        f"{before.crc32c}, and now has {now.num_examples} and {now.crc32c}"
+    )
+
+
+class ListedLayer(NamedTuple):
+    """A layer in a dataset's folder.
+
+    Attributes:
+        name: Name of its folder.
+        path: Path of its folder.
+        layer: The layer; None if it cannot be used.
+        problem: Why it cannot be used; None if it can.
+    """
+
+    name: str
+    path: str
+    layer: Layer | None
+    problem: str | None
+
+
+def list_layers(dataset: ManifestDataset) -> list[ListedLayer]:
+    """Returns the layers in a dataset's folder, sorted by name."""
+    listed = []
+    for path in _paths_in(dataset):
+        name = os.path.basename(path)
+        try:
+            listed.append(ListedLayer(name, path, _open_named(dataset, name), None))
+        except (DatasetError, UsageError, OSError) as error:
+            listed.append(ListedLayer(name, path, None, str(error)))
+    return listed
+
+
+def _paths_in(dataset: ManifestDataset) -> Iterator[str]:
+    folder = dataset.path(LAYERS_DIR)
+    if is_folder(folder):
+        for name in list_folder(folder):
+            path = os.path.join(folder, name)
+            if not name.startswith(".") and is_folder(path):
+                yield path
