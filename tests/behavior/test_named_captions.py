@@ -1,6 +1,7 @@
 """Captions with names: built from every source, and drawn by weights as a loop does."""
 
 import csv
+import dataclasses
 import io
 import itertools
 import json
@@ -16,10 +17,12 @@ import pytest
 from built_datasets import all_records, file_of, manifest_of, put, rejects_of
 from PIL import Image
 from plain_order import plain_key, splitmix64
+from written_layers import KEY, Captions, write_layer
 
 import reader
 from beam_jobs.__main__ import main
 from reader.contract.errors import UsageError
+from reader.contract.manifest import TokenizerSpec
 
 NUM, BATCH, SEED = 60, 15, 5
 NAMES = ["alt", "recap"]
@@ -297,12 +300,18 @@ def uniform(use: str, epoch: int) -> list[float]:
     return [(each >> 11) * 2.0**-53 for each in bits]
 
 
-def drawn(folder: Path, epoch: int, weights: dict[str, float]) -> dict[str, Taken]:
+def drawn(
+    folder: Path,
+    epoch: int,
+    weights: dict[str, float],
+    found_by_key: dict[str, Named] | None = None,
+) -> dict[str, Taken]:
     """What a plain loop draws of each record."""
     tokenizer = reader.tokenizer(folder)
     names, captions = uniform("caption_name", epoch), uniform("caption", epoch)
+    found_by_key = found_by_key or named_by_key(folder)
     taken = {}
-    for number, (key, found) in enumerate(named_by_key(folder).items()):
+    for number, (key, found) in enumerate(found_by_key.items()):
         texts: dict[str, list[str]] = {}
         for name, text in found:
             texts.setdefault(name or "base", []).append(text)
@@ -469,3 +478,97 @@ def test_a_union_with_a_dataset_without_names_is_refused(named, dataset):
         reader.stream(
             patterns, batch_size=5, caption={"alt": 1}, outputs=("caption", "key")
         )
+
+
+# Layers.
+
+RECAPS = {
+    key_of(n).encode(): [f"layer {place} of {n}" for place in range(n % 3 + 1)]
+    for n in range(NUM)
+    if n % 7
+}
+
+
+@pytest.fixture(scope="module")
+def plain_names(images, tmp_path_factory) -> Path:
+    """A caption without a name for each image."""
+    table = tmp_path_factory.mktemp("plain") / "t.csv"
+    lines = [f"{key_of(n)}.png,plain {n}" for n in range(NUM)]
+    table.write_text("\n".join(["image,caption", *lines]))
+    return build(table.parent / "out", f"--table={table}", f"--images={images}")
+
+
+def write_recaps(
+    dataset: Path, folder: Path, *, tokens: int = 0, replaces: bool = False
+) -> str:
+    """Writes RECAPS as a layer with the dataset's tokenizer; returns its folder.
+
+    With `tokens`, it claims to have been made by another tokenizer.
+    """
+    spec = TokenizerSpec(**manifest_of(dataset)["tokenizer"])
+    file = (dataset / "tokenizer" / spec.file).read_bytes()
+    if tokens:
+        spec = dataclasses.replace(spec, sha256=f"{tokens:064x}")
+    encode = reader.tokenizer(dataset).encode
+    texts = RECAPS
+    if replaces:
+        texts = {key_of(n).encode(): [f"instead {n}"] for n in range(NUM)}
+    captions = Captions(texts, encode, spec, file, replaces)
+    write_layer(dataset, "recap-v2", captions=captions, folder=folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize("base", ["plain_names", "named"])
+def test_captions_of_layers_take_part_by_the_name_of_the_layer(base, request, tmp_path):
+    dataset = request.getfixturevalue(base)
+    layer = write_recaps(dataset, tmp_path / "recap-v2")
+    found = {
+        record.features["image/source_id"][0].decode(): [
+            *((name.decode(), text.decode()) for name, text in own_captions(record)),
+            *(("recap-v2", t) for t in RECAPS.get(record.features[KEY][0], [])),
+        ]
+        for record in all_records(dataset)
+    }
+    weights = {"recap-v2": 2.0, "base" if base == "plain_names" else "recap": 1.0}
+    expected = drawn(dataset, 0, weights, found)
+    assert {taken.name for taken in expected.values()} >= {*weights}
+    settings = {"caption": weights, "layers": layer}
+    for kind in ("load", "stream"):
+        assert dict(rows_of(read(kind, dataset, **settings))) == expected
+    both = [
+        list(reader.as_numpy(read(kind, dataset, **settings, **SETTINGS["sorted"])))
+        for kind in ("load", "stream")
+    ]
+    for mine, theirs in zip(*both, strict=True):
+        for one, other in zip(mine, theirs, strict=True):
+            np.testing.assert_array_equal(one, other)
+    (first, *_) = read(
+        "stream", dataset, layers=layer, caption="all", outputs=("caption",)
+    )
+    assert not any(b"layer" in text for text in first[0].ravel())
+
+
+def own_captions(record: Any) -> Iterator[tuple[bytes, bytes]]:
+    texts = record.features["image/caption"]
+    names = record.features.get("caption/names", [b""] * len(texts))
+    return zip(names, texts, strict=True)
+
+
+def test_captions_of_another_tokenizer_have_no_tokens_in_common(plain_names, tmp_path):
+    layer = write_recaps(plain_names, tmp_path / "recap-v2", tokens=1)
+    settings = {"caption": {"base": 1, "recap-v2": 1}, "layers": layer}
+    with pytest.raises(UsageError, match="recap-v2, whose captions were tokenized by"):
+        read("stream", plain_names, **settings)
+    (first, *_) = read("stream", plain_names, **settings, outputs=("caption_name",))
+    assert {*first[0].tolist()} == {b"base", b"recap-v2"}
+
+
+def test_captions_that_replace_those_of_the_dataset_have_the_name_of_the_layer(
+    named, tmp_path
+):
+    layer = write_recaps(named, tmp_path / "recap-v2", replaces=True)
+    rows = dict(rows_of(read("stream", named, layers=layer, caption={"recap-v2": 1})))
+    texts = {key: taken.caption for key, taken in rows.items()}
+    assert texts == {key_of(n): f"instead {n}" for n in range(NUM)}
+    with pytest.raises(UsageError, match='"alt", but the captions are named recap-v2'):
+        read("stream", named, layers=layer, caption={"alt": 1})
