@@ -11,10 +11,9 @@ from reader.config.read_config import DEFAULT_OUTPUTS, OUTPUTS, ReadConfig
 from reader.contract.errors import UsageError
 from reader.contract.host import import_library
 from reader.contract.schema import (
-    BASE_CAPTIONS,
-    NAMES_OF_CAPTIONS,
     Feature,
     display_path,
+    names_in,
     needs_size,
 )
 from reader.datasets.record_schema import RecordSchema
@@ -113,9 +112,9 @@ def _maker(name: str, record_schema: RecordSchema, config: ReadConfig) -> Make:
             captions = record_schema.features["captions"]
             return lambda values, _: next(iter(_column(values, captions)), "")
         case "caption_name":
-            return lambda values, _: next(iter(_names(values)), "")
+            return lambda values, _: next(iter(names_in(values)), "")
         case "caption_names":
-            return lambda values, _: _names(values)
+            return lambda values, _: names_in(values)
     feature = record_schema.features[name]
     return lambda values, _: _column(values, feature)
 
@@ -200,11 +199,6 @@ def _column(values: Values, feature: Feature) -> Any:
     value = _only(found, feature.key)
     # PyTorch would convert a Python float to float64.
     return np.float32(value) if feature.dtype == "float32" else value
-
-
-def _names(values: Values) -> list[str]:
-    """Returns the name of each caption."""
-    return [name or BASE_CAPTIONS for name in _column(values, NAMES_OF_CAPTIONS)]
 
 
 def _one(values: Values, key: str) -> Any:
