@@ -71,6 +71,19 @@ FEATURES = (
 # captions have names.
 NAMES_OF_CAPTIONS = Feature(CAPTION_NAMES, "bytes", (None,), "caption_names")
 
+
+def names_in(values: Mapping[str, list[Any]]) -> list[str]:
+    """Returns the name of each caption of a record; empty if captions have no names.
+
+    Captions without a name among others with one are called `base`.
+
+    Args:
+        values: Values of the record's features, by key.
+    """
+    names = values.get(CAPTION_NAMES, [])
+    return [name.decode("utf-8", "replace") or BASE_CAPTIONS for name in names]
+
+
 # Key of a feature in a manifest that states the shape of halves. Readers that do not
 # know them take what is stored: a single value of bytes.
 _FLOAT16: Dtype = "float16"

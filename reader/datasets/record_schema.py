@@ -114,8 +114,13 @@ def with_layer(
     captions = [each for each in layer.features if each not in layer.columns]
     if "captions" not in layer.replaces:
         added |= {feature.key: feature for feature in captions}
+        tokenizers = dict(record_schema.layer_tokenizers)
+        if captions:
+            tokenizers[layer.name] = layer.tokenizer
         return dataclasses.replace(
-            record_schema, features={**record_schema.features, **added}
+            record_schema,
+            features={**record_schema.features, **added},
+            layer_tokenizers=tokenizers,
         )
     own = {
         role: feature

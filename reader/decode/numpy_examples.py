@@ -12,12 +12,14 @@ from reader.config.read_config import DEFAULT_OUTPUTS, OUTPUTS, ReadConfig
 from reader.contract.errors import UsageError
 from reader.contract.host import import_library
 from reader.contract.record import parse_halves
-from reader.contract.schema import Feature, display_path, needs_size
+from reader.contract.schema import Feature, display_path, names_in, needs_size
 from reader.datasets.record_schema import RecordSchema
+from reader.decode.named_captions import NAMES
 from reader.decode.outputs import (
     check_conflicts,
     check_tokens,
     missing,
+    no_names,
     not_held,
     pad_id,
     special_tokens,
@@ -31,6 +33,7 @@ _BATCH_OUTPUTS = ("valid", "caption_valid")
 RECORD_OUTPUTS = (
     *(name for name in OUTPUTS if name not in _BATCH_OUTPUTS),
     "captions",
+    "caption_names",
     "draws",
 )
 
@@ -77,6 +80,8 @@ def makers(
         image, *others = DEFAULT_OUTPUTS
         names = (image, *(name for name in others if not missing(name, record_schema)))
     for name in names:
+        if name in ("caption_name", NAMES) and NAMES not in record_schema.features:
+            raise UsageError(no_names(f"outputs names {name}"))
         if missing(name, record_schema):
             raise UsageError(not_held(name, record_schema))
     check_tokens(config, record_schema)
@@ -107,6 +112,10 @@ def _maker(name: str, record_schema: RecordSchema, config: ReadConfig) -> Make:
             # In foreign TFRecords, an image may have no caption.
             captions = record_schema.features["captions"]
             return lambda values, _: next(iter(_column(values, captions)), "")
+        case "caption_name":
+            return lambda values, _: next(iter(names_in(values)), "")
+        case "caption_names":
+            return lambda values, _: names_in(values)
     feature = record_schema.features[name]
     return lambda values, _: _column(values, feature)
 

@@ -117,8 +117,9 @@ def open(
 
         `outputs` also accepts `length` (int, tokens), `height`, `width` (int, pixels of
         the image), `key` (str), `caption` (str, the first), `captions` (list[str],
-        all), `encoded` (bytes, the image as stored), `dataset` (int, as in `load`), and
-        extra columns: int, float32, float16, str, or a list of these (a NumPy array for
+        all), `caption_name` and `caption_names` (their names, if captions have names),
+        `encoded` (bytes, the image as stored), `dataset` (int, as in `load`), and extra
+        columns: int, float32, float16, str, or a list of these (a NumPy array for
         numbers). Columns of layers are named such as `clip-b32/score`.
 
         The output `draws` is a dictionary of random numbers for a `transform`. They

@@ -121,10 +121,13 @@ def _written(
         yield f"            {finding.sha256} is the local file: it has changed"
     for name in filter(lambda name: name.startswith(EXTRA), facts):
         yield f"  {printable(name)}  {printable(str(facts[name]))}"
-    for caption, num in zip(
-        facts[samples.CAPTIONS], facts[samples.NUM_TOKENS], strict=True
+    captions = facts[samples.CAPTIONS]
+    names = facts.get(samples.CAPTION_NAMES) or [""] * len(captions)
+    for caption, num, name in zip(
+        captions, facts[samples.NUM_TOKENS], names, strict=True
     ):
-        yield f'  caption   "{printable(caption)}" ({num} tokens)'
+        named = f", {printable(name)}" if name else ""
+        yield f'  caption   "{printable(caption)}" ({num} tokens{named})'
 
 
 _BY = {

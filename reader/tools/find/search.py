@@ -272,8 +272,16 @@ def _facts_of(
         samples.HEIGHT: example[schema.HEIGHT][0],
         samples.CAPTIONS: [caption.decode() for caption in example[schema.CAPTIONS]],
         samples.NUM_TOKENS: example[schema.TOKEN_LENGTHS],
+        **_names_of(example),
         samples.SHA256: example[schema.SHA256][0].decode(),
     }
+
+
+def _names_of(example: dict[str, list[Any]]) -> dict[str, Any]:
+    if schema.CAPTION_NAMES not in example:
+        return {}
+    names = [name.decode() for name in example[schema.CAPTION_NAMES]]
+    return {samples.CAPTION_NAMES: names}
 
 
 # Rejects.

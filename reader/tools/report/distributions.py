@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reader.contract import samples
+from reader.contract.schema import BASE_CAPTIONS
 from reader.distributions.distribution import Distribution
 
 # Columns of `samples/` that the statistics need.
@@ -57,6 +58,7 @@ class Statistics:
         formats: Number of source images by format.
         actions: Number of images by processing step, such as `converted`.
         longest: Captions with the most tokens, the longest first.
+        names: Number of captions by name, if captions have names.
     """
 
     width: Distribution = field(default_factory=Distribution)
@@ -67,13 +69,15 @@ class Statistics:
     formats: Counter[str] = field(default_factory=Counter)
     actions: Counter[str] = field(default_factory=Counter)
     longest: tuple[LongCaption, ...] = ()
+    names: Counter[str] = field(default_factory=Counter)
 
     def add(self, split: str, table: Any) -> "Statistics":
         """Returns the statistics with the rows of a table added.
 
         Args:
             split: Name of the split of the rows.
-            table: A `pyarrow.Table` with the columns `COUNTED`.
+            table: A `pyarrow.Table` with the columns `COUNTED`, and with the names of
+                captions if there are any.
         """
         width, height = _numbers(table, samples.WIDTH), _numbers(table, samples.HEIGHT)
         lengths = np.asarray(
@@ -91,6 +95,7 @@ class Statistics:
             formats=self.formats + _counts(table.column(samples.ORIGINAL_FORMAT)),
             actions=self.actions + _counts(_flat(table.column(samples.ACTIONS))),
             longest=_longest([*self.longest, *_longest_of(split, table, lengths)]),
+            names=self.names + _names(table),
         )
 
 
@@ -121,6 +126,13 @@ def _longest_of(
 def _longest(captions: list[LongCaption]) -> tuple[LongCaption, ...]:
     """Returns the longest captions; earlier ones win ties."""
     return tuple(sorted(captions, key=lambda c: -c.num_tokens)[:_NUM_LONGEST])
+
+
+def _names(table: Any) -> Counter[str]:
+    if samples.CAPTION_NAMES not in table.column_names:
+        return Counter()
+    counts = _counts(_flat(table.column(samples.CAPTION_NAMES)))
+    return Counter({name or BASE_CAPTIONS: num for name, num in counts.items()})
 
 
 def _rounded(values: NDArray[Any]) -> NDArray[np.float64]:

@@ -71,10 +71,12 @@ class Caption(NamedTuple):
     Attributes:
         text: Text of the caption.
         row: Tokens to display.
+        name: Name of the caption; empty if captions have no names.
     """
 
     text: str
     row: Row
+    name: str = ""
 
 
 class Example(NamedTuple):
@@ -177,7 +179,8 @@ class _Records:
 
     def _example(self, number: int, values: Mapping[str, list[Any]]) -> Example:
         captions = [text.decode(errors="replace") for text in values[schema.CAPTIONS]]
-        both = list(zip(captions, _pieces(values), strict=False))
+        names = schema.names_in(values) or [""] * len(captions)
+        both = list(zip(captions, _pieces(values), names, strict=False))
         return Example(
             self._split,
             number,
@@ -187,8 +190,8 @@ class _Records:
             image_bytes=len(values[schema.IMAGE][0]),
             thumbnail=thumbnail_of(self._decode(*self._image(values))),
             captions=tuple(
-                Caption(text, self._spelling.row(ids))
-                for text, ids in both[:_MOST_CAPTIONS]
+                Caption(text, self._spelling.row(ids), name)
+                for text, ids, name in both[:_MOST_CAPTIONS]
             ),
             num_captions=len(captions),
             columns={

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from reader.contract import samples
 from reader.contract.checks import check_at_least
 from reader.contract.errors import UsageError
 from reader.contract.host import import_library
@@ -119,7 +120,8 @@ def _contents_of(dataset: ManifestDataset, num_samples: int) -> Contents:
     record_sources = _record_sources_of(dataset)
     statistics = Statistics()
     columns = ColumnCounter(manifest.features, manifest.num_examples)
-    for split, table in _tables_of(record_sources, [*COUNTED, *columns.keys]):
+    names = [samples.CAPTION_NAMES] if manifest.caption_names else []
+    for split, table in _tables_of(record_sources, [*COUNTED, *names, *columns.keys]):
         statistics = statistics.add(split, table)
         columns.add(table)
         counter.add(captions_of(table))

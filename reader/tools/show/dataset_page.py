@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import textwrap
 from collections.abc import Iterator
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from reader.console.formatting import (
@@ -40,6 +41,7 @@ class Shown(NamedTuple):
         width: Width of the stored image in pixels.
         height: Height of the stored image in pixels.
         captions: All captions of the example.
+        caption_names: Name of each caption; empty if captions have no names.
     """
 
     split: str
@@ -47,6 +49,7 @@ class Shown(NamedTuple):
     width: int
     height: int
     captions: list[str]
+    caption_names: list[str]
 
 
 def page(
@@ -219,6 +222,8 @@ def _tokens(dataset: ManifestDataset, terminal: Terminal) -> Iterator[str]:
     yield from _tallies(
         {"tokens": statistics.caption_tokens, "per image": statistics.captions}
     )
+    if dataset.manifest.caption_names:
+        yield f"  names: {', '.join(map(printable, dataset.manifest.caption_names))}"
     if statistics.no_token_captions:
         yield f"  {counted(statistics.no_token_captions, 'caption')} without a token"
 
@@ -248,8 +253,9 @@ def _examples(dataset: ManifestDataset, num: int, terminal: Terminal) -> Iterato
         yield ""
         key = terminal.paint(printable(shown.key), "bold")
         yield f"{shown.split}  {key}  {shown.width} × {shown.height}"
-        for caption in shown.captions:
-            yield f"  {shortened(printable(caption), terminal.width - 2)}"
+        names = (f"{name}: " for name in shown.caption_names)
+        for caption, name in zip_longest(shown.captions, names, fillvalue=""):
+            yield f"  {shortened(printable(name + caption), terminal.width - 2)}"
 
 
 def examples_of(dataset: ManifestDataset, num: int) -> Iterator[Shown]:
@@ -269,6 +275,7 @@ def examples_of(dataset: ManifestDataset, num: int) -> Iterator[Shown]:
                 example[schema.WIDTH][0],
                 example[schema.HEIGHT][0],
                 [text.decode(errors="replace") for text in example[schema.CAPTIONS]],
+                schema.names_in(example),
             )
 
 
@@ -298,6 +305,7 @@ def page_fields(dataset: ManifestDataset, num_examples: int) -> dict[str, Any]:
         "books": dataclasses.asdict(manifest.accounting),
         "image": dataclasses.asdict(manifest.image),
         "tokenizer": dataclasses.asdict(manifest.tokenizer),
+        "caption_names": [*manifest.caption_names],
         "features": [feature._asdict() for feature in manifest.features],
         **column_fields(dataset),
         "fingerprints": dict(manifest.fingerprints),

@@ -201,6 +201,9 @@ class _ShardCheck:
                 return f"feature {key} does not match the manifest"
         if sum(example[schema.TOKEN_LENGTHS]) != len(example[schema.TOKEN_IDS]):
             return "the sum of caption/lengths is not the number of caption/ids"
+        names = example.get(schema.CAPTION_NAMES)
+        if names is not None and len(names) != len(example[schema.CAPTIONS]):
+            return "the number of caption/names is not the number of image/caption"
         return None
 
     def _decode_images(self) -> None:
