@@ -41,9 +41,7 @@ def keep_where(source: RecordSource, text: object) -> NDArray[np.bool_]:
             f'where must be a condition such as "extra/score > 0.3", got {text!r}'
         )
     where = parse_where(text)
-    shards = list(
-        zip(source.shards, *(layer.shards for layer in source.layers), strict=True)
-    )
+    shards = shards_with_layers(source)
     _check_columns(where, shards)
 
     def keep(shards: tuple[ShardFile, ...]) -> NDArray[np.bool_]:
@@ -54,6 +52,21 @@ def keep_where(source: RecordSource, text: object) -> NDArray[np.bool_]:
     return np.concatenate([np.zeros(0, np.bool_), *parts])
 
 
+def shards_with_layers(source: RecordSource) -> list[tuple[ShardFile, ...]]:
+    """Returns each shard of a source, with those of its layers for the same records."""
+    of_layers = (layer.shards for layer in source.layers)
+    return list(zip(source.shards, *of_layers, strict=True))
+
+
+def types_of(shards: tuple[ShardFile, ...]) -> dict[str, ColumnType]:
+    """Returns the columns of a shard and of its layers, `{name: type}`."""
+    shard, *layers = shards
+    types = columns_of(shard.features.values())
+    for layer in layers:
+        types |= _added_by(layer)
+    return types
+
+
 def _check_columns(where: Where, shards: Sequence[tuple[ShardFile, ...]]) -> None:
     """Checks that all shards, or those of their layers, have the condition's columns.
 
@@ -61,19 +74,17 @@ def _check_columns(where: Where, shards: Sequence[tuple[ShardFile, ...]]) -> Non
         UsageError: A column is unknown or cannot be compared.
     """
     folders = {os.path.dirname(each[0].path): each for each in shards}
-    for shard, *layers in folders.values():
+    for shards_of_folder in folders.values():
+        shard, *_ = shards_of_folder
         if not shard.has_manifest:
             raise UsageError(
                 f"where needs the samples of a Diptych dataset; {shard.path} is a "
                 "TFRecord file of another tool"
             )
-        types = columns_of(shard.features.values())
-        for layer in layers:
-            types |= _types_of(layer)
-        where.check(types)
+        where.check(types_of(shards_of_folder))
 
 
-def _types_of(layer: ShardFile) -> dict[str, ColumnType]:
+def _added_by(layer: ShardFile) -> dict[str, ColumnType]:
     """Returns the columns that a layer adds, `{name: type}`."""
     return {
         feature.key: column_type(feature)
@@ -97,7 +108,7 @@ def read_columns(
     """
     names, added = list(columns), []
     for layer in layers:
-        in_layer = [name for name in names if name in _types_of(layer)]
+        in_layer = [name for name in names if name in _added_by(layer)]
         if in_layer:
             added.append(read_table(layer, in_layer))
     found = {name for each in added for name in each.column_names}
