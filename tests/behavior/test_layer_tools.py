@@ -196,3 +196,83 @@ def test_select_chooses_by_columns_of_layers(own, diptych):
 def test_select_refuses_what_no_layer_has(layered, diptych, flags, said):
     done = diptych("select", layered.folder, *flags)
     assert (done.status, said in done.err) == (2, True)
+
+
+# verify
+
+
+def test_verify_checks_layers(own, diptych):
+    done = diptych("verify", own.folder)
+    assert (done.status, "2 layers" in done.out) == (0, True)
+    shard = next((own.folder / "layers/clip-b32").glob("*-00002-*.tfrecord"))
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(data)
+    (own.folder / "layers/recap/index/blocks.bin").write_bytes(b"")
+    done = diptych("verify", own.folder, "--json")
+    assert done.status == 1
+    problems = {
+        Path(problem["path"]).relative_to(own.folder).as_posix(): problem
+        for problem in done.json["problems"]
+    }
+    damaged = problems[f"layers/clip-b32/{shard.name}"]
+    assert damaged["remedy"] == "layer"
+    assert (
+        "checksum does not match layer.json"
+        in problems["layers/recap/index/blocks.bin"]["what"]
+    )
+    assert [repair["command"] for repair in done.json["repair"]] == [
+        f"diptych layer {own.folder} --name={name} … --repair"
+        for name in ("clip-b32", "recap")
+    ]
+    found = [p for p in done.json["problems"] if p["offset"] is not None]
+    assert [p["key"].encode() in own.texts for p in found] == [True]
+
+
+def changed(layer: Path, change: Any) -> None:
+    fields = json.loads((layer / "layer.json").read_bytes())
+    change(fields)
+    (layer / "layer.json").write_text(json.dumps(fields))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda f: f["books"].update(written=81), "do not add up"),
+        (
+            lambda f: f["books"].update(written=81, found=81, records_without=39),
+            "40 records have nothing added, but it counts 39",
+        ),
+        (lambda f: f["features"][1].update(float16=[5]), "feature clip-b32/emb does"),
+        (lambda f: f["files"].pop("rejects.jsonl"), "no checksum for rejects.jsonl"),
+        (
+            lambda f: f["books"].update(found=81, not_written={"unknown_key": 1}),
+            "0 lines, but layer.json counts 1 rejects",
+        ),
+        (lambda f: f["base"][0].__setitem__(2, "00000000"), "of another build"),
+    ],
+    ids=range(6),
+)
+def test_verify_finds_what_contradicts_a_layer(own, diptych, change, said):
+    changed(own.folder / "layers/clip-b32", change)
+    done = diptych("verify", own.folder)
+    assert (done.status, said in done.err) == (1, True)
+    assert f"diptych layer {own.folder} --name=clip-b32 … --" in done.err
+
+
+# report
+
+
+def test_the_report_lists_layers(own, diptych):
+    rebuild(own.folder)
+    changed(
+        own.folder / "layers/recap", lambda f: f["base"][0].__setitem__(2, "00000000")
+    )
+    assert diptych("report", own.folder, "--samples=0").status == 0
+    page = (own.folder / "report.html").read_text()
+    section = page[page.index('id="layers"') : page.index('id="examples"')]
+    row = section[section.index("recap") :]
+    assert '<td class="number">120</td>' in row
+    assert "place of the dataset" in row
+    assert "is a layer of another build" in section
+    assert '<a href="#layers">' in page
