@@ -2,12 +2,13 @@
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reader.contract.errors import DatasetError, UsageError
 from reader.contract.host import import_library
 from reader.contract.layout import parse_shard_name
+from reader.contract.samples import WIDTH, ColumnType, column_type
 from reader.datasets.record_index import ShardFile
 from reader.datasets.record_source import RecordSource
 from reader.storage.files import is_remote, open_file, read_bytes
@@ -16,13 +17,66 @@ from reader.storage.files import is_remote, open_file, read_bytes
 def read_samples(source: RecordSource) -> Any:
     """Returns a `pyarrow.Table` with one row per record, in record order.
 
+    The columns of layers that are read with the records are the last ones.
+
     Raises:
         DatasetError: As for `read_table`.
         UsageError: As for `read_table`.
     """
-    tables = [read_table(shard) for shard in source.shards]
+    tables = [read_joined(*shards) for shards in with_layers(source)]
     pyarrow = import_library("pyarrow", "samples", "pyarrow")
     return pyarrow.concat_tables(tables, promote_options="default")
+
+
+def with_layers(source: RecordSource) -> list[tuple[ShardFile, Sequence[ShardFile]]]:
+    """Returns each shard of a source, and the shards of its layers."""
+    of_layers = zip(*(layer.shards for layer in source.layers), strict=True)
+    layers = list(of_layers) or [()] * len(source.shards)
+    return list(zip(source.shards, layers, strict=True))
+
+
+def added_columns(layer: ShardFile) -> dict[str, ColumnType]:
+    """Returns the columns that a shard of a layer adds, `{name: type}`."""
+    return {
+        feature.key: column_type(feature)
+        for feature in layer.features.values()
+        if feature.role == "extra"
+    }
+
+
+def read_joined(
+    shard: ShardFile,
+    layers: Sequence[ShardFile],
+    columns: Sequence[str] | None = None,
+) -> Any:
+    """Returns the table of one shard with the columns of layers, or some of these.
+
+    Args:
+        shard: Shard of a dataset.
+        layers: Shards of layers for the same records.
+        columns: Columns to read; None for all.
+
+    Raises:
+        DatasetError: As for `read_table`.
+        UsageError: As for `read_table`.
+    """
+    added = [
+        read_table(layer, names)
+        for layer in layers
+        if (names := _among(columns, added_columns(layer)))
+    ]
+    found = {name for each in added for name in each.column_names}
+    own = columns and [name for name in columns if name not in found]
+    # A table without columns would have no rows.
+    table = read_table(shard, [WIDTH] if own == [] else own)
+    for each in added:
+        for name in each.column_names:
+            table = table.append_column(name, each[name])
+    return table
+
+
+def _among(columns: Sequence[str] | None, known: Mapping[str, object]) -> list[str]:
+    return [name for name in known if columns is None or name in columns]
 
 
 def read_table(shard: ShardFile, columns: Sequence[str] | None = None) -> Any:

@@ -203,12 +203,18 @@ class LayerManifest:
 def samples_columns(
     features: tuple[Feature, ...],
 ) -> dict[str, samples.ColumnType]:
-    """Returns all columns of a layer's samples tables, `{name: type}`, in order."""
+    """Returns all columns of a layer's samples tables, `{name: type}`, in order.
+
+    Where nothing was added, the columns are null. So no list has a fixed length, as
+    Arrow writes null among such lists, but cannot read it.
+    """
     columns = {**SAMPLES_COLUMNS}
     if any(feature.role == "captions" for feature in features):
         columns |= CAPTION_COLUMNS
     added = (each for each in features if each.role == "extra")
-    return columns | {each.key: samples.column_type(each) for each in added}
+    return columns | {
+        each.key: samples.column_type(each)._replace(size=None) for each in added
+    }
 
 
 class Fill(NamedTuple):

@@ -28,12 +28,8 @@ from reader.datasets.layers import NamedLayers
 from reader.datasets.manifest_dataset import ManifestDataset
 from reader.datasets.record_index import ShardFile
 from reader.datasets.record_source import open_record_source
-from reader.selections.columns import (
-    map_shards,
-    read_columns,
-    shards_with_layers,
-    types_of,
-)
+from reader.datasets.samples_table import with_layers
+from reader.selections.columns import map_shards, read_columns, types_of
 from reader.selections.selection import Selection
 from reader.shuffle.subset import pack, unpack
 from reader.storage.files import is_remote
@@ -43,7 +39,7 @@ Bools = NDArray[np.bool_]
 Float64s = NDArray[np.float64]
 
 # A shard of the dataset, and those of its layers for the same records.
-_Shards = tuple[ShardFile, ...]
+_Shards = tuple[ShardFile, Sequence[ShardFile]]
 
 _NUMBERS = ("int32", "int64", "float", "double")
 # Records whose keys are looked up at once: to look up any takes a pass over the list.
@@ -185,13 +181,11 @@ class Chooser:
             for split in dataset.manifest.splits
         ]
         layers.check_used()
-        self._shards = [
-            shards for source in sources for shards in shards_with_layers(source)
-        ]
-        self._counts = [shard.num_examples for shard, *_ in self._shards]
+        self._shards = [shards for source in sources for shards in with_layers(source)]
+        self._counts = [shard.num_examples for shard, _ in self._shards]
         self._listed = {} if choice.keys is None else choice.keys.types
         own = columns_of(dataset.manifest.features)
-        self._check_columns(types_of(self._shards[0]) if self._shards else own)
+        self._check_columns(types_of(*self._shards[0]) if self._shards else own)
 
     def _check_columns(self, own: Mapping[str, ColumnType]) -> None:
         choice, types = self._choice, {**self._listed, **own}
@@ -248,7 +242,7 @@ class Chooser:
         own = [name for name in choice.columns if name not in self._listed]
         own += [] if choice.keys is None else [choice.match]
         tables = [
-            read_columns(shard, dict.fromkeys(own), layers) for shard, *layers in chunk
+            read_columns(shard, dict.fromkeys(own), layers) for shard, layers in chunk
         ]
         table = pyarrow.concat_tables(tables, promote_options="default")
         listed = np.ones(len(table), np.bool_)
@@ -317,7 +311,7 @@ class Chooser:
     def _first_key(self) -> str | None:
         """Returns what a list could have held."""
         match = self._choice.match
-        shards = (shard for shard, *_ in self._shards if shard.num_examples)
+        shards = (shard for shard, _ in self._shards if shard.num_examples)
         shard = next(shards, None)
         return None if shard is None else read_columns(shard, [match])[match][0].as_py()
 
@@ -327,7 +321,7 @@ def _chunks(shards: Sequence[_Shards], num: int) -> Iterator[list[_Shards]]:
     chunk: list[_Shards] = []
     for shard in shards:
         chunk.append(shard)
-        if sum(each.num_examples for each, *_ in chunk) >= num:
+        if sum(each.num_examples for each, _ in chunk) >= num:
             yield chunk
             chunk = []
     if chunk:

@@ -37,7 +37,7 @@ def test_places_are_those_of_the_reads(dataset, name):
         reads = list(other())
         assert len(placed) == len(reads) > 0
         for found, expected in zip(placed, reads, strict=True):
-            _, numbers, lengths, order, blank, draws, *_ = expected
+            ((_, lengths),), numbers, order, blank, draws, *_ = expected
             number, shard, begin, end = found.places.T
             assert np.array_equal(number, numbers[order])
             assert np.array_equal(end - begin - 16, lengths[order])
