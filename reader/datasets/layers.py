@@ -16,6 +16,7 @@ from reader.contract.checks import did_you_mean
 from reader.contract.errors import DatasetError, UsageError
 from reader.contract.layout import LAYERS_DIR
 from reader.contract.manifest import Shard
+from reader.contract.schema import Feature
 from reader.contract.tokenizers.protocol import Tokenizer
 from reader.contract.tokenizers.registry import load_tokenizer
 from reader.datasets.index_files import open_shards
@@ -61,6 +62,26 @@ class Layer:
         manifest = self.manifest
         return IndexedFolder(self.path, manifest.shards, manifest.files, LAYER, _AGAIN)
 
+    @property
+    def num_without(self) -> int:
+        """Number of records that the layer adds nothing to."""
+        return self.manifest.accounting.records_without
+
+    @property
+    def num_added(self) -> int:
+        """Number of records that the layer adds features to."""
+        return self.manifest.num_examples - self.num_without
+
+    @property
+    def adds(self) -> str:
+        """What the layer adds to a record, for people."""
+        parts = []
+        if self.manifest.has_captions:
+            own = " in place of the dataset's" if self.manifest.replaces else ""
+            parts.append(f"captions{own}")
+        parts += map(_column_text, self.manifest.columns)
+        return ", ".join(parts)
+
     def tokenizer(self) -> Tokenizer | None:
         """Returns the tokenizer of the layer's captions; None without captions.
 
@@ -72,6 +93,12 @@ class Layer:
         if spec is None:
             return None
         return load_tokenizer(spec, read_tokenizer(self.path, spec))
+
+
+def _column_text(column: Feature) -> str:
+    name = column.key.partition("/")[2]
+    length = f"[{column.shape[0] or '…'}]" if column.shape else ""
+    return f"{name} ({column.dtype}{length})"
 
 
 def open_layer(path: str) -> Layer:

@@ -60,7 +60,7 @@ class RecordFiles:
         Raises:
             DatasetError: As for `read`.
         """
-        return self._key_in(self.read(number))
+        return self.key_in(self.read(number))
 
     def dataset_of(self, number: int) -> int:
         """Returns the number of the dataset that a record belongs to."""
@@ -75,11 +75,12 @@ class RecordFiles:
             error: Error of parsing or decoding the record.
         """
         path, begin, _ = self._spans(number)[0]
-        key = self._key_in(record)
+        key = self.key_in(record)
         shown = None if key is None else display_path(key)
         return unusable(path, begin, shown, str(error))
 
-    def _key_in(self, record: bytes) -> bytes | None:
+    def key_in(self, record: bytes) -> bytes | None:
+        """Returns the key in the bytes of a record; None if there is none."""
         try:
             values = parse_example(record)
         except ValueError:

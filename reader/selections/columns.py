@@ -12,7 +12,7 @@ from reader.contract.conditions.where import SPLIT, Where, parse_where
 from reader.contract.errors import UsageError
 from reader.contract.host import import_library, num_cores
 from reader.contract.layout import parse_shard_name
-from reader.contract.samples import WIDTH, columns_of
+from reader.contract.samples import WIDTH, ColumnType, columns_of
 from reader.datasets.record_index import ShardFile
 from reader.datasets.record_source import RecordSource
 from reader.datasets.samples_table import added_columns, read_joined, with_layers
@@ -66,10 +66,15 @@ def _check_columns(
                 f"where needs the samples of a Diptych dataset; {shard.path} is a "
                 "TFRecord file of another tool"
             )
-        types = columns_of(shard.features.values())
-        for layer in layers:
-            types |= added_columns(layer)
-        where.check(types)
+        where.check(types_of(shard, layers))
+
+
+def types_of(shard: ShardFile, layers: Sequence[ShardFile]) -> dict[str, ColumnType]:
+    """Returns the columns of a shard and those that layers add, `{name: type}`."""
+    types = columns_of(shard.features.values())
+    for layer in layers:
+        types |= added_columns(layer)
+    return types
 
 
 def read_columns(

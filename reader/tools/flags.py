@@ -45,6 +45,27 @@ def add_selected(group: Any) -> None:
     group.add_argument("--where", metavar="CONDITION", help="condition on columns")
 
 
+def add_layers(group: Any, what: str) -> None:
+    """Adds the flag `--layers`, a tuple of names or paths; None if it is not given.
+
+    Args:
+        group: Parser, or group of flags, to add it to.
+        what: What the layers are for.
+    """
+    group.add_argument(
+        "--layers", metavar="NAME,…", type=_names, help=f"layers {what}, or their paths"
+    )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(text.split(","))
+    if not all(names):
+        raise argparse.ArgumentTypeError(
+            f"must be names such as recap-v2,clip-b32, got {text!r}"
+        )
+    return names
+
+
 def add_load_flags(group: Any, *names: str) -> None:
     """Adds flags that are arguments of `reader.load`, with its defaults.
 

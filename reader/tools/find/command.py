@@ -13,7 +13,7 @@ from reader.contract.schema import EXTRA
 from reader.tools.flags import add_folder, add_json
 
 if TYPE_CHECKING:
-    from reader.tools.find.search import Finding, Rejected, Written
+    from reader.tools.find.search import Added, Finding, Rejected, Written
 
 _EXAMPLES = (
     "diptych find out park/0042                  # a key",
@@ -62,7 +62,10 @@ def _fields(finding: "Finding") -> dict[str, Any]:
         "wanted": finding.wanted,
         "status": finding.status,
         "sha256": finding.sha256,
-        "written": [record._asdict() for record in finding.written],
+        "written": [
+            record._asdict() | {"layers": [each._asdict() for each in record.layers]}
+            for record in finding.written
+        ],
         "rejected": [
             {"by": reject.by, "facts": reject.line._asdict()}
             for reject in finding.rejected
@@ -128,6 +131,20 @@ def _written(
     ):
         named = f", {printable(name)}" if name else ""
         yield f'  caption   "{printable(caption)}" ({num} tokens{named})'
+    for layer in record.layers:
+        yield from (f"  {line}" for line in _layer_lines(layer, terminal))
+
+
+def _layer_lines(added: "Added", terminal: Terminal) -> Iterator[str]:
+    from reader.tools.added_values import value_lines
+
+    if added.problem is not None:
+        label = terminal.paint("cannot be read:", "bold", "yellow")
+        yield f"{printable(added.layer)}  {label} {printable(added.problem)}"
+    elif added.values:
+        yield from value_lines(added.values, terminal)
+    else:
+        yield f"{printable(added.layer)}  has nothing for it"
 
 
 _BY = {

@@ -1,8 +1,9 @@
 """Searches a dataset's records and rejects by key, checksum or source file."""
 
+import functools
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -15,12 +16,17 @@ from reader.contract.manifest import Shard, Split
 from reader.contract.record import FRAMING_BYTES, parse_example
 from reader.contract.rejects import RejectedKey, parse_reject, text_in_line
 from reader.contract.schema import display_path
+from reader.datasets.layers import ListedLayer, NamedLayers, list_layers
 from reader.datasets.manifest_dataset import ManifestDataset, open_dataset
+from reader.datasets.record_index import LayerFiles
+from reader.datasets.record_source import open_record_source
 from reader.datasets.samples_table import read_table_at
 from reader.map_dataset.key_index import nearest
+from reader.records.random_access import RecordFiles
 from reader.selections.selection import list_selections
 from reader.storage.files import read_bytes
 from reader.storage.tfrecord_file import Record, scan_shard
+from reader.tools.added_values import added_values
 from reader.tools.find.query import SHA256_DIGITS, Wanted, wanted_of
 
 _LOG = logging.getLogger("reader")
@@ -33,6 +39,20 @@ _SEARCHED = (
 )
 # Trailing parts of a path to search for. Each takes a second with a million keys.
 _MAX_ENDS = 3
+
+
+class Added(NamedTuple):
+    """What a layer adds to a record.
+
+    Attributes:
+        layer: Name of the layer.
+        values: Values by the keys of their features; empty if there are none.
+        problem: Why they cannot be read; None if they can.
+    """
+
+    layer: str
+    values: Mapping[str, Any] = {}
+    problem: str | None = None
 
 
 class Written(NamedTuple):
@@ -48,6 +68,7 @@ class Written(NamedTuple):
         facts: Row of the record in `samples/`, or the subset that the record itself
             holds: `key`, `offset`, `length` (with framing), `captions`, `sha256`, ….
         selections: Names of the dataset's selections that hold the record.
+        layers: What each of the dataset's layers adds to the record.
     """
 
     by: str
@@ -57,6 +78,7 @@ class Written(NamedTuple):
     number: int
     facts: dict[str, Any]
     selections: tuple[str, ...] = ()
+    layers: tuple[Added, ...] = ()
 
 
 class Rejected(NamedTuple):
@@ -124,6 +146,7 @@ def find(folder: str | os.PathLike[str], wanted: str) -> Finding:
     found = [hit.found for hit in hits if hit.rank == best]
     written = [one for one in found if isinstance(one, Written)]
     written = _with_selections(dataset, written)
+    written = list(_with_layers(dataset, written))
     rejected = [one for one in found if isinstance(one, Rejected)]
     near: list[str] = []
     if not hits and len(query.sha256 or "") < SHA256_DIGITS:
@@ -154,6 +177,32 @@ def _with_selections(dataset: ManifestDataset, records: list[Written]) -> list[W
         )
         for record in records
     ]
+
+
+def _with_layers(
+    dataset: ManifestDataset, records: Iterable[Written]
+) -> Iterator[Written]:
+    """Yields records with what the layers add to them."""
+    listed = list_layers(dataset)
+
+    @functools.cache
+    def opened(split: str, layer: str) -> tuple[RecordFiles, Sequence[LayerFiles]]:
+        layers = NamedLayers(layer)
+        source = open_record_source([dataset.folder], split, None, layers=layers)
+        return RecordFiles(source), source.layers
+
+    def added(record: Written, layer: ListedLayer) -> Added:
+        if layer.problem is not None:
+            return Added(layer.name, problem=layer.problem)
+        try:
+            files, layers = opened(record.split, layer.name)
+            values = added_values(files.read(record.number), layers)
+        except (DatasetError, ValueError, OSError) as error:
+            return Added(layer.name, problem=str(error))
+        return Added(layer.name, values)
+
+    for record in records:
+        yield record._replace(layers=tuple(added(record, layer) for layer in listed))
 
 
 class _Hit(NamedTuple):

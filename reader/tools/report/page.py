@@ -12,6 +12,7 @@ from typing import NamedTuple
 from reader.config import defaults
 from reader.contract.manifest import Manifest
 from reader.contract.version import __version__
+from reader.datasets.layers import ListedLayer
 from reader.distributions.column_statistics import ColumnStatistics
 from reader.selections.selection import Listed
 from reader.tools.report.captions import Row, Spelling
@@ -42,6 +43,7 @@ class Contents(NamedTuple):
         rejects: Keys that were not written, by reason.
         columns: Statistics of the columns carried through.
         selections: Selections in the dataset's folder.
+        layers: Layers in the dataset's folder.
     """
 
     manifest: Manifest
@@ -52,6 +54,7 @@ class Contents(NamedTuple):
     rejects: tuple[Group, ...]
     columns: tuple[ColumnStatistics, ...] = ()
     selections: tuple[Listed, ...] = ()
+    layers: tuple[ListedLayer, ...] = ()
 
 
 def render(contents: Contents) -> str:

@@ -9,6 +9,7 @@ from reader.contract.checks import check_at_least
 from reader.contract.errors import UsageError
 from reader.contract.host import import_library
 from reader.contract.layout import REPORT
+from reader.datasets.layers import list_layers
 from reader.datasets.manifest_dataset import ManifestDataset, open_dataset
 from reader.datasets.record_source import RecordSource, open_record_source
 from reader.datasets.samples_table import read_table
@@ -134,6 +135,7 @@ def _contents_of(dataset: ManifestDataset, num_samples: int) -> Contents:
         rejects=groups_of(dataset),
         columns=tuple(columns.statistics()),
         selections=tuple(list_selections(dataset)),
+        layers=tuple(list_layers(dataset)),
     )
 
 

@@ -13,7 +13,7 @@ from reader.console.main import print_json
 from reader.console.parser import add_command, not_empty, refuse_set
 from reader.console.terminal import terminal_of
 from reader.contract.errors import UsageError
-from reader.tools.flags import add_folder, add_json
+from reader.tools.flags import add_folder, add_json, add_layers
 
 if TYPE_CHECKING:
     from reader.datasets.manifest_dataset import ManifestDataset
@@ -24,6 +24,7 @@ _EXAMPLES = (
     "diptych select out --name=best --keys=scores.csv --top=1/3 --by=score",
     "diptych select out --name=rest --not=good",
     "diptych select out --name=often --weight=extra/quality",
+    "diptych select out --name=good --layers=clip-b32 --where='clip-b32/score > 0.3'",
     "diptych select out --where=\"key like 'park/*'\"   # only counts",
 )
 
@@ -89,6 +90,7 @@ def add_parser(commands: Any) -> None:
         metavar="COLUMN",
         help="column of the copies of a record in an epoch, on average: 0 to 255",
     )
+    add_layers(choice, "whose columns may be named")
     parser.add_argument(
         "--name", type=_name, metavar="NAME", help="write OUT/selections/NAME"
     )
@@ -214,6 +216,7 @@ def _choice(dataset: "ManifestDataset", namespace: argparse.Namespace) -> "Choic
         top=namespace.top,
         by=namespace.by,
         weight=namespace.weight,
+        layers=namespace.layers or (),
     )
 
 

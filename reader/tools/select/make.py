@@ -1,5 +1,6 @@
 """Chooses records of a dataset, and makes a selection of them."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -23,10 +24,12 @@ from reader.contract.conditions.where import SPLIT, Where, column_hint
 from reader.contract.errors import UsageError
 from reader.contract.record import crc32c_hex
 from reader.contract.samples import ColumnType, columns_of
+from reader.datasets.layers import NamedLayers
 from reader.datasets.manifest_dataset import ManifestDataset
 from reader.datasets.record_index import ShardFile
 from reader.datasets.record_source import open_record_source
-from reader.selections.columns import map_shards, read_columns
+from reader.datasets.samples_table import with_layers
+from reader.selections.columns import map_shards, read_columns, types_of
 from reader.selections.selection import Selection
 from reader.shuffle.subset import pack, unpack
 from reader.storage.files import is_remote
@@ -34,6 +37,9 @@ from reader.tools.select.key_list import KeyList, KeysFound
 
 Bools = NDArray[np.bool_]
 Float64s = NDArray[np.float64]
+
+# A shard of the dataset, and those of its layers for the same records.
+_Shards = tuple[ShardFile, Sequence[ShardFile]]
 
 _NUMBERS = ("int32", "int64", "float", "double")
 # Records whose keys are looked up at once: to look up any takes a pass over the list.
@@ -54,6 +60,7 @@ class Choice:
             values of `by`, of those that meet the rest and have one.
         by: Column of numbers.
         weight: Column of weights.
+        layers: Names or paths of layers whose columns may be used too.
     """
 
     where: Where | None = None
@@ -64,6 +71,7 @@ class Choice:
     top: Fraction | None = None
     by: str | None = None
     weight: str | None = None
+    layers: Sequence[str] = ()
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -84,6 +92,11 @@ class Choice:
             "top": self.top and str(self.top),
             "by": self.by,
             "weight": self.weight,
+            **(
+                {"layers": list(map(os.path.basename, self.layers))}
+                if self.layers
+                else {}
+            ),
         }
 
 
@@ -162,13 +175,17 @@ class Chooser:
             UsageError: A column does not exist, or has values of another kind.
         """
         self._dataset, self._choice = dataset, choice
-        self._shards = [
-            shard
+        layers = NamedLayers(choice.layers or None)
+        sources = [
+            open_record_source([dataset.folder], split.name, None, layers=layers)
             for split in dataset.manifest.splits
-            for shard in open_record_source([dataset.folder], split.name, None).shards
         ]
+        layers.check_used()
+        self._shards = [shards for source in sources for shards in with_layers(source)]
+        self._counts = [shard.num_examples for shard, _ in self._shards]
         self._listed = {} if choice.keys is None else choice.keys.types
-        self._check_columns(columns_of(dataset.manifest.features))
+        own = columns_of(dataset.manifest.features)
+        self._check_columns(types_of(*self._shards[0]) if self._shards else own)
 
     def _check_columns(self, own: Mapping[str, ColumnType]) -> None:
         choice, types = self._choice, {**self._listed, **own}
@@ -217,14 +234,16 @@ class Chooser:
             }
         return self._made(rows, keep, accounting, found)
 
-    def _rows(self, chunk: Sequence[ShardFile], found: KeysFound | None) -> _Rows:
+    def _rows(self, chunk: Sequence[_Shards], found: KeysFound | None) -> _Rows:
         import pyarrow
 
         choice = self._choice
         listed_columns = [name for name in choice.columns if name in self._listed]
         own = [name for name in choice.columns if name not in self._listed]
         own += [] if choice.keys is None else [choice.match]
-        tables = [read_columns(shard, dict.fromkeys(own)) for shard in chunk]
+        tables = [
+            read_columns(shard, dict.fromkeys(own), layers) for shard, layers in chunk
+        ]
         table = pyarrow.concat_tables(tables, promote_options="default")
         listed = np.ones(len(table), np.bool_)
         if choice.keys is not None and found is not None:
@@ -245,7 +264,7 @@ class Chooser:
 
     def _narrowed(self, rows: _Rows) -> "_Kept":
         """Returns what is kept by each requirement in turn."""
-        choice, counts = self._choice, [shard.num_examples for shard in self._shards]
+        choice, counts = self._choice, self._counts
         kept = _Kept(sum(counts))
         if choice.keys is not None:
             kept.narrow("keys", rows.listed)
@@ -269,7 +288,7 @@ class Chooser:
         accounting: Mapping[str, int],
         found: KeysFound | None,
     ) -> Made:
-        counts = [shard.num_examples for shard in self._shards]
+        counts = self._counts
         words = pack(keep, counts)
         files = {BITS: dump_words(words)}
         weights = None
@@ -292,16 +311,17 @@ class Chooser:
     def _first_key(self) -> str | None:
         """Returns what a list could have held."""
         match = self._choice.match
-        shard = next((shard for shard in self._shards if shard.num_examples), None)
+        shards = (shard for shard, _ in self._shards if shard.num_examples)
+        shard = next(shards, None)
         return None if shard is None else read_columns(shard, [match])[match][0].as_py()
 
 
-def _chunks(shards: Sequence[ShardFile], num: int) -> Iterator[list[ShardFile]]:
+def _chunks(shards: Sequence[_Shards], num: int) -> Iterator[list[_Shards]]:
     """Yields neighbors with at least `num` records together."""
-    chunk: list[ShardFile] = []
+    chunk: list[_Shards] = []
     for shard in shards:
         chunk.append(shard)
-        if sum(each.num_examples for each in chunk) >= num:
+        if sum(each.num_examples for each, _ in chunk) >= num:
             yield chunk
             chunk = []
     if chunk:

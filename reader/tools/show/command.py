@@ -9,7 +9,13 @@ from reader.console.main import print_json
 from reader.console.parser import add_command, refuse_set
 from reader.console.terminal import printable, terminal_of
 from reader.contract.errors import UsageError
-from reader.tools.flags import add_json, add_load_flags, add_pattern, add_selected
+from reader.tools.flags import (
+    add_json,
+    add_layers,
+    add_load_flags,
+    add_pattern,
+    add_selected,
+)
 
 _EXAMPLES = (
     "diptych show out",
@@ -56,6 +62,7 @@ def add_parser(commands: Any) -> None:
     )
     add_load_flags(step, "host_index", "host_count", "remainder")
     add_selected(step)
+    add_layers(step, "whose values are shown")
     parser.set_defaults(run=_run, parser=parser)
 
 
@@ -122,6 +129,7 @@ _STEP = (
     "remainder",
     "select",
     "where",
+    "layers",
 )
 
 
@@ -139,6 +147,8 @@ def _show_step(namespace: argparse.Namespace) -> int:
         fields["places"] = [place._asdict() for place in found.places]
         print_json(fields)
         return 0
+    from reader.tools.added_values import value_lines
+
     terminal = terminal_of(sys.stdout)
     title = (
         f"step {found.step:,}: step {found.step_of_epoch:,} of epoch {found.epoch:,}"
@@ -151,4 +161,6 @@ def _show_step(namespace: argparse.Namespace) -> int:
         text = place.problem or place.key or "(no key)"
         shard = os.path.basename(place.shard or "")
         print(f"{place.number:>12,}  {shard}  {printable(text)}")
+        for line in value_lines(place.added, terminal):
+            print(f"{'':>12}  {line}")
     return 0

@@ -25,6 +25,7 @@ from reader.datasets.manifest_dataset import ManifestDataset
 from reader.selections.selection import list_selections
 from reader.storage.tfrecord_file import read_shard
 from reader.tools.show.column_lines import column_fields, column_lines
+from reader.tools.show.layer_lines import layer_fields, layer_lines
 
 # Width of bars in columns; narrower on narrow terminals.
 _BAR = 22
@@ -76,6 +77,7 @@ def page(
     for part in (
         _splits,
         _selections,
+        layer_lines,
         _accounting,
         _images,
         _tokens,
@@ -302,6 +304,7 @@ def page_fields(dataset: ManifestDataset, num_examples: int) -> dict[str, Any]:
             for split in manifest.splits
         ],
         "selections": _selection_fields(dataset),
+        "layers": layer_fields(dataset),
         "books": dataclasses.asdict(manifest.accounting),
         "image": dataclasses.asdict(manifest.image),
         "tokenizer": dataclasses.asdict(manifest.tokenizer),

@@ -1,19 +1,21 @@
 """Looks up the keys of the records that a training step reads."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from reader.config import defaults
 from reader.config.read_config import ReadConfig
 from reader.contract.checks import whole_number
 from reader.contract.errors import DatasetError, UsageError
 from reader.contract.schema import display_path
+from reader.datasets.layers import Layers
 from reader.datasets.record_index import RecordIndex
 from reader.datasets.record_source import Patterns, RecordSource, open_one_record_source
 from reader.records.random_access import RecordFiles
 from reader.schedule.run import Run, plan_run
 from reader.selections.choose import Selected, choose
 from reader.shuffle.order import NO_RECORD
+from reader.tools.added_values import added_values
 
 
 class Place(NamedTuple):
@@ -25,12 +27,14 @@ class Place(NamedTuple):
             has no key.
         shard: Path of the shard that holds the record.
         problem: Description of damage to the record; None if the record is intact.
+        added: Values of the layers, by the keys of their features.
     """
 
     number: int | None
     key: str | None = None
     shard: str | None = None
     problem: str | None = None
+    added: Mapping[str, Any] = {}
 
 
 class StepKeys(NamedTuple):
@@ -65,6 +69,7 @@ def step_keys(
     features: Mapping[str, str] | None = None,
     select: Selected = None,
     where: str | None = None,
+    layers: Layers = None,
 ) -> StepKeys:
     """Returns the keys that `reader.load` delivers in a step.
 
@@ -86,6 +91,7 @@ def step_keys(
         features: Names of the features of foreign TFRecords, by role.
         select: Selection to read.
         where: Condition on the columns of `samples/`.
+        layers: Layers whose values are returned too.
 
     Raises:
         UsageError: An argument is invalid, or the pattern is a mixture.
@@ -104,7 +110,8 @@ def step_keys(
         remainder=remainder,
         start_step=step,
     )
-    source = choose(open_one_record_source(pattern, split, features), select, where)
+    source = open_one_record_source(pattern, split, features, layers)
+    source = choose(source, select, where)
     run = plan_run(source, config)
     stretch = next(iter(run.steps.stretches(0)))
     numbers = _numbers(run, config)
@@ -137,7 +144,13 @@ def _place(
         return Place(None)
     path = source.shards[index.locate(number)[0]].path
     try:
-        key = files.key(number)
+        record = files.read(number)
     except DatasetError as error:
         return Place(number, None, path, str(error))
-    return Place(number, None if key is None else display_path(key), path)
+    key, added, problem = files.key_in(record), {}, None
+    try:
+        added = added_values(record, source.layers)
+    except ValueError as error:
+        problem = str(files.unusable(number, record, error))
+    shown = None if key is None else display_path(key)
+    return Place(number, shown, path, problem, added)

@@ -144,6 +144,7 @@ def _fields(report: "Report", decoded: bool) -> dict[str, Any]:
         "num_shards": report.num_shards,
         "num_examples": report.num_examples,
         "num_bytes": report.num_bytes,
+        "num_layers": report.num_layers,
         "decoded": decoded,
         "problems": [problem._asdict() for problem in report.problems],
         "repair": repairs,
@@ -157,6 +158,8 @@ def _print(report: "Report", decoded: bool, limit: int) -> None:
         f"{counted(report.num_shards, 'shard')}, "
         f"{counted(report.num_examples, 'example')}"
     )
+    if report.num_layers:
+        checked += f", {counted(report.num_layers, 'layer')}"
     if not report.problems:
         size = size_text(report.num_bytes)
         images = ", and every image decodes" if decoded else ""

@@ -2,8 +2,10 @@
 
 import os
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
+
+from reader.contract.layout import LAYERS_DIR
 
 # repair      read the sources again: `diptych build … --repair`
 # overwrite   build again: the manifest itself is wrong and nothing can be checked
@@ -11,7 +13,11 @@ from typing import Literal, NamedTuple
 # remove      delete the file: it is not part of the dataset
 # permit      grant read permission: rebuilding would not change it
 # select      select again, or remove the selection; the dataset itself is intact
-Remedy = Literal["repair", "overwrite", "remove", "permit", "select"]
+# layer       repair the layer: `diptych layer … --repair`
+# new_layer   make the layer again: it is of another build, or its layer.json is wrong
+Remedy = Literal[
+    "repair", "overwrite", "remove", "permit", "select", "layer", "new_layer"
+]
 
 
 class Problem(NamedTuple):
@@ -23,7 +29,8 @@ class Problem(NamedTuple):
         offset: Byte offset of the record in its shard; None if the problem concerns
             the whole file.
         key: Key of the record, as displayable text; None if unknown.
-        remedy: Kind of repair: `repair`, `overwrite`, `remove`, `permit` or `select`.
+        remedy: Kind of repair: `repair`, `overwrite`, `remove`, `permit`, `select`,
+            `layer` or `new_layer`.
     """
 
     path: str
@@ -79,6 +86,7 @@ def repairs_of(folder: str, problems: Iterable[Problem]) -> list[RepairCommand]:
         for problem in problems
         if problem.remedy == "select"
     ]
+    found += _layer_commands(folder, problems)
     denied = dict.fromkeys(_denied(p.path) for p in problems if p.remedy == "permit")
     note = "no read permission; run verify again afterwards"
     found += [RepairCommand(f"chmod u+rX -- {quoted(path)}", note) for path in denied]
@@ -89,6 +97,25 @@ def repairs_of(folder: str, problems: Iterable[Problem]) -> list[RepairCommand]:
         note = "the original build command with --repair"
         found.append(RepairCommand(f"diptych build … {output} --repair", note))
     return found
+
+
+def _layer_commands(
+    folder: str, problems: Iterable[Problem]
+) -> Iterator[RepairCommand]:
+    """Yields a command for each layer that has problems."""
+    again: dict[str, bool] = {}
+    inside = os.path.join(folder, LAYERS_DIR, "")
+    for problem in problems:
+        if problem.remedy in ("layer", "new_layer"):
+            name = problem.path.removeprefix(inside).partition("/")[0]
+            again[name] = again.get(name, False) or problem.remedy == "new_layer"
+    for name, is_new in again.items():
+        command = f"diptych layer {quoted(folder)} --name={quoted(name)} …"
+        if is_new:
+            note = "with the flags it was made with; or remove the folder"
+            yield RepairCommand(f"{command} --overwrite", note)
+        else:
+            yield RepairCommand(f"{command} --repair", "the original layer command")
 
 
 def _denied(path: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import google_crc32c
 
 from reader.contract import schema
+from reader.contract.additions.layer import IDS, LAYER, LENGTHS
 from reader.contract.index import parse_text_index
 from reader.contract.layout import parse_shard_name
 from reader.contract.manifest import Manifest, Shard
@@ -41,6 +42,7 @@ class ShardTask(NamedTuple):
         unknown_id: Token id for out-of-vocabulary words; None if there is no such id.
         index_crc32c: Checksum of the shard's text index; None if the manifest has none.
         decode: Number of threads that decode the images; 0 to skip decoding.
+        layer: Name of the layer that the shard belongs to; empty for a dataset's own.
     """
 
     folder: str
@@ -50,6 +52,7 @@ class ShardTask(NamedTuple):
     unknown_id: int | None
     index_crc32c: str | None
     decode: int
+    layer: str = ""
 
 
 def shard_tasks(folder: str, manifest: Manifest, decode: int) -> list[ShardTask]:
@@ -80,13 +83,17 @@ class ShardReport:
     Attributes:
         path: Path of the shard.
         problems: Problems with the shard, by byte offset.
-        keys: Keys of the valid records, in order.
+        num_records: Number of valid records.
+        num_empty: Number of these that have no bytes, as a layer's may.
+        keys: Keys of the valid records, in order; none of a layer's.
         offsets: Byte offsets of the valid records.
         statistics: Statistics of the valid records.
     """
 
     path: str
     problems: list[Problem] = field(default_factory=list)
+    num_records: int = 0
+    num_empty: int = 0
     keys: list[bytes] = field(default_factory=list)
     offsets: list[int] = field(default_factory=list)
     statistics: Statistics = field(default_factory=Statistics)
@@ -96,13 +103,16 @@ def check_shard(task: ShardTask) -> ShardReport:
     """Reads a whole shard and returns its problems, keys and statistics."""
     report = ShardReport(os.path.join(task.folder, task.shard.file))
     try:
-        _ShardCheck(task, report).run()
+        check = _LayerShardCheck if task.layer else _ShardCheck
+        check(task, report).run()
     except OSError as error:
         report.problems.append(unreadable(report.path, error))
     return report
 
 
 class _ShardCheck:
+    _stated_by = "the manifest"
+
     def __init__(self, task: ShardTask, report: ShardReport) -> None:
         self._task, self._report = task, report
         self._features = [_expected(feature) for feature in task.features]
@@ -129,13 +139,15 @@ class _ShardCheck:
         report.problems.sort(key=lambda problem: problem.offset or 0)
         report.statistics = self._counts.statistics()
         if not damages and num_bytes != shard.num_bytes:
-            self._add(f"{num_bytes} bytes, but the manifest states {shard.num_bytes}")
-        elif not damages and checksum.digest().hex() != shard.crc32c:
-            self._add("checksum does not match the manifest")
-        if len(report.keys) != shard.num_examples:
             self._add(
-                f"{len(report.keys)} readable records, but the manifest states "
-                f"{shard.num_examples}"
+                f"{num_bytes} bytes, but {self._stated_by} states {shard.num_bytes}"
+            )
+        elif not damages and checksum.digest().hex() != shard.crc32c:
+            self._add(f"checksum does not match {self._stated_by}")
+        if report.num_records != shard.num_examples:
+            self._add(
+                f"{report.num_records} readable records, but {self._stated_by} "
+                f"states {shard.num_examples}"
             )
 
     def _add(self, what: str, offset: int | None = None) -> None:
@@ -175,10 +187,15 @@ class _ShardCheck:
         except ValueError as error:
             self._add(str(error), record.offset)
             return
-        what = self._mismatch(example)
+        what = (
+            self._misfit(example)
+            or _wrong_sum(example, schema.TOKEN_LENGTHS, schema.TOKEN_IDS)
+            or _wrong_names(example)
+        )
         if what:
             self._add(what, record.offset)
             return
+        self._report.num_records += 1
         self._report.keys.append(example[schema.KEY][0])
         self._report.offsets.append(record.offset)
         self._counts.add(example)
@@ -187,7 +204,7 @@ class _ShardCheck:
             if len(self._images) == _DECODE_BATCH:
                 self._decode_images()
 
-    def _mismatch(self, example: dict[str, list[Any]]) -> str | None:
+    def _misfit(self, example: dict[str, list[Any]]) -> str | None:
         """Returns how an example differs from the schema, or None."""
         for key, kind, length, num_bytes in self._features:
             values = example.get(key)
@@ -198,12 +215,7 @@ class _ShardCheck:
                 or (values and type(values[0]) is not kind)
                 or (num_bytes is not None and len(values[0]) != num_bytes)
             ):
-                return f"feature {key} does not match the manifest"
-        if sum(example[schema.TOKEN_LENGTHS]) != len(example[schema.TOKEN_IDS]):
-            return "the sum of caption/lengths is not the number of caption/ids"
-        names = example.get(schema.CAPTION_NAMES)
-        if names is not None and len(names) != len(example[schema.CAPTIONS]):
-            return "the number of caption/names is not the number of image/caption"
+                return f"feature {key} does not match {self._stated_by}"
         return None
 
     def _decode_images(self) -> None:
@@ -219,6 +231,33 @@ class _ShardCheck:
                     problem = Problem(self._report.path, what, image.offset, key)
                     # The checksums are correct, so a repair would write it again.
                     self._report.problems.append(problem._replace(remedy="overwrite"))
+
+
+class _LayerShardCheck(_ShardCheck):
+    """Checks a shard of a layer, whose records have only the features it adds."""
+
+    _stated_by = LAYER
+
+    def _check_record(self, record: Record) -> None:
+        what = self._flaw_in(record.data) if record.data else None
+        if what:
+            self._add(what, record.offset)
+            return
+        self._report.num_records += 1
+        self._report.num_empty += not record.data
+
+    def _flaw_in(self, data: bytes) -> str | None:
+        try:
+            example = parse_example(data)
+        except ValueError as error:
+            return str(error)
+        # A feature with any number of values is left out if there are none.
+        for feature in self._task.features:
+            if None in feature.shape:
+                example.setdefault(feature.key, [])
+        ids, lengths = (f"{self._task.layer}/{name}" for name in (IDS, LENGTHS))
+        example = {lengths: [], ids: []} | example
+        return self._misfit(example) or _wrong_sum(example, lengths, ids)
 
 
 class _Image(NamedTuple):
@@ -247,6 +286,21 @@ def _expected(feature: schema.Feature) -> _Expected:
     if feature.dtype == "float16" and length is not None:
         return _Expected(feature.key, bytes, 1, num_bytes=2 * length)
     return _Expected(feature.key, _TYPES[feature.dtype], length)
+
+
+def _wrong_sum(example: dict[str, list[Any]], lengths: str, ids: str) -> str | None:
+    """Returns that the lengths of captions do not fit their ids, or None."""
+    if sum(example[lengths]) != len(example[ids]):
+        return f"the sum of {lengths} is not the number of {ids}"
+    return None
+
+
+def _wrong_names(example: dict[str, list[Any]]) -> str | None:
+    """Returns that not every caption has its name, or None."""
+    names = example.get(schema.CAPTION_NAMES)
+    if names is None or len(names) == len(example[schema.CAPTIONS]):
+        return None
+    return "the number of caption/names is not the number of image/caption"
 
 
 def _flaw(image: _Image, decode: Decode) -> str | None:
