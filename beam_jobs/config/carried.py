@@ -48,6 +48,8 @@ def with_carried(config: JobConfig) -> JobConfig:
     values = {name: built[0][name] for name in names}
     if "tokenizer" in names:
         values["tokenizer"] = config.paths("dataset")[0]
+    of_captions = (name for manifest in manifests for name in manifest.caption_names)
+    values["caption_names"] = tuple(dict.fromkeys(of_captions))
     return dataclasses.replace(config, **values, carried=frozenset(names))
 
 

@@ -274,7 +274,7 @@ class JobConfig(JobSettings, CommonConfig):
             )
         if self.images is not None and declared and declared.images == "excluded":
             raise UsageError(f"images and {field} exclude each other: pass only one")
-        if field == "dataset":
+        if field == "dataset" and self.carried is None:
             self._check_reads_no_files()
 
     def _check_reads_no_files(self) -> None:

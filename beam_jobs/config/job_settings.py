@@ -144,6 +144,7 @@ class JobSettings:
         metavar="NAME,…",
         parse=parse_list,
         since_format_1=True,
+        reads_files=True,
     )
     table_delimiter: str | None = setting(
         COLUMNS,
@@ -316,6 +317,7 @@ class JobSettings:
         metavar="NAME,…",
         parse=parse_list,
         since_format_1=True,
+        reads_files=True,
     )
     caption_files: Mapping[str, str] = setting(
         CAPTIONS,
@@ -325,6 +327,7 @@ class JobSettings:
         metavar="NAME:SUFFIX,…",
         parse=parse_caption_files,
         since_format_1=True,
+        reads_files=True,
     )
     captions_per_file: str = setting(
         CAPTIONS,

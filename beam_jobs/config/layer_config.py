@@ -53,8 +53,8 @@ class LayerConfig(LayerSettings, CommonConfig):
             whose tokenizer is taken over. Empty for the tokenizer of the dataset.
         replaces: `captions` if the layer's captions and ids take the place of the
             dataset's when it is read. Every record then needs captions.
-        fill: `base` to copy the dataset's captions for records without captions in the
-            tables.
+        fill: `base` to copy the dataset's captions for records without a row in the
+            tables. Their columns are 0 or empty.
         output: Folder of the layer. Empty for `layers/<name>` in the dataset.
         overwrite: Whether the job replaces an existing layer in `output`.
         repair: Whether the job checks the bytes of all finished files and rewrites
@@ -112,11 +112,6 @@ class LayerConfig(LayerSettings, CommonConfig):
         for field in ("replaces", "fill"):
             if getattr(self, field) and not self.has_captions:
                 raise UsageError(f"{field} is for captions: pass caption_column too")
-        if self.fill and self.columns:
-            raise UsageError(
-                "fill copies captions, and a record without a row has no values of "
-                "columns: put the columns in a layer of their own"
-            )
         if self.tokenizer == "basic":
             raise UsageError(
                 "tokenizer=basic counts a vocabulary, which a layer does not: pass the "

@@ -17,7 +17,11 @@ from beam_jobs.workspace.workspace import Workspace
 from beam_jobs.writing.samples_table import dump_samples
 from beam_jobs.writing.shard_files import Account, Writer
 from reader.contract import samples
-from reader.contract.additions.layer import caption_features, samples_columns
+from reader.contract.additions.layer import (
+    caption_features,
+    nothing_of,
+    samples_columns,
+)
 from reader.contract.errors import BuildError
 from reader.contract.json_values import dump_json
 from reader.contract.layout import ShardName
@@ -36,7 +40,7 @@ class AddedRecord(NamedTuple):
         captions: Captions that are added.
         num_tokens: Number of tokens of each caption.
         num_unknown: Number of out-of-vocabulary tokens in all captions.
-        values: Values of the columns, in their order. Empty if nothing is added.
+        values: Values of the columns, in their order. Empty without a row.
     """
 
     record: bytes
@@ -118,21 +122,22 @@ class LayerWriter(Writer[AddedRecord]):
     def _features(
         self, texts: Sequence[str], ids: list[list[int]], values: Sequence[Value]
     ) -> dict[str, tuple[Dtype, Values]]:
-        columns = zip(
-            self._config.column_features, self._config.columns, values, strict=True
-        )
+        columns = self._config.column_features
+        stored = map(feature_values, self._config.columns, values)
+        # Captions of the dataset have no row, and readers want values of each column.
+        added = [*stored] if values else [*map(nothing_of, columns)]
         features: dict[str, tuple[Dtype, Values]] = {
-            feature.key: (feature.dtype, feature_values(column, value))
-            for feature, column, value in columns
+            feature.key: (feature.dtype, its)
+            for feature, its in zip(columns, added, strict=True)
         }
         if self._config.has_captions:
-            added: list[Values] = [
+            of_texts: list[Values] = [
                 [text.encode() for text in texts],
                 [id_ for row in ids for id_ in row],
                 [len(row) for row in ids],
             ]
             of_captions = caption_features(self._config.name)
-            for feature, of_feature in zip(of_captions, added, strict=True):
+            for feature, of_feature in zip(of_captions, of_texts, strict=True):
                 features[feature.key] = (feature.dtype, of_feature)
         return features
 
@@ -154,9 +159,9 @@ class _Account(Account[AddedRecord]):
             samples.LENGTH: length,
         }
         if made.record:
-            features = self._config.column_features
-            keys = [feature.key for feature in features]
-            row |= dict(zip(keys, made.values, strict=True))
+            keys = [feature.key for feature in self._config.column_features]
+            # Without a row there are no values; the table has null there.
+            row |= dict(zip(keys, made.values, strict=bool(made.values)))
             sha256 = hashlib.sha256(dump_json(made.captions)).hexdigest()
             self.add_input(made.key, sha256, made.values)
         if made.captions:

@@ -82,11 +82,6 @@ def check(config: JobConfig) -> None:
                     f'--dataset={folder}: no column "{name}" among '
                     f"{', '.join(names) or 'none'}"
                 )
-        if manifest.caption_names:
-            raise UsageError(
-                f"--dataset={folder}: its captions have names, which are not carried "
-                "over: build from the original files"
-            )
 
 
 def roots(config: JobConfig) -> tuple[bytes, ...]:
@@ -146,7 +141,8 @@ def _rows(task: ListTask, config: JobConfig) -> Iterator[_Row]:
     if config.split_column is not None:
         extras.append(f"{EXTRA}{config.split_column}")
     file = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False)
-    columns = [*dict.fromkeys((*_COLUMNS, *extras))]
+    names = {samples.CAPTION_NAMES} & {*file.schema_arrow.names}
+    columns = [*dict.fromkeys((*_COLUMNS, *names, *extras))]
     for batch in file.iter_batches(_ROWS_PER_BATCH, columns=columns, use_threads=False):
         yield from batch.to_pylist()
 
@@ -193,6 +189,7 @@ class _Shard:
                 stored=self._stored_image(row),
             ),
             texts=tuple(row[samples.CAPTIONS]),
+            names=self._names_of(row),
         )
         try:
             entry = entry._replace(key=self._key_of(row))
@@ -204,6 +201,13 @@ class _Shard:
             )
         except BadInput as error:
             return entry._replace(flaw=(error.reason, error.detail))
+
+    def _names_of(self, row: _Row) -> tuple[str, ...] | None:
+        """Returns the names of the captions; empty ones if only others have names."""
+        if not self._config.names_of_captions:
+            return None
+        names = row.get(samples.CAPTION_NAMES) or [""] * len(row[samples.CAPTIONS])
+        return tuple(names)
 
     def _stored_image(self, row: _Row) -> StoredImage:
         actions = tuple(row[samples.ACTIONS])

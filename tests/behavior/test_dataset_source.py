@@ -134,6 +134,39 @@ def images_of(output: Path) -> dict[str, bytes]:
     return {r["image/source_id"][0].decode(): r["image/encoded"][0] for r in records}
 
 
+def test_captions_keep_their_names(tmp_path):
+    table = write_originals(tmp_path / "originals")
+    rows = [json.loads(line) for line in table.read_text().splitlines()]
+    for row in rows:
+        alt, *others = row.pop("caption")
+        row |= {"alt": alt, "recap": others}
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    named = BUILT | {"table": table, "caption_columns": ("alt", "recap")}
+    build(tmp_path / "old", **named)
+    build(tmp_path / "new", dataset=tmp_path / "old", tokenizer="bytes")
+    build(tmp_path / "wanted", **named, tokenizer="bytes")
+    assert files_of(tmp_path / "new") == files_of(tmp_path / "wanted")
+    assert manifest_of(tmp_path / "new")["caption_names"] == ["alt", "recap"]
+
+
+def test_captions_without_names_are_read_with_those_that_have_some(old, tmp_path):
+    table = write_originals(tmp_path / "originals", seed=2, prefix="c")
+    rows = [json.loads(line) for line in table.read_text().splitlines()]
+    table.write_text(
+        "".join(json.dumps(row | {"alt": "so called"}) + "\n" for row in rows)
+    )
+    named = {"caption_columns": ("alt",), "tokenizer": str(old)}
+    build(tmp_path / "other", table=table, **BUILT | named)
+    folders = (str(old), str(tmp_path / "other"))
+    build(tmp_path / "both", dataset=folders)
+    for record in all_records(tmp_path / "both"):
+        names, captions = (
+            record.features[key] for key in ("caption/names", "image/caption")
+        )
+        is_named = record.features["image/source_id"][0].startswith(b"c")
+        assert names == [b"alt" if is_named else b""] * len(captions)
+
+
 def test_halves_are_stored_as_numpy_rounds_them(table, old):
     rows = [json.loads(line) for line in table.read_text().splitlines()]
     wanted = {row["id"]: (np.float16(row["emb"]), row["half"]) for row in rows}

@@ -319,6 +319,22 @@ def test_a_layer_that_replaces_captions_needs_some_for_each(
         assert found[key]["new/ids"] == [4 + byte for byte in b"".join(captions)]
 
 
+def test_records_filled_with_captions_have_columns_of_nothing(base, tmp_path):
+    keys = [key for key in sorted(base.records) if key not in ODD]
+    row = {"text": "new", "s": 0.5, "n": [7], "u": "a url"}
+    rows = [row | {"key": key.decode()} for key in keys[::3]]
+    table = put_rows(tmp_path / "rows.jsonl", rows)
+    flags = ["--name=new", "--caption_column=text", "--columns=s:float,n:int[1],u:str"]
+    rest = ["--replaces=captions", "--fill=base", f"--output={tmp_path / 'layer'}"]
+    assert main(layer(base, table, *flags, *rest)) == 0
+    for key, features in added(base, tmp_path / "layer").items():
+        filled = key not in keys[::3]
+        captions = base.records[key]["image/caption"] if filled else [b"new"]
+        values = ([0.0], [0], [b""]) if filled else ([0.5], [7], [b"a url"])
+        assert features["new/caption"] == captions
+        assert tuple(features[f"new/{name}"] for name in "snu") == values
+
+
 def test_a_table_of_other_keys_is_an_error_that_shows_both(base, tmp_path, capfd):
     rows = [{"key": f"photos/{n}.jpg", "score": n} for n in range(3)]
     table = put_rows(tmp_path / "rows.jsonl", rows)
@@ -418,10 +434,7 @@ USAGE = {
         ["--name=x", "--caption_column=a", "--tokenizer=basic"],
         "counts a vocabulary",
     ),
-    "values for none": (
-        ["--name=x", "--caption_column=a", "--columns=a:int", "--fill=base"],
-        "in a layer of their own",
-    ),
+    "values for none": ("in a layer of their own",),
     "two sources": (["--name=x", "--retokenize"], "retokenize and table"),
 }
 

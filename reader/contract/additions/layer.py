@@ -254,7 +254,7 @@ def fill_of(layer: str, features: tuple[Feature, ...]) -> Fill:
 
     key = present_feature(layer).key
     nothing: dict[str, tuple[Dtype, Values]] = {
-        feature.key: (feature.dtype, _nothing(feature))
+        feature.key: (feature.dtype, nothing_of(feature))
         for feature in features
         if None not in feature.shape
     }
@@ -264,8 +264,8 @@ def fill_of(layer: str, features: tuple[Feature, ...]) -> Fill:
     )
 
 
-def _nothing(feature: Feature) -> Values:
-    """Returns what stands for nothing in a feature of fixed shape."""
+def nothing_of(feature: Feature) -> Values:
+    """Returns what stands for nothing in a feature of fixed shape: 0 or empty."""
     num = math.prod(length for length in feature.shape if length is not None)
     if feature.dtype == "bytes":
         return [b""] * num
