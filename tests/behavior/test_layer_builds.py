@@ -434,7 +434,6 @@ USAGE = {
         ["--name=x", "--caption_column=a", "--tokenizer=basic"],
         "counts a vocabulary",
     ),
-    "values for none": ("in a layer of their own",),
     "two sources": (["--name=x", "--retokenize"], "retokenize and table"),
 }
 
