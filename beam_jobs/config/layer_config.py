@@ -137,8 +137,11 @@ class LayerConfig(LayerSettings, CommonConfig):
 
     @property
     def tokenizer_place(self) -> str:
-        """Kind, file or folder of the tokenizer that is used."""
-        return self.tokenizer or self.dataset
+        """Kind, file or folder of the tokenizer that is used.
+
+        Without captions it is one that needs no library.
+        """
+        return (self.tokenizer or self.dataset) if self.has_captions else "bytes"
 
     @property
     def columns_read(self) -> tuple[Column, ...]:

@@ -1,11 +1,13 @@
 """Every engine gives the same bytes, and goes on with what another one began."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import apache_beam as beam
+import pyarrow.parquet as pq
 import pytest
-from real_engines.builds import SLOW, built, commits, launched
+from real_engines.builds import SLOW, Build, built, commits, digests, launched
 
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.engines.options import engine_options
@@ -61,6 +63,33 @@ def test_killed_on_one_engine_and_finished_on_another_gives_the_same_bytes(
     assert built(large_sample, output, *second, *SLOW) == expected_large
     for name, committed in finished.items():
         assert shard_written(output, name) <= committed, f"{name} was written again"
+
+
+@pytest.fixture(scope="module")
+def layered(flawed_sample, tmp_path_factory, in_memory) -> tuple[Path, dict[str, str]]:
+    """A dataset, and the digests of the layer that the local engine adds."""
+    folder = tmp_path_factory.mktemp("layered")
+    built(flawed_sample, folder / "out", SHARDS, *in_memory)
+    return folder / "out", layer_of(folder / "out", folder, in_memory)
+
+
+def layer_of(dataset: Path, folder: Path, engine: Sequence[str]) -> dict[str, str]:
+    """Adds a layer with a caption of every third key; returns digests of its files."""
+    tables = sorted((dataset / "samples").iterdir())
+    keys = [k for table in tables for k in pq.read_table(table)["key"].to_pylist()]
+    rows = [{"key": key, "text": f"about {key}"} for key in ["unknown", *keys[::3]]]
+    table = folder / "rows.jsonl"
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    command = ["layer", str(dataset), "--name=x", f"--table={table}"]
+    command += ["--caption_column=text", f"--output={folder / 'layer'}"]
+    flags = [flag for flag in engine if not flag.startswith("--threads")]
+    Build([*command, *flags], folder / "layer.log").finish()
+    return digests(folder / "layer")
+
+
+def test_every_engine_writes_the_same_layer(layered, tmp_path, engine):
+    dataset, expected = layered
+    assert layer_of(dataset, tmp_path, engine) == expected
 
 
 def shard_written(output: Path, name: str) -> int:

@@ -18,7 +18,7 @@ REQUIRED = ["--images=i", "--captions=c", "--output=o"]
 
 
 def build_parser() -> argparse.ArgumentParser:
-    return add_build_parser(argparse.ArgumentParser().add_subparsers())
+    return add_build_parser(argparse.ArgumentParser("diptych").add_subparsers())
 
 
 def parse(*flags: str, required=REQUIRED) -> JobConfig:
