@@ -171,7 +171,10 @@ class JobConfig(JobSettings):
         object.__setattr__(self, "allow_roots", roots)
         object.__setattr__(self, "tokenizer", os.path.expanduser(self.tokenizer))
         for field in ("caption_columns", "caption_names"):
-            object.__setattr__(self, field, tuple(getattr(self, field)))
+            names = getattr(self, field)
+            if isinstance(names, str):
+                raise UsageError(f'{field} must be a tuple of names, got "{names}"')
+            object.__setattr__(self, field, tuple(names))
         for field, declared in settings_of(type(self)).items():
             if declared.is_path:
                 paths = tuple(map(os.path.expanduser, self.paths(field)))

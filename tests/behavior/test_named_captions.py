@@ -255,7 +255,7 @@ def test_names_that_were_not_declared_reject_their_key(images, tmp_path):
         (["--caption_columns=a,b", "--caption_names=c"], "1 names and 2 columns"),
         (["--caption_columns=alt", "--caption_column=alt"], "exclude each other"),
         (["--caption_columns=alt,gone"], 'no column "gone" among image, alt'),
-        (["--caption_files=alt:.txt"], "caption_files does not apply to tables"),
+        (["--caption_files=alt:.txt"], "caption_files does not apply to tables: pass"),
         (["--caption_files=alt"], "write the suffix of each name once"),
         (["--caption_files=alt:txt"], "must be like .txt or .recap.txt"),
         (["--caption_files=a:.txt,b:.TXT"], "two names in caption_files"),
