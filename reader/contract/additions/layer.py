@@ -202,12 +202,18 @@ class LayerManifest:
 def samples_columns(
     features: tuple[Feature, ...],
 ) -> dict[str, samples.ColumnType]:
-    """Returns all columns of a layer's samples tables, `{name: type}`, in order."""
+    """Returns all columns of a layer's samples tables, `{name: type}`, in order.
+
+    A list states no length: pyarrow cannot read lists of a stated length back if one is
+    null, as for a record with nothing added.
+    """
     columns = {**SAMPLES_COLUMNS}
     if any(feature.role == "captions" for feature in features):
         columns |= CAPTION_COLUMNS
     added = (each for each in features if each.role == "extra")
-    return columns | {each.key: samples.column_type(each) for each in added}
+    return columns | {
+        each.key: samples.column_type(each)._replace(size=None) for each in added
+    }
 
 
 class Fill(NamedTuple):
