@@ -179,7 +179,10 @@ class JobConfig(JobSettings, CommonConfig):
         roots = tuple(map(os.path.expanduser, self.allow_roots))
         object.__setattr__(self, "allow_roots", roots)
         for field in ("caption_columns", "caption_names"):
-            object.__setattr__(self, field, tuple(getattr(self, field)))
+            names = getattr(self, field)
+            if isinstance(names, str):
+                raise UsageError(f'{field} must be a tuple of names, got "{names}"')
+            object.__setattr__(self, field, tuple(names))
         self._check_declared()
         self._check_common()
         self._check_texts()

@@ -120,20 +120,23 @@ def refuse_columns(config: JobConfig, what: str) -> None:
         )
 
 
-def refuse_options(config: JobConfig, what: str, *fields: str) -> None:
+def refuse_options(
+    config: JobConfig, what: str, *fields: str, instead: str = "leave it out"
+) -> None:
     """Rejects options that a source type does not support.
 
     Args:
         config: Configuration of the job.
         what: Noun for the source, for the error message.
-        fields: Names of the options.
+        *fields: Names of the options.
+        instead: What to do, for the error message.
 
     Raises:
         UsageError: One of the options is set.
     """
     for field in fields:
         if getattr(config, field):
-            raise UsageError(f"{field} does not apply to {what}: leave it out")
+            raise UsageError(f"{field} does not apply to {what}: {instead}")
 
 
 def check_folders(flag: str, config: JobConfig) -> None:

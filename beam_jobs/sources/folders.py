@@ -48,7 +48,7 @@ def check(config: JobConfig) -> None:
     """
     refuse_columns(config, "a folder of captions")
     options = ("caption_columns", "caption_names")
-    refuse_options(config, "folders of captions: pass caption_files", *options)
+    refuse_options(config, "folders", *options, instead="pass caption_files")
     check_suffixes(config)
     for flag in ("images", "captions"):
         check_folders(flag, config)

@@ -42,7 +42,8 @@ def check(config: JobConfig) -> None:
         UsageError: A path is missing, not a folder, not readable, or the output; or
             `caption_files` is set.
     """
-    refuse_options(config, "tables: pass caption_columns", "caption_files")
+    instead = "pass caption_columns, or the folder of the files with captions"
+    refuse_options(config, "tables", "caption_files", instead=instead)
     check_folders("images", config)
     check_folders("allow_roots", config)
 

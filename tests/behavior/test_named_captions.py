@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import tarfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -254,7 +255,7 @@ def test_names_that_were_not_declared_reject_their_key(images, tmp_path):
         (["--caption_columns=a,b", "--caption_names=c"], "1 names and 2 columns"),
         (["--caption_columns=alt", "--caption_column=alt"], "exclude each other"),
         (["--caption_columns=alt,gone"], 'no column "gone" among image, alt'),
-        (["--caption_files=alt:.txt"], "caption_files does not apply to tables"),
+        (["--caption_files=alt:.txt"], "caption_files does not apply to tables: pass"),
         (["--caption_files=alt"], "write the suffix of each name once"),
         (["--caption_files=alt:txt"], "must be like .txt or .recap.txt"),
         (["--caption_files=a:.txt,b:.TXT"], "two names in caption_files"),
@@ -266,6 +267,31 @@ def test_wrong_names_are_refused_before_any_work(flags, message, tmp_path, capsy
     assert main(["build", *args]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_commands_know_the_names(named, diptych, tmp_path):
+    key, ((name, text), *_) = next(iter(ONLY_NAMED.items()))
+    assert (
+        f'{text}" ({len(text.split())} tokens, {name})'
+        in diptych("find", named, key).out
+    )
+    page = diptych("show", named).out
+    assert "names: alt, recap\n" in page
+    assert f"  {name}: " in page
+    shown = json.loads(diptych("show", named, "--json").out)
+    assert shown["caption_names"] == NAMES
+    example = shown["examples"][0]
+    pairs = zip(example["caption_names"], example["captions"], strict=True)
+    assert [(n, t) for n, t in pairs if n != "base"] == [
+        each for each in named_by_key(named)[example["key"]] if each[0]
+    ]
+    assert diptych("verify", named).status == 0
+    assert diptych("report", named, f"--output={tmp_path}/r.html").status == 0
+    names = Counter(
+        n or "base" for each in named_by_key(named).values() for n, _ in each
+    )
+    counts = (f"<code>{n}</code> {names[n]}" for n in sorted(names))
+    assert f"By name: {', '.join(counts)}." in (tmp_path / "r.html").read_text()
 
 
 # Reading.
