@@ -366,7 +366,7 @@ def _load_value(value: Any) -> Value | StoredArray:
 
 def _dump_file(file: SourceFile) -> list[Any]:
     fields = [text_of(file.path), file.size, file.version, file.root]
-    if file.archive:
+    if file.archive or file.stored is not None:
         fields += [text_of(file.archive), file.offset]
     return fields if file.stored is None else [*fields, file.stored]
 
