@@ -35,8 +35,9 @@ def layered(with_columns, tmp_path_factory) -> Layered:
     keys = [b"%03d" % number for number in range(120)]
     rows = {
         key: {
-            "score": float(np.float32(rng.random())),
-            "emb": rng.random(4).astype(np.float16).tolist(),
+            # Not exact in binary, but shown as they are here.
+            "score": round(rng.random(), 4),
+            "emb": [round(value, 2) for value in rng.random(4)],
             "label": f"é {key.decode()}",
         }
         for number, key in enumerate(keys)
