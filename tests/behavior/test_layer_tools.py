@@ -261,6 +261,14 @@ def test_verify_finds_what_contradicts_a_layer(own, diptych, change, said):
     assert f"diptych layer {own.folder} --name=clip-b32 … --" in done.err
 
 
+def test_verify_walks_an_epoch_chosen_by_a_layer(layered, diptych):
+    flags = ("--epoch=0", "--batch_size=8", "--where=clip-b32/score > 0.3")
+    done = diptych("verify", layered.folder, *flags, "--layers=clip-b32", "--json").json
+    num = sum(row["score"] > 0.3 for row in layered.rows.values())
+    assert done["num_examples"] == num
+    assert diptych("verify", layered.folder, "--layers=clip-b32").status == 2
+
+
 # report
 
 

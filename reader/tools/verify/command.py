@@ -79,6 +79,7 @@ _ORDER = (
     "remainder",
     "select",
     "where",
+    "layers",
 )
 
 
