@@ -205,8 +205,8 @@ def samples_columns(
 ) -> dict[str, samples.ColumnType]:
     """Returns all columns of a layer's samples tables, `{name: type}`, in order.
 
-    Where nothing was added, the columns are null. So no list has a fixed length, as
-    Arrow writes null among such lists, but cannot read it.
+    A list states no length: pyarrow cannot read lists of a stated length back if one is
+    null, as for a record with nothing added.
     """
     columns = {**SAMPLES_COLUMNS}
     if any(feature.role == "captions" for feature in features):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import reader.datasets.record_index
-from reader.datasets.record_index import Reads, RecordIndex, ShardFile
+from reader.datasets.record_index import LayerFiles, Reads, RecordIndex, ShardFile
 from reader.shuffle.order import NUM_STREAMS, ShuffledOrder
 from reader.shuffle.shares import Share, Stretch
 
@@ -139,6 +139,53 @@ def test_places_are_those_of_the_records_asked_for() -> None:
             assert found == number or (number < 0 and found in {0, *asked})
             assert made.records[found] == (shard, made.tables[shard].index(begin))
             assert end == made.tables[shard][made.records[found][1] + 1]
+
+    holds()
+
+
+def with_layers(base: Fake, layers: Sequence[Fake]) -> RecordIndex:
+    """Returns the index of `base` with layers that have as many records."""
+    files = [
+        LayerFiles(f"l{n}", (), (), each.index.shards, each.index._block_offsets)
+        for n, each in enumerate(layers)
+    ]
+    return RecordIndex(base.index.shards, base.index._block_offsets, files)
+
+
+def test_layers_are_read_at_the_same_records(mode: str) -> None:
+    @given(question=questions())
+    @settings(max_examples=30)
+    def holds(question: tuple[list[int], list[int]]) -> None:
+        counts, asked = question
+        base = made_in(mode, counts)
+        layers = [fake(counts, seed=1), made_in(mode, counts)]
+        index, numbers = with_layers(base, layers), np.array(asked, np.int64)
+        reads = index.reads(numbers)
+        expected = interpret(reads, base.tables)
+        for place, (layer, (pieces, lengths)) in enumerate(
+            zip(layers, reads.layers, strict=True), start=1
+        ):
+            first = place * len(counts)
+            assert all(
+                shard.path == index.files[first + n].path
+                for n, shard in enumerate(layer.index.shards)
+            )
+            of_layer = reads._replace(pieces=pieces - [first, 0, 0, 0, 0])
+            assert interpret(of_layer, layer.tables) == expected
+            sizes = [
+                layer.tables[shard][n + 1] - layer.tables[shard][n] - 16
+                for shard, n in expected
+            ]
+            assert all(
+                stated in (-1, size)
+                for stated, size in zip(lengths.tolist(), sizes, strict=True)
+            )
+        if index.has_lengths:
+            placed = index.places(numbers)
+            assert np.array_equal(placed[:, :4], base.index.places(numbers))
+            for place, layer in enumerate(layers, start=1):
+                own = layer.index.places(numbers)[:, 1:] + [place * len(counts), 0, 0]
+                assert np.array_equal(placed[:, 1 + 3 * place :][:, :3], own)
 
     holds()
 
