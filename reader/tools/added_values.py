@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from reader.console.terminal import Terminal, printable, shortened
 from reader.contract.additions.layer import CAPTION, IDS, LENGTHS, present_feature
 from reader.contract.record import parse_features
@@ -34,6 +36,10 @@ def added_values(record: bytes, layers: Iterable[LayerFiles]) -> dict[str, Any]:
 def _shown(values: list[Any], feature: Feature) -> Any:
     if feature.dtype == "bytes":
         values = [value.decode("utf-8", "replace") for value in values]
+    elif feature.dtype != "int64":
+        # As short as the stored number can be written: 0.3, not 0.30000001192092896.
+        kind = np.dtype(feature.dtype).type
+        values = [float(str(kind(value))) for value in values]
     return values if feature.shape else values[0]
 
 

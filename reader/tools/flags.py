@@ -38,22 +38,21 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def add_selected(group: Any) -> None:
-    """Adds the flags `--select` and `--where`: which records are read."""
+    """Adds the flags `--select`, `--where` and `--layers`: what is read."""
     group.add_argument(
         "--select", metavar="SELECTION", type=not_empty, help="selection"
     )
     group.add_argument("--where", metavar="CONDITION", help="condition on columns")
+    add_layers(group)
 
 
-def add_layers(group: Any, what: str) -> None:
-    """Adds the flag `--layers`, a tuple of names or paths; None if it is not given.
-
-    Args:
-        group: Parser, or group of flags, to add it to.
-        what: What the layers are for.
-    """
+def add_layers(group: Any) -> None:
+    """Adds the flag `--layers`, a tuple of names or paths; None if it is not given."""
     group.add_argument(
-        "--layers", metavar="NAME,…", type=_names, help=f"layers {what}, or their paths"
+        "--layers",
+        metavar="NAME,…",
+        type=_names,
+        help="layers, by name or path, whose columns conditions may name",
     )
 
 

@@ -35,8 +35,9 @@ def layered(with_columns, tmp_path_factory) -> Layered:
     keys = [b"%03d" % number for number in range(120)]
     rows = {
         key: {
-            "score": float(np.float32(rng.random())),
-            "emb": rng.random(4).astype(np.float16).tolist(),
+            # Not exact in binary, but shown as they are here.
+            "score": round(rng.random(), 4),
+            "emb": [round(value, 2) for value in rng.random(4)],
             "label": f"é {key.decode()}",
         }
         for number, key in enumerate(keys)
@@ -258,6 +259,14 @@ def test_verify_finds_what_contradicts_a_layer(own, diptych, change, said):
     done = diptych("verify", own.folder)
     assert (done.status, said in done.err) == (1, True)
     assert f"diptych layer {own.folder} --name=clip-b32 … --" in done.err
+
+
+def test_verify_walks_an_epoch_chosen_by_a_layer(layered, diptych):
+    flags = ("--epoch=0", "--batch_size=8", "--where=clip-b32/score > 0.3")
+    done = diptych("verify", layered.folder, *flags, "--layers=clip-b32", "--json").json
+    num = sum(row["score"] > 0.3 for row in layered.rows.values())
+    assert done["num_examples"] == num
+    assert diptych("verify", layered.folder, "--layers=clip-b32").status == 2
 
 
 # report

@@ -90,7 +90,7 @@ def add_parser(commands: Any) -> None:
         metavar="COLUMN",
         help="column of the copies of a record in an epoch, on average: 0 to 255",
     )
-    add_layers(choice, "whose columns may be named")
+    add_layers(choice)
     parser.add_argument(
         "--name", type=_name, metavar="NAME", help="write OUT/selections/NAME"
     )

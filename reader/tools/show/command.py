@@ -11,7 +11,6 @@ from reader.console.terminal import printable, terminal_of
 from reader.contract.errors import UsageError
 from reader.tools.flags import (
     add_json,
-    add_layers,
     add_load_flags,
     add_pattern,
     add_selected,
@@ -32,7 +31,7 @@ def add_parser(commands: Any) -> None:
         "show",
         "OUT [--num=N] [--step=N --batch_size=N …] [--json]",
         "Shows a dataset: splits, accounting of keys, sizes, examples. "
-        "With --step, lists the keys that a training step reads.",
+        "With --step, lists the keys that a training step reads, and what layers add.",
         group="inspect a dataset",
         examples=_EXAMPLES,
     )
@@ -62,7 +61,6 @@ def add_parser(commands: Any) -> None:
     )
     add_load_flags(step, "host_index", "host_count", "remainder")
     add_selected(step)
-    add_layers(step, "whose values are shown")
     parser.set_defaults(run=_run, parser=parser)
 
 

@@ -79,6 +79,7 @@ _ORDER = (
     "remainder",
     "select",
     "where",
+    "layers",
 )
 
 
@@ -158,13 +159,14 @@ def _print(report: "Report", decoded: bool, limit: int) -> None:
         f"{counted(report.num_shards, 'shard')}, "
         f"{counted(report.num_examples, 'example')}"
     )
+    layers = ""
     if report.num_layers:
-        checked += f", {counted(report.num_layers, 'layer')}"
+        layers = f", {counted(report.num_layers, 'layer')}"
     if not report.problems:
         size = size_text(report.num_bytes)
         images = ", and every image decodes" if decoded else ""
         correct = out.paint("all checksums, counts and keys are correct", "green")
-        print(f"{checked}, {size}: {correct}{images}")
+        print(f"{checked}, {size}{layers}: {correct}{images}")
         return
     for problem in report.problems[:limit]:
         print(printable(str(problem)), file=sys.stderr)
@@ -175,7 +177,7 @@ def _print(report: "Report", decoded: bool, limit: int) -> None:
             file=sys.stderr,
         )
     num = out.paint(counted(len(report.problems), "problem"), "bold", "red")
-    print(f"{num} in {checked} readable")
+    print(f"{num} in {checked} readable{layers}")
     _print_repairs(report, terminal_of(sys.stderr))
 
 
