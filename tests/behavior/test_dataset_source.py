@@ -217,8 +217,6 @@ def test_images_of_every_stored_format_are_kept_or_converted(old, tmp_path):
         with Image.open(io.BytesIO(data)) as image:
             assert (image.format, min(image.size)) == ("PNG", 24)
             assert image.tobytes() == pixels[key]
-    build(tmp_path / "png2", dataset=raw, image_format="png")
-    assert images_of(tmp_path / "png2") == images_of(png)
 
 
 def test_smaller_images_are_made_of_the_stored_ones_which_are_upright(old, tmp_path):

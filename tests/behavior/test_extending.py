@@ -33,8 +33,7 @@ def tree(tmp_path_factory) -> Path:
     (tree / "reader/tools/records/__init__.py").write_text('"""`diptych records`."""\n')
     registry = "beam_jobs/sources/registry.py"
     insert(tree / registry, "= {\n", shown(registry))
-    sources = "import coco, dataset, folders, imagefolder, "
-    insert(tree / registry, sources, "json_map, ")
+    insert(tree / registry, "folders, imagefolder, ", "json_map, ")
     settings = "beam_jobs/config/job_settings.py"
     insert(
         tree / settings,

@@ -48,6 +48,23 @@ def pair_listed(entries: list[Entry]) -> tuple[list[Pair], list[Reject]]:
     return pair_entries(entries, CONFIG)
 
 
+def test_excluded_keys_are_rejects_whatever_else_is_wrong_with_them():
+    entries = listed(
+        ("image", b"a/caf\xe9.jpg"),
+        ("caption", b"a/caf\xe9.txt"),
+        ("image", b"alone.jpg"),
+        ("not_a_file", b"link.jpg"),
+        ("image", b"kept.jpg"),
+        ("caption", b"kept.txt"),
+    )
+    excluded = {"a/caf%E9", "alone", "link", "nowhere"}
+    pairs, rejects = pair_entries(entries, CONFIG, excluded)
+    assert [pair.key for pair in pairs] == [b"kept"]
+    reasons = {reject.key: (reject.stage, reject.reason) for reject in rejects}
+    wanted = ("pair", "excluded_key")
+    assert reasons == {b"a/caf\xe9": wanted, b"alone": wanted, b"link": wanted}
+
+
 def pair(*files: tuple[str, bytes]) -> tuple[list[Pair], list[Reject]]:
     return pair_listed(listed(*files))
 
