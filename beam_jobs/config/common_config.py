@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import hashlib
 import os
+from collections.abc import Callable
 from typing import Any, Self
 
 from beam_jobs.config.settings import ADDED, SOURCES, settings_of
@@ -65,10 +66,7 @@ class CommonConfig:
         object.__setattr__(self, "tokenizer", os.path.expanduser(self.tokenizer))
         for field, declared in settings_of(type(self)).items():
             if declared.is_path:
-                paths = tuple(map(os.path.expanduser, self.paths(field)))
-                # A single path stays a text, as most users pass it.
-                single = paths[0] if paths else None
-                value = paths if len(paths) > 1 else single
+                value = self._each_path(field, os.path.expanduser)
                 object.__setattr__(self, field, value)
 
     def paths(self, field: str) -> tuple[str, ...]:
@@ -77,6 +75,15 @@ class CommonConfig:
         if value is None:
             return ()
         return (value,) if isinstance(value, str) else tuple(value)
+
+    def _each_path(
+        self, field: str, change: Callable[[str], str]
+    ) -> str | tuple[str, ...] | None:
+        """Returns a field's value with each path changed by a function."""
+        paths = tuple(map(change, self.paths(field)))
+        # A single path stays a text, as most users pass it.
+        single = paths[0] if paths else None
+        return paths if len(paths) > 1 else single
 
     def _check_declared(self) -> None:
         """Checks each value against the declaration of its field."""
@@ -158,7 +165,7 @@ class CommonConfig:
     def absolute(self) -> Self:
         """Returns a copy with absolute paths."""
         paths = {
-            field: [absolute(path) for path in self.paths(field)]
+            field: self._each_path(field, absolute)
             for field, declared in settings_of(type(self)).items()
             if declared.is_path
         }
