@@ -3,6 +3,7 @@
 `examples` and `captions` do the same with TensorFlow, bit for bit.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reader.config.read_config import CaptionWeights, ReadConfig
-from reader.contract.record import parse_features
+from reader.contract.record import parse_features, parse_halves
 from reader.contract.schema import BASE_CAPTIONS, Feature
 from reader.datasets.record_schema import RecordSchema
 from reader.decode.named_captions import (
@@ -155,7 +156,8 @@ class ExampleArrays:
     def _parsed(self, records: Sequence[bytes], roles: Sequence[str]) -> dict[str, Any]:
         """Returns the values of roles: arrays, or `Ragged` of a varying length."""
         features = [self.record_schema.features[role] for role in roles]
-        parsed = [parse_features(record, features) for record in records]
+        stored = [_as_stored(feature) for feature in features]
+        parsed = [parse_features(record, stored) for record in records]
         return {
             role: _column(parsed, feature)
             for role, feature in zip(roles, features, strict=True)
@@ -281,9 +283,34 @@ def _lengths_of(values: Mapping[str, Ragged]) -> Ragged:
     return Ragged(lengths, np.ones_like(lengths))
 
 
+def _as_stored(feature: Feature) -> Feature:
+    """Returns how a feature is parsed: halves as bytes, not as Python numbers."""
+    if feature.dtype != "float16":
+        return feature
+    return feature._replace(dtype="bytes", shape=())
+
+
+def _halves(stored: Sequence[bytes], feature: Feature) -> NDArray[np.float16]:
+    """Returns float16[n, …], the numbers of n records of a feature of halves."""
+    shape = [length for length in feature.shape if length is not None]
+    num = math.prod(shape)
+    for data in stored:
+        if len(data) != 2 * num:
+            raise ValueError(
+                f"it holds {len(data) / 2:g} values of {feature.key}, not {num}"
+            )
+    return parse_halves(b"".join(stored)).reshape(len(stored), *shape)
+
+
 def _column(parsed: Sequence[Mapping[str, list[Any]]], feature: Feature) -> Any:
-    """Returns an array of a feature's values, or a `Ragged` if their number varies."""
+    """Returns an array of a feature's values, or a `Ragged` if their number varies.
+
+    Raises:
+        ValueError: A record holds another number of halves.
+    """
     rows = [record[feature.key] for record in parsed]
+    if feature.dtype == "float16":
+        return _halves([row[0] for row in rows], feature)
     lengths = np.array([len(row) for row in rows], np.int64)
     values = np.empty(int(lengths.sum()), _DTYPES[feature.dtype])
     values[:] = [value for row in rows for value in row]
