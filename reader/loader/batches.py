@@ -82,14 +82,15 @@ def _clear_blanks(
     blank = batch.pop("blank")
 
     def clear() -> dict[str, tf.Tensor]:
-        return {
-            name: tf.where(
-                tf.reshape(blank, [-1] + [1] * (values.shape.rank - 1)),
-                empty(name, values),
-                values,
-            )
-            for name, values in batch.items()
-        }
+        return {name: cleared(name, values) for name, values in batch.items()}
+
+    def cleared(name: str, values: tf.Tensor) -> tf.Tensor:
+        if isinstance(values, tf.RaggedTensor):
+            kept = tf.ragged.boolean_mask(values, ~blank).values
+            lengths = values.row_lengths() * tf.cast(~blank, values.row_splits.dtype)
+            return tf.RaggedTensor.from_row_lengths(kept, lengths)
+        mask = tf.reshape(blank, [-1] + [1] * (values.shape.rank - 1))
+        return tf.where(mask, empty(name, values), values)
 
     def empty(name: str, values: tf.Tensor) -> tf.Tensor:
         if name == "image":

@@ -283,6 +283,27 @@ def test_all_captions_of_a_layer_and_its_tokenizer(layered, raw):
     assert replaced.encode("a red circle") == layered.encode("a red circle") != own
 
 
+def test_a_padded_batch_has_no_captions_of_layers_at_its_end(layered):
+    batches = reader.load(
+        str(layered.folder),
+        split=SPLIT,
+        batch_size=BATCH,
+        layers="more",
+        remainder="pad",
+        epochs=1,
+        outputs=("key", "more/caption"),
+    )
+    read = [
+        pair
+        for key, texts in soon(lambda: list(batches))
+        for pair in zip(key.numpy(), texts.to_list(), strict=True)
+    ]
+    num_blank = sum(key == b"" for key, _ in read)
+    assert 0 < num_blank < BATCH
+    for key, found in read:
+        assert found == [text.encode() for text in layered.texts.get(key, ())]
+
+
 @pytest.mark.parametrize("read", [reader.load, reader.stream])
 def test_conditions_name_columns_of_layers(layered, read):
     where = '"clip/score" >= 0.3 and width > 1 or "clip/score" is null'
