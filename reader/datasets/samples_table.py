@@ -5,10 +5,12 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from reader.contract.additions.layer import present_feature
 from reader.contract.errors import DatasetError, UsageError
 from reader.contract.host import import_library
 from reader.contract.layout import parse_shard_name
-from reader.contract.samples import WIDTH, ColumnType, column_type
+from reader.contract.record import FRAMING_BYTES
+from reader.contract.samples import LENGTH, WIDTH, ColumnType, column_type
 from reader.datasets.record_index import ShardFile
 from reader.datasets.record_source import RecordSource
 from reader.storage.files import is_remote, open_file, read_bytes
@@ -37,11 +39,32 @@ def with_layers(source: RecordSource) -> list[tuple[ShardFile, Sequence[ShardFil
 
 def added_columns(layer: ShardFile) -> dict[str, ColumnType]:
     """Returns the columns that a shard of a layer adds, `{name: type}`."""
+    present = present_feature(_name_of(layer))
     return {
         feature.key: column_type(feature)
-        for feature in layer.features.values()
+        for feature in (*layer.features.values(), present)
         if feature.role == "extra"
     }
+
+
+def _name_of(layer: ShardFile) -> str:
+    """Returns the name of the layer, with which the keys of its features begin."""
+    return next(iter(layer.features)).partition("/")[0]
+
+
+def _read_added(layer: ShardFile, columns: Sequence[str]) -> Any:
+    """Returns columns that a shard of a layer adds, of which one is not stored."""
+    present = present_feature(_name_of(layer)).key
+    if present not in columns:
+        return read_table(layer, columns)
+    stored = [name for name in columns if name != present]
+    table = read_table(layer, [*stored, LENGTH])
+    from pyarrow import compute, int64
+
+    # A record with nothing added has no bytes.
+    is_present = compute.greater(table[LENGTH], FRAMING_BYTES)
+    table = table.drop_columns([LENGTH])
+    return table.append_column(present, is_present.cast(int64()))
 
 
 def read_joined(
@@ -61,7 +84,7 @@ def read_joined(
         UsageError: As for `read_table`.
     """
     added = [
-        read_table(layer, names)
+        _read_added(layer, names)
         for layer in layers
         if (names := _among(columns, added_columns(layer)))
     ]

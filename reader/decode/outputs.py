@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from reader.config import defaults
 from reader.config.read_config import CaptionWeights, ReadConfig
+from reader.contract.additions.layer import present_feature
 from reader.contract.checks import did_you_mean
 from reader.contract.errors import UsageError
 from reader.contract.manifest import TokenizerSpec
@@ -292,9 +293,12 @@ def not_held(name: str, record_schema: RecordSchema) -> str:
         )
     if is_column(name):
         columns = ", ".join(record_schema.added) or "nothing"
+        layer = name.rpartition("/")[0]
+        is_read = present_feature(layer).key in record_schema.features
+        advice = "name one of these" if is_read else f"pass layers={layer!r} too"
         return (
-            f"outputs names {name}, but the layers that are read add {columns}: name "
-            f"the layer, as in layers={name.rpartition('/')[0]!r}"
+            f"outputs names {name}, but the layers that are read add {columns}: "
+            f"{advice}"
         )
     keys = (
         ", ".join(feature.key for feature in record_schema.features.values())

@@ -304,6 +304,21 @@ def test_a_padded_batch_has_no_captions_of_layers_at_its_end(layered):
         assert found == [text.encode() for text in layered.texts.get(key, ())]
 
 
+@pytest.mark.parametrize("layer", ["clip", "more"])
+def test_conditions_tell_what_layers_lack(layered, layer):
+    opened = reader.open(
+        str(layered.folder),
+        split=SPLIT,
+        outputs=("key",),
+        layers=layer,
+        where=f"{layer}/present = 0",
+    )
+    own = layered.rows if layer == "clip" else layered.texts
+    found = {key.encode() for (key,) in opened}
+    every = reader.open(str(layered.folder), split=SPLIT, outputs=("key",))
+    assert found == {key.encode() for (key,) in every} - {*own}
+
+
 @pytest.mark.parametrize("read", [reader.load, reader.stream])
 def test_conditions_name_columns_of_layers(layered, read):
     where = '"clip/score" >= 0.3 and width > 1 or "clip/score" is null'
@@ -476,7 +491,7 @@ def test_layers_that_cannot_be_read_are_refused(own, other, tmp_path):
     refused(UsageError, "must be names or paths, got 7", own, layers=[7])
     refused(UsageError, "names clip twice", own, layers=["clip", "clip"])
     refused(UsageError, "outputs names clip/none", own, outputs=("clip/none",))
-    refused(UsageError, "name the layer", own, outputs=("clip/score",))
+    refused(UsageError, "pass layers='clip' too", own, outputs=("clip/score",))
     foreign = f"{other.folder}/layers/clip"
     refused(UsageError, "is a layer of another build", own, layers=foreign)
     shutil.copytree(own.folder / "layers/recap", own.folder / "layers/second")
