@@ -193,6 +193,8 @@ def column_hint(name: str, types: Mapping[str, ColumnType]) -> str:
     names = [column for column in types if not types[column].is_list]
     listed = ", ".join(names[:_MOST_LISTED])
     more = ", …" if len(names) > _MOST_LISTED else ""
+    if "/" in name and not name.startswith(EXTRA):
+        more += f". Those of a layer, {name.partition('/')[0]}/…, need layers"
     return did_you_mean(
         name,
         # The last one of columns that differ in the prefix alone is suggested.
