@@ -22,8 +22,9 @@ def _lines(outcome: LayerOutcome, is_written: bool) -> Iterator[str]:
     yield f"{counts.written:>12,} {'written' if is_written else 'match a record'}"
     yield from not_written_lines(counts)
     if counts.filled:
-        yield f"{counts.filled:>12,} records with the dataset's captions"
-    yield f"{counts.records_without:>12,} records with nothing added"
+        yield f"{counts.filled:>12,} filled with the dataset's captions"
+    if counts.records_without:
+        yield f"{counts.records_without:>12,} without anything added"
     for reason, examples in outcome.examples.items():
         for example in examples:
             yield f"{reason}: {example}"
