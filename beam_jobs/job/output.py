@@ -209,7 +209,10 @@ def _refuse_other(config: CommonConfig, held: Mapping[str, Any], state: str) -> 
     """Refuses an output with other settings, and lists the differing settings."""
     asked = json.loads(dump_json(config.fingerprint_fields()))
     differing = [
-        f"{field} {held.get(field, 'unset')}, not {asked.get(field, 'unset')}"
+        # What a layer states of its dataset is a hash, which tells nobody anything.
+        "other shards of the dataset"
+        if field == "base"
+        else f"{field} {held.get(field, 'unset')}, not {asked.get(field, 'unset')}"
         for field in sorted({*held, *asked})
         if held.get(field) != asked.get(field)
     ]

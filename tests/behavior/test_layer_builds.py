@@ -408,6 +408,8 @@ def test_a_new_build_names_the_layers_that_no_longer_fit(base, tmp_path, capfd):
     put_pairs(source, 6, seed=1)
     assert main(build_args(source, folder, "--overwrite")) == 0
     assert "layers/raw belong to an earlier build" in capfd.readouterr().err
+    assert main(["layer", str(folder), *flags]) == 1
+    assert "other settings (other shards of the dataset)" in capfd.readouterr().err
 
 
 USAGE = {
