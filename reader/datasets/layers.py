@@ -272,8 +272,10 @@ def mismatch(layer: Layer, dataset: ManifestDataset) -> str | None:
             )
     files = ", ".join(list(by_file)[:2])
     return (
-        f"{layer.path} is a layer of another dataset than {dataset.folder}, with the "
-        f"shards {files} and so on: pass one of this dataset"
+        f"{layer.path} is a layer of another dataset than {dataset.folder}, or of an "
+        f"earlier build, with the shards {files} and so on: pass one of this dataset, "
+        f"or make it again with `diptych layer {dataset.folder} --name={layer.name} "
+        "--overwrite`"
     )
 
 
