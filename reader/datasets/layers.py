@@ -14,7 +14,7 @@ from reader.contract.additions.layer import (
 )
 from reader.contract.checks import did_you_mean
 from reader.contract.errors import DatasetError, UsageError
-from reader.contract.layout import LAYERS_DIR
+from reader.contract.layout import BUILD_DIR, LAYERS_DIR
 from reader.contract.manifest import Shard
 from reader.contract.schema import Feature
 from reader.contract.tokenizers.protocol import Tokenizer
@@ -101,6 +101,11 @@ def _column_text(column: Feature) -> str:
     return f"{name} ({column.dtype}{length})"
 
 
+def is_begun(path: str) -> bool:
+    """Returns whether a folder holds the work of a job that makes a layer."""
+    return is_folder(os.path.join(path, BUILD_DIR))
+
+
 def open_layer(path: str) -> Layer:
     """Opens a layer.
 
@@ -112,9 +117,14 @@ def open_layer(path: str) -> Layer:
     try:
         manifest = parse_layer(read_bytes(file), file)
     except (FileNotFoundError, NotADirectoryError):
+        job = (
+            "its job is running, was ended or failed"
+            if is_begun(path)
+            else "it was removed"
+        )
         raise DatasetError(
-            f"{path} is not a finished layer: it has no {LAYER}. Run the same `diptych "
-            "layer` again to resume"
+            f"{path} is not a finished layer: it has no {LAYER} ({job}). Run its "
+            "`diptych layer` again, or remove the folder"
         ) from None
     check_layer_name(manifest.name)
     strange = [
@@ -300,6 +310,11 @@ class ListedLayer(NamedTuple):
     path: str
     layer: Layer | None
     problem: str | None
+
+    @property
+    def in_progress(self) -> bool:
+        """Whether it is no layer yet, but the work of a job that makes one."""
+        return self.layer is None and is_begun(self.path)
 
 
 def list_layers(dataset: ManifestDataset) -> list[ListedLayer]:

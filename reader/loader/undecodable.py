@@ -14,7 +14,7 @@ from reader.datasets.record_index import RecordIndex
 from reader.decode.examples import feature_spec
 from reader.pixels.engine import PixelEngine
 from reader.pixels.errors import PixelsError
-from reader.records.damaged_records import unusable
+from reader.records.damaged_records import to_blame, unusable
 from reader.schedule.windows import Windows
 from reader.shuffle.order import NO_RECORD
 from reader.storage.files import read_bytes
@@ -83,20 +83,20 @@ def _check_record(
         number: Number of the record.
         key: Feature that TensorFlow failed to parse; None if unknown.
     """
-    shard, spans = index.shards[index.locate(number)[0]], index.spans(number)
+    spans = index.spans(number)
     framed = [read_bytes(path, begin, end - begin) for path, begin, end in spans]
     record = index.joined([each[HEADER.size : -FOOTER.size] for each in framed])
-    begin = spans[0].begin
+    features = index.shards[index.locate(number)[0]].features
+    span, why = to_blame(index, spans)
     try:
         values = parse_example(record)
     except ValueError as error:
-        return unusable(shard.path, begin, None, str(error))
-    features = shard.features
-    if key is not None:
+        return unusable(span.path, span.begin, None, why or str(error))
+    if why is None and key is not None:
         named = (feature for feature in features.values() if feature.key == key)
         whys = (_misfit(record, each, values.get(key, [])) for each in named)
         why = next(filter(None, whys), None)
-    else:
+    elif why is None:
         why = _wrong_halves(record, features)
         if why is None and engine is not None:
             why = _undecodable(engine, features, values)
@@ -104,7 +104,7 @@ def _check_record(
         return None
     keys = values.get(features["key"].key, []) if "key" in features else []
     shown = display_path(keys[0]) if keys and isinstance(keys[0], bytes) else None
-    return unusable(shard.path, begin, shown, why)
+    return unusable(span.path, span.begin, shown, why)
 
 
 def _misfit(record: bytes, feature: Feature, values: list[object]) -> str | None:

@@ -11,8 +11,8 @@ import numpy as np
 from reader.contract import samples, schema
 from reader.contract.errors import DatasetError
 from reader.contract.layout import BLOCK_RECORDS, parse_shard_name
-from reader.contract.record import FOOTER, HEADER, parse_example
-from reader.datasets.record_index import RecordIndex
+from reader.contract.record import FOOTER, HEADER, parse_example, parse_features
+from reader.datasets.record_index import RecordIndex, Span
 from reader.shuffle.arrays import Int64s
 from reader.storage.files import is_remote, read_bytes
 from reader.storage.tfrecord_file import damage_of
@@ -54,6 +54,27 @@ def unusable(path: str, offset: int, key: str | None, why: str) -> DatasetError:
     return DatasetError(
         f"{loss}: its checksum is right, so the record was written like this"
     )
+
+
+def to_blame(index: RecordIndex, spans: Sequence[Span]) -> tuple[Span, str | None]:
+    """Returns which part of an unusable record is to blame, and why if that is known.
+
+    It is the record of a layer that does not hold what the layer states, or else that
+    of the dataset.
+
+    Args:
+        index: Index of the record.
+        spans: Where the record is, and then that of each layer.
+    """
+    for span, layer in zip(spans[1:], index.layers, strict=True):
+        framed = read_bytes(span.path, span.begin, span.end - span.begin)
+        data = framed[HEADER.size : -FOOTER.size]
+        try:
+            if data:
+                parse_features(data, layer.features)
+        except ValueError as error:
+            return span, str(error)
+    return spans[0], None
 
 
 class DamagedRecords:
@@ -121,9 +142,9 @@ class DamagedRecords:
             record: Bytes of the record, without framing.
             why: Error of using the record.
         """
-        path, begin, _ = self._index.spans(number)[0]
+        span, found = to_blame(self._index, self._index.spans(number))
         key = self._key_of(number, record)
-        self.error = unusable(path, begin, key, str(why))
+        self.error = unusable(span.path, span.begin, key, found or str(why))
         return copy.copy(self.error)
 
     def report(self, epoch: int, lap: int = 0) -> None:

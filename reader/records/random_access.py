@@ -10,7 +10,7 @@ from reader.contract.record import FOOTER, HEADER, parse_example
 from reader.contract.schema import display_path
 from reader.datasets.record_index import Span
 from reader.datasets.record_source import RecordSource
-from reader.records.damaged_records import DamagedRecords, unusable
+from reader.records.damaged_records import DamagedRecords, to_blame, unusable
 from reader.storage.files import is_remote, read_bytes
 from reader.storage.open_files import OpenFiles
 from reader.storage.tfrecord_file import damage_of
@@ -74,10 +74,10 @@ class RecordFiles:
             record: Bytes of the record, without framing.
             error: Error of parsing or decoding the record.
         """
-        path, begin, _ = self._spans(number)[0]
+        span, found = to_blame(self._index, self._spans(number))
         key = self.key_in(record)
         shown = None if key is None else display_path(key)
-        return unusable(path, begin, shown, str(error))
+        return unusable(span.path, span.begin, shown, found or str(error))
 
     def key_in(self, record: bytes) -> bytes | None:
         """Returns the key in the bytes of a record; None if there is none."""

@@ -400,6 +400,22 @@ def test_damage_in_a_layer_is_named_or_replaced(own, how):
         own.check(example)  # The neighbor brings what its layers add.
 
 
+@pytest.mark.parametrize("how", READS)
+def test_a_record_that_is_not_what_its_layer_states_is_named(own, how):
+    path = own.folder / "layers/clip/layer.json"
+    stated = json.loads(path.read_text())
+    (vector,) = [each for each in stated["features"] if each["shape"] == [2]]
+    vector["shape"] = [3]
+    path.write_text(json.dumps(stated))
+    settings = {"outputs": TEXT, **READS[how], "folder": own.folder, "batch_size": 12}
+    with pytest.raises(DatasetError) as raised:
+        batches_of(**settings)
+    said = str(raised.value)
+    assert "holds 2 values of clip/vector, not 3" in said
+    assert f"in {own.folder}/layers/clip/train-" in said
+    assert "its checksum is right" in said
+
+
 def test_open_names_damage_in_a_layer(own):
     key, named = damage(own, "recap")
     opened = reader.open(str(own.folder), split=SPLIT, layers="recap")

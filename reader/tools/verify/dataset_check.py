@@ -92,7 +92,7 @@ def verify(
     problems += check_files(dataset.indexed, MANIFEST, manifest.tokenizer)
     problems += _check_accounting(dataset)
     problems += _check_selections(dataset)
-    layers = list_layers(dataset)
+    layers = [each for each in list_layers(dataset) if not each.in_progress]
     problems += check_layers(layers, workers)
     return Report(
         folder=dataset.folder,

@@ -36,7 +36,8 @@ def test_layers_are_listed_with_what_keeps_them_from_being_read(
     assert found["stale"].layer is found["unfinished"].layer is None
     assert "had 20 records and the checksum 01234567" in str(found["stale"].problem)
     assert "--name=stale --overwrite" in str(found["stale"].problem)
-    assert "not a finished layer" in str(found["unfinished"].problem)
+    assert "its job is running, was ended" in str(found["unfinished"].problem)
+    assert [each.name for each in found.values() if each.in_progress] == ["unfinished"]
 
 
 @pytest.mark.parametrize("replaces", [(), ("captions",)])
