@@ -22,7 +22,6 @@ by their keys.
 """
 
 import dataclasses
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -30,8 +29,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from reader.contract import samples
+from reader.contract.additions.addition_file import parse_addition
 from reader.contract.additions.base_shard import BaseShard, base_from
-from reader.contract.errors import DatasetError, UsageError
+from reader.contract.errors import UsageError
 from reader.contract.json_values import dump_json, known_fields
 from reader.contract.layout import FORMAT_VERSION
 from reader.contract.manifest import Shard, TokenizerSpec
@@ -294,39 +294,32 @@ def parse_layer(data: bytes, where: str) -> LayerManifest:
     Raises:
         DatasetError: The bytes are not such a file, or of a newer format.
     """
-    try:
-        fields = json.loads(data)
-        if fields["kind"] != _KIND:
-            raise ValueError(f"its kind is {fields['kind']!r}")
-        if fields["format_version"] > FORMAT_VERSION:
-            raise DatasetError(
-                f"{where}: format_version {fields['format_version']} is newer than "
-                f"this reader ({FORMAT_VERSION}): upgrade diptych"
-            )
-        layer: LayerManifest = known_fields(LayerManifest, _values(fields))
-        counts = [shard.num_examples for shard in layer.shards]
-        if counts != [shard.num_examples for shard in layer.base]:
-            raise ValueError("its shards are not those of its base")
-        return layer
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DatasetError(
-            f"{where} is not a layer ({error!r}): restore it, or make the layer again "
-            "with --overwrite"
-        ) from error
+    again = "make the layer again with --overwrite"
+    return parse_addition(data, where, _KIND, again, _layer_from)
 
 
-def _values(fields: Mapping[str, Any]) -> dict[str, Any]:
+def _layer_from(fields: Mapping[str, Any]) -> LayerManifest:
     tokenizer = fields["tokenizer"]
     if tokenizer is not None:
         tokenizer = known_fields(TokenizerSpec, tokenizer)
-    statistics = fields["statistics"].items()
-    return {
-        **fields,
-        "base": base_from(fields["base"]),
-        "features": tuple(map(feature_from, fields["features"])),
-        "tokenizer": tokenizer,
-        "replaces": tuple(fields["replaces"]),
-        "shards": tuple(known_fields(Shard, shard) for shard in fields["shards"]),
-        "statistics": {split: Statistics.from_json(each) for split, each in statistics},
-        "accounting": known_fields(LayerAccounting, fields["books"]),
+    statistics = {
+        split: Statistics.from_json(each)
+        for split, each in fields["statistics"].items()
     }
+    layer: LayerManifest = known_fields(
+        LayerManifest,
+        {
+            **fields,
+            "base": base_from(fields["base"]),
+            "features": tuple(map(feature_from, fields["features"])),
+            "tokenizer": tokenizer,
+            "replaces": tuple(fields["replaces"]),
+            "shards": tuple(known_fields(Shard, shard) for shard in fields["shards"]),
+            "statistics": statistics,
+            "accounting": known_fields(LayerAccounting, fields["books"]),
+        },
+    )
+    counts = [shard.num_examples for shard in layer.shards]
+    if counts != [shard.num_examples for shard in layer.base]:
+        raise ValueError("its shards are not those of its base")
+    return layer

@@ -16,7 +16,6 @@ one build, and readers refuse it for others.
 """
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,8 +23,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from reader.contract.additions.addition_file import parse_addition
 from reader.contract.additions.base_shard import BaseShard, base_from
-from reader.contract.errors import DatasetError
 from reader.contract.json_values import dump_json, known_fields
 from reader.contract.layout import FORMAT_VERSION
 
@@ -96,33 +95,24 @@ def parse_selection(data: bytes, where: str) -> SelectionManifest:
     Raises:
         DatasetError: The bytes are not such a file, or of a newer format.
     """
-    try:
-        fields = json.loads(data)
-        if fields["kind"] != _KIND:
-            raise ValueError(f"its kind is {fields['kind']!r}")
-        if fields["format_version"] > FORMAT_VERSION:
-            raise DatasetError(
-                f"{where}: format_version {fields['format_version']} is newer than "
-                f"this reader ({FORMAT_VERSION}): upgrade diptych"
-            )
-        base = base_from(fields["base"])
-        counts = [int(count) for count in fields["num_examples"]]
-        if len(base) != len(counts):
-            raise ValueError(f"{len(counts)} counts for {len(base)} shards")
-        parsed: SelectionManifest = known_fields(
-            SelectionManifest,
-            {
-                **fields,
-                "base": base,
-                "num_examples": tuple(counts),
-                "accounting": fields["books"],
-            },
-        )
-        return parsed
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DatasetError(
-            f"{where} is not a selection ({error!r}): restore it, or select again"
-        ) from error
+    return parse_addition(data, where, _KIND, "select again", _selection_from)
+
+
+def _selection_from(fields: Mapping[str, Any]) -> SelectionManifest:
+    base = base_from(fields["base"])
+    counts = [int(count) for count in fields["num_examples"]]
+    if len(base) != len(counts):
+        raise ValueError(f"{len(counts)} counts for {len(base)} shards")
+    selection: SelectionManifest = known_fields(
+        SelectionManifest,
+        {
+            **fields,
+            "base": base,
+            "num_examples": tuple(counts),
+            "accounting": fields["books"],
+        },
+    )
+    return selection
 
 
 def dump_words(words: NDArray[np.uint64]) -> bytes:
