@@ -37,12 +37,13 @@ def test_places_are_those_of_the_reads(dataset, name):
         reads = list(other())
         assert len(placed) == len(reads) > 0
         for found, expected in zip(placed, reads, strict=True):
-            ((_, lengths),), numbers, order, blank, draws, *_ = expected
+            ((_, lengths),), numbers, order, blank, datasets, draws, *_ = expected
             number, shard, begin, end = found.places.T
             assert np.array_equal(number, numbers[order])
             assert np.array_equal(end - begin - 16, lengths[order])
             assert np.array_equal(found.blank, blank)
             assert np.array_equal(found.draws, draws)
+            assert not datasets.any()
             for n, s, b in zip(number, shard, begin, strict=True):
                 which, place = one.index.locate(n)
                 assert (which, one.index.offsets(which)[place]) == (s, b)
