@@ -103,7 +103,8 @@ def _examples(workspace: Workspace, plan: JobPlan) -> dict[str, list[str]]:
     for reject in reject_lists(workspace) if wanted else ():
         if wanted.get(reject.reason, 0):
             wanted[reject.reason] -= 1
-            shown.append(reject)
+            # The table alone does not tell which of its rows is meant.
+            shown.append(reject._replace(source=(*reject.source, reject.key)))
         if not any(wanted.values()):
             break
     return dict(sorted(some_of_each(shown).items()))

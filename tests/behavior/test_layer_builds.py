@@ -302,6 +302,7 @@ def test_a_layer_that_replaces_captions_needs_some_for_each(
     said = capfd.readouterr()
     assert f"{lacking} of {len(base.records)} records have no captions" in said.err
     assert "--fill=base" in said.err
+    assert "unknown_key: rows.jsonl, unknown/" in said.out
     assert not (output / "layer.json").exists()
     assert main(layer(base, table, *flags, "--fill=base")) == 0
     made = layer_of(output)
