@@ -62,6 +62,7 @@ ROOMS = (
     "reader.config",
     "reader.shuffle",
     "reader.storage",
+    "reader.object_stores",
     "reader.console",
     "reader.contract.additions",
     "reader.contract.conditions",
@@ -77,6 +78,7 @@ TOPS = {
 SHARED = {
     "beam_jobs.__main__": {"reader.__main__", "reader.console"},
     "beam_jobs.cli": {"reader", "reader.__main__", "reader.console"},
+    "beam_jobs.storage": {"reader.object_stores"},
 }
 # Packages whose __init__ holds more than its sentence.
 WITH_CONTENT = (
@@ -136,6 +138,7 @@ ENGINE_FREE = {
     ),
     "reader.map_dataset": (),
     "reader.pixel_workers": (),
+    "reader.object_stores": (),
     "reader.pixels": (),
     "reader.records": ("python_calls", "window_reads"),
     "reader.schedule": (),

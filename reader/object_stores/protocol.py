@@ -1,0 +1,82 @@
+"""What an object store does, whatever its vendor, and the addresses of objects."""
+
+from collections.abc import Iterator, Sequence
+from typing import IO, NamedTuple, Protocol
+
+SCHEMES = ("gs", "s3", "az")
+
+
+class Status(NamedTuple):
+    """The size and version of a file.
+
+    Attributes:
+        size: Size of the file in bytes.
+        version: Number that differs if the file has changed: the time of the last
+            change in nanoseconds, or a digest of an object's ETag.
+    """
+
+    size: int
+    version: int
+
+
+class Listed(NamedTuple):
+    """An entry of a folder.
+
+    Attributes:
+        name: Path of the entry relative to the listed folder.
+        status: Size and version of a file. None for a folder.
+    """
+
+    name: str
+    status: Status | None
+
+
+class ObjectStore(Protocol):
+    """An object store whose paths are `scheme://bucket/name`.
+
+    Threads may share a store, and forked processes too. Requests that fail for a while
+    (5xx, 429, resets, timeouts, truncated answers) are tried again with backoff, and
+    counted in `reader.object_stores.counts`. Every method raises `OSError` on failure,
+    including its subclasses `FileNotFoundError` and `PermissionError`.
+    """
+
+    def stat(self, path: str) -> Status:
+        """Returns the size and version of an object."""
+
+    def read(
+        self, path: str, offset: int = 0, size: int = -1, version: int | None = None
+    ) -> bytes:
+        """Returns the bytes of an object, fewer than `size` at its end.
+
+        Args:
+            path: Address of the object.
+            offset: Byte offset of the first byte to read.
+            size: Largest number of bytes to read. A negative number reads to the end.
+            version: Expected version, or None to skip the check.
+
+        Raises:
+            OSError: The object has another version (`ESTALE`).
+        """
+
+    def read_ranges(
+        self, path: str, begins: Sequence[int], ends: Sequence[int]
+    ) -> list[memoryview]:
+        """Returns byte ranges of an object, requested at the same time.
+
+        Each range is one request: callers merge ranges. No range is empty.
+
+        Raises:
+            OSError: A range cannot be read, or the object ends before it (`EIO`).
+        """
+
+    def scan(self, folder: str, *, deep: bool) -> Iterator[Listed]:
+        """Yields a folder's entries; with `deep`, all files below and no folders."""
+
+    def put(self, path: str, file: IO[bytes]) -> None:
+        """Uploads a file, read from its beginning, and replaces an existing object."""
+
+    def put_new(self, path: str, data: bytes) -> bool:
+        """Creates an object unless it exists. Returns whether it was created."""
+
+    def delete(self, path: str) -> None:
+        """Deletes an object. A missing object is not an error."""
