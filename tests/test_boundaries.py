@@ -63,6 +63,7 @@ ROOMS = (
     "reader.shuffle",
     "reader.storage",
     "reader.object_stores",
+    "reader.object_stores.vendors",
     "reader.console",
     "reader.contract.additions",
     "reader.contract.conditions",
