@@ -46,10 +46,18 @@ class BucketStore:
     """`gs://bucket`, for Google's clients and Beam, in this process and in others.
 
     Attributes:
+        endpoint: The server's address.
+        roots: What precedes an object's name in a request.
         environment: Variables with which a process reads and writes here.
         flags: Of the command line, with which it reads and writes here: none.
     """
 
+    endpoint: str
+    roots = (
+        f"/{_BUCKET}/",
+        f"/storage/v1/b/{_BUCKET}/o/",
+        f"/download/storage/v1/b/{_BUCKET}/o/",
+    )
     environment: dict[str, str]
     flags: tuple[str, ...] = ()
 
@@ -64,6 +72,14 @@ class BucketStore:
         self.lock = threading.Lock()
         self.xml = XmlApi(self.objects)
         self._requests: list[Request] = []
+
+    def environment_at(self, endpoint: str) -> dict[str, str]:
+        """Returns the variables for a server at another address."""
+        return {"STORAGE_EMULATOR_HOST": endpoint}
+
+    def flags_at(self, endpoint: str) -> tuple[str, ...]:
+        """Returns the flags for a server at another address."""
+        return ()
 
     def put(self, name: str, content: bytes) -> str:
         """Stores an object; returns its address."""
@@ -243,5 +259,6 @@ def serve_gcs() -> Iterator[BucketStore]:
     """Yields `gs://bucket`, empty at first."""
     store = BucketStore()
     with Server(partial(_BucketHandler, store)) as server:
-        store.environment = {"STORAGE_EMULATOR_HOST": server.url}
+        store.endpoint = server.url
+        store.environment = store.environment_at(server.url)
         yield store
