@@ -15,11 +15,10 @@ import obstore
 from obstore.exceptions import AlreadyExistsError
 
 from reader.object_stores.failures import (
-    CHANGED,
     ShortAnswerError,
     is_out_of_range,
 )
-from reader.object_stores.protocol import Listed, Status, split_path
+from reader.object_stores.protocol import CHANGED, Listed, Status, split_path
 from reader.object_stores.request_threads import call, submit
 from reader.object_stores.retries import Retries
 from reader.object_stores.vendors.bucket import Bucket

@@ -16,8 +16,7 @@ from obstore.exceptions import (
     UnauthenticatedError,
 )
 
-# Message of `OSError` with `ESTALE`.
-CHANGED = "Changed while it was being read"
+from reader.object_stores.protocol import CHANGED
 
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>(\w+)</Code>")

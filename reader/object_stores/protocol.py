@@ -5,6 +5,9 @@ from typing import IO, NamedTuple, Protocol
 
 SCHEMES = ("gs", "s3", "az")
 
+# Message of `OSError` with `ESTALE`, for local files too.
+CHANGED = "Changed since it was listed or opened"
+
 
 class Status(NamedTuple):
     """The size and version of a file.
