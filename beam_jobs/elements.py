@@ -7,6 +7,7 @@ import json
 from typing import Any, NamedTuple
 
 from beam_jobs.config.columns import Value
+from beam_jobs.storage.name_ranges import NameRange
 from reader.contract import samples
 from reader.contract.conditions.where import SPLIT
 from reader.contract.layout import ShardName
@@ -247,6 +248,7 @@ class ListTask(NamedTuple):
         caption_column: Name of the table column with captions.
         shard: What the manifest states of the shard, or None for other parts.
         caption_columns: Names of its columns of captions, if each has a name.
+        ranges: Ranges of names in a folder of a bucket to list. Empty for all names.
     """
 
     source: str
@@ -260,6 +262,7 @@ class ListTask(NamedTuple):
     caption_column: str = ""
     shard: SourceShard | None = None
     caption_columns: tuple[str, ...] = ()
+    ranges: tuple[NameRange, ...] = ()
 
 
 class KeyRange(NamedTuple):

@@ -125,11 +125,14 @@ class Client:
             for future in futures:
                 future.cancel()
 
-    def scan(self, folder: str, *, deep: bool) -> Iterator[Listed]:
+    def scan(self, folder: str, *, deep: bool, after: str = "") -> Iterator[Listed]:
         """Lists objects by prefix, 1,000 names per request."""
         bucket, prefix = self._place(folder.rstrip("/"))
-        found = self._files_below if deep else self._entries_of
-        yield from found(bucket, prefix, folder)
+        if not deep:
+            yield from self._entries_of(bucket, prefix, folder)
+            return
+        place = f"{prefix}/{after}" if prefix and after else after
+        yield from self._files_below(bucket, prefix, folder, place)
 
     def put(self, path: str, file: IO[bytes]) -> None:
         """Uploads a file; a large file is uploaded in parts."""
@@ -184,13 +187,18 @@ class Client:
         self._ask(delete, path)
 
     def _files_below(
-        self, bucket: Bucket, prefix: str, folder: str
+        self, bucket: Bucket, prefix: str, folder: str, after: str
     ) -> Iterator[Listed]:
-        last: str | None = None
+        last = offset = after
 
         def begin() -> Any:
+            nonlocal offset
+            offset = last
             return obstore.list(
-                bucket.store, prefix, offset=last, chunk_size=_NAMES_AT_A_TIME
+                bucket.store,
+                prefix,
+                offset=offset or None,
+                chunk_size=_NAMES_AT_A_TIME,
             )
 
         pages = begin()
@@ -205,6 +213,9 @@ class Client:
 
         while (page := self._ask(next_page, folder)) is not None:
             for meta in page:
+                # A list of Azure's may begin with the offset, or before it.
+                if offset and meta["path"] <= offset:
+                    continue
                 # Some tools create an empty object `a/` to represent a folder; obstore
                 # calls it `a`.
                 if meta["size"] or self._is_object(bucket, meta["path"], folder):

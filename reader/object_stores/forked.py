@@ -52,9 +52,9 @@ class ForkSafeStore:
         """Returns byte ranges of an object."""
         return self._store().read_ranges(path, begins, ends)
 
-    def scan(self, folder: str, *, deep: bool) -> Iterator[Listed]:
+    def scan(self, folder: str, *, deep: bool, after: str = "") -> Iterator[Listed]:
         """Yields the entries of a folder."""
-        return self._store().scan(folder, deep=deep)
+        return self._store().scan(folder, deep=deep, after=after)
 
     def put(self, path: str, file: IO[bytes]) -> None:
         """Uploads a file."""

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.parametrize("session_store", ["gs", "s3"], indirect=True)
+
 
 def files_below(folder: Path) -> dict[str, bytes]:
     return {
