@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from reader.object_stores.open_store import store_of
 from reader.pixel_workers.shared_memory import NamedMemory
 from reader.remote_records.ranges import Piece, ranges_of
 from reader.storage.files import is_remote
@@ -100,8 +101,6 @@ class Requests:
         self, path: str, begins: Sequence[int], ends: Sequence[int]
     ) -> list[Bytes]:
         if is_remote(path):
-            from reader.object_stores.open_store import store_of
-
             found: list[Any] = store_of(path).read_ranges(path, begins, ends)
         else:  # Of a local dataset that is read with others, or with a remote layer.
             found = [
