@@ -13,7 +13,7 @@ from reader.schedule.windows import Windows
 from reader.storage.files import is_remote
 
 # Concurrent reads from a bucket, which hide its latency. For local files, a single
-# thread reads faster than many cores decode: docs/performance.md#reading.
+# thread reads faster than many cores decode: docs/performance-notes.md#reading.
 _REMOTE_READS = 16
 
 
@@ -79,7 +79,8 @@ def _records_of(
     pieces: tf.Tensor, paths: tf.Tensor, num_reads: int | None
 ) -> tf.data.Dataset:
     # Work shared by all pieces is done here, not in `_records_of_piece`: TensorFlow
-    # prepares that function again for each iterator. docs/performance.md has the cost.
+    # prepares that function again for each iterator:
+    # docs/performance-notes.md#the-beginning-of-an-epoch.
     shard, offset, skip, count, buffer_size = tf.unstack(pieces, num=5, axis=1)
     path = tf.gather(paths, shard[:, tf.newaxis])
     each = tf.data.Dataset.from_tensor_slices(
