@@ -59,7 +59,7 @@ __all__ = sorted(_MODULES)
 
 # TensorFlow reads this variable once, on import. If it is not set, TensorFlow fetches
 # 64 MB of a gs:// file for each block of 1 MB that is read:
-# docs/performance.md#buckets.
+# docs/performance-notes.md#buckets.
 if "tensorflow" not in sys.modules:
     os.environ.setdefault("GCS_READAHEAD_BUFFER_SIZE_BYTES", "0")
 

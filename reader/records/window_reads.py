@@ -86,7 +86,8 @@ def local_windows(windows: Windows, damaged: DamagedRecords) -> WindowSource:
 
 def _records_of(pieces: tf.Tensor, paths: tf.Tensor) -> tf.data.Dataset:
     # Work shared by all pieces is done here, not in `_records_of_piece`: TensorFlow
-    # prepares that function again for each iterator. docs/performance.md has the cost.
+    # prepares that function again for each iterator:
+    # docs/performance-notes.md#the-beginning-of-an-epoch.
     shard, offset, skip, count = tf.unstack(pieces, num=4, axis=1)
     path = tf.gather(paths, shard[:, tf.newaxis])
     each = tf.data.Dataset.from_tensor_slices(

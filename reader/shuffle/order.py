@@ -31,7 +31,7 @@ from reader.shuffle.shares import Share, Stretch, cells_of, windows_of
 PLAN_VERSION = 1
 
 # The default number of streams. More streams mix better, but need more and smaller
-# reads: docs/performance.md#shuffling.
+# reads: docs/performance-notes.md#shuffling.
 NUM_STREAMS = 192
 
 # Record number of a padding position in a batch.

@@ -38,7 +38,7 @@ BEGINS_WITH = {
     "docs/writing.md": ["own_folders"],
 }
 # Measured by hand, on an idle machine; what was measured is what these pages show.
-MEASURED = ["docs/performance.md"]
+MEASURED = ["docs/performance-notes.md", "docs/performance.md"]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -76,13 +76,20 @@ def test_reasons_for_not_running_stand_before_a_block(page):
     assert len(reasons) == sum(bool(block.not_run) for block in blocks_of(page))
 
 
+def source_of(script: str) -> str:
+    """Returns the source of a script, or of the module or package after `-m`."""
+    path = ROOT / script.removeprefix("-m ").removesuffix(".py").replace(".", "/")
+    file = path / "__main__.py" if path.is_dir() else path.with_suffix(".py")
+    return file.read_text()
+
+
 @pytest.mark.parametrize("page", MEASURED)
 def test_commands_of_measurements_name_what_is_there(page):
     text = "".join(block.text for block in blocks_of(page))
-    commands = re.findall(r"^python (tests/\S+)(.*)", text, re.M)
+    commands = re.findall(r"^python (tests/\S+|-m \S+)(.*)", text, re.M)
     assert commands
     for script, arguments in commands:
-        source = (ROOT / script).read_text()
+        source = source_of(script)
         for flag in re.findall(r"--(\w+)", arguments):
             assert f"--{flag}" in source or f'"{flag}"' in source, (script, flag)
 
