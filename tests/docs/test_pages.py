@@ -40,6 +40,7 @@ BEGINS_WITH = {
     "docs/how-to/resume.md": ["demo"],
     "docs/how-to/slow_input.md": ["demo"],
     "docs/layers.md": ["own_folders"],
+    "docs/order.md": ["datasets"],
     "docs/reading.md": ["datasets"],
     "docs/recipes/coco.md": ["coco_download"],
     "docs/recipes/flickr.md": ["flickr_download"],
