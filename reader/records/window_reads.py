@@ -45,7 +45,7 @@ def local_windows(windows: Windows, damaged: DamagedRecords) -> WindowSource:
 
     TensorFlow's reader verifies all checksums. If it fails, `damaged` reads the records
     of the window one by one. A single thread reads faster than many cores decode:
-    docs/performance.md#reading. The caller keeps `windows` and `damaged` alive.
+    docs/performance-notes.md#reading. The caller keeps `windows` and `damaged` alive.
     """
     index, reread = windows.index, weakly(damaged)
     paths, fills = tf.constant([file.path for file in index.files]), index.fills
