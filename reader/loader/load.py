@@ -77,6 +77,7 @@ def load(
     ram_budget: int | None = defaults.RAM_BUDGET,
     prefetch: int = defaults.PREFETCH,
     cache: str | os.PathLike[str] | None = None,
+    cache_bytes: int | None = defaults.CACHE_BYTES,
 ) -> tf.data.Dataset:
     """Loads a dataset as a `tf.data.Dataset` of shuffled, decoded batches.
 

@@ -56,13 +56,13 @@ def alive_in(folder: str) -> set[str]:
     alive = set()
     for name in os.listdir(folder):
         path = os.path.join(folder, name)
-        file = os.open(path, os.O_RDWR)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            alive.add(name)
-        else:
-            os.unlink(path)
-        finally:
-            os.close(file)
+        with contextlib.suppress(FileNotFoundError):  # It leaves just now.
+            file = os.open(path, os.O_RDWR)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.unlink(path)
+            except BlockingIOError:
+                alive.add(name)
+            finally:
+                os.close(file)
     return alive

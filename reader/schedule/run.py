@@ -1,6 +1,8 @@
 """Plans the run of a configuration over record sources, without TensorFlow."""
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +18,7 @@ from reader.datasets.record_source import (
     index_of,
     open_one_record_source,
 )
+from reader.range_cache.range_cache import RangeCache
 from reader.schedule.state import (
     check_state,
     digest,
@@ -69,6 +72,19 @@ class Run:
             return ShuffledUses(self.order, num, self.share, endless=False)
         numbering: Any = self.index.blocks if self.subset is None else self.subset
         return WrittenUses(self.order, numbering, num, self.share)
+
+    def open_cache(self, config: ReadConfig) -> RangeCache | None:
+        """Opens the bounded cache of ranges; returns None if there is none.
+
+        Raises:
+            UsageError: The folder cannot be used, or a file has no manifest.
+        """
+        folder, max_bytes = config.resources.cache, config.resources.cache_bytes
+        if folder is None or max_bytes is None:
+            return None
+        name = json.dumps([self.identity, self.share.host_count], sort_keys=True)
+        digest_ = hashlib.sha256(name.encode()).hexdigest()[:32]
+        return RangeCache(folder, max_bytes, self.index, self.next_uses(), digest_)
 
     @property
     def num_examples(self) -> int:

@@ -71,6 +71,7 @@ def stream(
     ram_budget: int | None = defaults.RAM_BUDGET,
     prefetch: int = defaults.PREFETCH,
     cache: str | os.PathLike[str] | None = None,
+    cache_bytes: int | None = defaults.CACHE_BYTES,
 ) -> "Stream":
     """Streams a dataset as batches of NumPy arrays, without TensorFlow.
 
