@@ -4,8 +4,9 @@ A block of up to 64 neighboring records is read in few neighboring windows of an
 The *clock* counts examples of a run, epoch after epoch, over all hosts: a record is
 needed when the clock reaches the begin of its window. All hosts share this clock.
 
-What is known reaches as far as the epoch after the current one, for 4 bytes a block
-and epoch. A block that none of the hosts needs until then is needed `NEVER`.
+What is known reaches as far as the next epoch, or the third one if other machines read
+a part of the records, for 4 bytes a block and epoch. A block that none of the hosts
+needs until then is needed `NEVER`.
 """
 
 from collections import OrderedDict
@@ -21,6 +22,9 @@ from reader.shuffle.shares import Share
 
 # Clock of a use that is not known, later than all others.
 NEVER = 1 << 60
+# Epochs that are known after the current one: a block that other machines read in the
+# next epoch may come back in a later one (tests/benchmarks/cache.py).
+_AHEAD, _AHEAD_OF_A_PART = 1, 3
 
 
 class NextUses(Protocol):
@@ -71,6 +75,7 @@ class PlannedUses:
         self.share = share
         self._num_blocks, self._num_records = num_blocks, num_records
         self._places: OrderedDict[int, BlockPlaces] = OrderedDict()
+        self._is_read = np.zeros(0, np.bool_)
         self.read_by((share.host_index,))
 
     def read_by(self, hosts: Collection[int]) -> None:
@@ -89,7 +94,7 @@ class PlannedUses:
         """Returns the clock of the first use of each block after `clock`."""
         soonest = np.full(len(blocks), NEVER)
         epoch = clock // self._num_records
-        for each in (epoch, epoch + 1):
+        for each in range(epoch, epoch + 1 + self._ahead):
             left = np.flatnonzero(soonest == NEVER)
             soonest[left] = self._in_epoch(blocks[left], each, clock)
         return soonest
@@ -99,11 +104,15 @@ class PlannedUses:
         epoch = clock // self._num_records
         return self.after(blocks, (epoch + 1) * self._num_records - 1)
 
+    @property
+    def _ahead(self) -> int:
+        return _AHEAD if self._is_read.all() else _AHEAD_OF_A_PART
+
     def _in_epoch(self, blocks: Int64s, epoch: int, clock: int) -> Int64s:
         if epoch not in self._places:
             self._places[epoch] = self._places_of(epoch)
-            # This epoch, the next one, and the one after it at the end of an epoch.
-            while len(self._places) > 3:
+            # One more than are known: hosts do not begin an epoch all at once.
+            while len(self._places) > self._ahead + 2:
                 self._places.popitem(last=False)
         self._places.move_to_end(epoch)
         places = self._places[epoch]
@@ -142,7 +151,7 @@ class ShuffledUses(PlannedUses):
             self._is_read[share.streams(num)] = True
 
     def _places_of(self, epoch: int) -> BlockPlaces:
-        return self._order.epoch(epoch).block_places()
+        return self._order.block_places(epoch)
 
     def _windows(self, epoch: int, stream: Int64s, place: Int64s) -> Int64s:
         begin, rounds = epoch * self._num_records, self._order.rounds

@@ -231,11 +231,14 @@ class ShuffledOrder:
         self.rounds = rounds
         self.window_records = rounds * num_streams
         # Keeps the last two epochs, since a window may span the end of an epoch.
-        self.epoch = lru_cache(2)(
-            lambda epoch: EpochOrder(
-                numbering.blocks_of(epoch), seed, epoch, num_streams
-            )
+        self._make = lambda epoch: EpochOrder(
+            numbering.blocks_of(epoch), seed, epoch, num_streams
         )
+        self.epoch = lru_cache(2)(self._make)
+
+    def block_places(self, epoch: int) -> BlockPlaces:
+        """Returns where each block is in an epoch, which may be far ahead."""
+        return self._make(epoch).block_places()
 
     def windows(self, stretch: Stretch, share: Share) -> Iterator[Window]:
         """Yields a host's records of a stretch, window by window."""
