@@ -7,7 +7,7 @@ knows what there is, space is reserved before it is written, and whatever a kill
 process left is cleared when the cache is opened next.
 """
 
-import errno
+import hashlib
 import logging
 import os
 import shutil
@@ -41,7 +41,6 @@ _T = TypeVar("_T")
 _ALLOWANCE = 1 << 20
 # Calls of `store` after which the folders are measured again.
 _MEASURE_EVERY = 64
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class _New(NamedTuple):
@@ -113,7 +112,7 @@ class RangeCache:
             index: Index of the files. Each has a manifest.
             next_uses: When blocks are needed next; None to evict what was not used for
                 the longest time.
-            run: Name that all hosts give to a run with these next uses.
+            run: Name that all hosts give to a run with these next uses of the files.
 
         Raises:
             UsageError: A file has no manifest, another host uses the folder, or a later
@@ -123,7 +122,12 @@ class RangeCache:
             check_is_cacheable(file)
         self._folder = os.path.join(folder, "ranges")
         self._max_bytes, self._index = max_bytes, index
-        self._next_uses, self._run = next_uses, run if next_uses is not None else ""
+        self._names = [f"{file.checksum}-{file.num_bytes}" for file in index.files]
+        self._next_uses, self._run = next_uses, ""
+        if next_uses is not None:
+            # With other layers, a run of the same order reads other files.
+            names = "\n".join([run, *self._names])
+            self._run = hashlib.sha256(names.encode()).hexdigest()[:32]
         counts = [shard.num_examples for shard in index.shards]
         self._first = first_blocks(counts, len(index.layers)).tolist()
         self.hits = self.misses = self.damaged = 0
@@ -215,9 +219,7 @@ class RangeCache:
             host = 0 if self._next_uses is None else self._next_uses.share.host_index
             with ledger.change():
                 ledger.join(user.name, self._run, host, 0, time.time())
-        shards = ledger.number_shards(
-            [f"{file.checksum}-{file.num_bytes}" for file in self._index.files]
-        )
+        shards = ledger.number_shards(self._names)
         first = dict(zip(reversed(shards), reversed(self._first), strict=True))
         plan = Plan(self._next_uses, first, RunRow(0, "", 0, 0, 0))
         self._folder_space = self._files.space_of_folders()

@@ -1,7 +1,6 @@
 """Plans the run of a configuration over record sources, without TensorFlow."""
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -83,8 +82,7 @@ class Run:
         if folder is None or max_bytes is None:
             return None
         name = json.dumps([self.identity, self.share.host_count], sort_keys=True)
-        digest_ = hashlib.sha256(name.encode()).hexdigest()[:32]
-        return RangeCache(folder, max_bytes, self.index, self.next_uses(), digest_)
+        return RangeCache(folder, max_bytes, self.index, self.next_uses(), name)
 
     @property
     def num_examples(self) -> int:

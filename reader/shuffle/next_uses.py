@@ -151,7 +151,10 @@ class ShuffledUses(PlannedUses):
             self._is_read[share.streams(num)] = True
 
     def _places_of(self, epoch: int) -> BlockPlaces:
-        return self._order.block_places(epoch)
+        if self._ahead > _AHEAD:
+            return self._order.block_places(epoch)
+        # The windows will need this order, too.
+        return self._order.epoch(epoch).block_places()
 
     def _windows(self, epoch: int, stream: Int64s, place: Int64s) -> Int64s:
         begin, rounds = epoch * self._num_records, self._order.rounds
