@@ -8,6 +8,7 @@ process left is cleared when the cache is opened next.
 """
 
 import hashlib
+import itertools
 import logging
 import os
 import shutil
@@ -41,6 +42,8 @@ _T = TypeVar("_T")
 _ALLOWANCE = 1 << 20
 # Calls of `store` after which the folders are measured again.
 _MEASURE_EVERY = 64
+# Blocks that leave together when the bound has become smaller.
+_EVICTED_AT_ONCE = 1024
 
 
 class _New(NamedTuple):
@@ -219,10 +222,11 @@ class RangeCache:
             host = 0 if self._next_uses is None else self._next_uses.share.host_index
             with ledger.change():
                 ledger.join(user.name, self._run, host, 0, time.time())
+            self._folder_space = self._files.space_of_folders()
+            self._shrink(ledger, user.name)
         shards = ledger.number_shards(self._names)
         first = dict(zip(reversed(shards), reversed(self._first), strict=True))
         plan = Plan(self._next_uses, first, RunRow(0, "", 0, 0, 0))
-        self._folder_space = self._files.space_of_folders()
         return _Session(os.getpid(), user, ledger, plan, shards, threading.Lock())
 
     def _open_ledger(self, alive: set[str]) -> Ledger:
@@ -286,10 +290,8 @@ class RangeCache:
     def _clear(self, ledger: Ledger, alive: set[str]) -> None:
         """Clears what killed processes left: reservations, and files half deleted."""
         for user in ledger.users() - alive:
+            self._evict(ledger, user)
             with ledger.change():
-                for block in ledger.leaving(user):
-                    self._files.remove(block)
-                    ledger.forget([block])
                 self._release(ledger, ledger.reserved_by(user))
                 ledger.leave(user)
 
@@ -298,6 +300,33 @@ class RangeCache:
         for reservation, block in reserved:
             if ledger.release(reservation, block, self._files.space(block)):
                 self._files.remove(block)
+
+    def _shrink(self, ledger: Ledger, user: str) -> None:
+        """Evicts what a run with a larger bound has left above this one."""
+        while (excess := -self._free(ledger)) > 0:
+            with ledger.change():
+                live = [run.id for run in ledger.live_runs()]
+                rows = ledger.unplanned(live, _EVICTED_AT_ONCE)
+                for run in live:
+                    rows += ledger.latest(run, _EVICTED_AT_ONCE)
+                before = itertools.accumulate((row.bytes for row in rows), initial=0)
+                victims = [
+                    row.id
+                    for row, sum_ in zip(rows, before, strict=False)
+                    if sum_ < excess
+                ]
+                ledger.mark_leaving(victims, user)
+            if not victims:
+                return
+            self._evict(ledger, user)
+
+    def _evict(self, ledger: Ledger, user: str) -> None:
+        """Deletes the blocks that are marked to leave."""
+        with ledger.change():
+            leaving = ledger.leaving(user)
+            for block in leaving:
+                self._files.remove(block)
+            ledger.forget(leaving)
 
     # Reading.
 
@@ -450,10 +479,7 @@ class RangeCache:
             victims = _victims(new, waiting, self._free(ledger))
             ledger.mark_leaving(victims, user)
         if victims:
-            with ledger.change():
-                for block in ledger.leaving(user):
-                    self._files.remove(block)
-                    ledger.forget([block])
+            self._evict(ledger, user)
         with ledger.change():
             return self._reserved(ledger, user, new)
 
