@@ -75,19 +75,19 @@ class Plan:
     def after(self, blocks: Int64s, clock: int, now: float) -> list[int]:
         """Returns when blocks of the index are needed after they were read."""
         if self._uses is None:
-            return [NEVER - int(now)] * len(blocks)
+            return [_unknown(now)] * len(blocks)
         return _or_never(self._uses.after(blocks, clock), now)
 
     def again(self, blocks: Int64s, clock: int, now: float) -> list[int]:
         """Returns when records of blocks that are read now are needed again."""
         if self._uses is None:
-            return [NEVER - int(now)] * len(blocks)
+            return [_unknown(now)] * len(blocks)
         return _or_never(self._uses.again(blocks, clock), now)
 
     def seconds(self, next_use: int, run: RunRow, now: float) -> float:
         """Returns the expected time until a block is needed."""
         if next_use > NEVER // 2:
-            unknown = math.inf if run.name else now - (NEVER - next_use)
+            unknown = math.inf if run.name else now - (NEVER - next_use) / 1000
             return max(0.0, unknown)
         return max(0, next_use - run.clock) / _speed(run, now)
 
@@ -149,8 +149,13 @@ class Plan:
         return np.array(numbers, np.int64)
 
 
+def _unknown(now: float) -> int:
+    """Returns the next use of a block of which only the last use, now, is known."""
+    return NEVER - int(1000 * now)
+
+
 def _or_never(uses: Int64s, now: float) -> list[int]:
-    return [NEVER - int(now) if use == NEVER else use for use in uses.tolist()]
+    return [_unknown(now) if use == NEVER else use for use in uses.tolist()]
 
 
 def _speed(run: RunRow, now: float) -> float:

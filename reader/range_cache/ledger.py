@@ -64,8 +64,8 @@ class Row(NamedTuple):
         block: Number of the block in its shard.
         bytes: Space that its file takes on the disk.
         run: Number of the run that set `next_use`.
-        next_use: When it is needed next, by the clock of that run; above `NEVER` minus
-            the seconds since 1970 if that is not known.
+        next_use: When it is needed next, by the clock of that run; `NEVER` minus
+            the milliseconds since 1970 of its last use if that is not known.
     """
 
     id: int
