@@ -52,6 +52,7 @@ ROOMS = (
     "reader.loader",
     "reader.streaming",
     "reader.decode",
+    "reader.remote_records",
     "reader.pixel_workers",
     "reader.pixels",
     "reader.records",
@@ -64,6 +65,7 @@ ROOMS = (
     "reader.shuffle",
     "reader.storage",
     "reader.object_stores",
+    "reader.object_stores.vendors",
     "reader.console",
     "reader.contract.additions",
     "reader.contract.conditions",
@@ -79,7 +81,7 @@ TOPS = {
 SHARED = {
     "beam_jobs.__main__": {"reader.__main__", "reader.console"},
     "beam_jobs.cli": {"reader", "reader.__main__", "reader.console"},
-    "beam_jobs.storage": {"reader.object_stores"},
+    "beam_jobs.storage": {"reader.object_stores", "reader.object_stores.vendors"},
 }
 # Packages whose __init__ holds more than its sentence.
 WITH_CONTENT = (
@@ -133,12 +135,14 @@ ENGINE_FREE = {
         "batch_dataset",
         "batches",
         "compressed",
+        "fetched_reads",
         "load",
         "undecodable",
         "worker_batches",
     ),
     "reader.map_dataset": (),
     "reader.pixel_workers": (),
+    "reader.remote_records": (),
     "reader.object_stores": (),
     "reader.pixels": (),
     "reader.records": ("python_calls", "window_reads"),

@@ -14,7 +14,7 @@ from reader.contract.layout import BLOCK_RECORDS, parse_shard_name
 from reader.contract.record import FOOTER, HEADER, parse_example, parse_features
 from reader.datasets.record_index import RecordIndex, Span
 from reader.shuffle.arrays import Int64s
-from reader.storage.files import is_remote, read_bytes
+from reader.storage.files import open_file, read_bytes
 from reader.storage.tfrecord_file import damage_of
 
 _LOG = logging.getLogger("reader")
@@ -147,6 +147,25 @@ class DamagedRecords:
         self.error = unusable(span.path, span.begin, key, found or str(why))
         return copy.copy(self.error)
 
+    def unreadable(self, number: int, span: Span, error: OSError) -> Exception:
+        """Returns the error for a record that a store does not give.
+
+        Args:
+            number: Number of the record.
+            span: What was to be read, of which the record is a part.
+            error: Error of the store.
+        """
+        if isinstance(error, FileNotFoundError):
+            self.error = DatasetError(f"{span.path} is missing: restore it")
+        else:
+            key = self._key_of(number, b"")
+            shown = "" if key is None else f' (key "{key}")'
+            self.error = OSError(
+                f"cannot read bytes {span.begin} to {span.end} of {span.path}{shown}: "
+                f"{error.strerror or error}"
+            )
+        return copy.copy(self.error)
+
     def report(self, epoch: int, lap: int = 0) -> None:
         """Logs the records that were replaced since the last report.
 
@@ -220,16 +239,15 @@ def sample_keys(path: str) -> Sequence[str] | None:
     """
     folder, _, file = path.rpartition("/")
     name = parse_shard_name(file)
-    if name is None or is_remote(path):
+    if name is None:
         return None
     try:
         from pyarrow import ArrowException, parquet
     except ModuleNotFoundError:  # Pyarrow is a dependency of beam_jobs.
         return None
     try:
-        table = parquet.read_table(
-            f"{folder}/{name.samples_file}", columns=[samples.KEY]
-        )
+        with open_file(f"{folder}/{name.samples_file}") as table_file:
+            table = parquet.read_table(table_file, columns=[samples.KEY])
         keys: Sequence[str] = table.column(samples.KEY).to_pylist()
     except (OSError, ArrowException, KeyError):
         return None

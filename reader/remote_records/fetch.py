@@ -1,0 +1,111 @@
+"""Pieces → requests → checked records in memory."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reader.pixel_workers.shared_memory import NamedMemory
+from reader.remote_records.ranges import Piece, ranges_of
+from reader.storage.files import is_remote
+from reader.storage.open_files import OpenFiles
+from reader.storage.tfrecord_file import damage_of
+
+# Requests of one task, which happen at the same time.
+_MOST_REQUESTS = 4
+_MOST_BYTES = 2 << 20
+
+Bytes = NDArray[np.uint8]
+
+
+class Requests:
+    """Reads pieces of files into memory, and checks the records in them.
+
+    Threads may share an instance.
+    """
+
+    def __init__(
+        self, paths: Sequence[str], memory: NamedMemory, *, sparse: bool
+    ) -> None:
+        """Initializes the requests.
+
+        Args:
+            paths: Path of each file; some may be local.
+            memory: Memory to put records in.
+            sparse: Whether a selection of the records is read.
+        """
+        self._paths, self._memory, self._sparse = paths, memory, sparse
+        self._files = OpenFiles()
+
+    def grouped(self, pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
+        """Yields pieces that are read together: some requests in one file."""
+        group: list[Piece] = []
+        num, num_bytes = 0, 0
+        for some in ranges_of(pieces, sparse=self._sparse):
+            size = some[-1].end - some[0].begin
+            if group and (
+                some[0].file != group[0].file
+                or num == _MOST_REQUESTS
+                or num_bytes + size > _MOST_BYTES
+            ):
+                yield group
+                group, num, num_bytes = [], 0, 0
+            group += some
+            num, num_bytes = num + 1, num_bytes + size
+        if group:
+            yield group
+
+    def read(self, pieces: Sequence[Piece]) -> None:
+        """Reads pieces of one file into memory.
+
+        A damaged record is requested once more. If it is damaged again, it is put into
+        memory as it is, and whoever reads it there finds that.
+
+        Raises:
+            OSError: The file cannot be read.
+        """
+        path = self._paths[pieces[0].file]
+        ranges = ranges_of(pieces, sparse=self._sparse)
+        found = self._ranges(
+            path, [some[0].begin for some in ranges], [some[-1].end for some in ranges]
+        )
+        for some, data in zip(ranges, found, strict=True):
+            for piece in some:
+                begin = piece.begin - some[0].begin
+                whole = data[begin : begin + piece.end - piece.begin]
+                self._put(whole, piece.target, piece.end - piece.begin)
+                self._mend(path, piece, whole)
+
+    def _mend(self, path: str, piece: Piece, whole: Bytes) -> None:
+        """Requests the damaged records of a piece once more."""
+        begin = piece.begin
+        for end in piece.ends:
+            at = begin - piece.begin
+            if damage_of(whole[at : at + end - begin], end - begin) is not None:
+                (again,) = self._ranges(path, [begin], [end])
+                self._put(again, piece.target + at, end - begin)
+            begin = end
+
+    def _put(self, data: Bytes, target: int, size: int) -> None:
+        """Puts bytes into memory, and zeros where a file ends before them.
+
+        Otherwise a record that was there before would be taken for them.
+        """
+        self._memory.write(data.data, target)
+        if len(data) < size:
+            self._memory.write(memoryview(bytes(size - len(data))), target + len(data))
+
+    def _ranges(
+        self, path: str, begins: Sequence[int], ends: Sequence[int]
+    ) -> list[Bytes]:
+        if is_remote(path):
+            from reader.object_stores.open_store import store_of
+
+            found: list[Any] = store_of(path).read_ranges(path, begins, ends)
+        else:  # Of a local dataset that is read with others, or with a remote layer.
+            found = [
+                self._files.read(path, begin, end - begin)
+                for begin, end in zip(begins, ends, strict=True)
+            ]
+        return [np.frombuffer(data, np.uint8) for data in found]
