@@ -109,11 +109,18 @@ class Resources:
                 object.__setattr__(self, name, number)
         if self.cache is not None and is_remote(self.cache):
             raise UsageError(f"cache must be a local folder, got {self.cache}")
+        if self.cache_bytes is not None and sys.platform not in _WORKER_PLATFORMS:
+            raise UsageError("cache_bytes needs Linux or macOS: leave it out")
         if self.cache_bytes is not None and self.cache is None:
             raise UsageError(
                 f"cache_bytes limits a cache, got {self.cache_bytes} without cache: "
                 "pass cache=FOLDER, or leave out cache_bytes"
             )
+
+    @property
+    def shard_folder(self) -> str | None:
+        """Folder for copies of whole shards; None if there are to be none."""
+        return None if self.cache_bytes is not None else self.cache
 
     @property
     def threads(self) -> int:

@@ -269,8 +269,8 @@ def load(
         run = plan_mixed_run(record_sources, weights, config, resume)
     if resume is None:
         advise_streams(run.index.shards, config)
-    if config.resources.cache is not None:
-        run = run.moved(keep_copies(run.index.files, config.resources.cache))
+    if config.resources.shard_folder is not None:
+        run = run.moved(keep_copies(run.index.files, config.resources.shard_folder))
     return _stream(run, record_schema, config)
 
 

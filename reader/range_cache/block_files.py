@@ -1,11 +1,11 @@
 """Files of the cache: one for each block, in which its pieces follow one another."""
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator, Sequence
 
 from reader.range_cache.pieces import Kept
+from reader.range_cache.users import lock
 
 # Folders below the cache. A folder of very many files takes long to change.
 _FOLDERS = 256
@@ -51,7 +51,7 @@ class BlockFiles:
         file = os.open(self._path(block), os.O_RDWR | os.O_CREAT, 0o666)
         try:
             # Of two processes that add to a file, none may make it shorter again.
-            fcntl.flock(file, fcntl.LOCK_EX)
+            lock(file)
             end = offset + sum(map(len, parts))
             # XFS gives more space than asked for to files that grow by being written.
             if os.fstat(file).st_size < end:

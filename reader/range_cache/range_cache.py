@@ -7,6 +7,7 @@ knows what there is, space is reserved before it is written, and whatever a kill
 process left is cleared when the cache is opened next.
 """
 
+import contextlib
 import hashlib
 import itertools
 import logging
@@ -15,6 +16,8 @@ import shutil
 import sqlite3
 import threading
 import time
+import weakref
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -35,13 +38,16 @@ from reader.range_cache.pieces import (
 )
 from reader.range_cache.users import User, alive_in, locked
 from reader.shuffle.next_uses import NextUses
+from reader.storage.files import is_remote
 
 _LOG = logging.getLogger("reader")
 _T = TypeVar("_T")
 # Space by which the ledger and the folders may grow while pieces are stored.
 _ALLOWANCE = 1 << 20
-# Calls of `store` after which the folders are measured again.
-_MEASURE_EVERY = 64
+# Times that space is looked for, after which the folders are measured again.
+_MEASURE_EVERY = 128
+# Calls of `store` whose bytes may wait in memory, each of a few megabytes.
+_MOST_WAITING = 8
 # Blocks that leave together when the bound has become smaller.
 _EVICTED_AT_ONCE = 1024
 
@@ -68,6 +74,29 @@ class _New(NamedTuple):
     @property
     def size(self) -> int:
         return sum(map(len, self.parts))
+
+
+class _Used(NamedTuple):
+    """Blocks that were read, by their numbers in the ledger; and those in the index."""
+
+    blocks: dict[int, int]
+    clock: int
+
+    @property
+    def items(self) -> list[tuple[int, int]]:
+        return list(self.blocks.items())
+
+
+class _Fetched(NamedTuple):
+    """Pieces to store."""
+
+    pieces: Sequence[Piece]
+    data: Sequence[Any]
+    clock: int
+
+    @property
+    def items(self) -> list[tuple[Piece, Any]]:
+        return list(zip(self.pieces, self.data, strict=True))
 
 
 class _Session(NamedTuple):
@@ -122,7 +151,8 @@ class RangeCache:
                 version wrote it.
         """
         for file in index.files:
-            check_is_cacheable(file)
+            if is_remote(file.path):
+                check_is_cacheable(file)
         self._folder = os.path.join(folder, "ranges")
         self._max_bytes, self._index = max_bytes, index
         self._names = [f"{file.checksum}-{file.num_bytes}" for file in index.files]
@@ -134,9 +164,20 @@ class RangeCache:
         counts = [shard.num_examples for shard in index.shards]
         self._first = first_blocks(counts, len(index.layers)).tolist()
         self.hits = self.misses = self.damaged = 0
-        self._can_store, self._stores, self._folder_space = True, 0, 0
-        self._opening, self._counting = threading.Lock(), threading.Lock()
-        self._session = self._guarded(self._open, None)
+        self._can_store, self._measured, self._folder_space = True, 0, 0
+        self._opening = threading.Lock()
+        self._renew_locks()
+        self._sessions: list[_Session] = []
+        # Called by whoever is done, or when nobody has this cache any more.
+        self.close = weakref.finalize(self, _close, self._sessions)
+        session = self._guarded(self._open, None)
+        if session is not None:
+            self._sessions.append(session)
+
+    def _renew_locks(self) -> None:
+        self._counting, self._working = threading.Lock(), threading.Lock()
+        self._used: deque[_Used] = deque()
+        self._fetched: deque[_Fetched] = deque()
 
     def load(self, pieces: Sequence[Piece], clock: int = 0) -> list[bytes | None]:
         """Returns the bytes of each piece; None if they are missing or damaged.
@@ -164,28 +205,35 @@ class RangeCache:
             data: Bytes of each piece.
             clock: Begin of the window that they belong to, in examples of the run.
         """
-        if self._can_store:
-            self._guarded(lambda: self._store(pieces, data, clock), None)
+        if self._can_store and pieces:
+            self._fetched.append(_Fetched(pieces, data, clock))
+            self._guarded(self._work, None)
 
-    def close(self) -> None:
-        """Ends the use of the cache by this process."""
-        session, self._session = self._session, None
-        if session is None or session.process != os.getpid():
-            return
-        with session.lock:
+    def _work(self) -> None:
+        """Notes what was used and stores what was fetched, of all threads at once.
+
+        A change of the ledger takes as long for many pieces as for one. Threads that
+        come meanwhile leave theirs to the one that is at work, unless it has a lot.
+        """
+        while self._used or self._fetched:
+            wait = len(self._fetched) > _MOST_WAITING
+            if not self._working.acquire(blocking=wait):
+                return
             try:
-                session.ledger.leave(session.user.name)
-                session.ledger.close()
-            except sqlite3.Error:
-                pass  # As if this process had been killed.
-            session.user.leave()
+                for clock, used in _by_clock(self._used).items():
+                    self._note_used(dict(used), clock)
+                for clock, fetched in _by_clock(self._fetched).items():
+                    self._store(fetched, clock)
+            finally:
+                self._working.release()
 
     def _guarded(self, work: Callable[[], _T], otherwise: _T) -> _T:
         """Does some work; if the disk does not, goes on without the cache."""
         try:
             return work()
         except (OSError, sqlite3.Error) as error:
-            if self._can_store:
+            # A thread may come late, when the cache is closed.
+            if self._can_store and self.close.alive:
                 self._can_store = False
                 _LOG.warning(
                     "%s cannot be used as a cache, and reading goes on without storing "
@@ -199,16 +247,17 @@ class RangeCache:
 
     def _current(self) -> _Session | None:
         """Returns what this process has open."""
-        session = self._session
-        if session is not None and session.process != os.getpid():
+        if not self._sessions:
+            return None
+        session = self._sessions[0]
+        if session.process != os.getpid():
             with self._opening:
-                if self._session is session:
+                if self._sessions[0] is session:
                     _OF_PARENTS.append(session)
                     session.user.forget()
-                    self._counting = threading.Lock()
-                    self._session = self._open()
-            return self._session
-        return session
+                    self._renew_locks()
+                    self._sessions[0] = self._open()
+        return self._sessions[0]
 
     def _open(self) -> _Session:
         users = os.path.join(self._folder, "users")
@@ -351,7 +400,8 @@ class RangeCache:
                 used[block[0]] = piece.block
             data.append(found)
         if used and self._can_store:
-            self._note_used(session, used, clock)
+            self._used.append(_Used(used, clock))
+            self._work()
         return data
 
     def _key(self, session: _Session, piece: Piece) -> tuple[int, int]:
@@ -382,7 +432,10 @@ class RangeCache:
                     session.ledger.drop(block, part)
         return None
 
-    def _note_used(self, session: _Session, used: dict[int, int], clock: int) -> None:
+    def _note_used(self, used: dict[int, int], clock: int) -> None:
+        session = self._current()
+        if session is None:
+            return
         numbers = np.array(list(used.values()), np.int64)
         with session.lock:
             plan = self._renewed(session, clock)
@@ -404,14 +457,14 @@ class RangeCache:
 
     # Writing.
 
-    def _store(self, pieces: Sequence[Piece], data: Sequence[Any], clock: int) -> None:
+    def _store(self, fetched: Sequence[tuple[Piece, Any]], clock: int) -> None:
         session = self._current()
         if session is None:
             return
         now = time.time()
         with session.lock:
             plan = self._renewed(session, clock)
-            new = self._new(session, plan, pieces, data, clock, now)
+            new = self._new(session, plan, fetched, clock, now)
             if not new:
                 return
             reserved = self._make_room(session, plan, new, clock, now)
@@ -431,17 +484,17 @@ class RangeCache:
         self,
         session: _Session,
         plan: Plan,
-        pieces: Sequence[Piece],
-        data: Sequence[Any],
+        fetched: Sequence[tuple[Piece, Any]],
         clock: int,
         now: float,
     ) -> list[_New]:
         """Returns what is not in the cache yet, block by block, the soonest first."""
-        numbers = np.array([piece.block for piece in pieces], np.int64)
+        numbers = np.array([piece.block for piece, _ in fetched], np.int64)
         uses = plan.again(numbers, clock, now)
         found: dict[tuple[int, int], _New] = {}
         kept: dict[tuple[int, int], list[Kept]] = {}
-        for piece, view, use in zip(pieces, map(memoryview, data), uses, strict=True):
+        for (piece, data), use in zip(fetched, uses, strict=True):
+            view = memoryview(data)
             key = self._key(session, piece)
             if key not in kept:
                 row = session.ledger.find(*key)
@@ -498,11 +551,35 @@ class RangeCache:
 
     def _free(self, ledger: Ledger) -> int:
         """Returns the space that may still be reserved, in bytes."""
-        self._stores += 1
-        if self._stores % _MEASURE_EVERY == 0:
+        self._measured += 1
+        if self._measured % _MEASURE_EVERY == 0:
             self._folder_space = self._files.space_of_folders()
         taken = ledger.total + ledger.space() + self._folder_space + _ALLOWANCE
         return self._max_bytes - taken
+
+
+def _by_clock(waiting: "deque[Any]") -> dict[int, list[Any]]:
+    """Takes all that waits, and returns it by the clock."""
+    found: dict[int, list[Any]] = {}
+    for _ in range(len(waiting)):
+        each = waiting.popleft()
+        found.setdefault(each.clock, []).extend(each.items)
+    return found
+
+
+def _close(sessions: list[_Session]) -> None:
+    """Ends the use of a cache by this process."""
+    while sessions:
+        session = sessions.pop()
+        if session.process != os.getpid():
+            _OF_PARENTS.append(session)
+            continue
+        with session.lock:
+            # If it fails, it is as if this process had been killed.
+            with contextlib.suppress(sqlite3.Error):
+                session.ledger.leave(session.user.name)
+                session.ledger.close()
+            session.user.leave()
 
 
 def check_is_cacheable(file: ShardFile) -> None:

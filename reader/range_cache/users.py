@@ -5,10 +5,17 @@ process, also of one in another container, where its process id would say nothin
 """
 
 import contextlib
-import fcntl
 import os
 import uuid
 from collections.abc import Iterator
+
+with contextlib.suppress(ModuleNotFoundError):  # Windows can read, but not cache.
+    import fcntl
+
+
+def lock(file: int) -> None:
+    """Takes the lock of an open file; waits for it. Closing the file releases it."""
+    fcntl.flock(file, fcntl.LOCK_EX)
 
 
 @contextlib.contextmanager
@@ -16,7 +23,7 @@ def locked(path: str) -> Iterator[None]:
     """Holds the lock of a file while the block runs; waits for it."""
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        lock(file)
         yield
     finally:
         os.close(file)
@@ -38,7 +45,7 @@ class User:
         self.name = uuid.uuid4().hex
         self._path = os.path.join(folder, self.name)
         self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-        fcntl.flock(self._file, fcntl.LOCK_EX)
+        lock(self._file)
 
     def leave(self) -> None:
         """Deletes the file and releases its lock."""

@@ -109,6 +109,7 @@ class Run:
             self.subset,
             whole=config.bucket_by_length,
             at_end=at_end,
+            open_cache=lambda: self.open_cache(config),
         )
 
 

@@ -79,6 +79,7 @@ class MixedOrder:
     A mixture has no epochs: all stretches belong to one endless epoch.
 
     Attributes:
+        num_records: 0, since there are no epochs.
         window_records: Number of records in a window, over all hosts.
     """
 
@@ -94,6 +95,7 @@ class MixedOrder:
         """
         self._parts, self._rounds = parts, rounds
         self._num_streams = parts[0].order.num_streams
+        self.num_records = 0
         self.window_records = rounds * self._num_streams
         self._pattern = spread_turns(share_turns(weights))
         self._phases = stream_phases(self._num_streams)

@@ -155,8 +155,8 @@ def stream(
     if resume is None:
         advise_streams(run.index.shards, config)
     files = run.index.files
-    if config.resources.cache is not None:
-        files = tuple(keep_copies(files, config.resources.cache))
+    if config.resources.shard_folder is not None:
+        files = tuple(keep_copies(files, config.resources.shard_folder))
     return Stream(
         lambda state: plan(state).moved(files), run.moved(files), schema, config
     )
