@@ -74,8 +74,8 @@ def open(
         dataset[0]["image"]                 # uint8[height, width, 3], as stored
         dataset.by_key("park/0042")["tokens"]
 
-    The result is a map-style dataset for PyTorch's `DataLoader`. TensorFlow reads
-    `gs://` paths and must not be forked, so use spawned workers for buckets.
+    The result is a map-style dataset for PyTorch's `DataLoader`. From a bucket, the
+    records of a batch are fetched at the same time, also by forked and spawned workers.
 
     Args:
         pattern: Shard glob such as `"out/train-*.tfrecord"`, dataset folder, or list of
@@ -422,7 +422,8 @@ class MapDataset:
             return indices
         planned = np.array(indices, np.int64)
         records, _ = self._subset.records(planned, np.zeros_like(planned))
-        return records.tolist()
+        found: list[int] = records.tolist()
+        return found
 
 
 def _open_again(

@@ -340,7 +340,8 @@ class _Counts:
 
     def add_captions(self, lengths: list[int], ids: list[int]) -> None:
         self._num_tokens.append(lengths)
-        self._unknown += ids.count(self._unknown_id)
+        if self._unknown_id is not None:
+            self._unknown += ids.count(self._unknown_id)
 
     def statistics(self) -> Statistics:
         return statistics_of(

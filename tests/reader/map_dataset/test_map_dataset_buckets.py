@@ -93,7 +93,7 @@ def test_a_batch_takes_one_request_for_neighbors_in_each_file(bucket, proxy, her
     requests = proxy.requests(SHARDS)
     proxy.latency = 0
     files = sorted(here.glob("train-*.tfrecord"))
-    files += (here / "layers/clip" / file.name for file in files)
+    files += [here / "layers/clip" / file.name for file in files]
     assert len(requests) == len(files) == 6
     assert sum(each.sent for each in requests) == sum(f.stat().st_size for f in files)
     begun = [each.begun for each in requests]
@@ -110,7 +110,9 @@ def test_ranges_are_merged_over_small_gaps_only():
         ("a", 100 * kib, 101 * kib),
         ("a", 301 * kib, 4000 * kib),
     ]
-    assert [(each.path, each.begin, each.end, each.wanted) for each in merged(ranges)] == [
+    assert [
+        (each.path, each.begin, each.end, each.wanted) for each in merged(ranges)
+    ] == [
         ("a", 0, 101 * kib, [2, 1, 4]),
         ("a", 300 * kib, 301 * kib, [3]),
         ("a", 301 * kib, 4000 * kib, [5]),
@@ -133,7 +135,7 @@ def test_what_cannot_be_read_is_named(bucket, proxy, here):
     proxy.fail("damaged", match=FIRST)
     with pytest.raises(DatasetError) as raised:
         data.__getitems__([3, 20])
-    assert f'{bucket[1]}/train-00000-of-00003.tfrecord at byte' in str(raised.value)
+    assert f"{bucket[1]}/train-00000-of-00003.tfrecord at byte" in str(raised.value)
     assert f'(key "{keys[3]}")' in str(raised.value)
     proxy.heal()
     proxy.fail("403", match=SECOND)
@@ -142,7 +144,11 @@ def test_what_cannot_be_read_is_named(bucket, proxy, here):
     assert denied.value.filename == f"{bucket[1]}/train-00001-of-00003.tfrecord"
 
 
-@pytest.mark.parametrize("context", ["fork", "spawn"])
+@pytest.mark.parametrize(
+    ("bucket", "context"),
+    [("gs", "fork"), ("s3", "fork"), ("s3", "spawn")],
+    indirect=["bucket"],
+)
 def test_workers_read_what_the_dataset_holds(bucket, proxy, here, context):
     data, names = opened(bucket[1], "key", "tokens"), ("key", "tokens")
     data[0]  # The process that is forked has made requests.
@@ -161,8 +167,4 @@ def test_workers_read_what_the_dataset_holds(bucket, proxy, here, context):
     ]
     for found, wanted in zip(loader, expected, strict=True):
         assert_equal(found, wanted)
-    assert data[1][0] == expected_key(here, 1)
-
-
-def expected_key(folder: Path, number: int) -> str:
-    return keys_of(folder)[number]
+    assert data[1][0] == keys_of(here)[1]
