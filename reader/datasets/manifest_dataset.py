@@ -13,7 +13,13 @@ from typing import NamedTuple
 
 from reader.contract.additions.layer import LAYER
 from reader.contract.errors import DatasetError, UsageError
-from reader.contract.layout import BUILD_DIR, MANIFEST, SHARD_SUFFIX, TOKENIZER_DIR
+from reader.contract.layout import (
+    BUILD_DIR,
+    LAYERS_DIR,
+    MANIFEST,
+    SHARD_SUFFIX,
+    TOKENIZER_DIR,
+)
 from reader.contract.manifest import (
     Manifest,
     Shard,
@@ -182,6 +188,12 @@ def no_dataset(folder: str) -> DatasetError:
         return DatasetError(
             f"{shown} is a layer, which only has what is added to the records of a "
             f'dataset: pass the dataset, and layers="{name}"'
+        )
+    dataset, last = os.path.split(folder.rstrip("/"))
+    if last == LAYERS_DIR and has_manifest(dataset):
+        return DatasetError(
+            f"{shown} holds the layers of {dataset or '.'}, which only have what is "
+            f'added to its records: pass {dataset or "."}, and layers="NAME"'
         )
     if is_folder(os.path.join(folder, BUILD_DIR)):
         return DatasetError(

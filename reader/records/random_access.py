@@ -2,16 +2,19 @@
 
 import os
 import threading
+from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 
-from reader.contract.errors import DatasetError
+from reader.contract.errors import DatasetError, file_of
 from reader.contract.record import FOOTER, HEADER, parse_example
 from reader.contract.schema import display_path
 from reader.datasets.record_index import Span
 from reader.datasets.record_source import RecordSource
 from reader.records.damaged_records import DamagedRecords, to_blame, unusable
-from reader.storage.files import is_remote, read_bytes
+from reader.storage.files import is_remote
+from reader.storage.merged_reads import read_merged
 from reader.storage.open_files import OpenFiles
 from reader.storage.tfrecord_file import damage_of
 
@@ -25,6 +28,7 @@ class RecordFiles:
         key = source.record_schema.features.get("key")
         self._key = None if key is None else key.key
         self._files = OpenFiles()
+        self._in_buckets = any(is_remote(file.path) for file in self._index.files)
         self._locks: dict[int, threading.Lock] = {}
 
     def read(self, number: int) -> bytes:
@@ -33,9 +37,40 @@ class RecordFiles:
         Raises:
             DatasetError: The record is damaged, or its shard is missing.
         """
-        parts = list(map(self._read_span, self._spans(number)))
-        if None not in parts:
-            return self._index.joined(parts)  # type: ignore[arg-type]
+        spans = self._spans(number)
+        return self._record(number, spans, self._framed(spans))
+
+    def read_each(self, numbers: Sequence[int]) -> Iterator[bytes]:
+        """Yields the bytes of records, as `read` returns them.
+
+        Records in buckets are requested at the same time, and are in memory together.
+
+        Raises:
+            DatasetError: A record is damaged, or a shard is missing.
+        """
+        if not self._in_buckets:
+            yield from map(self.read, numbers)
+            return
+        spans = list(map(self._spans, numbers))
+        framed = iter(self._framed([span for each in spans for span in each]))
+        for number, each in zip(numbers, spans, strict=True):
+            yield self._record(number, each, list(islice(framed, len(each))))
+
+    def _record(
+        self, number: int, spans: Sequence[Span], framed: Sequence[bytes]
+    ) -> bytes:
+        """Returns a record without its framing, with what layers add to it.
+
+        Args:
+            number: Number of the record.
+            spans: Where the record is, and then that of each layer.
+            framed: The bytes there.
+        """
+        lengths = (span.end - span.begin for span in spans)
+        if all(map(_is_intact, framed, lengths)):
+            return self._index.joined(
+                [part[HEADER.size : -FOOTER.size] for part in framed]
+            )
         with self._lock:
             # Raises an error with the path, byte offset and key of the damaged record.
             (record,), _ = DamagedRecords(self._index, "raise", self._key)(
@@ -43,16 +78,16 @@ class RecordFiles:
             )
         return bytes(record)
 
-    def _read_span(self, span: Span) -> bytes | None:
-        """Returns the bytes of a record without its framing; None if it is damaged."""
-        path, begin, end = span
+    def _framed(self, spans: Sequence[Span]) -> list[bytes]:
+        """Returns the bytes of records with their framing."""
         try:
-            framed = self._read(path, begin, end - begin)
-        except FileNotFoundError:
-            raise DatasetError(f"{path} is missing: restore it") from None
-        if damage_of(framed, end - begin) is not None:
-            return None
-        return framed[HEADER.size : -FOOTER.size]
+            if self._in_buckets:
+                return read_merged(spans)
+            return [
+                self._files.read(path, begin, end - begin) for path, begin, end in spans
+            ]
+        except FileNotFoundError as error:
+            raise DatasetError(f"{file_of(error)} is missing: restore it") from None
 
     def key(self, number: int) -> bytes | None:
         """Returns the key of a record; None if the record has no key.
@@ -94,11 +129,6 @@ class RecordFiles:
         with self._lock:
             return self._index.spans(number)
 
-    def _read(self, path: str, offset: int, length: int) -> bytes:
-        if is_remote(path):
-            return read_bytes(path, offset, length)
-        return self._files.read(path, offset, length)
-
     @property
     def _lock(self) -> threading.Lock:
         """Lock of this process for the index, which is not thread-safe.
@@ -107,3 +137,7 @@ class RecordFiles:
         parent would never be released.
         """
         return self._locks.setdefault(os.getpid(), threading.Lock())
+
+
+def _is_intact(framed: bytes, length: int) -> bool:
+    return damage_of(framed, length) is None
