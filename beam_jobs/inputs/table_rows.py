@@ -189,8 +189,7 @@ def check_types(
     check(
         image,
         parquet.is_text,
-        "neither image paths nor images: images are binary, or a struct of bytes and "
-        "path",
+        "not image paths or images: images are binary, or a struct of bytes and path",
     )
     for caption in captions:
         check(caption, parquet.is_captions, "not captions: write it as text first")
