@@ -101,6 +101,24 @@ def bucket_store() -> Iterator[Any]:
     yield from serve_gcs()
 
 
+@pytest.fixture(scope="session")
+def s3_store() -> Iterator[Any]:
+    """`s3://bucket`, empty at first; ask for other prefixes than other tests do."""
+    from stand_ins.s3 import serve_s3
+
+    yield from serve_s3()
+
+
+@pytest.fixture(scope="session")
+def azure_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """`az://bucket`, empty at first; ask for other prefixes than other tests do."""
+    from real_engines.had import had
+    from stand_ins.azure import serve_azure
+
+    with had("Azurite"):
+        yield from serve_azure(tmp_path_factory.mktemp("azure"))
+
+
 @pytest.fixture
 def own_dataset(dataset: Path, tmp_path: Path) -> Path:
     """A copy of `dataset`, for one test to change."""

@@ -63,6 +63,7 @@ ROOMS = (
     "reader.shuffle",
     "reader.storage",
     "reader.object_stores",
+    "reader.object_stores.vendors",
     "reader.console",
     "reader.contract.additions",
     "reader.contract.conditions",
@@ -78,7 +79,7 @@ TOPS = {
 SHARED = {
     "beam_jobs.__main__": {"reader.__main__", "reader.console"},
     "beam_jobs.cli": {"reader", "reader.__main__", "reader.console"},
-    "beam_jobs.storage": {"reader.object_stores"},
+    "beam_jobs.storage": {"reader.object_stores", "reader.object_stores.vendors"},
 }
 # Packages whose __init__ holds more than its sentence.
 WITH_CONTENT = (

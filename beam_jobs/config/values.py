@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import date
 from fractions import Fraction
 
-from beam_jobs.storage.object_store import SCHEMES, scheme_of, split_path
+from beam_jobs.storage.addresses import SCHEMES, scheme_of, split_path
 from reader.contract.errors import UsageError
 from reader.contract.layout import ALL_SPLITS, is_split_name
 
@@ -138,14 +138,15 @@ def check_paths(field: str, paths: Sequence[str]) -> None:
 
 
 def _check_path(field: str, path: str) -> None:
-    if re.match(r"(gs|s3):/?[^/]", path):
+    if re.match(rf"({'|'.join(SCHEMES)}):/?[^/]", path):
         raise UsageError(f"{field} needs two slashes: gs://BUCKET/…, got {path}")
     scheme = scheme_of(path)
     if scheme is None:
         return
     if scheme not in SCHEMES:
         raise UsageError(
-            f"{field} must be a local path, gs://BUCKET/… or s3://BUCKET/…, got {path}"
+            f"{field} must be a local path, gs://BUCKET/…, s3://BUCKET/… or "
+            f"az://CONTAINER/…, got {path}"
         )
     if not all(split_path(path)):
         raise UsageError(f"{field} must name a bucket and a folder in it, got {path}")

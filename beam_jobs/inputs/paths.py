@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from beam_jobs.elements import ANY_ROOT, BadInput, SourceFile
-from beam_jobs.storage.object_store import SCHEMES, scheme_of
+from beam_jobs.storage.addresses import SCHEMES, scheme_of
 
 
 def key_of(path: bytes) -> bytes:

@@ -10,6 +10,7 @@ from braceexpand import braceexpand
 
 from beam_jobs.config.common_config import CommonConfig
 from beam_jobs.config.job_config import JobConfig
+from beam_jobs.storage.addresses import scheme_of
 from beam_jobs.storage.files import (
     absolute,
     is_file,
@@ -18,7 +19,6 @@ from beam_jobs.storage.files import (
     real_path,
     scan,
 )
-from beam_jobs.storage.object_store import scheme_of
 from reader.contract.errors import UsageError
 
 

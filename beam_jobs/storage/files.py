@@ -20,9 +20,10 @@ from typing import IO, AnyStr, TypeVar
 import google_crc32c
 
 from beam_jobs.storage import local
-from beam_jobs.storage.object_store import Listed, Status, Store, buffered, scheme_of
 from beam_jobs.storage.parallel import map_in_order
-from reader.contract.errors import UsageError
+from reader.object_stores.open_store import store_of
+from reader.object_stores.protocol import Listed, ObjectStore, Status, scheme_of
+from reader.object_stores.range_file import open_object
 
 _In = TypeVar("_In")
 _T = TypeVar("_T")
@@ -56,11 +57,15 @@ def real_path(path: AnyStr) -> AnyStr:
     return absolute(path) if is_remote(path) else os.path.realpath(path)
 
 
-def _store(path: _Path) -> tuple[Store | None, str]:
+def _store(path: _Path) -> tuple[ObjectStore | None, str]:
     """Returns the store of a path, or None if it is local, and the path as text."""
     text = os.fsdecode(path)
-    scheme = scheme_of(text)
-    return (None if scheme is None else store_of(scheme)), text
+    if scheme_of(text) is None:
+        return None, text
+    # Files on a disk are read without Beam.
+    from beam_jobs.storage.beam_internals import store_options
+
+    return store_of(text, store_options()), text
 
 
 def read_file(
@@ -73,7 +78,7 @@ def read_file(
 ) -> bytes:
     """Returns the bytes of a file, retrying after transient errors.
 
-    The clients of object stores retry on their own.
+    The store layer retries on its own.
 
     Args:
         path: Path of the file.
@@ -135,12 +140,7 @@ def open_file(path: _Path) -> IO[bytes]:
     store, text = _store(path)
     if store is None:
         return open(path, "rb")
-    status = store.stat(text)
-
-    def fetch(offset: int, size: int) -> bytes:
-        return read_file(text, offset=offset, at_most=size, version=status.version)
-
-    return buffered(fetch, status.size)
+    return open_object(store, text)
 
 
 def crc32c_of(path: str) -> str | None:
@@ -272,7 +272,9 @@ def publish_bytes(
 
 def publish_new(address: str, data: bytes) -> bool:
     """Creates an object unless it exists. Returns whether it was created."""
-    return store_of(scheme_of(address) or "").put_new(address, data)
+    store, _ = _store(address)
+    assert store is not None, address
+    return store.put_new(address, data)
 
 
 def make_folder(path: str) -> None:
@@ -326,30 +328,3 @@ def delete_folder(path: str) -> None:
         return
     names = [f"{path}/{listed.name}" for listed in scan(path, deep=True)]
     list(_requests().map(delete_file, names))
-
-
-_EXTRAS = {"gs": "gcp", "s3": "aws"}
-
-
-@functools.cache
-def store_of(scheme: str) -> Store:
-    """Returns the store for a scheme: `gs` or `s3`.
-
-    Raises:
-        UsageError: The scheme is not supported, or its library is not installed.
-    """
-    try:
-        if scheme == "gs":
-            from beam_jobs.storage.gcs import GcsStore
-
-            return GcsStore()
-        if scheme == "s3":
-            from beam_jobs.storage.s3 import S3Store
-
-            return S3Store()
-    except ImportError as error:
-        raise UsageError(
-            f"{scheme}:// needs {error.name}, which is not installed: "
-            f"pip install 'diptych[{_EXTRAS[scheme]}]'"
-        ) from error
-    raise UsageError(f"{scheme}:// is not supported: use gs:// or s3://")

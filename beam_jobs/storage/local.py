@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterator
 from typing import IO
 
-from beam_jobs.storage.object_store import CHANGED, Listed, Status
+from reader.object_stores.protocol import CHANGED, Listed, Status
 
 
 def read(

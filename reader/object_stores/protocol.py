@@ -5,6 +5,9 @@ from typing import IO, NamedTuple, Protocol
 
 SCHEMES = ("gs", "s3", "az")
 
+# Message of `OSError` with `ESTALE`, for local files too.
+CHANGED = "Changed since it was listed or opened"
+
 
 class Status(NamedTuple):
     """The size and version of a file.
@@ -80,3 +83,19 @@ class ObjectStore(Protocol):
 
     def delete(self, path: str) -> None:
         """Deletes an object. A missing object is not an error."""
+
+
+def scheme_of(path: str) -> str | None:
+    """Returns the scheme of an address, such as `gs`; None for a local path."""
+    scheme, found, _ = path.partition("://")
+    return scheme if found else None
+
+
+def split_path(path: str) -> tuple[str, str]:
+    """Splits an address into the bucket and the name of the object.
+
+    >>> split_path("gs://bucket/a/b.jpg")
+    ('bucket', 'a/b.jpg')
+    """
+    bucket, _, name = path.partition("://")[2].partition("/")
+    return bucket, name

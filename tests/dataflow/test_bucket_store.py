@@ -110,7 +110,7 @@ def test_lists_come_in_pages(bucket, bucket_store):
 def test_folders_are_listed_page_by_page_too(bucket, bucket_store, monkeypatch):
     for name in ("a/1", "a/2", "b", "c/1", "d"):
         bucket_store.put(f"folders/{name}", b"")
-    monkeypatch.setattr(bucket_store, "page_size", 1)
+    monkeypatch.setattr(bucket_store.objects, "page_size", 1)
     pages = bucket.list_blobs(prefix="folders/", delimiter="/")
     assert [blob.name for blob in pages] == ["folders/b", "folders/d"]
     assert pages.prefixes == {"folders/a/", "folders/c/"}

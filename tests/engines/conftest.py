@@ -6,16 +6,16 @@ DIPTYCH_REQUIRE_ENGINES=1 it fails them.
 """
 
 import contextlib
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from real_engines.builds import SLOW, built
-from real_engines.downloads import UnavailableError, spark_job_server
 from real_engines.downloads import prism as prism_binary
+from real_engines.downloads import spark_job_server
 from real_engines.flink import FlinkCluster, flink_cluster, java_job_server
+from real_engines.had import had
 from real_engines.processes import port_of, serving, worker_pool
 
 from beam_jobs.sample_data import write_sample
@@ -123,7 +123,7 @@ def external(
 @pytest.fixture(scope="session")
 def prism() -> Flags:
     """Beam's Prism, which Beam's own client starts and stops."""
-    with _had("Prism"):
+    with had("Prism"):
         location = f"--prism_location={prism_binary()}"
     return ("--runner=PrismRunner", location)
 
@@ -133,7 +133,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flags]:
     """Spark, in Beam's job server for it, with two cores."""
     folder = tmp_path_factory.mktemp("spark")
     with contextlib.ExitStack() as stack:
-        with _had("Spark"):
+        with had("Spark"):
             endpoint = stack.enter_context(
                 java_job_server(
                     "org.apache.beam.runners.spark.SparkJobServerDriver",
@@ -153,7 +153,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flags]:
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlinkCluster]:
     """A Flink cluster: one JobManager and two TaskManagers, with worker processes."""
     with contextlib.ExitStack() as stack:
-        with _had("Flink"):
+        with had("Flink"):
             started = flink_cluster(tmp_path_factory.mktemp("flink"))
             cluster = stack.enter_context(started)
         yield cluster
@@ -163,14 +163,3 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlinkCluster]:
 def flink(cluster: FlinkCluster) -> Flags:
     """The Flink cluster's flags."""
     return cluster.flags
-
-
-@contextlib.contextmanager
-def _had(engine: str) -> Iterator[None]:
-    """Skips, or fails where engines are required, if an engine cannot be had."""
-    try:
-        yield
-    except UnavailableError as error:
-        required = os.environ.get("DIPTYCH_REQUIRE_ENGINES", "0") not in ("", "0")
-        end = pytest.fail if required else pytest.skip
-        end(f"{engine} cannot be had here: {error}")

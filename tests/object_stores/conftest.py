@@ -1,24 +1,17 @@
 """Both stores, and a source with something of everything in it."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from stand_ins.s3 import S3Store, serve_s3
 
 from beam_jobs.__main__ import main
 from beam_jobs.sample_data import write_sample
 
 _LIMIT = "--max_rejects=10%"
 _SHAPE = ("--splits=train=0.7,validation=0.3", "--num_shards=6")
-
-
-@pytest.fixture(scope="session")
-def s3_store() -> Iterator[S3Store]:
-    """`s3://bucket`; ask for other prefixes than other tests do."""
-    yield from serve_s3()
 
 
 @pytest.fixture(scope="session", params=["gs", "s3"])

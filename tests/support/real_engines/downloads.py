@@ -1,10 +1,12 @@
-"""Engines from package registries, by their ordinary clients, kept between runs.
+"""Engines and emulators from package registries, kept between runs.
 
-The clients know their registries from the machine's settings, and check what they get:
-Go by its checksum database, Maven by the checksums beside each file, pip by the SHA-256
-given here. What they bring is then renamed into the cache, whole or not at all.
+Their ordinary clients know the registries from the machine's settings, and check what
+they get: Go by its checksum database, Maven by the checksums beside each file, npm by
+those of its index, pip by the SHA-256 given here. What they bring is then renamed into
+the cache, whole or not at all.
 """
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -37,6 +39,9 @@ _SHA256 = {
     "spark": "65da6db11d36403a1477006e805574b79327777628a5fd5a59d2b55e93ce8a92",
 }
 
+# Of Azure Blob Storage: the newest for Node.js 20.
+_AZURITE = "3.35.0"
+
 _MAVEN_PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1"
 _CLIENT_SECONDS = 900
 
@@ -55,6 +60,17 @@ def prism() -> Path:
         _client("go", "install", module, environment=environment)
 
     return _cached(f"prism-{version}", build) / "prism"
+
+
+def azurite() -> Path:
+    """Returns the script, for Node.js, that serves as Azure Blob Storage."""
+
+    def fetch(folder: Path) -> None:
+        flags = ("--no-audit", "--no-fund", "--ignore-scripts", "--prefix", folder)
+        _client("npm", "install", *flags, f"azurite@{_AZURITE}")
+
+    modules = _cached(f"azurite-{_AZURITE}", fetch) / "node_modules"
+    return modules / "azurite/dist/src/blob/main.js"
 
 
 def flink() -> Path:
@@ -170,17 +186,17 @@ def _cached(name: str, make: Callable[[Path], None]) -> Path:
     default = Path("~/.cache/diptych/engines").expanduser()
     cache = Path(os.environ.get("DIPTYCH_ENGINE_CACHE", default))
     folder = cache / name
-    if folder.exists():
-        return folder
     cache.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=cache))
-    try:
-        make(aside)
-        # Another run may have been quicker: then its folder is as good.
+    with open(cache / f"{name}.lock", "w") as lock:
+        # One of several processes fetches, and the others wait for it.
+        fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
-            aside.rename(folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+            aside = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=cache))
+            try:
+                make(aside)
+                aside.rename(folder)
+            finally:
+                shutil.rmtree(aside, ignore_errors=True)
     return folder
 
 

@@ -1,7 +1,7 @@
-"""Google Cloud Storage: a bucket in memory.
+"""Google Cloud Storage: a bucket in memory, by its JSON API and its XML API.
 
-gcp-storage-emulator answers, but for what it gets wrong: names, conditions, ranges
-beyond the end, lists in pages, and several requests at once.
+By JSON, gcp-storage-emulator answers, but for what it gets wrong: names, conditions,
+ranges beyond the end, lists in pages, and several requests at once.
 """
 
 import json
@@ -13,13 +13,14 @@ from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import parse_qs, quote, unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from gcp_storage_emulator.handlers.buckets import create_bucket
 from gcp_storage_emulator.handlers.objects import _checksums, _make_object_resource
 from gcp_storage_emulator.server import RequestHandler
-from gcp_storage_emulator.storage import Storage
 
+from stand_ins.gcs_objects import Answer, Objects
+from stand_ins.gcs_xml import Asked, XmlApi, is_xml
 from stand_ins.server import Server
 
 _BUCKET = "bucket"
@@ -41,72 +42,44 @@ class Request(NamedTuple):
     status: int
 
 
-class _Answer(Exception):
-    """An answer other than the emulator's."""
-
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
-
-
-class _Objects(Storage):
-    """The emulator's objects, as Google keeps them.
-
-    The emulator takes names for paths (`a//b` is `a/b`, and `..` an error), ignores
-    conditions, and writes its books anew at each change: slow, and an error where
-    another thread changes them meanwhile.
-    """
-
-    must_match: str | None = None
-
-    def _write_config_to_file(self) -> None:
-        pass
-
-    def _object_path(self, bucket_name: str, file_name: str) -> str:
-        return f"{bucket_name}/{quote(file_name, safe='')}"
-
-    def generation(self, bucket: str, name: str) -> str:
-        return str(self.objects.get(bucket, {}).get(name, {}).get("generation", 0))
-
-    def create_file(
-        self,
-        bucket_name: str,
-        file_name: str,
-        content: bytes,
-        file_obj: dict[str, Any],
-        file_id: str | None = None,
-    ) -> None:
-        if self.must_match not in (None, self.generation(bucket_name, file_name)):
-            raise _Answer(412, "conditionNotMet")
-        link = file_obj["mediaLink"]  # A name with a `#` in it would end there.
-        quoted = quote(file_name, safe="")
-        file_obj["mediaLink"] = link.replace(f"/o/{file_name}?", f"/o/{quoted}?")
-        super().create_file(bucket_name, file_name, content, file_obj, file_id)
-
-
 class BucketStore:
     """`gs://bucket`, for Google's clients and Beam, in this process and in others.
 
     Attributes:
+        endpoint: The server's address.
+        roots: What precedes an object's name in a request.
         environment: Variables with which a process reads and writes here.
         flags: Of the command line, with which it reads and writes here: none.
-        page_size: Names in one answer to a list, at most: Google gives 1000.
     """
 
+    endpoint: str
+    roots = (
+        f"/{_BUCKET}/",
+        f"/storage/v1/b/{_BUCKET}/o/",
+        f"/download/storage/v1/b/{_BUCKET}/o/",
+    )
     environment: dict[str, str]
     flags: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         """Makes an empty bucket, which keeps nothing that is deleted."""
-        self.objects = _Objects(use_memory_fs=True)
+        self.objects = Objects(use_memory_fs=True)
         create_bucket(_BUCKET, self.objects)
         no_soft_delete = {"retentionDurationSeconds": "0"}
         self.objects.buckets[_BUCKET]["softDeletePolicy"] = no_soft_delete
         # It calls an error what is an answer: that there is no such object.
         logging.getLogger("gcp_storage_emulator").setLevel(logging.CRITICAL)
         self.lock = threading.Lock()
-        self.page_size = 1000
+        self.xml = XmlApi(self.objects)
         self._requests: list[Request] = []
+
+    def environment_at(self, endpoint: str) -> dict[str, str]:
+        """Returns the variables for a server at another address."""
+        return {"STORAGE_EMULATOR_HOST": endpoint}
+
+    def flags_at(self, endpoint: str) -> tuple[str, ...]:
+        """Returns the flags for a server at another address."""
+        return ()
 
     def put(self, name: str, content: bytes) -> str:
         """Stores an object; returns its address."""
@@ -193,6 +166,9 @@ class _BucketHandler(RequestHandler):
     def do_DELETE(self) -> None:
         self._do(super().do_DELETE)
 
+    def do_HEAD(self) -> None:
+        self._do(partial(self.send_error, 501))  # The JSON API has none.
+
     def _do(self, emulate: Callable[[], None]) -> None:
         """Answers one request, alone, and from memory to memory.
 
@@ -204,12 +180,27 @@ class _BucketHandler(RequestHandler):
         self.rfile, self.wfile = BytesIO(body), BytesIO()
         try:
             with self._store.lock:
-                self._answer(emulate)
+                if is_xml(self.path):
+                    self._answer_xml(body)
+                else:
+                    self._answer(emulate)
             answer = self.wfile.getvalue()
         finally:
             self.rfile, self.wfile = connection
         self._store.add(Request(self.command, self.path, self._status))
         self.wfile.write(answer)
+
+    def _answer_xml(self, body: bytes) -> None:
+        asked = Asked(self.command, self.path, self.headers, body)
+        self.storage.must_match = None
+        said = self._store.xml.answer(asked)
+        self.send_response(said.status)
+        length = {"Content-Length": str(len(said.body))}
+        for name, value in (length | said.headers).items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(said.body)
 
     def _answer(self, emulate: Callable[[], None]) -> None:
         url = urlsplit(self.path)
@@ -222,7 +213,7 @@ class _BucketHandler(RequestHandler):
             if match := _OBJECT.fullmatch(url.path):
                 self._check(match["bucket"], unquote(match["name"]), query)
             emulate()
-        except _Answer as answer:
+        except Answer as answer:
             self._say(answer.status, {"error": {"message": str(answer)}})
         except Exception as error:  # The client would try again, for two minutes.
             self._say(501, {"error": {"message": f"{type(error).__name__}: {error}"}})
@@ -235,29 +226,25 @@ class _BucketHandler(RequestHandler):
         wanted = query.get("ifGenerationMatch", query.get("generation"))
         if wanted not in (None, about["generation"]):
             conditional = "ifGenerationMatch" in query
-            raise _Answer(412 if conditional else 404, "another generation")
+            raise Answer(412 if conditional else 404, "another generation")
         asked = _RANGE.fullmatch(self.headers.get("Range", ""))
         if asked and int(asked["first"]) >= int(about["size"]):
-            raise _Answer(416, "requestedRangeNotSatisfiable")
+            raise Answer(416, "requestedRangeNotSatisfiable")
 
     def _list(self, bucket: str, query: dict[str, str]) -> None:
         """Answers a list, page by page; the emulator has one page for all."""
         if strange := set(query) - _LISTS_BY:
-            raise _Answer(501, f"the stand-in lists without {strange}")
-        if bucket not in self.storage.buckets:
-            raise _Answer(404, "no such bucket")
-        wanted = (query.get(key) for key in ("prefix", "delimiter", "matchGlob"))
-        items, prefixes = self.storage.get_file_list(bucket, *wanted)
-        found: dict[str, Any] = {item["name"]: item for item in items}
-        found |= dict.fromkeys(prefixes)
-        begin, after = query.get("startOffset", ""), query.get("pageToken", "")
-        names = sorted(name for name in found if name >= begin and name > after)
-        size = min(self._store.page_size, int(query.get("maxResults", 1000)))
-        page = names[:size]
-        more = {"nextPageToken": page[-1]} if len(names) > size else {}
-        items = [found[name] for name in page if found[name]]
-        prefixes = [name for name in page if not found[name]]
-        self._say(200, {"items": items, "prefixes": prefixes, **more})
+            raise Answer(501, f"the stand-in lists without {strange}")
+        prefix, delimiter, glob = map(query.get, ("prefix", "delimiter", "matchGlob"))
+        page = self.storage.page(
+            bucket,
+            (prefix, delimiter, glob),
+            begin=query.get("startOffset", ""),
+            after=query.get("pageToken", ""),
+            size=int(query.get("maxResults", 1000)),
+        )
+        more = {} if page.last is None else {"nextPageToken": page.last}
+        self._say(200, {"items": page.items, "prefixes": page.prefixes, **more})
 
     def _say(self, status: int, answer: dict[str, Any]) -> None:
         body = json.dumps(answer).encode()
@@ -272,5 +259,6 @@ def serve_gcs() -> Iterator[BucketStore]:
     """Yields `gs://bucket`, empty at first."""
     store = BucketStore()
     with Server(partial(_BucketHandler, store)) as server:
-        store.environment = {"STORAGE_EMULATOR_HOST": server.url}
+        store.endpoint = server.url
+        store.environment = store.environment_at(server.url)
         yield store

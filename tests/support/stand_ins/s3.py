@@ -20,15 +20,18 @@ class S3Store:
 
     Attributes:
         endpoint: The server's address.
+        roots: What precedes an object's name in a request.
         environment: Variables with which a process has an account.
         flags: Of the command line, with which it reads and writes here.
     """
+
+    roots = (f"/{_BUCKET}/",)
 
     def __init__(self, endpoint: str) -> None:
         """Takes the server's address, and makes the bucket."""
         self.endpoint = endpoint
         self.environment = _ACCOUNT
-        self.flags = (f"--s3_endpoint_url={endpoint}",)
+        self.flags = self.flags_at(endpoint)
         self._client = boto3.client(
             "s3",
             endpoint_url=endpoint,
@@ -37,6 +40,14 @@ class S3Store:
             aws_secret_access_key="testing",
         )
         self._client.create_bucket(Bucket=_BUCKET)
+
+    def environment_at(self, endpoint: str) -> dict[str, str]:
+        """Returns the variables for a server at another address."""
+        return _ACCOUNT | {"AWS_ENDPOINT_URL": endpoint}
+
+    def flags_at(self, endpoint: str) -> tuple[str, ...]:
+        """Returns the flags for a server at another address."""
+        return (f"--s3_endpoint_url={endpoint}",)
 
     def put(self, name: str, content: bytes) -> str:
         """Stores an object; returns its address."""

@@ -1,0 +1,257 @@
+"""Requests to the objects of one account, through obstore. START HERE.
+
+`connect` of the vendors' modules makes the clients of buckets; this module says what is
+asked, `retries` how often, and `failures` what an answer means.
+"""
+
+import errno
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import IO, Any, TypeVar
+
+import obstore
+from obstore.exceptions import AlreadyExistsError
+
+from reader.object_stores.failures import (
+    ShortAnswerError,
+    is_out_of_range,
+)
+from reader.object_stores.protocol import CHANGED, Listed, Status, split_path
+from reader.object_stores.request_threads import call, submit
+from reader.object_stores.retries import Retries
+from reader.object_stores.vendors.bucket import Bucket
+
+_T = TypeVar("_T")
+
+# Names in a message from Rust.
+_NAMES_AT_A_TIME = 1000
+
+# A larger file is uploaded in parts, four at a time; a store takes 10,000 parts.
+_PART_BYTES = 8 << 20
+_PARTS_AT_A_TIME = 4
+_MOST_PARTS = 10_000
+
+
+class Client:
+    """An `ObjectStore` for one scheme; for one process, and not after a fork."""
+
+    def __init__(self, connect: Callable[[str], Bucket]) -> None:
+        """Takes a function from the name of a bucket to its clients."""
+        self._connect = connect
+        self._buckets: dict[str, Bucket] = {}
+        self._lock = threading.Lock()
+        self._retries = Retries()
+
+    def stat(self, path: str) -> Status:
+        """Asks for the headers of an object."""
+        bucket, name = self._place(path)
+        meta = self._ask(lambda: obstore.head(bucket.store, name), path)
+        return Status(meta["size"], _version_of(meta))
+
+    def read(
+        self, path: str, offset: int = 0, size: int = -1, version: int | None = None
+    ) -> bytes:
+        """Reads a byte range in one request."""
+        if size == 0:
+            return b""
+        bucket, name = self._place(path)
+        wanted: Any = {"offset": offset} if size < 0 else (offset, offset + size)
+        options: Any = {"range": wanted} if offset or size > 0 else {}
+
+        def get() -> bytes:
+            try:
+                found = obstore.get(bucket.store, name, options=options)
+            except Exception as error:
+                if is_out_of_range(error):
+                    return b""
+                raise
+            if version not in (None, _version_of(found.meta)):
+                raise OSError(errno.ESTALE, CHANGED, path)
+            end = found.meta["size"]
+            end = end if size < 0 else min(end, offset + size)
+            return bytes(_whole(found.bytes(), end - offset))
+
+        return self._ask(get, path, len)
+
+    def read_ranges(
+        self, path: str, begins: Sequence[int], ends: Sequence[int]
+    ) -> list[memoryview]:
+        """Reads ranges in as many requests, at the same time."""
+        bucket, name = self._place(path)
+
+        def read_range(begin: int, end: int) -> memoryview:
+            def get() -> memoryview:
+                try:
+                    data: Any = obstore.get_range(
+                        bucket.store, name, start=begin, end=end
+                    )
+                except Exception as error:
+                    if not is_out_of_range(error):
+                        raise
+                    data = b""
+                if len(data) < end - begin:
+                    size = obstore.head(bucket.store, name)["size"]
+                    if size < end:
+                        ends = f"The object ends at byte {size}, before byte {end}"
+                        raise OSError(errno.EIO, ends, path)
+                return memoryview(_whole(data, end - begin))
+
+            return self._retries.run(get, path, len, f"bytes {begin} to {end}")
+
+        ranges = list(zip(begins, ends, strict=True))
+        if len(ranges) == 1:
+            return [call(read_range, *ranges[0])]
+        futures = [submit(read_range, *one) for one in ranges]
+        try:
+            return [future.result() for future in futures]
+        finally:
+            for future in futures:
+                future.cancel()
+
+    def scan(self, folder: str, *, deep: bool) -> Iterator[Listed]:
+        """Lists objects by prefix, 1,000 names per request."""
+        bucket, prefix = self._place(folder.rstrip("/"))
+        found = self._files_below if deep else self._entries_of
+        yield from found(bucket, prefix, folder)
+
+    def put(self, path: str, file: IO[bytes]) -> None:
+        """Uploads a file; a large file is uploaded in parts."""
+        bucket, name = self._place(path)
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        if size <= _PART_BYTES:
+            data = file.read()
+            self._ask(lambda: _put(bucket.store, name, data), path, lambda _: size)
+            return
+        part_bytes = max(_PART_BYTES, -(-size // _MOST_PARTS))
+
+        def put_parts() -> None:
+            file.seek(0)
+            obstore.put(
+                bucket.uploads,
+                name,
+                file,
+                use_multipart=True,
+                chunk_size=part_bytes,
+                max_concurrency=_PARTS_AT_A_TIME,
+            )
+            stored = obstore.head(bucket.store, name)["size"]
+            if stored != size:
+                raise ShortAnswerError(f"{stored} of {size} bytes were stored")
+
+        self._ask(put_parts, path, lambda _: size)
+
+    def put_new(self, path: str, data: bytes) -> bool:
+        """Uploads an object on the condition that none of that name exists."""
+        bucket, name = self._place(path)
+
+        def create() -> bool:
+            try:
+                _put(bucket.store, name, data, mode="create")
+            except AlreadyExistsError:
+                return False
+            return True
+
+        return self._ask(create, path, lambda _: len(data))
+
+    def delete(self, path: str) -> None:
+        """Deletes an object if it exists."""
+        bucket, name = self._place(path)
+
+        def delete() -> None:
+            try:
+                obstore.delete(bucket.store, name)
+            except FileNotFoundError:
+                return
+
+        self._ask(delete, path)
+
+    def _files_below(
+        self, bucket: Bucket, prefix: str, folder: str
+    ) -> Iterator[Listed]:
+        last: str | None = None
+
+        def begin() -> Any:
+            return obstore.list(
+                bucket.store, prefix, offset=last, chunk_size=_NAMES_AT_A_TIME
+            )
+
+        pages = begin()
+
+        def next_page() -> Any:
+            nonlocal pages
+            try:
+                return next(pages, None)
+            except BaseException:  # The next attempt begins behind the last name.
+                pages = begin()
+                raise
+
+        while (page := self._ask(next_page, folder)) is not None:
+            for meta in page:
+                # Some tools create an empty object `a/` to represent a folder; obstore
+                # calls it `a`.
+                if meta["size"] or self._is_object(bucket, meta["path"], folder):
+                    yield _listed(meta, prefix)
+                last = meta["path"]
+
+    def _entries_of(self, bucket: Bucket, prefix: str, folder: str) -> Iterator[Listed]:
+        found = self._ask(
+            lambda: obstore.list_with_delimiter(bucket.store, prefix), folder
+        )
+        for meta in found["objects"]:
+            if meta["path"] != prefix:  # The folder itself, as an empty object.
+                yield _listed(meta, prefix)
+        for path in found["common_prefixes"]:
+            yield Listed(_below(path, prefix), None)
+
+    def _is_object(self, bucket: Bucket, name: str, folder: str) -> bool:
+        def exists() -> bool:
+            try:
+                obstore.head(bucket.store, name)
+            except FileNotFoundError:
+                return False
+            return True
+
+        return self._ask(exists, folder)
+
+    def _ask(
+        self,
+        request: Callable[[], _T],
+        path: str,
+        size: Callable[[_T], int] = lambda _: 0,
+    ) -> _T:
+        return call(lambda: self._retries.run(request, path, size))
+
+    def _place(self, path: str) -> tuple[Bucket, str]:
+        name, object_name = split_path(path)
+        with self._lock:
+            if name not in self._buckets:
+                self._buckets[name] = self._connect(name)
+            return self._buckets[name], object_name
+
+
+def _put(store: Any, name: str, data: bytes, mode: Any = "overwrite") -> None:
+    obstore.put(store, name, data, mode=mode, use_multipart=False)
+
+
+def _whole(data: Any, size: int) -> Any:
+    if len(data) != size:
+        raise ShortAnswerError(f"{len(data)} of {size} bytes were received")
+    return data
+
+
+def _listed(meta: Any, prefix: str) -> Listed:
+    status = Status(meta["size"], _version_of(meta))
+    return Listed(_below(meta["path"], prefix), status)
+
+
+def _below(path: str, prefix: str) -> str:
+    return path.removeprefix(f"{prefix}/") if prefix else path
+
+
+def _version_of(meta: Any) -> int:
+    """Returns a digest of an ETag, which some answers quote and others do not."""
+    tag = (meta["e_tag"] or "").strip('"')
+    return int.from_bytes(hashlib.blake2b(tag.encode(), digest_size=8).digest()) >> 1

@@ -1,0 +1,128 @@
+"""Converts failures of requests to `OSError`, and decides which to try again.
+
+obstore states the status of an answer only in its messages. The patterns are those of
+obstore 0.12; the tests of faults hold them against real answers.
+"""
+
+import errno
+import re
+from typing import NamedTuple
+
+from obstore.exceptions import (
+    BaseError,
+    InvalidPathError,
+    PermissionDeniedError,
+    PreconditionError,
+    UnauthenticatedError,
+)
+
+from reader.object_stores.protocol import CHANGED
+
+_STATUS = re.compile(r"status code: (\d{3})")
+_CODE = re.compile(r"<Code>(\w+)</Code>")
+_MESSAGE = re.compile(r"<Message>([^<]*)</Message>")
+# Innermost cause of a connection that failed, in the debug output.
+_CAUSE = re.compile(r'(?:message: |error: |source: )"([^"]+)"')
+_INVALID = re.compile(r'[Pp]ath "(?P<name>(?:[^"\\]|\\.)*)"')
+
+# Exceptions of Python in a function that fetches credentials.
+_PROVIDER = "credential provider: "
+_UNREACHABLE = re.compile("TransportError|ConnectionError|Timeout")
+
+_NO_OBJECT = ("NoSuchKey", "NoSuchBucket", "ContainerNotFound", "BlobNotFound")
+# Statuses of a store that is busy or restarts; S3 sends 400 for a slow upload.
+_TRANSIENT = (408, 429, 500, 502, 503, 504)
+_TRANSIENT_CODES = ("RequestTimeout", "SlowDown", "ConditionalRequestConflict")
+
+
+class Failure(NamedTuple):
+    """A request that failed.
+
+    Attributes:
+        error: Error to raise if the request is not tried again.
+        transient: Whether the request may succeed if it is tried again.
+        connected: Whether a connection was made.
+    """
+
+    error: OSError
+    transient: bool = False
+    connected: bool = True
+
+
+class ShortAnswerError(Exception):
+    """An answer has fewer bytes than were asked for and exist."""
+
+
+def failure_of(error: Exception, address: str) -> Failure:
+    """Returns what a failed request means.
+
+    Args:
+        error: Exception of obstore or of a credential provider.
+        address: Address of the object, for the message.
+    """
+    if isinstance(error, ShortAnswerError):
+        return Failure(OSError(errno.EIO, str(error), address), transient=True)
+    text = str(error)
+    if isinstance(error, FileNotFoundError):
+        return Failure(_missing(address))
+    if isinstance(error, PreconditionError):
+        return Failure(OSError(errno.ESTALE, CHANGED, address))
+    if _PROVIDER in text and _UNREACHABLE.search(text):
+        failed = OSError(errno.EIO, f"No credentials: {_brief(text)}", address)
+        return Failure(failed, transient=True, connected=False)
+    if isinstance(error, PermissionDeniedError | UnauthenticatedError):
+        denied = f"No permission: {_brief(text)}"
+        return Failure(PermissionError(errno.EACCES, denied, address))
+    if isinstance(error, InvalidPathError | ValueError):
+        return Failure(_unusable(text, address))
+    if not isinstance(error, BaseError):
+        raise error
+    return _of_answer(text, address)
+
+
+def is_out_of_range(error: Exception) -> bool:
+    """Returns whether a range begins behind the end of an object."""
+    return isinstance(error, BaseError) and _status_in(str(error)) == 416
+
+
+def _of_answer(text: str, address: str) -> Failure:
+    status, code = _status_in(text), _CODE.search(text)
+    if (code is not None and code[1] in _NO_OBJECT) or status == 404:
+        return Failure(_missing(address))
+    error = OSError(errno.EIO, _brief(text), address)
+    if status is None:
+        return Failure(error, transient=True, connected="kind: Connect" not in text)
+    busy = code is not None and code[1] in _TRANSIENT_CODES
+    return Failure(error, transient=busy or status in _TRANSIENT)
+
+
+def _missing(address: str) -> OSError:
+    return FileNotFoundError(errno.ENOENT, "No such object or bucket", address)
+
+
+def _unusable(text: str, address: str) -> OSError:
+    found = _INVALID.search(text)
+    scheme, _, rest = address.partition("://")
+    where = f"{scheme}://{rest.partition('/')[0]}/{found['name']}" if found else address
+    if "empty path segment" in text:
+        what = "Names with two slashes in a row are not supported"
+    else:
+        what = "Names with the parts . or .. or control characters are not supported"
+    return OSError(errno.EINVAL, f"{what}: rename or delete it", where)
+
+
+def _status_in(text: str) -> int | None:
+    found = _STATUS.search(text)
+    return int(found[1]) if found else None
+
+
+def _brief(text: str) -> str:
+    """Returns a message of obstore in one line."""
+    message, _, debug = text.partition("\n\nDebug source")
+    stated = _MESSAGE.search(message)
+    line = message.splitlines()[0].partition("<?xml")[0].rstrip(" :")
+    line = line.rpartition(_PROVIDER)[2]
+    if stated is not None:
+        return f"{line}: {stated[1]}"
+    causes = _CAUSE.findall(debug)
+    return f"{line} ({causes[-1]})" if causes else line

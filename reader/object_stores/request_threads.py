@@ -1,0 +1,81 @@
+"""Threads that make requests, which neither Ctrl-C nor the end of Python waits for."""
+
+import os
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+_T = TypeVar("_T")
+_MOST_THREADS = 64
+
+
+class RequestThreads:
+    """Threads that are started when they are needed, and end with the process.
+
+    Python waits for the threads of `ThreadPoolExecutor` when it ends, and so for the
+    timeout of an answer that does not come.
+    """
+
+    def __init__(self) -> None:
+        """Starts no thread."""
+        self._tasks: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._idle = threading.Semaphore(0)
+        self._lock = threading.Lock()
+        self._started = 0
+
+    def submit(self, function: Callable[..., _T], *args: Any) -> "Future[_T]":
+        """Has a thread call a function."""
+        future: Future[_T] = Future()
+
+        def run() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                future.set_result(function(*args))
+            except BaseException as error:
+                future.set_exception(error)
+
+        self._tasks.put(run)
+        if not self._idle.acquire(blocking=False):
+            self._start()
+        return future
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._started == _MOST_THREADS:
+                return
+            self._started += 1
+        threading.Thread(target=self._work, name="requests", daemon=True).start()
+
+    def _work(self) -> None:
+        while True:
+            self._tasks.get()()
+            self._idle.release()
+
+
+_threads = RequestThreads()
+
+
+def submit(function: Callable[..., _T], *args: Any) -> "Future[_T]":
+    """Has one of the threads of this process call a function."""
+    return _threads.submit(function, *args)
+
+
+def call(function: Callable[..., _T], *args: Any) -> _T:
+    """Calls a function that waits for an answer; Ctrl-C ends the wait.
+
+    Python handles a signal in its main thread, and only when a call into Rust returns.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return function(*args)
+    return submit(function, *args).result()
+
+
+def _after_fork() -> None:
+    global _threads
+    _threads = RequestThreads()  # The child has none of the parent's.
+
+
+os.register_at_fork(after_in_child=_after_fork)

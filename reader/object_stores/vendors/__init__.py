@@ -1,0 +1,1 @@
+"""Makes the clients of a bucket, for each vendor with its own credentials."""

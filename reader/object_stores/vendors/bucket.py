@@ -1,0 +1,66 @@
+"""Makes the clients of a bucket, with the timeouts that all vendors' have."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+
+class Bucket(NamedTuple):
+    """The clients of one bucket.
+
+    Attributes:
+        store: Client of obstore that repeats no request.
+        uploads: Client of obstore that repeats the parts of an upload.
+    """
+
+    store: Any
+    uploads: Any
+
+
+# An answer that stalls is given up; one that arrives slowly is not, for minutes: many
+# requests may share a line.
+_TIMEOUTS = {
+    "connect_timeout": timedelta(seconds=5),
+    "read_timeout": timedelta(seconds=20),
+    "timeout": timedelta(minutes=5),
+    "pool_idle_timeout": timedelta(seconds=30),
+}
+_NO_RETRIES = {"max_retries": 0}
+_RETRIES = {"max_retries": 10, "retry_timeout": timedelta(seconds=60)}
+
+
+def bucket_of(
+    store_type: Callable[..., Any],
+    name: str,
+    config: dict[str, Any],
+    *,
+    provider: Callable[[], Any] | None = None,
+    **client_options: Any,
+) -> Bucket:
+    """Returns the clients of a bucket.
+
+    Args:
+        store_type: Class of obstore.
+        name: Name of the bucket.
+        config: Settings of the vendor; None stands for the default.
+        provider: Function that returns credentials, or None.
+        **client_options: Settings of the HTTP client.
+    """
+    config = {key: value for key, value in config.items() if value is not None}
+    credentials = {} if provider is None else {"credential_provider": provider}
+
+    def make(retries: Any) -> Any:
+        return store_type(
+            name,
+            config=config,
+            client_options=_TIMEOUTS | client_options,
+            retry_config=retries,
+            **credentials,
+        )
+
+    return Bucket(make(_NO_RETRIES), make(_RETRIES))
+
+
+def is_http(url: str | None) -> bool:
+    """Returns whether a URL is without encryption, as those of emulators are."""
+    return (url or "").startswith("http://")
