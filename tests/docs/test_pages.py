@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from markdown.extensions.toc import slugify
 from pages import ROOT, RUN, SHOWN, Block, blocks_of, check_unrun
 
 PAGES = [
@@ -58,7 +59,11 @@ BEGINS_WITH = {
     "docs/writing.md": ["own_folders"],
 }
 # Measured by hand, on an idle machine; what was measured is what these pages show.
-MEASURED = ["docs/performance-notes.md", "docs/performance.md"]
+MEASURED = [
+    "docs/performance-notes-building.md",
+    "docs/performance-notes.md",
+    "docs/performance.md",
+]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -112,6 +117,25 @@ def test_commands_of_measurements_name_what_is_there(page):
         source = source_of(script)
         for flag in re.findall(r"--(\w+)", arguments):
             assert f"--{flag}" in source or f'"{flag}"' in source, (script, flag)
+
+
+def test_code_names_sections_that_there_are():
+    sections: dict[str, set[str]] = {}
+    for page in PAGES:
+        titles = re.findall(r"^#+ (.+)$", (ROOT / page).read_text(), re.M)
+        sections[page] = {slugify(title, "-") for title in titles}
+    sources = [
+        path
+        for top in ("beam_jobs", "reader", "tests")
+        for path in ROOT.glob(f"{top}/**/*.py")
+    ]
+    named = {
+        name
+        for path in sources
+        for name in re.findall(r"(docs/[\w/-]+\.md)#([\w-]+)", path.read_text())
+    }
+    assert named
+    assert [name for name in named if name[1] not in sections[name[0]]] == []
 
 
 def test_a_block_that_is_not_run_is_held_against_what_there_is():
