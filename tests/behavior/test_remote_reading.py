@@ -149,7 +149,8 @@ def test_a_run_resumes_on_the_other_copy(copies):
 
 
 def test_local_and_remote_datasets_mix(copies, many_copies):
-    settings = {"batch_size": 16, "image_size": 8, "epochs": None, "workers": 0}
+    settings = {"batch_size": 16, "epochs": None, "workers": 0, "image_size": 8}
+    settings["outputs"] = ("image", "key", "dataset")
     parts = [
         {f"{folder}/train-*": 2, str(many): 1}
         for folder, many in (
@@ -159,8 +160,8 @@ def test_local_and_remote_datasets_mix(copies, many_copies):
         )
     ]
     local, mixed, remote = (reader.stream(each, **settings) for each in parts)
-    check_same(mixed, local, 12)
-    check_same(remote, local, 12)
+    check_same(named(mixed), named(local), 12)
+    check_same(named(remote), named(local), 12)
 
 
 def own_bytes(folder: str, keys: set[bytes]) -> int:
@@ -202,16 +203,15 @@ def test_hosts_fetch_little_more_than_their_records(many_copies, num_hosts):
 @pytest.mark.parametrize("percent", [1, 10, 50])
 def test_selections_fetch_few_gaps(many_copies, percent):
     chosen = np.random.default_rng(percent).permutation(509)[: 509 * percent // 100]
-    keys = [f"{number:03}.png".encode() for number in chosen]
-    where = " or ".join(f'key = "{key.decode()}"' for key in sorted(keys)[:200])
-    wanted = sorted(keys)[:200]
+    keys = ", ".join(f"'{number:03}'" for number in chosen)
+    where = f"key in ({keys})"
     settings = {"batch_size": 1, "outputs": ("key",), "workers": 0, "where": where}
     local = reader.stream(many_copies.local, **settings)
     remote = reader.stream(many_copies.remote, **settings)
     many_copies.proxy.reset()
     found = [batch[0][0] for batch in remote]
     assert found == [batch[0][0] for batch in local]
-    assert sorted(found) == wanted
+    assert len(found) == len(chosen)
     own = own_bytes(many_copies.local, set(found))
     assert own <= fetched(many_copies.proxy) <= 1.55 * own
 
@@ -221,14 +221,14 @@ FAULTS = ("500", "503", "reset", "cut", "short", "shifted", "whole", "damaged")
 
 @pytest.mark.parametrize("how", FAULTS)
 def test_what_fails_once_is_asked_for_again(copies, how):
-    copies.proxy.fail(how, every=2, match=SHARD)
+    # What is asked for again is not to be damaged again.
+    copies.proxy.fail(how, every=5 if how == "damaged" else 2, match=SHARD)
     settings = {**TRAIN, "shuffle_bytes": 20_000}
     remote = reader.stream(copies.remote, **settings)
     before = snapshot()
     check_same(remote, reader.stream(copies.local, **settings))
     assert copies.proxy.faults() > 2
-    if how != "damaged":
-        assert snapshot().since(before).retried > 2
+    assert snapshot().since(before).retried > 2
 
 
 @pytest.mark.parametrize("read", [reader.stream, reader.load])
@@ -260,8 +260,9 @@ def test_damage_is_named_or_replaced(dataset, s3, tmp_path):
     with pytest.raises(DatasetError, match=r"corrupt record.*train-00000.*key"):
         list(reader.stream(remote, **TRAIN))
     for read in (reader.stream, reader.load):
-        batches = read(remote, on_corrupt="skip", **TRAIN)
-        found = [arrays(batch)["valid"] for batch in batches]
+        outputs = ("image", "valid")
+        batches = read(remote, on_corrupt="skip", outputs=outputs, **TRAIN)
+        found = [np.asarray(valid) for _, valid in batches]
         assert sum(valid.size - valid.sum() for valid in found) == 1
         assert len(batches.losses) == 1
 
