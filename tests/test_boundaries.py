@@ -58,6 +58,7 @@ ROOMS = (
     "reader.records",
     "reader.schedule",
     "reader.selections",
+    "reader.range_cache",
     "reader.datasets",
     "reader.distributions",
     "reader.config",

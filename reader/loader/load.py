@@ -75,6 +75,7 @@ def load(
     ram_budget: int | None = defaults.RAM_BUDGET,
     prefetch: int = defaults.PREFETCH,
     cache: str | os.PathLike[str] | None = None,
+    cache_bytes: int | None = defaults.CACHE_BYTES,
 ) -> tf.data.Dataset:
     """Loads a dataset as a `tf.data.Dataset` of shuffled, decoded batches.
 
@@ -268,8 +269,8 @@ def load(
         run = plan_mixed_run(record_sources, weights, config, resume)
     if resume is None:
         advise_streams(run.index.shards, config)
-    if config.resources.cache is not None:
-        run = run.moved(keep_copies(run.index.files, config.resources.cache))
+    if config.resources.shard_folder is not None:
+        run = run.moved(keep_copies(run.index.files, config.resources.shard_folder))
     return _stream(run, record_schema, config)
 
 

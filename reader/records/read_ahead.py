@@ -32,7 +32,7 @@ class ReadAhead:
         """
         self._paths, self._files = paths, OpenFiles()
 
-    def stage(self, places: Int64s) -> Int64s:
+    def stage(self, places: Int64s, clock: int) -> Int64s:
         """Announces records, unless a sample of them is in the cache already.
 
         Args:

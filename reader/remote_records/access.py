@@ -75,7 +75,12 @@ class RemoteAccess:
         """
         self.memory = NamedMemory()
         paths = [file.path for file in windows.index.files]
-        self._requests = Requests(paths, self.memory, sparse=windows.is_sparse)
+        self._requests = Requests(
+            paths,
+            self.memory,
+            sparse=windows.is_sparse,
+            cache=windows.open_cache(),
+        )
         self._areas = Areas(self.memory, threading.Lock())
         self._index = windows.index
         self._num_urgent, self._ahead_bytes = config.host_batch_size, ahead_bytes

@@ -10,6 +10,7 @@ from reader.object_stores import counts
 from reader.object_stores.counts import Counts
 from reader.object_stores.open_store import store_of
 from reader.pixel_workers.shared_memory import NamedMemory
+from reader.range_cache.range_cache import RangeCache
 from reader.remote_records.ranges import Piece, ranges_of
 from reader.storage.files import is_remote
 from reader.storage.open_files import OpenFiles
@@ -29,7 +30,12 @@ class Requests:
     """
 
     def __init__(
-        self, paths: Sequence[str], memory: NamedMemory, *, sparse: bool
+        self,
+        paths: Sequence[str],
+        memory: NamedMemory,
+        *,
+        sparse: bool,
+        cache: RangeCache | None = None,
     ) -> None:
         """Initializes the requests.
 
@@ -37,9 +43,10 @@ class Requests:
             paths: Path of each file; some may be local.
             memory: Memory to put records in.
             sparse: Whether a selection of the records is read.
+            cache: Cache of pieces of remote files; None to request all of them.
         """
         self._paths, self._memory, self._sparse = paths, memory, sparse
-        self._files = OpenFiles()
+        self._files, self._cache = OpenFiles(), cache
 
     def grouped(self, pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
         """Yields pieces that are read together: some requests in one file."""
@@ -59,16 +66,36 @@ class Requests:
         if group:
             yield group
 
-    def read(self, pieces: Sequence[Piece]) -> None:
-        """Reads pieces of one file into memory.
+    def read(self, pieces: Sequence[Piece], clock: int) -> None:
+        """Reads pieces of one file into memory, from the cache or from the store.
 
         A damaged record is requested once more. If it is damaged again, it is put into
         memory as it is, and whoever reads it there finds that.
 
+        Args:
+            pieces: Pieces of a window.
+            clock: Clock of the window, for the cache.
+
         Raises:
             OSError: The file cannot be read.
         """
-        path = self._paths[pieces[0].file]
+        if self._cache is None or not is_remote(self._paths[pieces[0].file]):
+            self._request(pieces)
+            return
+        missing = []
+        for piece, data in zip(pieces, self._cache.load(pieces, clock), strict=True):
+            if data is None:
+                missing.append(piece)
+            else:
+                self._memory.write(memoryview(data), piece.target)
+        if missing:
+            intact = self._request(missing)
+            data = [each.data for _, each in intact]
+            self._cache.store([piece for piece, _ in intact], data, clock)
+
+    def _request(self, pieces: Sequence[Piece]) -> list[tuple[Piece, Bytes]]:
+        """Requests pieces, and returns those that were intact at once, with bytes."""
+        path, intact = self._paths[pieces[0].file], []
         ranges = ranges_of(pieces, sparse=self._sparse)
         found = self._ranges(
             path, [some[0].begin for some in ranges], [some[-1].end for some in ranges]
@@ -78,18 +105,22 @@ class Requests:
                 begin = piece.begin - some[0].begin
                 whole = data[begin : begin + piece.end - piece.begin]
                 self._put(whole, piece.target, piece.end - piece.begin)
-                self._mend(path, piece, whole)
+                if self._is_intact(path, piece, whole):
+                    intact.append((piece, whole))
+        return intact
 
-    def _mend(self, path: str, piece: Piece, whole: Bytes) -> None:
-        """Requests the damaged records of a piece once more."""
-        begin = piece.begin
+    def _is_intact(self, path: str, piece: Piece, whole: Bytes) -> bool:
+        """Requests the damaged records of a piece once more; returns if none was."""
+        begin, is_intact = piece.begin, True
         for end in piece.ends:
             at = begin - piece.begin
             if damage_of(whole[at : at + end - begin], end - begin) is not None:
                 counts.add(Counts(retried=1))
                 (again,) = self._ranges(path, [begin], [end])
                 self._put(again, piece.target + at, end - begin)
+                is_intact = False
             begin = end
+        return is_intact
 
     def _put(self, data: Bytes, target: int, size: int) -> None:
         """Puts bytes into memory, and zeros where a file ends before them.

@@ -38,6 +38,7 @@ class _Window:
         requests: int64[1 + layers, n], index of the requests for each of them.
         pending: bool[k], True for requests that have not been answered.
         num_unread: Number of places that somebody may still read.
+        clock: Clock of the run at the window, for the cache.
         num_running: Number of requests that are writing to the memory.
         errors: Errors of requests, with the piece that they were for.
     """
@@ -48,6 +49,7 @@ class _Window:
     requests: Int64s
     pending: NDArray[np.bool_]
     num_unread: int
+    clock: int
     num_running: int = 0
     errors: dict[int, tuple[Piece, OSError]] = field(default_factory=dict)
 
@@ -104,7 +106,7 @@ class FetchedWindows:
         self._windows: dict[int, _Window] = {}
         self._closed = False
 
-    def stage(self, places: Int64s) -> Int64s:
+    def stage(self, places: Int64s, clock: int) -> Int64s:
         """Begins to fetch the records of a window; as `Staging.stage`."""
         self._check_process()
         if not len(places):
@@ -125,6 +127,7 @@ class FetchedWindows:
             requests=requests,
             pending=np.ones(len(groups), np.bool_),
             num_unread=len(places),
+            clock=clock,
         )
         with self._changed:
             self._windows[area.offset] = window
@@ -180,7 +183,7 @@ class FetchedWindows:
             window.num_running += 1
         error: OSError | None = None
         try:
-            self._requests.read(pieces)
+            self._requests.read(pieces, window.clock)
         except OSError as reason:
             error = reason
         except Exception as reason:  # Of this package: it must not end in silence.

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from reader.contract.errors import DatasetError
 from reader.datasets.record_index import Reads, RecordIndex
+from reader.range_cache.range_cache import RangeCache
 from reader.schedule.laps import Laps
 from reader.shuffle.arrays import Float64s, Int64s
 from reader.shuffle.order import NO_RECORD, Window
@@ -27,7 +28,18 @@ _MOST_NEW = 4
 
 
 class Order(Protocol):
-    """Order of records."""
+    """Order of records.
+
+    Attributes:
+        num_records: Number of records in an epoch; 0 without epochs.
+        window_records: Number of records in a window, over all hosts.
+    """
+
+    @property
+    def num_records(self) -> int: ...  # noqa: D102
+
+    @property
+    def window_records(self) -> int: ...  # noqa: D102
 
     def windows(self, stretch: Stretch, share: Share) -> Iterator[Window]:
         """Yields a host's records of a stretch, window by window."""
@@ -83,11 +95,12 @@ class Staging(Protocol):
     Threads may share an instance. All places are int64[n, 4 + 3 * layers].
     """
 
-    def stage(self, places: Int64s) -> Int64s:
+    def stage(self, places: Int64s, clock: int) -> Int64s:
         """Begins to bring the records of a window near.
 
         Args:
             places: As `RecordIndex.places` returns them.
+            clock: Begin of the window in examples of the run, epoch after epoch.
 
         Returns:
             Where to read the records, in the same form.
@@ -160,6 +173,7 @@ class Windows:
         draws: Random numbers of each record, such as for crops.
         sorted: Whether the records of a window are sorted after reading.
         is_sparse: Whether a selection of the records is read.
+        open_cache: Function that opens the cache of remote files, if there is one.
         num_iterators: Number of iterators started so far.
         left_early: Whether an iterator was started before the previous one was
             exhausted.
@@ -177,6 +191,7 @@ class Windows:
         *,
         whole: bool,
         at_end: Any,
+        open_cache: Callable[[], RangeCache | None] = lambda: None,
     ) -> None:
         """Creates the windows of a host.
 
@@ -191,8 +206,9 @@ class Windows:
                 the window is sorted first.
             at_end: Function called at the end of each epoch, with the epoch, and with
                 the lap if there are laps.
+            open_cache: Function that opens the cache of remote files, if there is one.
         """
-        self.index, self.draws = index, draws
+        self.index, self.draws, self.open_cache = index, draws, open_cache
         self.left_early = False
         self.error: DatasetError | OSError | None = None
         self.num_iterators = self._num_ended = 0
@@ -292,7 +308,7 @@ class Windows:
         staged: deque[tuple[_Turn, Int64s | DatasetError | OSError]] = deque()
         num_new = 0
         for turn in turns:
-            staged.append((turn, self._try_to_stage(turn.window, staging)))
+            staged.append((turn, self._try_to_stage(turn, staging)))
             num_new += 1
             # The first window does not wait until as many as there is room for are
             # staged: each of them takes some milliseconds.
@@ -303,10 +319,12 @@ class Windows:
             yield self._next(staged)
 
     def _try_to_stage(
-        self, window: Window, staging: Staging
+        self, turn: _Turn, staging: Staging
     ) -> Int64s | DatasetError | OSError:
+        order, window = self._order, turn.window
+        clock = turn.epoch * order.num_records + window.number * order.window_records
         try:
-            return staging.stage(self.index.places(window.numbers))
+            return staging.stage(self.index.places(window.numbers), clock)
         except (DatasetError, OSError) as error:
             return error  # It is raised when it is the window's turn.
 

@@ -69,6 +69,7 @@ def stream(
     ram_budget: int | None = defaults.RAM_BUDGET,
     prefetch: int = defaults.PREFETCH,
     cache: str | os.PathLike[str] | None = None,
+    cache_bytes: int | None = defaults.CACHE_BYTES,
 ) -> "Stream":
     """Streams a dataset as batches of NumPy arrays, without TensorFlow.
 
@@ -154,8 +155,8 @@ def stream(
     if resume is None:
         advise_streams(run.index.shards, config)
     files = run.index.files
-    if config.resources.cache is not None:
-        files = tuple(keep_copies(files, config.resources.cache))
+    if config.resources.shard_folder is not None:
+        files = tuple(keep_copies(files, config.resources.shard_folder))
     return Stream(
         lambda state: plan(state).moved(files), run.moved(files), schema, config
     )

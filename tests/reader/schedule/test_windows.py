@@ -23,7 +23,7 @@ class Noted:
     def __init__(self, room=0):
         self.staged, self.done_with, self.room = [], [], room
 
-    def stage(self, places):
+    def stage(self, places, clock):
         self.staged.append(places)
         return places
 
