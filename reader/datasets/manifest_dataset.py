@@ -26,7 +26,6 @@ from reader.contract.tokenizers.registry import check_tokenizer, load_tokenizer
 from reader.storage.files import (
     Pattern,
     is_folder,
-    is_remote,
     list_folder,
     local_path,
     match,
@@ -35,6 +34,7 @@ from reader.storage.files import (
     size_of,
     sizes_in,
 )
+
 
 class IndexedFolder(NamedTuple):
     """A folder of shards and their index: that of a dataset, or of a layer.

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import threading
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -127,7 +128,9 @@ def test_streams_from_s3_are_those_from_a_folder(copies, name):
     check_same(named(remote), named(local))
 
 
-@pytest.mark.parametrize("name", ["random crops", "a host of four", "by length", "padded"])
+@pytest.mark.parametrize(
+    "name", ["random crops", "a host of four", "by length", "padded"]
+)
 def test_datasets_from_s3_are_those_from_a_folder(copies, name):
     settings = settings_of(name)
     local, remote = (reader.load(each, **settings) for each in copies[:2])
@@ -324,3 +327,15 @@ def test_the_first_batch_takes_one_round_trip_more_than_opening(many_copies):
     first = begun[: len(begun) // 2]
     # Those of the first batch are sent at the same time.
     assert first[-1] - first[0] < 0.3
+
+
+@pytest.mark.parametrize("read", [reader.stream, reader.load])
+def test_a_store_slower_than_training_is_reported(many_copies, read):
+    settings = {"outputs": ("key",), "batch_size": 8, "workers": 0}
+    batches = read(many_copies.remote, shuffle_bytes=20_000, **settings)
+    many_copies.proxy.latency = 0.2
+    bar = reader.progress(batches, disable=True)
+    shares = [(bar.waiting_for_store, bar.waiting) for _ in bar]
+    assert shares[-1][0] > 0.5
+    assert all(store <= waiting for store, waiting in shares)
+    assert re.search(r"waiting \d+% \(\d+% for the store\)", str(bar))
