@@ -32,7 +32,6 @@ from reader.contract.tokenizers.registry import check_tokenizer, load_tokenizer
 from reader.storage.files import (
     Pattern,
     is_folder,
-    is_remote,
     list_folder,
     local_path,
     match,
@@ -41,6 +40,7 @@ from reader.storage.files import (
     size_of,
     sizes_in,
 )
+
 
 class IndexedFolder(NamedTuple):
     """A folder of shards and their index: that of a dataset, or of a layer.

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from reader.object_stores import counts
+from reader.object_stores.counts import Counts
 from reader.object_stores.open_store import store_of
 from reader.pixel_workers.shared_memory import NamedMemory
 from reader.range_cache.range_cache import RangeCache
@@ -113,6 +115,7 @@ class Requests:
         for end in piece.ends:
             at = begin - piece.begin
             if damage_of(whole[at : at + end - begin], end - begin) is not None:
+                counts.add(Counts(retried=1))
                 (again,) = self._ranges(path, [begin], [end])
                 self._put(again, piece.target + at, end - begin)
                 is_intact = False

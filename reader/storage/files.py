@@ -32,11 +32,6 @@ def is_remote(path: str) -> bool:
     return "://" in path
 
 
-def is_s3(path: str) -> bool:
-    """Returns whether a path is in S3 or Azure, which TensorFlow cannot read."""
-    return path.startswith(("s3://", "az://"))
-
-
 def read_bytes(path: str, offset: int = 0, length: int = -1) -> bytes:
     """Returns a part of a file.
 
@@ -103,7 +98,7 @@ def size_of(path: str) -> int:
 
 
 def sizes_in(folder: str, names: Sequence[str]) -> list[int | None]:
-    """Returns the sizes of files of a folder, in bytes; None for those that are missing.
+    """Returns the sizes of files of a folder, in bytes; None for missing ones.
 
     The folder of a bucket is listed: a thousand sizes take one request.
     """
@@ -131,7 +126,8 @@ def read_large(path: str, size: int) -> BinaryIO:
         FileNotFoundError: The object does not exist.
         OSError: The object cannot be read, or the disk is full.
     """
-    file, begins = tempfile.TemporaryFile(), range(0, size, _PART_BYTES)
+    file = tempfile.TemporaryFile()  # noqa: SIM115
+    begins = range(0, size, _PART_BYTES)
     for at in range(0, len(begins), _PARTS_AT_ONCE):
         some = begins[at : at + _PARTS_AT_ONCE]
         ends = [min(begin + _PART_BYTES, size) for begin in some]
