@@ -148,6 +148,25 @@ class DamagedRecords:
         self.error = unusable(span.path, span.begin, key, found or str(why))
         return copy.copy(self.error)
 
+    def unreadable(self, number: int, span: Span, error: OSError) -> Exception:
+        """Returns the error for a record that a store does not give.
+
+        Args:
+            number: Number of the record.
+            span: What was to be read, of which the record is a part.
+            error: Error of the store.
+        """
+        if isinstance(error, FileNotFoundError):
+            self.error = DatasetError(f"{span.path} is missing: restore it")
+        else:
+            key = self._key_of(number, b"")
+            shown = "" if key is None else f' (key "{key}")'
+            self.error = OSError(
+                f"cannot read bytes {span.begin} to {span.end} of {span.path}{shown}: "
+                f"{error.strerror or error}"
+            )
+        return copy.copy(self.error)
+
     def report(self, epoch: int, lap: int = 0) -> None:
         """Logs the records that were replaced since the last report.
 
