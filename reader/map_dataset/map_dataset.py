@@ -7,6 +7,7 @@ files, record offsets and, after `by_key`, hashes of keys stay in memory.
 import dataclasses
 import functools
 import operator
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, SupportsIndex
 
@@ -18,7 +19,9 @@ from reader.config.image_config import ImageConfig, image_config
 from reader.config.read_config import (
     CaptionWeights,
     ReadConfig,
+    Resources,
     check_names,
+    folder_name,
     output_names,
 )
 from reader.contract.checks import check_at_least
@@ -67,6 +70,8 @@ def open(
     caption: str | CaptionWeights = defaults.CAPTION,
     transform: Callable[[Any], Any] | None = None,
     features: Mapping[str, str] | None = None,
+    cache: str | os.PathLike[str] | None = None,
+    cache_bytes: int | None = defaults.CACHE_BYTES,
 ) -> "MapDataset":
     """Opens a dataset for random access by record number, without TensorFlow.
 
@@ -117,6 +122,9 @@ def open(
             defined in a module, not a lambda.
         features: Feature keys of foreign TFRecords (from other tools), by name, as in
             `load`.
+        cache: Local folder for copies of the shards, as in `load`.
+        cache_bytes: Most space of the cache, as in `load`. The records that were not
+            read for the longest time are evicted, since the next ones are not known.
 
     Returns:
         A `MapDataset` of dictionaries.
@@ -176,6 +184,7 @@ def open(
         max_tokens=max_tokens,
         add_special_tokens=add_special_tokens,
         caption=caption,
+        resources=Resources(cache=folder_name(cache), cache_bytes=cache_bytes),
         outputs=("length",),  # With "tokens", each worker would warn about padding.
     )
     if transform is not None and not callable(transform):
@@ -183,7 +192,8 @@ def open(
     source = _open_source(pattern, split, features, layers)
     source = choose(source, select, where)
     make = makers(names, source.record_schema, config)
-    return MapDataset(source, make, names, transform, reopen)
+    files = RecordFiles(source, config.resources.cache, config.resources.cache_bytes)
+    return MapDataset(source, files, make, names, transform, reopen)
 
 
 def _check_images(images: ImageConfig) -> None:
@@ -235,6 +245,7 @@ class MapDataset:
     def __init__(
         self,
         source: RecordSource,
+        files: RecordFiles,
         make: Mapping[str, Make],
         names: tuple[str, ...] | None,
         transform: Callable[[Any], Any] | None,
@@ -244,6 +255,7 @@ class MapDataset:
 
         Args:
             source: Records of the dataset.
+            files: Files of the dataset.
             make: Function for each output name that makes the output from the features
                 of a record.
             names: Names of outputs, in the order of tuples; None for dictionaries.
@@ -255,8 +267,8 @@ class MapDataset:
             blocks = source.index().blocks
             self._subset = KeptRecords(source.chosen.words, blocks)
             self._num = self._subset.num_records
-        self._files = RecordFiles(source)
-        self._keys = Keys(source, self._files)
+        self._files = files
+        self._keys = Keys(source, files)
         self._make, self._names = make, names
         self._transform, self._reopen = transform, reopen
         self._epoch = 0
@@ -270,7 +282,7 @@ class MapDataset:
         """Returns the dataset with some of its records."""
         source = dataclasses.replace(self.source, chosen=chosen)
         settings = self._make, self._names, self._transform, self._reopen
-        return MapDataset(source, *settings)
+        return MapDataset(source, self._files, *settings)
 
     def __repr__(self) -> str:
         """Returns the name, number of records and shards, and the outputs."""

@@ -3,6 +3,7 @@
 A proxy counts the requests to the stores and injects faults.
 """
 
+import pickle
 import shutil
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,29 @@ def test_ranges_are_merged_over_small_gaps_only():
         ("a", 301 * kib, 4000 * kib, [5]),
         ("b", 0, 10, [0]),
     ]
+
+
+def test_a_cache_keeps_what_was_fetched_within_its_bound(bucket, proxy, here, tmp_path):
+    cached = {"cache": tmp_path / "c", "cache_bytes": 16 << 20}
+    data, expected = opened(bucket[1], **cached), list(opened(here))
+    few = [3, 20, 40, 3]
+    assert_equal(data.__getitems__(few), [expected[n] for n in few])
+    proxy.reset()
+    assert_equal(data.__getitems__(few), [expected[n] for n in few])
+    assert proxy.counts().requests == 0
+    copy = pickle.loads(pickle.dumps(data))
+    proxy.reset()
+    assert_equal(copy.__getitems__([40, 41]), expected[40:42])
+    assert proxy.counts(SHARDS).requests == 2  # Of record 41 and its layer.
+    assert_equal(list(copy), expected)
+
+
+def test_a_cache_without_a_bound_keeps_whole_shards(bucket, proxy, here, tmp_path):
+    data = opened(bucket[1], cache=tmp_path / "c")
+    proxy.reset()
+    assert_equal(list(data), list(opened(here)))
+    assert proxy.counts(SHARDS).requests == 0
+    assert len(list((tmp_path / "c").rglob("*.tfrecord"))) == 6
 
 
 @pytest.mark.parametrize("fault", ["503", "reset", "short", "damaged"])
