@@ -84,7 +84,7 @@ def is_out_of_range(error: Exception) -> bool:
     """Returns whether a range begins behind the end of an object."""
     if not isinstance(error, BaseError):
         return False
-    text = str(error)  # Some stores answer with the whole object, and obstore finds out.
+    text = str(error)  # obstore detects it where a store answers with the whole object.
     return _status_in(text) == 416 or "StartTooLarge" in text
 
 
