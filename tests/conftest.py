@@ -152,15 +152,6 @@ def scripts() -> Iterator[Scripts]:
 
 
 @pytest.fixture(scope="session")
-def gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """An empty storage that TensorFlow reads as `gs://`; use a prefix of your own."""
-    from stand_ins.tensorflow_gcs import serve
-
-    with serve(tmp_path_factory.mktemp("gcs")) as stand_in:
-        yield stand_in
-
-
-@pytest.fixture(scope="session")
 def torchvision():
     """torchvision, in a process that has TensorFlow too."""
     with pytest.MonkeyPatch.context() as patch:

@@ -1,7 +1,4 @@
-"""Reading from s3://: small files as they are, shards through checked copies.
-
-gs:// is read by TensorFlow's own file system: tests/reader/storage/test_gcs.py.
-"""
+"""Reading from s3:// through checked copies of shards."""
 
 import numpy as np
 import pytest

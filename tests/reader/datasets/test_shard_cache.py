@@ -1,12 +1,9 @@
 """Shard cache: each shard is copied once, checked, and then read from the copy."""
 
 import json
-import os
 import resource
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +12,7 @@ from typing import Any
 import google_crc32c
 import pytest
 import tensorflow as tf
+from stand_ins.faulty import faulty
 
 import reader
 import reader.datasets.shard_cache
@@ -309,45 +307,24 @@ def test_the_cache_is_not_to_blame_for_a_shard_that_cannot_be_read(
 # Buckets.
 
 
-CACHED = """
-import json, sys
-import reader
-pattern, cache = sys.argv[1:]
-keys = []
-for _ in range(2):  # The second time, all shards are cached.
-    batches = reader.load(
-        pattern, split="train", batch_size=8, outputs=("key",), cache=cache, epochs=2,
-        seed=3,
-    )
-    keys.append([key.decode() for key, in batches.unbatch().as_numpy_iterator()])
-print(json.dumps(keys))
-"""
-
-
 def test_a_bucket_is_asked_for_each_shard_once(
-    gcs: Any, dataset: Path, cache: Path, order: list[bytes]
+    bucket_store: Any,
+    dataset: Path,
+    cache: Path,
+    order: list[bytes],
+    monkeypatch: pytest.MonkeyPatch,
 ):
-    bucket = gcs.upload(dataset, "cached")
-    gcs.reset()
-    done = subprocess.run(
-        [sys.executable, "-c", CACHED, bucket, str(cache)],
-        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"} | gcs.environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    expected = [key.decode() for key in order]
-    assert json.loads(done.stdout.splitlines()[-1]) == [expected, expected]
-    shards = {
-        path.name: path.stat().st_size for path in dataset.glob("train-*.tfrecord")
-    }
-
-    def of_shards(count: Callable[[], dict[str, int]]) -> dict[str, int]:
-        prefix = "cached/"
-        named = {k.removeprefix(prefix): v for k, v in count().items()}
-        return {k: v for k, v in named.items() if k.endswith(".tfrecord")}
-
-    assert of_shards(gcs.fetched) == shards
-    assert of_shards(gcs.requests) == dict.fromkeys(shards, 1)
+    bucket = bucket_store.upload(dataset, "cached")
+    with faulty(bucket_store) as proxy:
+        for name, value in proxy.environment.items():
+            monkeypatch.setenv(name, value)
+        for _ in range(2):  # The second time, all shards are cached.
+            batches = load(bucket, cache, split="train", epochs=2, seed=3)
+            assert keys(batches) == order
+        counts = proxy.by_object("GET")
+    shards = list(dataset.glob("train-*.tfrecord"))
+    asked = {path.name: counts[f"cached/{path.name}"] for path in shards}
+    sizes = {path.name: path.stat().st_size for path in shards}
+    assert {name: count.bytes for name, count in asked.items()} == sizes
+    assert {count.requests for count in asked.values()} == {1}
     assert checksums(cache) == expected_checksums(dataset, "train")
