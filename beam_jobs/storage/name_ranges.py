@@ -17,8 +17,9 @@ from typing import NamedTuple
 # Names in one answer of a store.
 PAGE_NAMES = 1000
 
-# Number of ranges of a large folder that are enough.
-_ENOUGH_RANGES = 128
+# Number of ranges of a large folder that are enough. More need more probes, and each
+# probe is an answer of 1,000 names.
+_ENOUGH_RANGES = 64
 
 # In a round, each large range is split by so many probes at most. A round may find no
 # more than a few characters that all names share.
@@ -88,7 +89,7 @@ def split_names(page: Page, pool: Executor) -> list[str]:
 
     Returns:
         Bounds of the ranges, which are some of the names. A folder of more than
-        `PAGE_NAMES` names has 100 to 300 ranges, of different sizes; a smaller one, and
+        `PAGE_NAMES` names has 60 to 200 ranges, of different sizes; a smaller one, and
         one in a store that does not sort its names, a single range.
     """
     stretches = [_Stretch(page(""))]
