@@ -17,13 +17,14 @@ from typing import NamedTuple
 # Names in one answer of a store.
 PAGE_NAMES = 1000
 
-# Number of ranges of a large folder that are enough.
-_ENOUGH_RANGES = 128
+# Number of ranges of a large folder that are enough. More need more probes, and each
+# probe is an answer of 1,000 names.
+_ENOUGH_RANGES = 64
 
 # In a round, each large range is split by so many probes at most. A round may find no
-# more than the next character that all names share.
+# more than a few characters that all names share.
 _MOST_POINTS = 16
-_MOST_ROUNDS = 24
+_ENOUGH_PROBES = 512
 
 # Characters of points between two names. They have no meaning in a path.
 _ALPHABETS = (string.digits, string.ascii_uppercase, string.ascii_lowercase)
@@ -88,16 +89,18 @@ def split_names(page: Page, pool: Executor) -> list[str]:
 
     Returns:
         Bounds of the ranges, which are some of the names. A folder of more than
-        `PAGE_NAMES` names has 100 to 300 ranges, of different sizes; a smaller one, and
+        `PAGE_NAMES` names has 60 to 200 ranges, of different sizes; a smaller one, and
         one in a store that does not sort its names, a single range.
     """
     stretches = [_Stretch(page(""))]
-    for _ in range(_MOST_ROUNDS):
+    num_probes = 0
+    while len(stretches) < _ENOUGH_RANGES and num_probes < _ENOUGH_PROBES:
         large = [stretch for stretch in stretches if stretch.is_large()]
-        if not large or len(stretches) >= _ENOUGH_RANGES:
+        if not large:
             break
         number = min(_MOST_POINTS, max(2, 2 * _ENOUGH_RANGES // len(large)))
         points = [_points_in(stretch, number) for stretch in large]
+        num_probes += sum(map(len, points))
         pages = pool.map(page, itertools.chain.from_iterable(points))
         for stretch, its_points in zip(large, points, strict=True):
             found = [(point, next(pages)) for point in its_points]
