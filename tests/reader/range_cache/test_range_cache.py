@@ -1,4 +1,4 @@
-"""A bounded cache: its bound, what it keeps, and what becomes of it when things fail."""
+"""A bounded cache: its bound, what it keeps, and what happens when things fail."""
 
 import contextlib
 import dataclasses
