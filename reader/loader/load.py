@@ -216,6 +216,11 @@ def load(
         cache: Local folder for copies of the shards. Shards are copied and their
             checksums verified before reading starts. The default None reads shards in
             place, those in buckets by the byte ranges of the records that come next.
+        cache_bytes: Most space of the cache, in bytes, at least 8 MiB. The cache then
+            keeps ranges of shards in buckets while they are read, checked when read
+            again, in place of whole shards before reading starts. What the plan needs
+            latest is evicted. Processes of a host may share the folder, which is on a
+            local disk. The default None copies whole shards.
 
     Returns:
         A `tf.data.Dataset` of batches, whose `len` is the exact number of batches of

@@ -185,9 +185,7 @@ class Ledger:
         """Returns the names of all users that have not left."""
         return {name for (name,) in self._all("SELECT name FROM users")}
 
-    def join(
-        self, user: str, run: str, host: int, clock: int, now: float
-    ) -> None:
+    def join(self, user: str, run: str, host: int, clock: int, now: float) -> None:
         """Adds a user; its run becomes a new one, of which all blocks are planned anew.
 
         Args:
@@ -379,7 +377,7 @@ class Ledger:
             parts: Parts that were written.
             space: Space that the file takes on the disk, in bytes.
         """
-        for (kept, before) in self._all(
+        for kept, before in self._all(
             "SELECT kept, bytes FROM blocks WHERE id = ?", block
         ):
             have = parse_kept(kept)

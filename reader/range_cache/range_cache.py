@@ -478,7 +478,9 @@ class RangeCache:
                 for reservation, block, parts, space, each in done:
                     session.ledger.keep(reservation, block, parts, space)
                     session.ledger.plan([(plan.run.id, each.next_use, block)])
-                self._release(session.ledger, [held[:2] for _, held in reserved[len(done) :]])
+                self._release(
+                    session.ledger, [held[:2] for _, held in reserved[len(done) :]]
+                )
 
     def _new(
         self,

@@ -10,6 +10,7 @@ from reader.object_stores import counts
 from reader.object_stores.counts import Counts
 from reader.object_stores.open_store import store_of
 from reader.pixel_workers.shared_memory import NamedMemory
+from reader.range_cache import pieces as cache_pieces
 from reader.range_cache.range_cache import RangeCache
 from reader.remote_records.ranges import Piece, ranges_of
 from reader.storage.files import is_remote
@@ -83,15 +84,19 @@ class Requests:
             self._request(pieces)
             return
         missing = []
-        for piece, data in zip(pieces, self._cache.load(pieces, clock), strict=True):
+        cached = self._cache.load([_cached(piece) for piece in pieces], clock)
+        for piece, data in zip(pieces, cached, strict=True):
             if data is None:
                 missing.append(piece)
             else:
                 self._memory.write(memoryview(data), piece.target)
         if missing:
             intact = self._request(missing)
-            data = [each.data for _, each in intact]
-            self._cache.store([piece for piece, _ in intact], data, clock)
+            self._cache.store(
+                [_cached(piece) for piece, _ in intact],
+                [whole.data for _, whole in intact],
+                clock,
+            )
 
     def _request(self, pieces: Sequence[Piece]) -> list[tuple[Piece, Bytes]]:
         """Requests pieces, and returns those that were intact at once, with bytes."""
@@ -142,3 +147,7 @@ class Requests:
                 for begin, end in zip(begins, ends, strict=True)
             ]
         return [np.frombuffer(data, np.uint8) for data in found]
+
+
+def _cached(piece: Piece) -> cache_pieces.Piece:
+    return cache_pieces.Piece(piece.file, piece.begin, piece.end, piece.block)

@@ -241,7 +241,9 @@ class MixedUses:
     ) -> Int64s:
         uses = np.full(len(blocks), NEVER)
         which: NDArray[np.int64] = np.searchsorted(self._first, blocks, "right") - 1
-        for index, (part, rate) in enumerate(zip(self._parts, self._rates, strict=True)):
+        for index, (part, rate) in enumerate(
+            zip(self._parts, self._rates, strict=True)
+        ):
             mine = which == index
             found = method(part)(blocks[mine] - self._first[index], int(clock * rate))
             known = np.minimum(found, 1 << 52) / rate  # Exact in float64.

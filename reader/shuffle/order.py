@@ -162,7 +162,9 @@ class EpochOrder:
     def block_places(self) -> BlockPlaces:
         """Returns where each block is; in 4 bytes a block up to 2³² records."""
         num = max(1, self._blocks.num_records)
-        begins = np.empty(len(self._order), np.uint32 if num < 1 << 32 else np.int64)
+        begins: Int64s | UInt32s = np.empty(len(self._order), np.int64)
+        if num < 1 << 32:
+            begins = np.empty(len(self._order), np.uint32)
         begins[self._order] = (self._line[:-1] - self._shift) % num
         # A stream without records would hide the one that begins at the same cut.
         streams = np.flatnonzero(self.lengths)
@@ -231,10 +233,11 @@ class ShuffledOrder:
         self.rounds = rounds
         self.window_records = rounds * num_streams
         # Keeps the last two epochs, since a window may span the end of an epoch.
-        self._make = lambda epoch: EpochOrder(
-            numbering.blocks_of(epoch), seed, epoch, num_streams
-        )
-        self.epoch = lru_cache(2)(self._make)
+
+        def make(epoch: int) -> EpochOrder:
+            return EpochOrder(numbering.blocks_of(epoch), seed, epoch, num_streams)
+
+        self._make, self.epoch = make, lru_cache(2)(make)
 
     def block_places(self, epoch: int) -> BlockPlaces:
         """Returns where each block is in an epoch, which may be far ahead."""

@@ -80,7 +80,6 @@ class Share:
         first, last = np.searchsorted(positions, (begin, end)).tolist()
         return positions[first:last]
 
-
     def streams(self, num_streams: int) -> Int64s:
         """Returns the streams that the host reads, sorted.
 

@@ -121,6 +121,7 @@ def stream(
         ram_budget: As in `load`.
         prefetch: Number of batches to prepare in advance, at most 12 at a time.
         cache: As in `load`.
+        cache_bytes: As in `load`.
 
     Returns:
         A `Stream` of batches. Strings are object arrays of `bytes`. The memory of an

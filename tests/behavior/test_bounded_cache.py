@@ -34,7 +34,7 @@ SETTINGS: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def raw(build, tmp_path_factory) -> Path:
-    """Raw pixels, 25 MB of them, four times the space that the smallest cache has for them."""
+    """Raw pixels, 25 MB of them, four times what the smallest cache has space for."""
     folder = tmp_path_factory.mktemp("bounded")
     write_sample(str(folder / "s"), NUM)
     images, captions = folder / "s/images", folder / "s/captions"

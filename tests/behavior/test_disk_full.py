@@ -111,7 +111,9 @@ def _finished(output: Path) -> list[Path]:
     return [output / f"{commit.stem}.tfrecord" for commit in commits]
 
 
-def test_with_two_worker_processes_one_line_is_enough(source, undisturbed, disk_of_16_mb):
+def test_with_two_worker_processes_one_line_is_enough(
+    source, undisturbed, disk_of_16_mb
+):
     output = disk_of_16_mb / "out"
     command = [sys.executable, "-m", "beam_jobs", *args(source, output, "--workers=2")]
     with leaving(40, disk_of_16_mb):

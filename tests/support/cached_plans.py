@@ -5,6 +5,7 @@ killed.
 """
 
 import bisect
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -146,10 +147,8 @@ def space_of(folder: Path) -> int:
     space = 0
     for root, _, files in os.walk(folder):
         for name in (root, *(os.path.join(root, file) for file in files)):
-            try:
+            with contextlib.suppress(FileNotFoundError):  # Evicted meanwhile.
                 space += os.lstat(name).st_blocks * 512
-            except FileNotFoundError:  # Evicted meanwhile.
-                pass
     return space
 
 

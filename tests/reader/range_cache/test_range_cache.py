@@ -1,4 +1,4 @@
-"""A bounded cache: its bound, what it keeps, and what becomes of it when things fail."""
+"""A bounded cache: its bound, what it keeps, and what happens when things fail."""
 
 import contextlib
 import dataclasses
@@ -57,9 +57,15 @@ def is_consistent(folder: Path) -> None:
 def test_hits_are_nearly_as_many_as_there_can_be_and_space_is_bounded(
     records, tmp_path, share
 ):
-    most, reader = bound(records, share), Reader(records, tmp_path, bound(records, share))
+    most, reader = (
+        bound(records, share),
+        Reader(records, tmp_path, bound(records, share)),
+    )
     seen = []
-    rates = [reader.read(epoch, lambda: seen.append(space_of(tmp_path))) for epoch in (0, 1, 2)]
+    rates = [
+        reader.read(epoch, lambda: seen.append(space_of(tmp_path)))
+        for epoch in (0, 1, 2)
+    ]
     reader.cache.close()
     assert max(seen) <= most
     assert max(seen) > most - 2 * MB
