@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import date
 from fractions import Fraction
 
-from beam_jobs.storage.addresses import SCHEMES, scheme_of, split_path
+from beam_jobs.storage.addresses import HUB, SOURCE_SCHEMES, scheme_of, split_path
 from reader.contract.errors import UsageError
 from reader.contract.layout import ALL_SPLITS, is_split_name
 
@@ -137,19 +137,34 @@ def check_paths(field: str, paths: Sequence[str]) -> None:
         _check_path(field, path)
 
 
+_ON_THE_HUB = re.compile(r"hf://datasets/[^/@]+/[^/@]+(@[^/]+)?/.*[^/]")
+
+
 def _check_path(field: str, path: str) -> None:
-    if re.match(rf"({'|'.join(SCHEMES)}):/?[^/]", path):
+    if re.match(rf"({'|'.join(SOURCE_SCHEMES)}):/?[^/]", path):
         raise UsageError(f"{field} needs two slashes: gs://BUCKET/…, got {path}")
     scheme = scheme_of(path)
     if scheme is None:
         return
-    if scheme not in SCHEMES:
+    if scheme == HUB:
+        _check_hub(field, path)
+    if scheme not in SOURCE_SCHEMES:
         raise UsageError(
             f"{field} must be a local path, gs://BUCKET/…, s3://BUCKET/… or "
             f"az://CONTAINER/…, got {path}"
         )
     if not all(split_path(path)):
         raise UsageError(f"{field} must name a bucket and a folder in it, got {path}")
+
+
+def _check_hub(field: str, path: str) -> None:
+    if field == "output":
+        raise UsageError(
+            f"a dataset is not written to the hub: choose a folder or a bucket instead "
+            f"of {path}, and upload it with hf upload"
+        )
+    if not _ON_THE_HUB.fullmatch(path):
+        raise UsageError(f"{field} must be hf://datasets/USER/NAME/PATH, got {path}")
 
 
 def check_not_empty(field: str, value: str) -> None:

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from beam_jobs.elements import ANY_ROOT, BadInput, SourceFile
-from beam_jobs.storage.addresses import SCHEMES, scheme_of
+from beam_jobs.storage.addresses import SOURCE_SCHEMES, scheme_of
 
 
 def key_of(path: bytes) -> bytes:
@@ -52,7 +52,7 @@ def place_of(
         BadInput: `outside_root` if the path is not below a root, or `missing_image` if
             the name is not a valid path.
     """
-    if _URL.match(name) and scheme_of(name) not in SCHEMES:
+    if _URL.match(name) and scheme_of(name) not in SOURCE_SCHEMES:
         raise BadInput("missing_image", f"{name}: an address, not a file: download it")
     # Joining an absolute path drops the folders before it.
     named = _as_path(_bytes_of(name))

@@ -264,7 +264,7 @@ def open_parquet(path: bytes) -> Iterator[Any]:
         BuildError: The file is damaged.
     """
     # The file is opened here, because pyarrow accepts only UTF-8 names.
-    with open_file(path) as file, _explained(path):
+    with open_file(path, exact=True) as file, _explained(path):
         yield file
 
 

@@ -2,4 +2,8 @@
 
 from reader.object_stores.protocol import SCHEMES, scheme_of, split_path
 
-__all__ = ["SCHEMES", "scheme_of", "split_path"]
+# The Hugging Face hub, which is read only.
+HUB = "hf"
+SOURCE_SCHEMES = (*SCHEMES, HUB)
+
+__all__ = ["HUB", "SCHEMES", "SOURCE_SCHEMES", "scheme_of", "split_path"]

@@ -20,7 +20,9 @@ from typing import IO, AnyStr, TypeVar
 import google_crc32c
 
 from beam_jobs.storage import local
+from beam_jobs.storage.addresses import HUB
 from beam_jobs.storage.parallel import map_in_order
+from reader.contract.host import import_library
 from reader.object_stores.open_store import store_of
 from reader.object_stores.protocol import Listed, ObjectStore, Status, scheme_of
 from reader.object_stores.range_file import open_object
@@ -60,12 +62,23 @@ def real_path(path: AnyStr) -> AnyStr:
 def _store(path: _Path) -> tuple[ObjectStore | None, str]:
     """Returns the store of a path, or None if it is local, and the path as text."""
     text = os.fsdecode(path)
-    if scheme_of(text) is None:
+    scheme = scheme_of(text)
+    if scheme is None:
         return None, text
+    if scheme == HUB:
+        return _hub(), text
     # Files on a disk are read without Beam.
     from beam_jobs.storage.beam_internals import store_options
 
     return store_of(text, store_options()), text
+
+
+@functools.cache
+def _hub() -> ObjectStore:
+    import_library("huggingface_hub", f"{HUB}://", "'diptych[hf]'")
+    from beam_jobs.storage.hub import HubStore
+
+    return HubStore()
 
 
 def read_file(
@@ -135,12 +148,18 @@ def _patiently(action: Callable[[], _T]) -> _T:
     return action()
 
 
-def open_file(path: _Path) -> IO[bytes]:
-    """Opens a file for reading and seeking."""
+def open_file(path: _Path, *, exact: bool = False) -> IO[bytes]:
+    """Opens a file for reading and seeking.
+
+    Args:
+        path: Path of the file.
+        exact: Whether to request just the bytes of an object that are read, and not
+            8 MiB.
+    """
     store, text = _store(path)
     if store is None:
         return open(path, "rb")
-    return open_object(store, text)
+    return open_object(store, text, exact=exact)
 
 
 def crc32c_of(path: str) -> str | None:

@@ -3,6 +3,7 @@
 import io
 import os
 from collections.abc import Callable
+from typing import BinaryIO, cast
 
 from reader.object_stores.protocol import ObjectStore
 
@@ -56,14 +57,22 @@ def buffered(fetch: Callable[[int, int], bytes], size: int) -> io.BufferedReader
     return io.BufferedReader(RangeFile(fetch, size), _BUFFER_BYTES)
 
 
-def open_object(store: ObjectStore, path: str) -> io.BufferedReader:
+def open_object(store: ObjectStore, path: str, *, exact: bool = False) -> BinaryIO:
     """Opens an object for reading and seeking.
+
+    Args:
+        store: Store of the object.
+        path: Address of the object.
+        exact: Whether to request just the bytes that are read, and not 8 MiB.
 
     Raises:
         FileNotFoundError: The object does not exist.
         OSError: The object cannot be read; later, it was replaced meanwhile (`ESTALE`).
     """
     status = store.stat(path)
-    return buffered(
-        lambda offset, size: store.read(path, offset, size, status.version), status.size
-    )
+
+    def fetch(offset: int, size: int) -> bytes:
+        return store.read(path, offset, size, status.version)
+
+    opened = (RangeFile if exact else buffered)(fetch, status.size)
+    return cast(BinaryIO, opened)

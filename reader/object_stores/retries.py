@@ -28,8 +28,15 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 8.0
 class Retries:
     """Runs the requests to one host. Threads may share it."""
 
-    def __init__(self) -> None:
-        """Starts with a host that has not answered yet."""
+    def __init__(
+        self, failure_of: Callable[[Exception, str], Failure] = failure_of
+    ) -> None:
+        """Starts with a host that has not answered yet.
+
+        Args:
+            failure_of: Function that returns what a failed request to an address means.
+        """
+        self._failure_of = failure_of
         self._answered = False
 
     def run(
@@ -56,7 +63,7 @@ class Retries:
             try:
                 result = request()
             except Exception as error:
-                failure = failure_of(error, address)
+                failure = self._failure_of(error, address)
                 self._answered |= failure.connected
                 spent = time.monotonic() - begun
                 pause = _pause(attempts)

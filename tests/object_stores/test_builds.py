@@ -3,10 +3,13 @@
 import csv
 import io
 import json
+import random
 import tarfile
 from pathlib import Path
 
 import pytest
+from built_datasets import file_of, picture
+from hub_tables import write_table
 
 import reader
 from beam_jobs.__main__ import main
@@ -267,3 +270,17 @@ def test_layers_in_a_bucket(store, local, output, tmp_path, monkeypatch):
     assert found[0] == found[1]
     assert found[1] == [(row["key"], row["caption"], row["n"]) for row in rows]
     assert main(["verify", there]) == 0
+
+
+def test_pictures_in_a_table_in_a_bucket(store, output, run_build, tmp_path):
+    rng = random.Random(0)
+    data = [file_of(picture(rng), "JPEG") for _ in range(20)]
+    cells = [{"bytes": one, "path": f"{n}.jpg"} for n, one in enumerate(data)]
+    texts = [f"Picture {n}" for n in range(20)]
+    write_table(tmp_path / "t/t.parquet", cells, texts, group=6)
+    address = store.upload(tmp_path / "t", f"{tmp_path.name}/t")
+    here = tmp_path / "here"
+    assert run_build(table=tmp_path / "t/t.parquet", output=here) == 0
+    table = f"{address}/t.parquet"
+    assert run_build(*store.flags, table=table, output=output) == 0
+    assert store.download(output) == files_below(here)
