@@ -1,4 +1,4 @@
-"""Hit rates of the bounded cache (docs/reading.md#a-bounded-cache).
+"""Hit rates of the bounded cache (docs/reading.md#buckets).
 
     python tests/benchmarks/cache.py --json=cache.json
 
