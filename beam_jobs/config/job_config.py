@@ -48,7 +48,7 @@ class JobConfig(JobSettings, CommonConfig):
         captions: Folder of caption files, `.txt` or `.caption`. May be the same folder
             as `images`.
         table: Path or glob of CSV, TSV, JSONL or Parquet files that name images and
-            hold their captions.
+            hold their captions; or of Parquet files that hold the images too.
         coco: Path or glob of JSON files of captions in the COCO format, or of
             Karpathy's split files (`dataset_coco.json`).
         webdataset: Glob of tar files in the WebDataset format.
@@ -57,8 +57,9 @@ class JobConfig(JobSettings, CommonConfig):
             docs/sources.md#a-diptych-dataset.
         output: Folder of the dataset. New, or the folder of an unfinished job, which
             is then resumed.
-        image_column: Table column that names the image files. None to detect the
-            column by its usual names: `file_name`, `image` and others.
+        image_column: Table column that names the image files, or in Parquet holds the
+            images. None to detect the column by its usual names: `file_name`, `image`
+            and others.
         caption_column: Column of captions in the table or in WebDataset's JSON. None
             to detect the column by its usual names: `caption`, `text` and others.
         caption_columns: Columns of captions, each of which keeps its column as a name:
@@ -68,7 +69,7 @@ class JobConfig(JobSettings, CommonConfig):
         table_quoting: Whether cells of text tables are quoted: `csv` as in RFC 4180,
             `none`, or `auto` to decide for each table: see docs/sources.md#quotes.
         key_column: Column of the record keys. None to derive keys from the names of
-            the images.
+            the images, or from the numbers of rows for images without names.
         split_column: Column that names each record's split. Excludes `splits` and
             `split_by`. None to split by hash, or as a split file of `coco` says. In a
             `dataset`, a column of texts that it stores.

@@ -113,7 +113,7 @@ class JobSettings:
         images="required",
     )
     table: str | Sequence[str] | None = _source(
-        "CSV, TSV, JSONL or Parquet file that names images; or a glob",
+        "CSV, TSV, JSONL or Parquet file that names images or, in Parquet, holds them",
         "FILE",
         images="optional",
     )
@@ -132,7 +132,8 @@ class JobSettings:
     )
 
     image_column: str | None = _column(
-        "column that names images (detected: file_name, image, …)", reads_files=True
+        "column of image names, or of images (detected: file_name, image, …)",
+        reads_files=True,
     )
     caption_column: str | None = _column(
         "column of captions (detected: caption, text, …)", reads_files=True
