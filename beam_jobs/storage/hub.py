@@ -92,7 +92,7 @@ class HubStore:
         ranges = zip(begins, ends, strict=True)
         return [memoryview(self._range(path, begin, end)) for begin, end in ranges]
 
-    def scan(self, folder: str, *, deep: bool) -> Iterator[Listed]:
+    def scan(self, folder: str, *, deep: bool, after: str = "") -> Iterator[Listed]:
         """Yields the files of a folder, at any depth; or its entries."""
         place = self._place(folder)
         begin = f"{place.path}/" if place.path else ""
@@ -105,7 +105,7 @@ class HubStore:
             return [
                 Listed(name, _status_in(one) if isinstance(one, RepoFile) else None)
                 for name, one in entries
-                if isinstance(one, RepoFile) or not deep
+                if name > after and (isinstance(one, RepoFile) or not deep)
             ]
 
         yield from self._ask(listed, folder)
