@@ -24,7 +24,8 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from reader.contract.errors import UsageError
-from reader.datasets.record_index import RecordIndex, ShardFile
+from reader.datasets.record_index import RecordIndex
+from reader.datasets.shard_cache import check_is_cacheable
 from reader.range_cache.block_files import BlockFiles, in_pages
 from reader.range_cache.eviction import Plan, Waiting
 from reader.range_cache.ledger import VERSION, Ledger, RunRow
@@ -582,19 +583,6 @@ def _close(sessions: list[_Session]) -> None:
                 session.ledger.leave(session.user.name)
                 session.ledger.close()
             session.user.leave()
-
-
-def check_is_cacheable(file: ShardFile) -> None:
-    """Checks that a manifest states the checksum of a file.
-
-    Raises:
-        UsageError: There is no manifest.
-    """
-    if not file.has_manifest:
-        raise UsageError(
-            "cache needs a manifest to check copies against; "
-            f"{file.path} has no manifest: leave out cache, or copy the files yourself"
-        )
 
 
 def _space(new: _New) -> int:
