@@ -65,7 +65,9 @@ def _failures(
     if not plan.num_pairs:
         yield _nothing_matches(workspace, config, plan)
         return
-    yield from exceeded_limits(key_accounting(plan), config)
+    # Nothing is written yet, so other tables need no --overwrite.
+    again = "raise the limit or fix the tables, and run the command again"
+    yield from exceeded_limits(key_accounting(plan), config, again)
     lacking = config.base.num_examples - plan.num_pairs
     if config.replaced and not config.fill and lacking:
         yield (

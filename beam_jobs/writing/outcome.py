@@ -88,8 +88,22 @@ def _imbalances(accounting: KeyAccounting) -> Iterator[str]:
         yield "no example could be written"
 
 
-def exceeded_limits(accounting: KeyAccounting, config: CommonConfig) -> Iterator[str]:
-    """Yields a message for each limit on keys that are not written."""
+_WITH_SHARDS = (
+    "raise the limit and run the command again (finished shards are kept), or fix the "
+    "source and pass --overwrite"
+)
+
+
+def exceeded_limits(
+    accounting: KeyAccounting, config: CommonConfig, what_to_do: str = _WITH_SHARDS
+) -> Iterator[str]:
+    """Yields a message for each limit on keys that are not written.
+
+    Args:
+        accounting: Counts of all keys.
+        config: Configuration with the limits.
+        what_to_do: End of each message.
+    """
     counts: Counter[str] = Counter()
     for reason, count in accounting.not_written.items():
         counts[category_of(reason)] += count
@@ -100,8 +114,7 @@ def exceeded_limits(accounting: KeyAccounting, config: CommonConfig) -> Iterator
         if counts[category] > allowed(limit, accounting.found):
             yield (
                 f"{counts[category]} of {accounting.found} keys are {category}, more "
-                f"than --{flag}={limit}: raise the limit and run the command again "
-                "(finished shards are kept), or fix the source and pass --overwrite"
+                f"than --{flag}={limit}: {what_to_do}"
             )
 
 

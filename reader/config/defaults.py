@@ -32,3 +32,4 @@ NUM_THREADS: int | None = None
 WORKERS: int | None = None
 RAM_BUDGET: int | None = None
 PREFETCH = 2
+CACHE_BYTES: int | None = None

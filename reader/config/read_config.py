@@ -55,7 +55,14 @@ _AT_LEAST = {
     "streams": 1,
 }
 _AT_MOST = {"host_count": 4096, "streams": 8192}
-_RESOURCES_AT_LEAST = {"num_threads": 1, "workers": 0, "ram_budget": 1, "prefetch": 0}
+_RESOURCES_AT_LEAST = {
+    "num_threads": 1,
+    "workers": 0,
+    "ram_budget": 1,
+    "prefetch": 0,
+    # The ledger of a cache and its folders take up to 3 MB.
+    "cache_bytes": 8 << 20,
+}
 # Where processes can share memory and sockets as the pixel workers do.
 _WORKER_PLATFORMS = ("linux", "darwin")
 _MAY_BE_NONE = ("epochs", "start_example", "max_captions")
@@ -77,6 +84,8 @@ class Resources:
         ram_budget: Memory budget, in bytes; None for as much as keeps all threads busy.
         prefetch: Number of batches to prefetch.
         cache: Path of a local folder for copies of remote shards; None for no cache.
+        cache_bytes: Most space of the cache, which then keeps ranges of shards, in
+            bytes; None to copy whole shards.
 
     Raises:
         UsageError: A value is out of range. The message names the argument and shows
@@ -88,6 +97,7 @@ class Resources:
     ram_budget: int | None = defaults.RAM_BUDGET
     prefetch: int = defaults.PREFETCH
     cache: str | None = None
+    cache_bytes: int | None = defaults.CACHE_BYTES
 
     def __post_init__(self) -> None:
         """Checks every value."""
@@ -99,6 +109,18 @@ class Resources:
                 object.__setattr__(self, name, number)
         if self.cache is not None and is_remote(self.cache):
             raise UsageError(f"cache must be a local folder, got {self.cache}")
+        if self.cache_bytes is not None and sys.platform not in _WORKER_PLATFORMS:
+            raise UsageError("cache_bytes needs Linux or macOS: leave it out")
+        if self.cache_bytes is not None and self.cache is None:
+            raise UsageError(
+                f"cache_bytes limits a cache, got {self.cache_bytes} without cache: "
+                "pass cache=FOLDER, or leave out cache_bytes"
+            )
+
+    @property
+    def shard_folder(self) -> str | None:
+        """Folder for copies of whole shards; None if there are to be none."""
+        return None if self.cache_bytes is not None else self.cache
 
     @property
     def threads(self) -> int:

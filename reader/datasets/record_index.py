@@ -27,8 +27,6 @@ from reader.storage.files import is_remote
 _LOG = logging.getLogger("reader")
 # Offsets of single records kept in memory, 8 bytes each.
 _MAX_OFFSETS = 8 << 20
-# Bytes that one request fetches from a bucket.
-_REQUEST_BYTES = 2 << 20
 
 
 @dataclass(frozen=True)
@@ -106,8 +104,8 @@ class Reads(NamedTuple):
     """Reads for a set of records, and the order to bring the records into.
 
     Attributes:
-        pieces: int64[n, 5], one row per read: file, byte offset, records to skip from
-            there, records to read, bytes per request (0: file system's default).
+        pieces: int64[n, 4], one row per read: file, byte offset, records to skip from
+            there, records to read.
         order: int64[m], for each requested record its position among the records read.
         numbers: int64[k], record numbers in the order read.
         lengths: int64[k], record lengths in bytes in the order read, without framing;
@@ -169,7 +167,6 @@ class RecordIndex:
         # than it saves.
         mapped = all(shard.lengths is not None for shard in shards)
         self._exact = mapped or remote or self.num_records <= _MAX_OFFSETS
-        self._request_bytes = _REQUEST_BYTES if remote else 0
         self._datasets = np.array([shard.dataset for shard in shards], np.int32)
 
     @property
@@ -298,21 +295,18 @@ class RecordIndex:
             count: int64[n], number of records in each run.
 
         Returns:
-            int64[n, 5] and int64[k], as in `Reads`.
+            int64[n, 4] and int64[k], as in `Reads`.
         """
         lengths = np.full(len(numbers), -1)
         if self._exact:
             begins, ends = self._bounds(numbers, shard)
             lengths = ends - begins - FRAMING_BYTES
             offset, skip = begins[begin], np.zeros_like(begin)
-            num_bytes = ends[begin + count - 1] - offset
         else:
             block = np.searchsorted(self.blocks.first, numbers[begin], side="right") - 1
             offset = self._block_offsets[block]
             skip = numbers[begin] - self.blocks.first[block]
-            num_bytes = np.zeros_like(offset)
-        request = self._request_sizes(num_bytes)
-        pieces = np.stack([shard[begin], offset, skip, count, request], axis=1)
+        pieces = np.stack([shard[begin], offset, skip, count], axis=1)
         return pieces, lengths
 
     def _bounds(self, numbers: Int64s, shard: Int64s) -> tuple[Int64s, Int64s]:
@@ -332,13 +326,6 @@ class RecordIndex:
                 return bounds
         offsets = self.offsets(shard)
         return np.stack([offsets[places], offsets[places + 1]])
-
-    def _request_sizes(self, num_bytes: Int64s) -> Int64s:
-        """Returns bytes per request; equal parts avoid fetching unused bytes."""
-        if not self._request_bytes:
-            return np.zeros_like(num_bytes)
-        requests: Int64s = -(-num_bytes // self._request_bytes)
-        return -(-num_bytes // requests)
 
     def offsets(self, shard: int) -> Int64s:
         """Returns int64[n + 1], a shard's record offsets and the end of the last."""

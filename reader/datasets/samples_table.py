@@ -120,9 +120,14 @@ def read_table(shard: ShardFile, columns: Sequence[str] | None = None) -> Any:
 
 
 def read_table_at(
-    path: str, num_rows: int, columns: Sequence[str] | None = None
+    path: str, num_rows: int | None, columns: Sequence[str] | None = None
 ) -> Any:
     """Returns the table at a path, or some of its columns.
+
+    Args:
+        path: Path of the table.
+        num_rows: Number of rows that it must have; None for any number.
+        columns: Columns to read; None for all.
 
     Raises:
         DatasetError: The table is missing or damaged, lacks a column, or its number of
@@ -145,7 +150,7 @@ def read_table_at(
         raise DatasetError(f"{path} is damaged ({error}): restore it") from error
     if absent := {*(columns or ())} - {*table.column_names}:
         raise DatasetError(f"{path} has no column {min(absent)}: restore it")
-    if len(table) != num_rows:
+    if num_rows is not None and len(table) != num_rows:
         raise DatasetError(
             f"{path} has {len(table)} rows, but its shard has {num_rows} records: "
             "restore both"

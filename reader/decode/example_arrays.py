@@ -134,6 +134,24 @@ class ExampleArrays:
             outputs |= self._captions(values, draws)
         return outputs
 
+    def chosen_captions(
+        self, parsed: Sequence[Mapping[str, list[Any]]], draws: Float64s
+    ) -> Arrays:
+        """Returns the outputs of captions, as a call does.
+
+        Args:
+            parsed: Values of all features of each record, by key.
+            draws: float64[n, draws]: All random numbers of each record.
+        """
+        roles = roles_of(self.record_schema, self.config)
+        features = {role: self.record_schema.features[role] for role in roles}
+        keys = [feature.key for feature in features.values()]
+        whole = [{key: values.get(key, []) for key in keys} for values in parsed]
+        values = {role: _column(whole, each) for role, each in features.items()}
+        if self.config.caption_weights is not None:
+            values |= self._named(values, self.config.caption_weights)
+        return self._captions(values, draws)
+
     def caption_lengths(self, records: Sequence[bytes], draws: Float64s) -> Int32s:
         """Returns int32[n]: the most tokens that a selected caption has in the record.
 

@@ -1,5 +1,6 @@
 """Converts one parsed record to an example of `reader.open`, without TensorFlow."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -14,8 +15,11 @@ from reader.contract.host import import_library
 from reader.contract.record import parse_halves
 from reader.contract.schema import Feature, display_path, names_in, needs_size
 from reader.datasets.record_schema import RecordSchema
+from reader.decode.example_arrays import ExampleArrays
 from reader.decode.named_captions import NAMES
 from reader.decode.outputs import (
+    TOKEN_OUTPUTS,
+    check_caption_names,
     check_conflicts,
     check_tokens,
     missing,
@@ -38,6 +42,9 @@ RECORD_OUTPUTS = (
 )
 
 Values = Mapping[str, list[Any]]
+# Outputs that are those of one caption.
+_CAPTION_OUTPUTS = (*TOKEN_OUTPUTS, "caption", "caption_name")
+
 # (values of a record, place of the record) → output
 Make = Callable[[Values, "Place"], Any]
 
@@ -79,13 +86,20 @@ def makers(
     if names is None:
         image, *others = DEFAULT_OUTPUTS
         names = (image, *(name for name in others if not missing(name, record_schema)))
+    if NAMES in names and NAMES not in record_schema.features:
+        raise UsageError(no_names(f"outputs names {NAMES}"))
     for name in names:
-        if name in ("caption_name", NAMES) and NAMES not in record_schema.features:
-            raise UsageError(no_names(f"outputs names {name}"))
         if missing(name, record_schema):
             raise UsageError(not_held(name, record_schema))
+    of_captions = tuple(name for name in names if name in _CAPTION_OUTPUTS)
+    chosen = dataclasses.replace(config, outputs=of_captions or ("key",))
+    check_caption_names(chosen, record_schema)
     check_tokens(config, record_schema)
-    return {name: _maker(name, record_schema, config) for name in names}
+    make = {name: _maker(name, record_schema, config) for name in names}
+    if config.caption != "first":
+        for name in of_captions:
+            make[name] = _ChosenCaption(name, record_schema, config).make
+    return make
 
 
 def _maker(name: str, record_schema: RecordSchema, config: ReadConfig) -> Make:
@@ -221,6 +235,29 @@ def _only(found: list[Any], key: str) -> Any:
     if len(found) != 1:
         raise ValueError(f"it holds {len(found)} values of {key}, not 1")
     return found[0]
+
+
+class _ChosenCaption:
+    """Makes an output of the caption that `load` takes of a record."""
+
+    def __init__(
+        self, name: str, record_schema: RecordSchema, config: ReadConfig
+    ) -> None:
+        self._name = "length" if name == "mask" else name
+        self._max_tokens = config.max_tokens if name == "mask" else None
+        config = dataclasses.replace(config, outputs=(name,))
+        self._draws = config.draws
+        self._arrays = ExampleArrays(record_schema, config)
+
+    def make(self, values: Values, place: Place) -> Any:
+        """Returns the output of a record."""
+        draws = self._draws.of(np.array([place.number]), np.array([place.epoch]))
+        (made,) = self._arrays.chosen_captions([values], draws)[self._name]
+        if self._max_tokens is not None:
+            return np.arange(self._max_tokens) < made
+        if isinstance(made, bytes):
+            return made.decode("utf-8", "replace")
+        return int(made) if self._name == "length" else made
 
 
 class _Tokens:

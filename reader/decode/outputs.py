@@ -99,13 +99,18 @@ def fit(config: ReadConfig, record_schema: RecordSchema) -> ReadConfig:
     if config.caption == "all":
         num = _max_captions(record_schema, config)
         config = dataclasses.replace(config, max_captions=num)
-    _check_caption_names(config, record_schema)
+    check_caption_names(config, record_schema)
     check_tokens(config, record_schema)
     return _fit_images(config, record_schema) if "image" in config.names else config
 
 
-def _check_caption_names(config: ReadConfig, record_schema: RecordSchema) -> None:
-    """Checks that records have the names of captions that are asked for."""
+def check_caption_names(config: ReadConfig, record_schema: RecordSchema) -> None:
+    """Checks that records have the names of captions that are asked for.
+
+    Raises:
+        UsageError: The captions have no names or other ones, or were tokenized by
+            different tokenizers.
+    """
     weights = config.caption_weights
     if weights is None:
         if "caption_name" in config.names and NAMES not in record_schema.features:

@@ -1,7 +1,6 @@
 """Implements `reader.load`, the entry point: patterns → run → records → batches."""
 
 import os
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,9 +9,7 @@ import tensorflow as tf
 from reader.config import defaults
 from reader.config.arguments import config_of
 from reader.config.read_config import CaptionWeights, ReadConfig
-from reader.contract.errors import UsageError
 from reader.datasets.layers import Layers
-from reader.datasets.record_index import ShardFile
 from reader.datasets.record_schema import RecordSchema, merge_record_schemas
 from reader.datasets.record_source import Patterns, open_record_sources
 from reader.datasets.shard_cache import keep_copies
@@ -22,18 +19,19 @@ from reader.decode.outputs import fit
 from reader.loader.batch_dataset import Batches
 from reader.loader.batches import decode, deliver, num_held, pixel_workers
 from reader.loader.compressed import load_unplanned
+from reader.loader.fetched_reads import FetchedReads
 from reader.loader.worker_batches import can_read_by_workers, worker_batches
 from reader.pixel_workers.worker_pool import PixelWorkers
 from reader.records.damaged_records import DamagedRecords
-from reader.records.window_reads import fetch_records, read_records
+from reader.records.window_reads import local_windows, read_records
+from reader.remote_records.access import access_to
 from reader.schedule.run import Run, plan_mixed_run, plan_run
 from reader.schedule.stream_advice import advise_streams
 from reader.schedule.windows import Windows
 from reader.selections.choose import Selected, choose_all
 from reader.shuffle.steps import EndlessSteps, Steps
-from reader.storage.files import is_remote, is_s3
 from reader.streaming.batches import batch_reader
-from reader.streaming.budget import chunk_size, concurrency_of
+from reader.streaming.budget import chunk_size, concurrency_of, fetched_bytes
 
 
 def load(
@@ -77,6 +75,7 @@ def load(
     ram_budget: int | None = defaults.RAM_BUDGET,
     prefetch: int = defaults.PREFETCH,
     cache: str | os.PathLike[str] | None = None,
+    cache_bytes: int | None = defaults.CACHE_BYTES,
 ) -> tf.data.Dataset:
     """Loads a dataset as a `tf.data.Dataset` of shuffled, decoded batches.
 
@@ -215,8 +214,8 @@ def load(
             keeps all threads busy.
         prefetch: Number of batches to prepare in advance, 2 by default.
         cache: Local folder for copies of the shards. Shards are copied and their
-            checksums verified before reading starts. Use it for remote storage; `s3://`
-            requires it. The default None reads shards in place.
+            checksums verified before reading starts. The default None reads shards in
+            place, those in buckets by the byte ranges of the records that come next.
 
     Returns:
         A `tf.data.Dataset` of batches, whose `len` is the exact number of batches of
@@ -270,12 +269,8 @@ def load(
         run = plan_mixed_run(record_sources, weights, config, resume)
     if resume is None:
         advise_streams(run.index.shards, config)
-    files = run.index.files
-    if config.resources.cache is None:
-        _check_readable(files)
-        _check_read_ahead(files)
-    else:
-        run = run.moved(keep_copies(files, config.resources.cache))
+    if config.resources.shard_folder is not None:
+        run = run.moved(keep_copies(run.index.files, config.resources.shard_folder))
     return _stream(run, record_schema, config)
 
 
@@ -319,7 +314,7 @@ def _by_workers(
 ) -> _Reading:
     """Has the pixel workers read, parse and decode."""
     reader = batch_reader(
-        windows.index,
+        windows,
         record_schema,
         config,
         damaged,
@@ -340,38 +335,20 @@ def _by_tensorflow(
     config: ReadConfig,
 ) -> _Reading:
     """Has TensorFlow read and parse, and pixel workers decode."""
+    access = access_to(windows, config, damaged, fetched_bytes(config))
+    is_local = access.memory is None
+    fetched = None if is_local else FetchedReads(windows, access, damaged)
     workers = pixel_workers(record_schema, config)
     missing = MissingCaptions(config.caption_weights)
 
     def read() -> tf.data.Dataset:
         arrange = by_length(record_schema, config) if config.bucket_by_length else None
-        fetch = fetch_records(windows.index, damaged)
+        source = fetched.source() if fetched else local_windows(windows, damaged)
         chunk = chunk_size(config.host_batch_size)
-        records = read_records(windows, fetch, chunk, arrange)
+        records = read_records(source, chunk, arrange)
         return decode(records, record_schema, config, workers, missing)
 
     return read, workers, missing
-
-
-def _check_readable(shards: Sequence[ShardFile]) -> None:
-    for shard in shards:
-        if is_s3(shard.path):
-            raise UsageError(
-                f"TensorFlow cannot read {shard.path}: pass cache=FOLDER, a local "
-                "folder to copy shards to"
-            )
-
-
-def _check_read_ahead(shards: Sequence[ShardFile]) -> None:
-    """Warns if TensorFlow will fetch 64 MB from a bucket for each read of 1 MB."""
-    remote = any(is_remote(shard.path) for shard in shards)
-    if remote and not os.environ.get("GCS_READAHEAD_BUFFER_SIZE_BYTES"):
-        warnings.warn(
-            "TensorFlow was imported before reader, and will fetch 64 MB of a file "
-            "for each read of 1 MB: import reader first, or set "
-            "GCS_READAHEAD_BUFFER_SIZE_BYTES=0 before importing TensorFlow",
-            stacklevel=3,
-        )
 
 
 def _length(steps: Steps | EndlessSteps) -> int | None:

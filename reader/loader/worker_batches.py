@@ -12,9 +12,7 @@ from reader.decode.examples import TYPES
 from reader.pixels.casts import row_shape
 from reader.records.memory import keep_large_blocks
 from reader.records.python_calls import generate_python, weakly
-from reader.records.read_ahead import ReadAhead
 from reader.schedule.windows import Windows
-from reader.storage.files import is_remote
 from reader.streaming.batches import BatchReader
 from reader.streaming.budget import concurrency_of
 
@@ -24,8 +22,8 @@ def can_read_by_workers(
 ) -> bool:
     """Returns whether pixel workers can read the records, and not TensorFlow.
 
-    Files in buckets need TensorFlow's file systems, captions are sorted by length
-    before images are made, and rows of different lengths are no arrays.
+    Captions are sorted by length before images are made, and rows of different lengths
+    are no arrays.
 
     Args:
         index: Index of the records.
@@ -38,7 +36,6 @@ def can_read_by_workers(
         and concurrency_of(config).workers > 0
         and not config.bucket_by_length
         and index.has_lengths
-        and not any(is_remote(file.path) for file in index.files)
         and not any(feature and None in feature.shape for feature in features)
     )
 
@@ -59,15 +56,15 @@ def worker_batches(
         record_schema: Schema of the records.
         config: Read configuration.
     """
-    paths = [file.path for file in windows.index.files]
     ahead = concurrency_of(config).batches
     get_windows, get_reader = weakly(windows), weakly(reader)
 
     def begin() -> Iterator[Any]:
         keep_large_blocks()
-        windows = get_windows()
-        placed = windows.placed(ReadAhead(paths))
-        batches = get_reader().batches(placed, ahead, windows.note_read)
+        windows, reader = get_windows(), get_reader()
+        staging = reader.access.begin()
+        placed = windows.placed(staging)
+        batches = reader.batches(placed, staging, ahead, windows.note_read)
         return generate_python(batches)
 
     return tf.data.Dataset.from_generator(

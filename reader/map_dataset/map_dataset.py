@@ -7,6 +7,7 @@ files, record offsets and, after `by_key`, hashes of keys stay in memory.
 import dataclasses
 import functools
 import operator
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, SupportsIndex
 
@@ -15,7 +16,14 @@ from numpy.typing import NDArray
 
 from reader.config import defaults
 from reader.config.image_config import ImageConfig, image_config
-from reader.config.read_config import ReadConfig, check_names, output_names
+from reader.config.read_config import (
+    CaptionWeights,
+    ReadConfig,
+    Resources,
+    check_names,
+    folder_name,
+    output_names,
+)
 from reader.contract.checks import check_at_least
 from reader.contract.errors import DatasetError, UsageError
 from reader.contract.record import crc32c_hex, parse_example
@@ -34,6 +42,9 @@ from reader.records.random_access import RecordFiles
 from reader.schedule.state import digest
 from reader.selections.choose import Selected, choose
 from reader.shuffle.subset import NOT_CHOSEN, Chosen, KeptRecords, unpack
+
+# Examples that iterating reads together.
+_READ_TOGETHER = 64
 
 
 def open(
@@ -56,8 +67,11 @@ def open(
     seed: int = defaults.SEED,
     max_tokens: int = defaults.MAX_TOKENS,
     add_special_tokens: bool = defaults.ADD_SPECIAL_TOKENS,
+    caption: str | CaptionWeights = defaults.CAPTION,
     transform: Callable[[Any], Any] | None = None,
     features: Mapping[str, str] | None = None,
+    cache: str | os.PathLike[str] | None = None,
+    cache_bytes: int | None = defaults.CACHE_BYTES,
 ) -> "MapDataset":
     """Opens a dataset for random access by record number, without TensorFlow.
 
@@ -65,8 +79,8 @@ def open(
         dataset[0]["image"]                 # uint8[height, width, 3], as stored
         dataset.by_key("park/0042")["tokens"]
 
-    The result is a map-style dataset for PyTorch's `DataLoader`. TensorFlow reads
-    `gs://` paths and must not be forked, so use spawned workers for buckets.
+    The result is a map-style dataset for PyTorch's `DataLoader`. From a bucket, the
+    records of a batch are fetched at the same time, also by forked and spawned workers.
 
     Args:
         pattern: Shard glob such as `"out/train-*.tfrecord"`, dataset folder, or list of
@@ -94,16 +108,23 @@ def open(
         normalize: Mean and standard deviation of each channel: `"imagenet"`, `"clip"`
             or (mean, std).
         data_format: Order of dimensions: `"channels_last"` or `"channels_first"`.
-        seed: Seed of random crops and flips. They are those that `load` makes of a
-            record in the epoch that `set_epoch` chooses.
+        seed: Seed of random crops, flips and captions. They are those that `load` makes
+            of a record in the epoch that `set_epoch` chooses.
         max_tokens: Number of tokens that captions are padded or truncated to, including
             start and end token.
         add_special_tokens: Whether captions start with the tokenizer's start token and
             end with its end token, if the tokenizer has these. Truncation keeps both.
+        caption: Caption that `tokens`, `mask`, `length`, `caption` and `caption_name`
+            are of: `"first"`; `"random"`, drawn anew in each epoch; or weights of names
+            such as `{"alt": 0.2, "recap": 0.8}`. They are the captions that `load`
+            draws in the epoch that `set_epoch` chooses.
         transform: Function applied to each example. Spawned workers need a function
             defined in a module, not a lambda.
         features: Feature keys of foreign TFRecords (from other tools), by name, as in
             `load`.
+        cache: Local folder for copies of the shards, as in `load`.
+        cache_bytes: Most space of the cache, as in `load`. The records that were not
+            read for the longest time are evicted, since the next ones are not known.
 
     Returns:
         A `MapDataset` of dictionaries.
@@ -112,12 +133,12 @@ def open(
 
             image   uint8[height, width, 3], as stored; or with `image_size`, of that
                     size, dtype and data format
-            tokens  int32[max_tokens], of the first caption
+            tokens  int32[max_tokens], of the first caption, or as `caption` says
             mask    bool[max_tokens], True for tokens that are not padding
 
         `outputs` also accepts `length` (int, tokens), `height`, `width` (int, pixels of
-        the image), `key` (str), `caption` (str, the first), `captions` (list[str],
-        all), `caption_name` and `caption_names` (their names, if captions have names),
+        the image), `key` (str), `caption` (str), `captions` (list[str], all),
+        `caption_name` and `caption_names` (their names, if captions have names),
         `encoded` (bytes, the image as stored), `dataset` (int, as in `load`), and extra
         columns: int, float32, float16, str, or a list of these (a NumPy array for
         numbers). Columns of layers are named such as `clip-b32/score`.
@@ -139,6 +160,11 @@ def open(
     reopen = functools.partial(open, **{**locals(), "select": None, "where": None})
     names = output_names(outputs)
     check_names(names, RECORD_OUTPUTS)
+    if caption == "all":
+        raise UsageError(
+            'caption="all" is for batches: pass outputs=("captions", …) for all '
+            "captions of a record"
+        )
     images = image_config(
         image_size=image_size,
         crop=crop,
@@ -157,6 +183,8 @@ def open(
         seed=seed,
         max_tokens=max_tokens,
         add_special_tokens=add_special_tokens,
+        caption=caption,
+        resources=Resources(cache=folder_name(cache), cache_bytes=cache_bytes),
         outputs=("length",),  # With "tokens", each worker would warn about padding.
     )
     if transform is not None and not callable(transform):
@@ -164,7 +192,8 @@ def open(
     source = _open_source(pattern, split, features, layers)
     source = choose(source, select, where)
     make = makers(names, source.record_schema, config)
-    return MapDataset(source, make, names, transform, reopen)
+    files = RecordFiles(source, config.resources.cache, config.resources.cache_bytes)
+    return MapDataset(source, files, make, names, transform, reopen)
 
 
 def _check_images(images: ImageConfig) -> None:
@@ -216,6 +245,7 @@ class MapDataset:
     def __init__(
         self,
         source: RecordSource,
+        files: RecordFiles,
         make: Mapping[str, Make],
         names: tuple[str, ...] | None,
         transform: Callable[[Any], Any] | None,
@@ -225,6 +255,7 @@ class MapDataset:
 
         Args:
             source: Records of the dataset.
+            files: Files of the dataset.
             make: Function for each output name that makes the output from the features
                 of a record.
             names: Names of outputs, in the order of tuples; None for dictionaries.
@@ -236,8 +267,8 @@ class MapDataset:
             blocks = source.index().blocks
             self._subset = KeptRecords(source.chosen.words, blocks)
             self._num = self._subset.num_records
-        self._files = RecordFiles(source)
-        self._keys = Keys(source, self._files)
+        self._files = files
+        self._keys = Keys(source, files)
         self._make, self._names = make, names
         self._transform, self._reopen = transform, reopen
         self._epoch = 0
@@ -251,7 +282,7 @@ class MapDataset:
         """Returns the dataset with some of its records."""
         source = dataclasses.replace(self.source, chosen=chosen)
         settings = self._make, self._names, self._transform, self._reopen
-        return MapDataset(source, *settings)
+        return MapDataset(source, self._files, *settings)
 
     def __repr__(self) -> str:
         """Returns the name, number of records and shards, and the outputs."""
@@ -273,8 +304,28 @@ class MapDataset:
             IndexError: The number is out of range.
             TypeError: The number is not an integer.
         """
-        index = self._record_of(self._checked(number))
-        record = self._files.read(index)
+        (index,) = self._records_of([number])
+        return self._example(number, index, self._files.read(index))
+
+    def __getitems__(self, numbers: Sequence[SupportsIndex]) -> list[Any]:
+        """Returns the examples of several records, for which PyTorch's loaders ask.
+
+        Records in a bucket are fetched with few requests at the same time.
+
+        Raises:
+            DatasetError: As for `d[i]`.
+            IndexError: As for `d[i]`.
+            TypeError: As for `d[i]`.
+        """
+        return list(self._examples(numbers))
+
+    def _examples(self, numbers: Sequence[SupportsIndex]) -> Iterator[Any]:
+        """Returns an iterator over examples, whose records are read together."""
+        indices = self._records_of(numbers)
+        return map(self._example, numbers, indices, self._files.read_each(indices))
+
+    def _example(self, number: SupportsIndex, index: int, record: bytes) -> Any:
+        """Returns the example that the bytes of a record make."""
         try:
             epoch = getattr(number, "epoch", self._epoch)  # Of `reader.sampler`.
             place = Place(index, epoch, self._files.dataset_of(index))
@@ -290,7 +341,9 @@ class MapDataset:
 
     def __iter__(self) -> Iterator[Any]:
         """Yields all examples in the order written."""
-        return map(self.__getitem__, range(len(self)))
+        for begin in range(0, len(self), _READ_TOGETHER):
+            end = min(begin + _READ_TOGETHER, len(self))
+            yield from self._examples(range(begin, end))
 
     def set_epoch(self, epoch: int) -> None:
         """Chooses the epoch of random crops and flips, which is 0 at first.
@@ -374,12 +427,15 @@ class MapDataset:
             )
         return index % len(self)
 
-    def _record_of(self, index: int) -> int:
-        """Returns the record number of an index."""
+    def _records_of(self, numbers: Sequence[SupportsIndex]) -> list[int]:
+        """Returns the record number of each index."""
+        indices = list(map(self._checked, numbers))
         if self._subset is None:
-            return index
-        zero = np.zeros(1, np.int64)
-        return int(self._subset.records(zero + index, zero)[0][0])
+            return indices
+        planned = np.array(indices, np.int64)
+        records, _ = self._subset.records(planned, np.zeros_like(planned))
+        found: list[int] = records.tolist()
+        return found
 
 
 def _open_again(

@@ -38,7 +38,13 @@ _MOST_PARTS = 10_000
 
 
 class Client:
-    """An `ObjectStore` for one scheme; for one process, and not after a fork."""
+    """An `ObjectStore` for one scheme; for one process, and not after a fork.
+
+    Attributes:
+        has_ended: False.
+    """
+
+    has_ended = False
 
     def __init__(self, connect: Callable[[str], Bucket]) -> None:
         """Takes a function from the name of a bucket to its clients."""
@@ -185,6 +191,9 @@ class Client:
                 return
 
         self._ask(delete, path)
+
+    def leave(self) -> None:
+        """Does nothing: a forked child only drops it."""
 
     def _files_below(
         self, bucket: Bucket, prefix: str, folder: str, after: str

@@ -81,6 +81,72 @@ class SharedMemory:
         return mapping
 
 
+class MemoryPath(NamedTuple):
+    """Path at which another process of this machine opens a `NamedMemory`."""
+
+    path: str
+
+
+class NamedMemory(SharedMemory):
+    """Shared memory that other processes open by a path, as long as this one lives.
+
+    After a fork, the child has empty memory of its own, with another path. Pickled, it
+    is a `MemoryPath`.
+    """
+
+    def __init__(self) -> None:
+        """Creates the memory."""
+        super().__init__()
+        self._name_it()
+        _named.add(self)
+
+    def _name_it(self) -> None:
+        self.path = f"/proc/{os.getpid()}/fd/{self.fd}"
+        if not os.access(self.path, os.R_OK):  # Not Linux, or /proc is closed.
+            with tempfile.NamedTemporaryFile(delete=False) as file:
+                os.dup2(file.fileno(), self.fd, inheritable=False)
+            self.path = file.name
+            weakref.finalize(self, _unlink, os.getpid(), file.name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles the path."""
+        return MemoryPath, (self.path,)
+
+    def write(self, data: memoryview, offset: int) -> None:
+        """Writes bytes, without the GIL while they are copied.
+
+        Raises:
+            OSError: The memory is used up.
+        """
+        while data:
+            written = os.pwrite(self.fd, data, offset)
+            data, offset = data[written:], offset + written
+
+    def _after_fork(self) -> None:
+        fresh = _unnamed_file()
+        os.dup2(fresh, self.fd, inheritable=False)
+        os.close(fresh)
+        self._mapping, self._size = None, 0
+        self._name_it()
+
+
+def _unlink(pid: int, path: str) -> None:
+    if os.getpid() == pid:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
+
+_named: "weakref.WeakSet[NamedMemory]" = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for memory in list(_named):
+        memory._after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
 class Area(NamedTuple):
     """A piece of the shared memory, in bytes."""
 
@@ -93,6 +159,9 @@ class Areas:
 
     Memory that was used before costs no page faults. There are never more areas than
     were in use at once, and too small ones are replaced.
+
+    Attributes:
+        num_used: Number of areas that are in use.
     """
 
     def __init__(self, memory: SharedMemory, lock: threading.Lock) -> None:
@@ -105,6 +174,11 @@ class Areas:
         self._memory = memory
         self._lock = lock
         self._free: deque[Area] = deque()
+        self._num_areas = 0
+
+    @property
+    def num_used(self) -> int:  # noqa: D102
+        return self._num_areas - len(self._free)
 
     def take(self, num_bytes: int) -> Area:
         """Returns an area of at least `num_bytes`."""
@@ -118,12 +192,20 @@ class Areas:
                 if free:
                     small = min(free, key=lambda area: area.num_bytes)
                     free.remove(small)
+                    self._num_areas -= 1
                     self._memory.release(*small)
+                self._num_areas += 1
                 rounded = _rounded(num_bytes)
                 area = Area(self._memory.reserve(rounded), rounded)
             # What was used last comes first, while it may be in a cache.
             self._free.extendleft(free)
         return area
+
+    def trim(self) -> None:
+        """Gives the memory of areas that are not in use back to the system."""
+        with self._lock:
+            for area in list(self._free):
+                self._memory.release(*area)
 
     def give(self, area: Area) -> None:
         """Takes an area back.

@@ -1,4 +1,4 @@
-"""Records in local files → rows of a batch, and the records without their images."""
+"""Records in local files or in memory → rows of a batch, and records without images."""
 
 import contextlib
 import dataclasses
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from reader.contract.additions.layer import Fill
 from reader.contract.record import FOOTER, HEADER, find_value, whole_numbers
 from reader.pixel_workers.parts import Engine, Pixels
+from reader.pixel_workers.shared_memory import MemoryPath, NamedMemory
 from reader.pixels.errors import PixelsError
 from reader.pixels.scratch import scratch
 from reader.shuffle.arrays import Float64s, Int64s
@@ -20,7 +21,7 @@ from reader.storage.open_files import MappedFiles, OpenFiles
 from reader.storage.tfrecord_file import damage_of
 
 # Records are read and made some at a time, so that their bytes are still in a cache
-# when they are checked and cut: docs/performance.md#raw-pixels.
+# when they are checked and cut: docs/performance-notes.md#raw-pixels.
 _TOGETHER_BYTES = 1 << 22
 _LONGEST_SIDE = 2**31 - 1
 
@@ -42,6 +43,18 @@ class _Image(NamedTuple):
     framed: Pixels | None = None
 
 
+class NoImages:
+    """Engine of batches without images."""
+
+    row_shape: tuple[int, ...] = (0,)
+    dtype = "uint8"
+
+    def make(self, encoded: Iterable[Any], *_: Any) -> None:
+        """Makes nothing, but takes what is verified when it is taken."""
+        for _image in encoded:
+            pass
+
+
 @dataclass(frozen=True)
 class StoredRecords:
     """Reads records, verifies their checksums, and makes rows of their images.
@@ -59,6 +72,8 @@ class StoredRecords:
         is_mapping: Whether files are mapped. If a mapped file is cut short, or the disk
             fails, whoever reads it is ended by the signal SIGBUS.
         fills: What follows the records of each layer.
+        memory: Memory with records that were fetched, which comes after the last file
+            in their places; None without it.
     """
 
     paths: tuple[str, ...]
@@ -68,6 +83,7 @@ class StoredRecords:
     may_map: bool = False
     is_mapping: bool = False
     fills: tuple[Fill, ...] = ()
+    memory: NamedMemory | MemoryPath | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickles the settings, without open files."""
@@ -77,6 +93,11 @@ class StoredRecords:
     def mapping(self) -> Self:
         """Returns the same for a process that may end while it reads a mapped file."""
         return dataclasses.replace(self, is_mapping=self.may_map)
+
+    def _path(self, file: int) -> str:
+        if file < len(self.paths) or self.memory is None:
+            return self.paths[file]
+        return self.memory.path
 
     @functools.cached_property
     def _files(self) -> OpenFiles:
@@ -156,8 +177,10 @@ class StoredRecords:
         lengths = places[:, 2] - places[:, 1]
         held, at = scratch("records", (int(lengths.sum()),)), 0
         for file, begin, end in places[:, :3].tolist():
-            path, length = self.paths[file], end - begin
-            mapped = self._maps.bytes_of(path) if self.is_mapping else None
+            path, length = self._path(file), end - begin
+            # The memory of fetched records grows, and a map of it does not.
+            may_map = self.is_mapping and file < len(self.paths)
+            mapped = self._maps.bytes_of(path) if may_map else None
             if mapped is not None:
                 yield mapped[begin:end]
                 continue
@@ -174,7 +197,7 @@ class StoredRecords:
         added = []
         for (file, begin, end), fill in zip(places, self.fills, strict=True):
             try:
-                framed = self._files.read(self.paths[file], begin, end - begin)
+                framed = self._files.read(self._path(file), begin, end - begin)
             except OSError:
                 return None
             if damage_of(framed, end - begin) is not None:

@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from reader.contract import samples, schema
-from reader.contract.errors import DatasetError
+from reader.contract.errors import DatasetError, UsageError
 from reader.contract.layout import BLOCK_RECORDS, parse_shard_name
 from reader.contract.record import FOOTER, HEADER, parse_example, parse_features
 from reader.datasets.record_index import RecordIndex, Span
+from reader.datasets.samples_table import read_table_at
 from reader.shuffle.arrays import Int64s
-from reader.storage.files import is_remote, read_bytes
+from reader.storage.files import read_bytes
 from reader.storage.tfrecord_file import damage_of
 
 _LOG = logging.getLogger("reader")
@@ -147,6 +148,25 @@ class DamagedRecords:
         self.error = unusable(span.path, span.begin, key, found or str(why))
         return copy.copy(self.error)
 
+    def unreadable(self, number: int, span: Span, error: OSError) -> Exception:
+        """Returns the error for a record that a store does not give.
+
+        Args:
+            number: Number of the record.
+            span: What was to be read, of which the record is a part.
+            error: Error of the store.
+        """
+        if isinstance(error, FileNotFoundError):
+            self.error = DatasetError(f"{span.path} is missing: restore it")
+        else:
+            key = self._key_of(number, b"")
+            shown = "" if key is None else f' (key "{key}")'
+            self.error = OSError(
+                f"cannot read bytes {span.begin} to {span.end} of {span.path}{shown}: "
+                f"{error.strerror or error}"
+            )
+        return copy.copy(self.error)
+
     def report(self, epoch: int, lap: int = 0) -> None:
         """Logs the records that were replaced since the last report.
 
@@ -201,7 +221,7 @@ class DamagedRecords:
 
     def _key_of(self, number: int, data: bytes) -> str | None:
         shard, place = self._index.locate(number)
-        keys = sample_keys(self._index.shards[shard].path) or ()
+        keys = sample_keys(self._index.shards[shard].path)
         if place < len(keys):
             return keys[place]
         if self._key is None:
@@ -213,24 +233,18 @@ class DamagedRecords:
         return schema.display_path(value)
 
 
-def sample_keys(path: str) -> Sequence[str] | None:
+def sample_keys(path: str) -> Sequence[str]:
     """Returns a shard's keys from its samples table, in record order.
 
-    Returns None if the table cannot be read, or if pyarrow is not installed.
+    Returns no keys if the table cannot be read, or if pyarrow is not installed.
     """
     folder, _, file = path.rpartition("/")
     name = parse_shard_name(file)
-    if name is None or is_remote(path):
-        return None
+    if name is None:
+        return ()
     try:
-        from pyarrow import ArrowException, parquet
-    except ModuleNotFoundError:  # Pyarrow is a dependency of beam_jobs.
-        return None
-    try:
-        table = parquet.read_table(
-            f"{folder}/{name.samples_file}", columns=[samples.KEY]
-        )
-        keys: Sequence[str] = table.column(samples.KEY).to_pylist()
-    except (OSError, ArrowException, KeyError):
-        return None
+        table = read_table_at(f"{folder}/{name.samples_file}", None, [samples.KEY])
+    except (DatasetError, UsageError):  # Pyarrow is a dependency of beam_jobs.
+        return ()
+    keys: Sequence[str] = table.column(samples.KEY).to_pylist()
     return keys

@@ -20,7 +20,8 @@ class ReadAhead:
 
     The kernel reads them into its cache in the background, with as many requests at a
     time as the disk takes. Without it, each worker waits for one record. Nothing
-    happens on systems without `posix_fadvise`.
+    happens on systems without `posix_fadvise`. Nobody waits for what was announced:
+    this is the `Staging` of local files, for any number of iterators.
     """
 
     def __init__(self, paths: Sequence[str]) -> None:
@@ -31,11 +32,15 @@ class ReadAhead:
         """
         self._paths, self._files = paths, OpenFiles()
 
-    def __call__(self, places: Int64s) -> None:
+    def stage(self, places: Int64s, clock: int) -> Int64s:
         """Announces records, unless a sample of them is in the cache already.
 
         Args:
             places: int64[n, 4 + 3 * layers], as `RecordIndex.places` returns them.
+            clock: Not used.
+
+        Returns:
+            The same places.
         """
         runs = _runs(places)
         # Whoever reads the records reports errors.
@@ -43,6 +48,24 @@ class ReadAhead:
             if not all(map(self._is_cached, runs[:: 1 + len(runs) // _SAMPLE])):
                 for run in runs:
                     self._announce(*run)
+        return places
+
+    def has_room(self) -> bool:
+        """Returns False: announcing the next window is enough."""
+        return False
+
+    def is_ready(self, places: Int64s) -> bool:
+        """Returns True: whoever reads a record waits for it."""
+        return True
+
+    def wait(self, places: Int64s) -> None:
+        """Does nothing."""
+
+    def done(self, places: Int64s) -> None:
+        """Does nothing."""
+
+    def close(self) -> None:
+        """Does nothing."""
 
     def _is_cached(self, run: list[int]) -> bool:
         shard, begin, end = run

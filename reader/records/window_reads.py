@@ -5,47 +5,53 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from reader.datasets.record_index import RecordIndex
 from reader.records.damaged_records import DamagedRecords
 from reader.records.memory import keep_large_blocks
 from reader.records.python_calls import call_python, generate_python, weakly
 from reader.schedule.windows import Windows
-from reader.storage.files import is_remote
-
-# Concurrent reads from a bucket, which hide its latency. For local files, a single
-# thread reads faster than many cores decode: docs/performance.md#reading.
-_REMOTE_READS = 16
 
 
 class Fetched(NamedTuple):
-    """Records of a window in the order read.
+    """Records of a window in any order.
 
     Attributes:
-        records: string[n], serialized Examples.
-        intact: bool[n], False for records replaced by a neighbor.
+        records: string[k], serialized Examples.
+        intact: bool[k], False for records replaced by a neighbor.
+        order: int64[n], position among these of each record of the window.
     """
 
     records: tf.Tensor
     intact: tf.Tensor
+    order: tf.Tensor
 
 
-# (numbers int64[n], reads), as in `Reads` → Fetched. The reads are (pieces int64[m, 5],
-# lengths int64[n]) of the records, and then of each layer.
-Fetch = Callable[[tf.Tensor, Any], Fetched]
+class WindowSource(NamedTuple):
+    """What the records of windows come from.
+
+    Attributes:
+        begin: Starts an iterator, which yields for each window what `fetch` takes, and
+            then all of a window that `Staged` has besides the places.
+        signature: Types of what `fetch` takes.
+        fetch: Function from these tensors to the records of a window.
+    """
+
+    begin: Callable[[], Iterator[tuple[Any, ...]]]
+    signature: Any
+    fetch: Callable[..., Fetched]
 
 
-def fetch_records(index: RecordIndex, damaged: DamagedRecords) -> Fetch:
-    """Returns a function that fetches records with TensorFlow's TFRecord reader.
+def local_windows(windows: Windows, damaged: DamagedRecords) -> WindowSource:
+    """Returns a source of records in local files, by TensorFlow's TFRecord reader.
 
     TensorFlow's reader verifies all checksums. If it fails, `damaged` reads the records
-    of the window one by one. The caller keeps `damaged` alive.
+    of the window one by one. A single thread reads faster than many cores decode:
+    docs/performance-notes.md#reading. The caller keeps `windows` and `damaged` alive.
     """
-    names, reread = [file.path for file in index.files], weakly(damaged)
-    num_reads = _REMOTE_READS if any(map(is_remote, names)) else None
-    paths, fills = tf.constant(names), index.fills
+    index, reread = windows.index, weakly(damaged)
+    paths, fills = tf.constant([file.path for file in index.files]), index.fills
 
     def read(numbers: tf.Tensor, pieces: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-        records = _records_of(pieces, paths, num_reads)
+        records = _records_of(pieces, paths)
         # Too few records raise an error, as damaged records do.
         whole = records.batch(tf.size(numbers, tf.int64), drop_remainder=True)
         return _checked(whole.get_single_element(), lengths)
@@ -62,7 +68,7 @@ def fetch_records(index: RecordIndex, damaged: DamagedRecords) -> Fetch:
         dtypes = (tf.string, tf.bool)
         return tuple(call_python(lambda lost: reread()(lost), [numbers], dtypes))
 
-    def fetch(numbers: tf.Tensor, reads: Any) -> Fetched:
+    def fetch(reads: Any, numbers: tf.Tensor, order: tf.Tensor) -> Fetched:
         window = tf.data.Dataset.from_tensors((numbers, reads))
         # An error in `map` consumes the input element: here a window, not a record.
         # `ignore_errors` on the reader itself would lose the rest of the shard, and
@@ -70,44 +76,34 @@ def fetch_records(index: RecordIndex, damaged: DamagedRecords) -> Fetch:
         fast = window.map(at_once).ignore_errors()
         slow = window.map(one_by_one)
         fetched = fast.concatenate(slow).take(1).get_single_element()
-        return Fetched(*(tf.ensure_shape(part, [None]) for part in fetched))
+        records, intact = (tf.ensure_shape(part, [None]) for part in fetched)
+        return Fetched(records, intact, order)
 
-    return fetch
+    signature = ((_READS,) * (1 + len(index.layers)), _NUMBERS, _NUMBERS)
+    get_windows = weakly(windows)
+    return WindowSource(lambda: get_windows()(), signature, fetch)
 
 
-def _records_of(
-    pieces: tf.Tensor, paths: tf.Tensor, num_reads: int | None
-) -> tf.data.Dataset:
+def _records_of(pieces: tf.Tensor, paths: tf.Tensor) -> tf.data.Dataset:
     # Work shared by all pieces is done here, not in `_records_of_piece`: TensorFlow
-    # prepares that function again for each iterator. docs/performance.md has the cost.
-    shard, offset, skip, count, buffer_size = tf.unstack(pieces, num=5, axis=1)
+    # prepares that function again for each iterator:
+    # docs/performance-notes.md#the-beginning-of-an-epoch.
+    shard, offset, skip, count = tf.unstack(pieces, num=4, axis=1)
     path = tf.gather(paths, shard[:, tf.newaxis])
     each = tf.data.Dataset.from_tensor_slices(
-        (path, offset[:, tf.newaxis], skip, count, buffer_size)
+        (path, offset[:, tf.newaxis], skip, count)
     )
-    if num_reads is None:
-        return each.flat_map(_records_of_piece)
-    return each.interleave(
-        _records_of_piece,
-        cycle_length=num_reads,
-        block_length=1 << 20,  # Larger than a piece: yields pieces one by one.
-        num_parallel_calls=num_reads,
-        deterministic=True,
-    )
+    return each.flat_map(_records_of_piece)
 
 
 def _records_of_piece(
-    path: tf.Tensor,
-    offset: tf.Tensor,
-    skip: tf.Tensor,
-    count: tf.Tensor,
-    buffer_size: tf.Tensor,
+    path: tf.Tensor, offset: tf.Tensor, skip: tf.Tensor, count: tf.Tensor
 ) -> tf.data.Dataset:
     # No public reader of TensorFlow starts at a byte offset.
     variant = tf.raw_ops.TFRecordDatasetV2(
         filenames=path,
         compression_type="",
-        buffer_size=buffer_size,
+        buffer_size=0,  # The file system's own.
         byte_offsets=offset,
         metadata="",
     )
@@ -152,12 +148,11 @@ class Unsorted(NamedTuple):
 Arrange = Callable[[Unsorted], tf.Tensor]
 
 _READS = (
-    tf.TensorSpec((None, 5), tf.int64),  # pieces
+    tf.TensorSpec((None, 4), tf.int64),  # pieces
     tf.TensorSpec((None,), tf.int64),  # record lengths in the order read
 )
-_SIGNATURE = (
-    tf.TensorSpec((None,), tf.int64),  # record numbers in the order read
-    tf.TensorSpec((None,), tf.int64),  # order
+_NUMBERS = tf.TensorSpec((None,), tf.int64)
+_REST = (
     tf.TensorSpec((None,), tf.bool),  # blank
     tf.TensorSpec((None,), tf.int32),  # datasets
     tf.TensorSpec((None, None), tf.float64),  # draws
@@ -186,8 +181,7 @@ class Records(NamedTuple):
 
 
 def read_records(
-    windows: Windows,
-    fetch: Fetch,
+    source: WindowSource,
     chunk: int,
     arrange: Arrange | None = None,
 ) -> tf.data.Dataset:
@@ -197,16 +191,13 @@ def read_records(
     consumed, so at most two windows are in memory.
 
     Args:
-        windows: Windows to read, which the caller keeps alive.
-        fetch: Function that reads the records of a window.
+        source: Source of the windows, whose inputs the caller keeps alive.
         chunk: Number of records per chunk.
         arrange: Function that sorts a window; None keeps the order.
     """
 
     def take(
-        reads: Any,
-        numbers: tf.Tensor,
-        order: tf.Tensor,
+        inputs: Any,
         blank: tf.Tensor,
         datasets: tf.Tensor,
         draws: tf.Tensor,
@@ -214,7 +205,8 @@ def read_records(
         descending: tf.Tensor,
         keep: tf.Tensor,
     ) -> Records:
-        fetched = fetch(numbers, reads)
+        fetched = source.fetch(*inputs)
+        order = fetched.order
         if arrange is not None:
             records = tf.gather(fetched.records, order)
             window = Unsorted(records, blank, draws, columns, descending)
@@ -226,14 +218,11 @@ def read_records(
         valid = tf.gather(fetched.intact, order) & ~blank
         return Records(records, valid, blank, datasets, draws)
 
-    current = weakly(windows)
-
     def begin() -> Iterator[tuple[Any, ...]]:
         keep_large_blocks()
-        return generate_python(current()())
+        return generate_python(source.begin())
 
-    reads = (_READS,) * (1 + len(windows.index.layers))
     dataset = tf.data.Dataset.from_generator(
-        begin, output_signature=(reads, *_SIGNATURE)
+        begin, output_signature=(source.signature, *_REST)
     )
     return dataset.map(take, num_parallel_calls=1).rebatch(chunk)

@@ -1,6 +1,7 @@
 """Plans the run of a configuration over record sources, without TensorFlow."""
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from reader.datasets.record_source import (
     index_of,
     open_one_record_source,
 )
+from reader.range_cache.range_cache import RangeCache
 from reader.schedule.state import (
     check_state,
     digest,
@@ -26,6 +28,7 @@ from reader.schedule.state import (
 from reader.schedule.windows import Windows
 from reader.selections.choose import Selected, choose
 from reader.shuffle.mixture import MixedOrder, Part, share_turns
+from reader.shuffle.next_uses import NextUses, ShuffledUses, WrittenUses
 from reader.shuffle.order import Numbering, ShuffledOrder, WrittenOrder
 from reader.shuffle.shares import Share
 from reader.shuffle.steps import EndlessSteps, Steps
@@ -48,6 +51,7 @@ class Run:
         share: Share of this host in each step.
         identity: Settings and fingerprint that determine the order, for the state.
         subset: Record numbers of planned numbers; None to read all records.
+        num_blocks: Number of blocks of each part of a mixture, or of all records.
     """
 
     index: RecordIndex
@@ -56,6 +60,29 @@ class Run:
     share: Share
     identity: Mapping[str, Any]
     subset: Subset | None = None
+    num_blocks: tuple[int, ...] = ()
+
+    def next_uses(self) -> NextUses:
+        """Returns when the blocks of the index are needed next, for a cache."""
+        if isinstance(self.order, MixedOrder):
+            return self.order.next_uses(self.num_blocks, self.share)
+        (num,) = self.num_blocks
+        if isinstance(self.order, ShuffledOrder):
+            return ShuffledUses(self.order, num, self.share, endless=False)
+        numbering: Any = self.index.blocks if self.subset is None else self.subset
+        return WrittenUses(self.order, numbering, num, self.share)
+
+    def open_cache(self, config: ReadConfig) -> RangeCache | None:
+        """Opens the bounded cache of ranges; returns None if there is none.
+
+        Raises:
+            UsageError: The folder cannot be used, or a file has no manifest.
+        """
+        folder, max_bytes = config.resources.cache, config.resources.cache_bytes
+        if folder is None or max_bytes is None:
+            return None
+        name = json.dumps([self.identity, self.share.host_count], sort_keys=True)
+        return RangeCache(folder, max_bytes, self.index, self.next_uses(), name)
 
     @property
     def num_examples(self) -> int:
@@ -82,6 +109,7 @@ class Run:
             self.subset,
             whole=config.bucket_by_length,
             at_end=at_end,
+            open_cache=lambda: self.open_cache(config),
         )
 
 
@@ -147,6 +175,7 @@ def plan_run(source: RecordSource, config: ReadConfig, resume: object = None) ->
         share=Share(config.host_index, config.host_count, config.batch_size),
         identity=identity,
         subset=_subset(numbering),
+        num_blocks=(_num_blocks(source),),
     )
 
 
@@ -192,6 +221,7 @@ def plan_mixed_run(
         share=Share(config.host_index, config.host_count, config.batch_size),
         identity=identity,
         subset=_joined(record_sources, numberings),
+        num_blocks=tuple(map(_num_blocks, record_sources)),
     )
 
 
@@ -207,6 +237,10 @@ def _numbering(source: RecordSource, index: RecordIndex, seed: int | str) -> Num
             f"no example of {source.name} is selected: choose more, or leave it out"
         )
     return subset
+
+
+def _num_blocks(source: RecordSource) -> int:
+    return len(source.block_offsets)
 
 
 def _subset(numbering: Numbering) -> Subset | None:

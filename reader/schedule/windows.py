@@ -1,8 +1,8 @@
 """Yields the windows of a host with the reads for each window."""
 
-import contextlib
 import copy
 import itertools
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from reader.contract.errors import DatasetError
 from reader.datasets.record_index import Reads, RecordIndex
+from reader.range_cache.range_cache import RangeCache
 from reader.schedule.laps import Laps
 from reader.shuffle.arrays import Float64s, Int64s
 from reader.shuffle.order import NO_RECORD, Window
@@ -22,10 +23,23 @@ from reader.shuffle.subset import Subset
 # time: so many are read together, if they are no larger than this.
 _FEWEST_RECORDS = 64
 _MOST_BYTES = 4 << 20
+# Windows that are staged between two that are yielded.
+_MOST_NEW = 4
 
 
 class Order(Protocol):
-    """Order of records."""
+    """Order of records.
+
+    Attributes:
+        num_records: Number of records in an epoch; 0 without epochs.
+        window_records: Number of records in a window, over all hosts.
+    """
+
+    @property
+    def num_records(self) -> int: ...  # noqa: D102
+
+    @property
+    def window_records(self) -> int: ...  # noqa: D102
 
     def windows(self, stretch: Stretch, share: Share) -> Iterator[Window]:
         """Yields a host's records of a stretch, window by window."""
@@ -75,13 +89,80 @@ class Placed(NamedTuple):
 Arrange = Callable[[Placed, int, bool], Int64s]
 
 
+class Staging(Protocol):
+    """Brings the records of an iterator's coming windows near, before they are read.
+
+    Threads may share an instance. All places are int64[n, 4 + 3 * layers].
+    """
+
+    def stage(self, places: Int64s, clock: int) -> Int64s:
+        """Begins to bring the records of a window near.
+
+        Args:
+            places: As `RecordIndex.places` returns them.
+            clock: Begin of the window in examples of the run, epoch after epoch.
+
+        Returns:
+            Where to read the records, in the same form.
+        """
+
+    def has_room(self) -> bool:
+        """Returns whether more than the next window should be staged."""
+
+    def is_ready(self, places: Int64s) -> bool:
+        """Returns whether `wait` would return at once."""
+
+    def wait(self, places: Int64s) -> None:
+        """Waits until records can be read.
+
+        Args:
+            places: Some of the places that `stage` returned.
+
+        Raises:
+            DatasetError: A file is missing.
+            OSError: A record cannot be read.
+        """
+
+    def done(self, places: Int64s) -> None:
+        """States that nobody reads these records any more.
+
+        Args:
+            places: Some of the places that `stage` returned.
+        """
+
+    def close(self) -> None:
+        """States that nobody reads any more."""
+
+
+class Staged(NamedTuple):
+    """A window whose records are brought near.
+
+    Attributes:
+        places: int64[n, 4 + 3 * layers], where to read each record.
+        blank: bool[n], True for padding after the last record of an epoch.
+        datasets: int32[n], number of the dataset that each record belongs to.
+        draws: float64[n, draws], random numbers of each record.
+        columns: Number of streams that the records alternate between, round-robin.
+        descending: Whether to sort from long to short.
+        keep: int64[k], positions of the records to keep after sorting.
+    """
+
+    places: Int64s
+    blank: NDArray[np.bool_]
+    datasets: NDArray[np.int32]
+    draws: Float64s
+    columns: int
+    descending: bool
+    keep: Int64s
+
+
 class _Turn(NamedTuple):
-    """A window, the one after it, and whether it is the last of its epoch."""
+    """A window, whether it is the last of its epoch, and of its iterator."""
 
     epoch: int
     window: Window
-    upcoming: Window | None
     ends_epoch: bool
+    is_last: bool
 
 
 class Windows:
@@ -91,6 +172,8 @@ class Windows:
         index: Index of the records' files and byte offsets.
         draws: Random numbers of each record, such as for crops.
         sorted: Whether the records of a window are sorted after reading.
+        is_sparse: Whether a selection of the records is read.
+        open_cache: Function that opens the cache of remote files, if there is one.
         num_iterators: Number of iterators started so far.
         left_early: Whether an iterator was started before the previous one was
             exhausted.
@@ -108,6 +191,7 @@ class Windows:
         *,
         whole: bool,
         at_end: Any,
+        open_cache: Callable[[], RangeCache | None] = lambda: None,
     ) -> None:
         """Creates the windows of a host.
 
@@ -122,13 +206,14 @@ class Windows:
                 the window is sorted first.
             at_end: Function called at the end of each epoch, with the epoch, and with
                 the lap if there are laps.
+            open_cache: Function that opens the cache of remote files, if there is one.
         """
-        self.index, self.draws = index, draws
+        self.index, self.draws, self.open_cache = index, draws, open_cache
         self.left_early = False
         self.error: DatasetError | OSError | None = None
         self.num_iterators = self._num_ended = 0
         self._order, self._run, self._share = order, run, share
-        self._subset = subset
+        self._subset, self.is_sparse = subset, subset is not None
         self.sorted, self._at_end = whole, at_end
         self._laps, self._lap_numbers = Laps(at_end), itertools.count()
         self._fewest = 1
@@ -142,60 +227,46 @@ class Windows:
 
     def _with_reads(self, turns: Iterator[_Turn]) -> Iterator[tuple[Any, ...]]:
         for turn in turns:
-            window = turn.window
-            reads: Reads = self._looked_up(self.index.reads, window)
+            self._num_ended += turn.is_last
+            try:
+                reads: Reads = self.index.reads(turn.window.numbers)
+            except (DatasetError, OSError) as error:
+                raise self._noted(error) from None
+            pieces = ((reads.pieces, reads.lengths), *reads.layers)
             yield (
-                ((reads.pieces, reads.lengths), *reads.layers),
-                reads.numbers,
-                reads.order,
-                window.numbers == NO_RECORD,
-                self.index.datasets_of(window.numbers),
-                self.draws.of(window.numbers, window.epochs),
-                window.columns,
-                window.number % 2 == 1,
-                window.keep,
+                (pieces, reads.numbers, reads.order),
+                *self._rest_of(turn.window),
             )
             if turn.ends_epoch:
                 self._at_end(turn.epoch)
 
     def placed(
-        self, read_ahead: Callable[[Int64s], None], arrange: Arrange | None = None
+        self, staging: Staging, arrange: Arrange | None = None
     ) -> Iterator[Placed]:
         """Starts the next iterator, with the place of each record.
 
-        Whoever reads the records calls `note_read`.
+        Whoever reads the records calls `note_read`, and those of `staging`.
 
         Args:
-            read_ahead: Function called with the places of a window before the window
-                in front of it is yielded.
+            staging: Brings the records of coming windows near.
             arrange: Function that sorts a window; None keeps the order.
         """
-        return self._with_places(self._start(), read_ahead, arrange)
+        return self._with_places(self._start(), staging, arrange)
 
     def _with_places(
-        self,
-        turns: Iterator[_Turn],
-        read_ahead: Callable[[Int64s], None],
-        arrange: Arrange | None,
+        self, turns: Iterator[_Turn], staging: Staging, arrange: Arrange | None
     ) -> Iterator[Placed]:
-        upcoming, lap = None, next(self._lap_numbers)
-        for turn in turns:
-            window, places = turn.window, upcoming
-            if places is None:
-                places = self._looked_up(self.index.places, window)
-                read_ahead(places)
-            upcoming = None
-            if turn.upcoming is not None:
-                # An error is raised when it is the window's turn.
-                with contextlib.suppress(DatasetError, OSError):
-                    upcoming = self.index.places(turn.upcoming.numbers)
-                    read_ahead(upcoming)
+        lap = next(self._lap_numbers)
+        for turn, places in self._staged(turns, staging):
+            window = turn.window
             blank, laps = window.numbers == NO_RECORD, np.full(len(places), lap)
             draws = self.draws.of(window.numbers, window.epochs)
             placed = Placed(places, blank, draws, laps)
             if arrange is not None:
+                staging.wait(places)
                 descending = window.number % 2 == 1
                 kept = arrange(placed, window.columns, descending)[window.keep]
+                staging.done(np.delete(places, kept, axis=0))
                 placed = placed.at(kept)
             self._laps.hand_out(lap, len(placed.places))
             if turn.ends_epoch:
@@ -203,9 +274,77 @@ class Windows:
                 lap = next(self._lap_numbers)
             yield placed
 
+    def staged(self, staging: Staging) -> Iterator[Staged]:
+        """Starts the next iterator, with windows whose records can be read.
+
+        Args:
+            staging: Brings the records of coming windows near.
+        """
+        return self._when_ready(self._start(), staging)
+
+    def _when_ready(self, turns: Iterator[_Turn], staging: Staging) -> Iterator[Staged]:
+        for turn, places in self._staged(turns, staging):
+            staging.wait(places)
+            yield Staged(places, *self._rest_of(turn.window))
+            staging.done(places)
+            if turn.ends_epoch:
+                self._at_end(turn.epoch)
+
+    def _rest_of(self, window: Window) -> tuple[Any, ...]:
+        """Returns what `Staged` has of a window besides the places."""
+        return (
+            window.numbers == NO_RECORD,
+            self.index.datasets_of(window.numbers),
+            self.draws.of(window.numbers, window.epochs),
+            window.columns,
+            window.number % 2 == 1,
+            window.keep,
+        )
+
+    def _staged(
+        self, turns: Iterator[_Turn], staging: Staging
+    ) -> Iterator[tuple[_Turn, Int64s]]:
+        """Yields windows with the places of their records, when the next is staged."""
+        staged: deque[tuple[_Turn, Int64s | DatasetError | OSError]] = deque()
+        num_new = 0
+        for turn in turns:
+            staged.append((turn, self._try_to_stage(turn, staging)))
+            num_new += 1
+            # The first window does not wait until as many as there is room for are
+            # staged: each of them takes some milliseconds.
+            while len(staged) > 1 and (num_new >= _MOST_NEW or not staging.has_room()):
+                yield self._next(staged)
+                num_new = 0
+        while staged:
+            yield self._next(staged)
+
+    def _try_to_stage(
+        self, turn: _Turn, staging: Staging
+    ) -> Int64s | DatasetError | OSError:
+        order, window = self._order, turn.window
+        clock = turn.epoch * order.num_records + window.number * order.window_records
+        try:
+            return staging.stage(self.index.places(window.numbers), clock)
+        except (DatasetError, OSError) as error:
+            return error  # It is raised when it is the window's turn.
+
+    def _next(
+        self, staged: deque[tuple[_Turn, Int64s | DatasetError | OSError]]
+    ) -> tuple[_Turn, Int64s]:
+        turn, places = staged.popleft()
+        if isinstance(places, Exception):
+            raise self._noted(places)
+        self._num_ended += turn.is_last
+        return turn, places
+
     def numbers(self) -> Iterator[tuple[Int64s, Int64s]]:
         """Starts the next iterator, with the number and epoch of each record."""
-        return ((turn.window.numbers, turn.window.epochs) for turn in self._start())
+        return self._with_epochs(self._start())
+
+    def _with_epochs(self, turns: Iterator[_Turn]) -> Iterator[tuple[Int64s, Int64s]]:
+        for turn in turns:
+            self._num_ended += turn.is_last
+            yield turn.window.numbers, turn.window.epochs
 
     def note_read(self, lap: int, num: int) -> None:
         """States that records were read; ends the epoch of their lap with the last.
@@ -233,17 +372,13 @@ class Windows:
         while part is not None:
             epoch, window = part
             part = next(parts, None)
-            self._num_ended += part is None
-            upcoming = None if part is None else part[1]
-            yield _Turn(epoch, window, upcoming, part is None or part[0] != epoch)
+            ends_epoch = part is None or part[0] != epoch
+            yield _Turn(epoch, window, ends_epoch, is_last=part is None)
 
-    def _looked_up(self, look_up: Callable[[Int64s], Any], window: Window) -> Any:
-        try:
-            return look_up(window.numbers)
-        except (DatasetError, OSError) as error:
-            # TensorFlow raises its own error, which keeps only the text of this one.
-            self.error = copy.copy(error)
-            raise
+    def _noted(self, error: DatasetError | OSError) -> DatasetError | OSError:
+        # TensorFlow raises its own error, which keeps only the text of this one.
+        self.error = copy.copy(error)
+        return error
 
     def of_iterator(self, iterator: int) -> Iterator[Window]:
         """Yields the windows of an iterator without starting it; counts from 0."""

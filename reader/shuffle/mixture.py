@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from reader.shuffle.arrays import Int64s
+from reader.shuffle.next_uses import MixedUses, ShuffledUses
 from reader.shuffle.order import ShuffledOrder, Window
 from reader.shuffle.randomness import permutation, random_bits, random_key
 from reader.shuffle.shares import Share, Stretch, cells_of, windows_of
@@ -76,6 +77,10 @@ class MixedOrder:
     """The order of a mixture.
 
     A mixture has no epochs: all stretches belong to one endless epoch.
+
+    Attributes:
+        num_records: 0, since there are no epochs.
+        window_records: Number of records in a window, over all hosts.
     """
 
     def __init__(
@@ -90,15 +95,31 @@ class MixedOrder:
         """
         self._parts, self._rounds = parts, rounds
         self._num_streams = parts[0].order.num_streams
+        self.num_records = 0
+        self.window_records = rounds * self._num_streams
         self._pattern = spread_turns(share_turns(weights))
         self._phases = stream_phases(self._num_streams)
         had = self._pattern[:, np.newaxis] == np.arange(len(parts))
         # int64[turns + 1, parts], number of turns of each part before a turn.
         self._had = np.concatenate([[[0] * len(parts)], np.cumsum(had, axis=0)])
 
+    def next_uses(self, num_blocks: Sequence[int], share: Share) -> MixedUses:
+        """Returns when blocks are needed next.
+
+        Args:
+            num_blocks: Number of blocks of each part in the index.
+            share: Share of this host.
+        """
+        uses = [
+            ShuffledUses(part.order, num, share, endless=True)
+            for part, num in zip(self._parts, num_blocks, strict=True)
+        ]
+        rates = self._had[-1] / PATTERN_TURNS
+        return MixedUses(list(zip(uses, num_blocks, strict=True)), rates.tolist())
+
     def windows(self, stretch: Stretch, share: Share) -> Iterator[Window]:
         """Yields a host's records of a stretch, window by window."""
-        size = self._rounds * self._num_streams
+        size = self.window_records
         for begin in windows_of(stretch, size):
             mine = share.positions(stretch, begin, begin + size, self._num_streams)
             if len(mine):

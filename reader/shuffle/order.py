@@ -12,7 +12,7 @@ An epoch's order is a pure function of (blocks, seed, epoch, rounds per window):
 4. The order takes one record of each stream, round-robin: position p belongs to stream
    p mod S.
 
-`shares` tells which positions a host reads. docs/reading.md has a drawing.
+`shares` tells which positions a host reads. docs/order.md has a drawing.
 """
 
 from collections.abc import Iterator
@@ -21,8 +21,10 @@ from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from reader.shuffle.arrays import Int64s, UInt64s
+from reader.contract.layout import BLOCK_RECORDS
+from reader.shuffle.arrays import Int64s, UInt32s, UInt64s
 from reader.shuffle.randomness import permutation, random_bits, random_key
 from reader.shuffle.shares import Share, Stretch, cells_of, windows_of
 
@@ -31,7 +33,7 @@ from reader.shuffle.shares import Share, Stretch, cells_of, windows_of
 PLAN_VERSION = 1
 
 # The default number of streams. More streams mix better, but need more and smaller
-# reads: docs/performance.md#shuffling.
+# reads: docs/performance-notes.md#shuffling.
 NUM_STREAMS = 192
 
 # Record number of a padding position in a batch.
@@ -70,6 +72,41 @@ class Numbering(Protocol):
 
     def blocks_of(self, epoch: int) -> Blocks:
         """Returns the blocks of an epoch."""
+
+
+class BlockPlaces(NamedTuple):
+    """Where the blocks of an epoch are: all of its streams, end to end.
+
+    Attributes:
+        begins: uint32 or int64[num_blocks], position of each block's first record. A
+            block may go on at position 0.
+        blocks: The blocks.
+        cuts: int64[num_streams], position of the first record of each stream, sorted.
+        streams: int64[num_streams], number of the stream that begins at each cut.
+    """
+
+    begins: Int64s | UInt32s
+    blocks: Blocks
+    cuts: Int64s
+    streams: Int64s
+
+    def uses(self, blocks: Int64s) -> tuple[Int64s, Int64s, NDArray[np.bool_]]:
+        """Returns where the records of blocks are.
+
+        Args:
+            blocks: int64[n], numbers of blocks.
+
+        Returns:
+            Stream of each record, its position in the stream, and whether there is such
+            a record, each [n, 64].
+        """
+        record = np.arange(BLOCK_RECORDS)
+        first = self.blocks.first
+        counts = first[blocks + 1] - first[blocks]
+        at = self.begins[blocks].astype(np.int64)[:, np.newaxis] + record
+        at %= max(1, self.blocks.num_records)
+        cut = np.searchsorted(self.cuts, at, side="right") - 1
+        return self.streams[cut], at - self.cuts[cut], record < counts[:, np.newaxis]
 
 
 class EpochOrder:
@@ -122,6 +159,16 @@ class EpochOrder:
         numbers: Int64s = self._blocks.first[self._order[block]] + within
         return numbers
 
+    def block_places(self) -> BlockPlaces:
+        """Returns where each block is; in 4 bytes a block up to 2³² records."""
+        num = max(1, self._blocks.num_records)
+        begins = np.empty(len(self._order), np.uint32 if num < 1 << 32 else np.int64)
+        begins[self._order] = (self._line[:-1] - self._shift) % num
+        # A stream without records would hide the one that begins at the same cut.
+        streams = np.flatnonzero(self.lengths)
+        streams = streams[np.argsort(self._starts[streams])]
+        return BlockPlaces(begins, self._blocks, self._starts[streams], streams)
+
     def window_bits(self, numbers: Int64s) -> UInt64s:
         """Returns the sort keys that shuffle the records of a window."""
         return random_bits(self._window_key, numbers)
@@ -161,6 +208,7 @@ class ShuffledOrder:
         num_records: Number of records in an epoch.
         rounds: Number of records of each stream in a window.
         num_streams: Number of streams.
+        window_records: Number of records in a window, over all hosts.
         epoch: Function from the number of an epoch to its `EpochOrder`.
     """
 
@@ -181,17 +229,21 @@ class ShuffledOrder:
         """
         self.num_records, self.num_streams = numbering.num_records, num_streams
         self.rounds = rounds
+        self.window_records = rounds * num_streams
         # Keeps the last two epochs, since a window may span the end of an epoch.
-        self.epoch = lru_cache(2)(
-            lambda epoch: EpochOrder(
-                numbering.blocks_of(epoch), seed, epoch, num_streams
-            )
+        self._make = lambda epoch: EpochOrder(
+            numbering.blocks_of(epoch), seed, epoch, num_streams
         )
+        self.epoch = lru_cache(2)(self._make)
+
+    def block_places(self, epoch: int) -> BlockPlaces:
+        """Returns where each block is in an epoch, which may be far ahead."""
+        return self._make(epoch).block_places()
 
     def windows(self, stretch: Stretch, share: Share) -> Iterator[Window]:
         """Yields a host's records of a stretch, window by window."""
         order = self.epoch(stretch.epoch)
-        size = self.rounds * self.num_streams
+        size = self.window_records
         for begin in windows_of(stretch, size):
             mine = share.positions(stretch, begin, begin + size, self.num_streams)
             if len(mine):
@@ -230,9 +282,14 @@ class WrittenOrder:
     batch_size: int
     batches: int
 
+    @property
+    def window_records(self) -> int:
+        """Number of records in a window, over all hosts."""
+        return self.batch_size * self.batches
+
     def windows(self, stretch: Stretch, share: Share) -> Iterator[Window]:
         """Yields a host's records of a stretch, window by window."""
-        size = self.batch_size * self.batches
+        size = self.window_records
         for begin in range(stretch.start, stretch.stop, size):
             positions = np.arange(begin, min(begin + size, stretch.stop))
             numbers = np.where(positions < self.num_records, positions, NO_RECORD)

@@ -81,6 +81,18 @@ class Share:
         return positions[first:last]
 
 
+    def streams(self, num_streams: int) -> Int64s:
+        """Returns the streams that the host reads, sorted.
+
+        They are exact if `host_count` divides the number of streams. Otherwise they are
+        those of the first batches, and later batches have nearly the same.
+        """
+        batches = -(-num_streams // max(1, self.batch_size))
+        stretch = Stretch(0, 0, max(num_streams, batches * self.batch_size))
+        positions = self.positions(stretch, 0, stretch.stop, num_streams)
+        return np.unique(positions % num_streams)
+
+
 # Windows that are smaller than a batch need the positions of the same one.
 @lru_cache(8)
 def _of_batches(

@@ -19,14 +19,16 @@ from reader.decode.missing_captions import MissingCaptions
 from reader.decode.named_captions import MISSING
 from reader.decode.outputs import bucket_width, pad_id
 from reader.pixel_workers.processes import NUM_CHANNELS
-from reader.pixel_workers.stored_records import StoredRecords
+from reader.pixel_workers.stored_records import NoImages, StoredRecords
 from reader.pixel_workers.worker_pool import PixelWorkers
 from reader.pixels.casts import black_row
 from reader.pixels.engine import PixelEngine
 from reader.records.damaged_records import DamagedRecords
-from reader.schedule.windows import Placed
+from reader.remote_records.access import Access, access_to
+from reader.schedule.windows import Placed, Staging, Windows
+from reader.shuffle.arrays import Int64s
+from reader.streaming.budget import fetched_bytes
 from reader.streaming.stored_examples import (
-    NoImages,
     SomeExamples,
     StoredExamples,
     completed,
@@ -39,7 +41,7 @@ _MOST_AHEAD = NUM_CHANNELS - 4
 
 
 def batch_reader(
-    index: RecordIndex,
+    windows: Windows,
     record_schema: RecordSchema,
     config: ReadConfig,
     damaged: DamagedRecords,
@@ -50,14 +52,16 @@ def batch_reader(
     """Returns a reader of batches, with pixel workers of its own.
 
     Args:
-        index: Index of the records.
+        windows: Windows of the records.
         record_schema: Schema of the records.
         config: Read configuration, fitted to it.
         damaged: Reader of damaged records.
         num_workers: Number of worker processes; 0 to read in this process.
         held: Number of batches that the caller may keep without a copy.
     """
-    features, has_images = record_schema.features, "image" in config.names
+    index, features = windows.index, record_schema.features
+    has_images = "image" in config.names
+    access = access_to(windows, config, damaged, fetched_bytes(config))
     sides = None
     if has_images and record_schema.image_format is not None:
         sides = features["height"].key, features["width"].key
@@ -69,6 +73,7 @@ def batch_reader(
         keep="encoded" in config.names,
         may_map=needs_size(record_schema.image_format),
         fills=index.fills,
+        memory=access.memory,
     )
     examples = StoredExamples(records, ExampleArrays(record_schema, config))
     engine = (
@@ -77,7 +82,7 @@ def batch_reader(
         else NoImages()
     )
     workers = PixelWorkers(engine, num_workers, held=held, records=examples)
-    return BatchReader(workers, examples, index, damaged, record_schema, config)
+    return BatchReader(workers, examples, index, access, damaged, record_schema, config)
 
 
 class _Reading(NamedTuple):
@@ -97,6 +102,7 @@ class BatchReader:
 
     Attributes:
         workers: The pixel workers.
+        access: Brings the records of coming windows near.
         missing: Counts of captions that examples lack.
     """
 
@@ -105,6 +111,7 @@ class BatchReader:
         workers: PixelWorkers[Any],
         examples: StoredExamples,
         index: RecordIndex,
+        access: Access,
         damaged: DamagedRecords,
         record_schema: RecordSchema,
         config: ReadConfig,
@@ -115,11 +122,12 @@ class BatchReader:
             workers: Pixel workers that read `examples`.
             examples: Reads records, and makes their images and other outputs.
             index: Index of the records.
+            access: Brings the records of coming windows near.
             damaged: Reader of damaged records.
             record_schema: Schema of the records.
             config: Read configuration.
         """
-        self.workers, self._config = workers, config
+        self.workers, self.access, self._config = workers, access, config
         self._examples, self._damaged = examples, damaged
         image = record_schema.features["image"] if "image" in config.names else None
         self._mend = MendedRecords(examples.records, workers.engine, damaged, image)
@@ -130,6 +138,7 @@ class BatchReader:
     def batches(
         self,
         placed: Iterator[Placed],
+        staging: Staging,
         ahead: int,
         note_read: Callable[[int, int], None],
     ) -> Iterator[Any]:
@@ -137,6 +146,7 @@ class BatchReader:
 
         Args:
             placed: Places of records, in any portions.
+            staging: Brings these records near; it is closed in the end.
             ahead: Number of batches that are read before they are wanted, if the
                 workers take so many.
             note_read: Function called with the lap and the number of records of each
@@ -145,21 +155,28 @@ class BatchReader:
         reading: deque[_Reading] = deque()
         error: Exception | None = None
         portions = _rebatched(placed, self._config.host_batch_size)
+        upcoming: Placed | None = None
         ahead = min(ahead, _MOST_AHEAD)
         try:
             while error is None or reading:
                 while error is None and len(reading) <= ahead:
                     try:
-                        reading.append(self._start(next(portions)))
+                        upcoming = next(portions) if upcoming is None else upcoming
+                        if reading and not staging.is_ready(upcoming.places):
+                            break
+                        staging.wait(upcoming.places)
+                        reading.append(self._start(upcoming))
+                        upcoming = None
                     except Exception as reason:  # Of a later batch than those read.
                         error = reason
                 if reading:
-                    yield self._finish(reading.popleft(), note_read)
+                    yield self._finish(reading.popleft(), note_read, staging.done)
         finally:
             # Nobody wants these, but their memory and channels are used again.
             for each in reading:
                 with contextlib.suppress(Exception):
                     each.finish()
+            staging.close()
         try:
             if not isinstance(error, StopIteration):
                 raise error
@@ -171,9 +188,15 @@ class BatchReader:
         finish = self.workers.start_read(placed.places[:, 1:], placed.draws)
         return _Reading(placed, finish)
 
-    def _finish(self, reading: _Reading, note_read: Callable[[int, int], None]) -> Any:
+    def _finish(
+        self,
+        reading: _Reading,
+        note_read: Callable[[int, int], None],
+        done: Callable[[Int64s], None],
+    ) -> Any:
         placed, (images, parts) = reading.placed, reading.finish()
         lap = int(placed.laps[0])  # A lap is a whole number of batches.
+        done(placed.places)
         arrays, intact = self._mended(placed, images, join(parts), lap)
         if MISSING in arrays:
             self.missing.note(arrays.pop(MISSING), placed.blank)

@@ -13,6 +13,9 @@ _WORKER_BYTES = 48 << 20
 # Copies of a window's bytes: the window in use, the next window as read, and the next
 # window in shuffled order.
 _WINDOWS = 3
+# Windows that are fetched from a bucket, in bytes, if the next one is smaller. That is
+# the data of half a second at 1 Gbit/s, more than a store takes to answer.
+_FETCHED_BYTES = 64 << 20
 # Batches in addition to `prefetch`: the batch in use, and the batch being made.
 _BATCHES = 2
 _PIXEL_BYTES = {"uint8": 1, "bfloat16": 2, "float32": 4}
@@ -20,7 +23,7 @@ _TOKEN_BYTES = 5  # An int32 id and a bool of the mask.
 
 # Approximate number of records per chunk. An operation on a whole chunk takes hardly
 # longer than on one record. Larger chunks are not faster, and keep fewer cores busy:
-# docs/performance.md#chunks.
+# docs/performance-notes.md#chunks.
 _CHUNK = 16
 # Chunks with encoded images that are parsed concurrently. Parsing copies an image once,
 # a fiftieth of the time of decoding it, and two threads keep up with a hundred workers.
@@ -59,7 +62,7 @@ def concurrency_of(config: ReadConfig) -> Concurrency:
 
     It is fixed before reading. TensorFlow's autotuning reaches the same throughput,
     does not bound memory, and delays the end of an iterator until its next tuning
-    round, by up to a minute: docs/performance.md#threads.
+    round, by up to a minute: docs/performance-notes.md#threads.
 
     Args:
         config: Read configuration, with `num_threads`, `workers` and `ram_budget`.
@@ -84,6 +87,23 @@ def concurrency_of(config: ReadConfig) -> Concurrency:
     rest -= (workers - _least_workers(config)) * _WORKER_BYTES
     batches = min(most.batches, 1 + rest // max(1, _batch_bytes(config)))
     return Concurrency(workers, most.chunks, batches)
+
+
+def fetched_bytes(config: ReadConfig) -> int:
+    """Returns the size of windows from a bucket that an iterator has in memory.
+
+    The window in use and the next one are in memory whatever their size.
+
+    Args:
+        config: Read configuration, with a sufficient `ram_budget` if there is one.
+    """
+    budget, most = config.resources.ram_budget, _FETCHED_BYTES
+    if budget is not None:
+        used, least = concurrency_of(config), _least_bytes(config)
+        more_workers = used.workers - _least_workers(config)
+        rest = budget - least - more_workers * _WORKER_BYTES
+        most = min(most, rest - (used.batches - 1) * _batch_bytes(config))
+    return max(most, 2 * _window_bytes(config))
 
 
 def _batches_at_a_time(config: ReadConfig, workers: int) -> int:

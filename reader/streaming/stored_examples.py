@@ -1,7 +1,7 @@
 """Records in local files → images and the other outputs, in a pixel worker."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
@@ -12,18 +12,6 @@ from reader.decode.example_arrays import Arrays, ExampleArrays
 from reader.pixel_workers.parts import Engine
 from reader.pixel_workers.stored_records import StoredRecords
 from reader.shuffle.arrays import Float64s, Int64s
-
-
-class NoImages:
-    """Engine of batches without images."""
-
-    row_shape: tuple[int, ...] = (0,)
-    dtype = "uint8"
-
-    def make(self, encoded: Iterable[Any], *_: Any) -> None:
-        """Makes nothing, but takes what is verified when it is taken."""
-        for _image in encoded:
-            pass
 
 
 class SomeExamples(NamedTuple):

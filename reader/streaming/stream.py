@@ -15,14 +15,12 @@ from reader.datasets.record_source import Patterns, open_record_sources
 from reader.datasets.shard_cache import keep_copies
 from reader.decode.example_arrays import ExampleArrays
 from reader.decode.outputs import fit
-from reader.pixel_workers.stored_records import StoredRecords
 from reader.records.damaged_records import DamagedRecords, Loss
-from reader.records.read_ahead import ReadAhead
+from reader.remote_records.access import WholeRecords
 from reader.schedule.resumable import Resumable
 from reader.schedule.run import Run, plan_mixed_run, plan_run
 from reader.schedule.stream_advice import advise_streams
 from reader.selections.choose import Selected, choose_all
-from reader.storage.files import is_remote
 from reader.streaming.batches import batch_reader
 from reader.streaming.budget import concurrency_of
 from reader.streaming.window_order import by_length
@@ -71,6 +69,7 @@ def stream(
     ram_budget: int | None = defaults.RAM_BUDGET,
     prefetch: int = defaults.PREFETCH,
     cache: str | os.PathLike[str] | None = None,
+    cache_bytes: int | None = defaults.CACHE_BYTES,
 ) -> "Stream":
     """Streams a dataset as batches of NumPy arrays, without TensorFlow.
 
@@ -83,7 +82,7 @@ def stream(
     and decoded by worker processes. `num_threads` does not exist here.
 
     Args:
-        pattern: As in `load`. Records must be in local files, or in `cache`.
+        pattern: As in `load`.
         batch_size: As in `load`.
         image_size: As in `load`.
         split: As in `load`.
@@ -129,7 +128,7 @@ def stream(
 
     Raises:
         UsageError: An argument is invalid, the records do not provide a requested
-            output, or TensorFlow would be needed to read them.
+            output, or they are compressed.
         DatasetError: A dataset is unfinished, a shard is missing or has the wrong size,
             or an index is damaged.
     """
@@ -156,14 +155,8 @@ def stream(
     if resume is None:
         advise_streams(run.index.shards, config)
     files = run.index.files
-    if config.resources.cache is not None:
-        files = tuple(keep_copies(files, config.resources.cache))
-    for file in files:
-        if is_remote(file.path):
-            raise UsageError(
-                f"reader.stream cannot read {file.path}: pass cache=FOLDER, a local "
-                "folder to copy shards to"
-            )
+    if config.resources.shard_folder is not None:
+        files = tuple(keep_copies(files, config.resources.shard_folder))
     return Stream(
         lambda state: plan(state).moved(files), run.moved(files), schema, config
     )
@@ -212,25 +205,22 @@ class Stream(Resumable):
         self._damaged = DamagedRecords(run.index, config.on_corrupt, key)
         windows = run.windows(config, at_end=self._damaged.report)
         self._set_run(run.steps, run.identity, windows)
-        paths = tuple(file.path for file in run.index.files)
-        self._read_ahead = ReadAhead(paths)
-        self._arrange = None
-        if config.bucket_by_length:
-            whole = StoredRecords(paths, None, None, fills=run.index.fills)
-            arrays = ExampleArrays(record_schema, config)
-            self._arrange = by_length(whole, arrays, self._damaged)
         # Texts are parsed by workers too, for which `load` has threads.
         most = concurrency_of(config)
         num_workers = most.workers if has_images else config.resources.pixel_workers
         self._ahead = config.resources.prefetch + most.batches - 1
         self._reader = batch_reader(
-            run.index,
+            windows,
             record_schema,
             config,
             self._damaged,
             num_workers=num_workers,
             held=_IN_USE,
         )
+        self._arrange = None
+        if config.bucket_by_length:
+            read = WholeRecords(windows, self._reader.access, self._damaged)
+            self._arrange = by_length(read, ExampleArrays(record_schema, config))
 
     def then(self, function: Callable[[Any], Any]) -> "Stream":
         """Returns these batches, transformed by a function.
@@ -246,11 +236,15 @@ class Stream(Resumable):
 
     def __iter__(self) -> Iterator[Any]:
         """Starts and returns the next iterator."""
-        placed = self._windows.placed(self._read_ahead, self._arrange)
-        return self._batches(placed, self.latest)
+        staging = self._reader.access.begin()
+        placed = self._windows.placed(staging, self._arrange)
+        batches = self._reader.batches(
+            placed, staging, self._ahead, self._windows.note_read
+        )
+        return self._transformed(batches, self.latest)
 
-    def _batches(self, placed: Any, iterator: int) -> Iterator[Any]:
-        for batch in self._reader.batches(placed, self._ahead, self._windows.note_read):
+    def _transformed(self, batches: Iterator[Any], iterator: int) -> Iterator[Any]:
+        for batch in batches:
             self.note_taken(iterator, 1)
             for transform in self._transforms:
                 batch = transform(batch)

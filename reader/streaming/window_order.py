@@ -5,17 +5,15 @@ from collections.abc import Callable
 import numpy as np
 
 from reader.decode.example_arrays import ExampleArrays
-from reader.pixel_workers.stored_records import StoredRecords
-from reader.records.damaged_records import DamagedRecords
+from reader.remote_records.access import WholeRecords
 from reader.schedule.windows import Placed
 from reader.shuffle.arrays import Int64s
-from reader.streaming.stored_examples import NoImages
 
 _LAST = np.iinfo(np.int32).max
 
 
 def by_length(
-    records: StoredRecords, arrays: ExampleArrays, damaged: DamagedRecords
+    read: WholeRecords, arrays: ExampleArrays
 ) -> Callable[[Placed, int, bool], Int64s]:
     """Returns a function that sorts each stream of a window, as `load` does.
 
@@ -24,15 +22,8 @@ def by_length(
     """
 
     def arrange(placed: Placed, columns: int, descending: bool) -> Int64s:
-        places, none = placed.places, np.empty((len(placed.places), 0), np.uint8)
-        read = records.make(NoImages(), places[:, 1:], placed.draws, none)
-        lost = [n for n, record in enumerate(read) if record is None]
-        if lost:
-            found, _ = damaged(places[lost, 0], int(placed.laps[0]))
-            for n, record in zip(lost, found, strict=True):
-                read[n] = record
-        whole = [record for record in read if record is not None]
-        keys = arrays.caption_lengths(whole, placed.draws).astype(np.int64)
+        records, _ = read(placed.places, int(placed.laps[0]))
+        keys = arrays.caption_lengths(records, placed.draws).astype(np.int64)
         keys = np.where(descending, -keys, keys)
         # Positions without a record stay behind all records.
         return sort_columns(np.where(placed.blank, _LAST - 1, keys), columns)

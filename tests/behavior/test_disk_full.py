@@ -10,27 +10,17 @@ from pathlib import Path
 
 import pytest
 from forks import Forks
+from small_disks import small_disk
 
 from beam_jobs.sample_data import write_sample
 
-DISK_BYTES = 16 << 20
 PAGE_BYTES = 4096
 
 
 @pytest.fixture
-def small_disk(tmp_path) -> Iterator[Path]:
-    """A file system of 16 MB, in memory."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "none", disk]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True)
-    except FileNotFoundError as error:
-        pytest.skip(f"no small disk here: {error}")
-    if done.returncode:
-        pytest.skip(f"the kernel refuses a small disk: {done.stderr.strip()}")
-    yield disk
-    subprocess.run(["umount", disk], check=True)
+def disk_of_16_mb(tmp_path) -> Iterator[Path]:
+    with small_disk(tmp_path / "disk", 16 << 20) as disk:
+        yield disk
 
 
 @pytest.fixture(scope="module")
@@ -82,13 +72,13 @@ def phase_of(output: Path) -> str:
 
 
 def test_a_full_disk_in_every_phase_is_told_in_one_line(
-    forks, source, undisturbed, small_disk
+    forks, source, undisturbed, disk_of_16_mb
 ):
     phases = set()
-    output = small_disk / "out"
-    needed = _pages_needed(forks, source, small_disk)
+    output = disk_of_16_mb / "out"
+    needed = _pages_needed(forks, source, disk_of_16_mb)
     for pages in (0, 2, 10, 40, needed // 2, needed - 12, needed - 4, needed - 2):
-        with leaving(pages, small_disk):
+        with leaving(pages, disk_of_16_mb):
             done = forks.run(args(source, output))
             if done.status:
                 phases.add(phase_of(output))
@@ -121,10 +111,10 @@ def _finished(output: Path) -> list[Path]:
     return [output / f"{commit.stem}.tfrecord" for commit in commits]
 
 
-def test_with_two_worker_processes_one_line_is_enough(source, undisturbed, small_disk):
-    output = small_disk / "out"
+def test_with_two_worker_processes_one_line_is_enough(source, undisturbed, disk_of_16_mb):
+    output = disk_of_16_mb / "out"
     command = [sys.executable, "-m", "beam_jobs", *args(source, output, "--workers=2")]
-    with leaving(40, small_disk):
+    with leaving(40, disk_of_16_mb):
         done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
     # A busy machine takes so long that it says how far it has come.
@@ -136,15 +126,15 @@ def test_with_two_worker_processes_one_line_is_enough(source, undisturbed, small
 
 
 def test_a_repair_that_finds_no_room_costs_no_file_that_was_whole(
-    forks, source, undisturbed, small_disk
+    forks, source, undisturbed, disk_of_16_mb
 ):
-    output = small_disk / "out"
+    output = disk_of_16_mb / "out"
     assert forks.run(args(source, output)).status == 0
     shard = output / "train-00003-of-00006.tfrecord"
     shard.write_bytes(bytes(len(shard.read_bytes())))
     needed = sum(map(len, filter(None, undisturbed.values()))) // PAGE_BYTES
     for pages in (0, 30, needed // 6):
-        with leaving(pages, small_disk):
+        with leaving(pages, disk_of_16_mb):
             done = forks.run(args(source, output, "--repair"))
         assert f"no space left for {output}" in done.error
         after = contents(output)

@@ -347,8 +347,9 @@ def test_too_many_unknown_keys_fail_before_anything_is_written(base, tmp_path, c
     output = tmp_path / "layer"
     flags = ["--name=x", "--columns=score:int", f"--output={output}"]
     assert main(layer(base, table, *flags, "--max_unpaired=1")) == 1
-    assert "2 of 10 keys are unpaired, more than --max_unpaired=1" in (
-        capfd.readouterr().err
+    assert (
+        "2 of 10 keys are unpaired, more than --max_unpaired=1: raise the limit or fix "
+        "the tables, and run the command again" in capfd.readouterr().err
     )
     assert not list(output.glob("*.tfrecord"))
     assert main(layer(base, table, *flags, "--max_unpaired=2")) == 0

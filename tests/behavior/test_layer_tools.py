@@ -5,8 +5,10 @@ import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import google_crc32c
 import numpy as np
 import pytest
+from pyarrow import parquet
 from written_layers import Captions, write_layer
 
 import reader
@@ -202,6 +204,17 @@ def test_select_refuses_what_no_layer_has(layered, diptych, flags, said):
 # verify
 
 
+@pytest.mark.parametrize(
+    "command", [("verify",), ("show",), ("find", "x"), ("report",)], ids=" ".join
+)
+def test_a_folder_of_layers_is_no_dataset(layered, diptych, command):
+    name, *more = command
+    done = diptych(name, layered.folder / "layers", *more)
+    assert done.status == 1
+    assert f"holds the layers of {layered.folder}" in done.err
+    assert f"pass {layered.folder}, and layers=" in done.err
+
+
 def test_verify_checks_layers(own, diptych):
     done = diptych("verify", own.folder)
     assert (done.status, "2 layers" in done.out) == (0, True)
@@ -259,6 +272,31 @@ def test_verify_finds_what_contradicts_a_layer(own, diptych, change, said):
     done = diptych("verify", own.folder)
     assert (done.status, said in done.err) == (1, True)
     assert f"diptych layer {own.folder} --name=clip-b32 … --" in done.err
+
+
+def test_verify_counts_the_captions_of_a_layer(own, diptych):
+    def change(fields: Any) -> None:
+        fields["statistics"]["train"]["unknown_tokens"] += 1
+
+    changed(own.folder / "layers/recap", change)
+    done = diptych("verify", own.folder)
+    assert done.status == 1
+    assert "layer.json: the statistics of train do not match its records" in done.err
+
+
+def test_verify_compares_the_keys_of_a_layer(own, diptych):
+    (table, *_) = sorted((own.folder / "layers/clip-b32/samples").iterdir())
+    rows = parquet.read_table(table)
+    parquet.write_table(rows.take([1, 0, *range(2, len(rows))]), table)
+    crc = google_crc32c.value(table.read_bytes())
+    name = f"samples/{table.name}"
+    changed(
+        own.folder / "layers/clip-b32",
+        lambda fields: fields["files"].update({name: f"{crc:08x}"}),
+    )
+    done = diptych("verify", own.folder)
+    assert done.status == 1
+    assert f"{name}: its keys are not those of the dataset's records" in done.err
 
 
 def test_verify_walks_an_epoch_chosen_by_a_layer(layered, diptych):

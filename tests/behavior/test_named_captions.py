@@ -375,6 +375,37 @@ def test_captions_are_those_of_a_plain_loop(named, kind, weights):
     assert batches.missing_captions == missing(named, 2, weights)
 
 
+def opened(folder: Path, epoch: int, **more: Any) -> dict[str, Taken]:
+    """What `reader.open` takes of each record in an epoch."""
+    names = ("key", "caption", "caption_name", "tokens", "mask", "length")
+    usual = {"outputs": names, "seed": SEED, "max_tokens": 9, "caption": WEIGHTS}
+    data = reader.open(f"{folder}/train-*.tfrecord", **usual | more)
+    data.set_epoch(epoch)
+    rows = {}
+    for key, caption, name, tokens, mask, length in data:
+        assert mask.tolist() == [True] * length + [False] * (9 - length)
+        rows[key] = Taken(caption, name, tokens[mask].tolist())
+    return rows
+
+
+@pytest.mark.parametrize("weights", [WEIGHTS, {"base": 1, "recap": 2}, {"alt": 3}])
+def test_open_draws_the_captions_of_a_plain_loop(named, weights):
+    for epoch in range(2):
+        expected = drawn(named, epoch, weights)
+        assert opened(named, epoch, caption=weights) == expected
+
+
+def test_open_draws_random_captions_as_stream_does(named):
+    more = {"caption": "random", "outputs": OUTPUTS[:-1], "epochs": 2}
+    batches = reader.as_numpy(read("stream", named, **more))
+    rows = [row for batch in batches for row in zip(*batch, strict=True)]
+    for epoch in range(2):
+        assert opened(named, epoch, caption="random") == {
+            key.decode(): Taken(caption.decode(), name.decode(), ids[:num].tolist())
+            for key, caption, name, ids, num in rows[epoch * NUM : (epoch + 1) * NUM]
+        }
+
+
 def test_some_captions_differ_between_epochs_and_each_name_is_drawn(named):
     first, second = (drawn(named, epoch, WEIGHTS) for epoch in range(2))
     assert first != second
@@ -483,10 +514,12 @@ def test_one_name_of_all_captions_is_a_random_caption(images, tmp_path):
         ({"max_captions": 2}, 'max_captions needs caption="all"'),
     ],
 )
-@pytest.mark.parametrize("kind", ["load", "stream"])
+@pytest.mark.parametrize("kind", ["load", "stream", "open"])
 def test_wrong_weights_are_refused(named, kind, more, message):
+    if kind == "open" and "max_captions" in more:
+        more, message = {"caption": "all"}, 'pass outputs=("captions", …)'
     with pytest.raises(UsageError) as caught:
-        read(kind, named, **more)
+        opened(named, 0, **more) if kind == "open" else read(kind, named, **more)
     assert message in str(caught.value)
 
 
@@ -561,6 +594,7 @@ def test_captions_of_layers_take_part_by_the_name_of_the_layer(base, request, tm
     settings = {"caption": weights, "layers": layer}
     for kind in ("load", "stream"):
         assert dict(rows_of(read(kind, dataset, **settings))) == expected
+    assert opened(dataset, 0, **settings) == expected
     both = [
         list(reader.as_numpy(read(kind, dataset, **settings, **SETTINGS["sorted"])))
         for kind in ("load", "stream")

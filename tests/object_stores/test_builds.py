@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+import reader
+from beam_jobs.__main__ import main
+
 pytestmark = pytest.mark.parametrize("session_store", ["gs", "s3"], indirect=True)
 
 
@@ -237,3 +240,30 @@ def test_tars_in_a_bucket(store, source, output, run_build, tmp_path):
     glob = address.rpartition("/")[0] + "/0000[0-2].tar"
     assert run_build(*store.flags, webdataset=glob, output=output) == 0
     assert store.download(output) == files_below(tmp_path / "out")
+
+
+def test_layers_in_a_bucket(store, local, output, tmp_path, monkeypatch):
+    """Of a table in the bucket, made beside its dataset there, and read in place."""
+    for name, value in store.environment_at(store.endpoint).items():
+        monkeypatch.setenv(name, value)
+    here = tmp_path / "out"
+    for name, data in local.items():
+        (here / name).parent.mkdir(parents=True, exist_ok=True)
+        (here / name).write_bytes(data)
+    there = store.upload(here, output.partition("://bucket/")[2])
+    keys = [key for (key,) in reader.open(here, split="train", outputs=("key",))]
+    rows = [{"key": key, "caption": f"anew {key}", "n": len(key)} for key in keys]
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t/t.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    table = store.upload(tmp_path / "t", f"{tmp_path.name}/t")
+    flags = ("--name=recap", "--caption_column=caption", "--columns=n:int")
+    for folder, of in ((here, tmp_path / "t"), (there, table)):
+        args = ["layer", str(folder), f"--table={of}/t.jsonl", *flags, *store.flags]
+        assert main(args) == 0
+    assert store.download(f"{there}/layers") == files_below(here / "layers")
+    how = {"split": "train", "layers": "recap", "caption": {"recap": 1}}
+    names = ("key", "caption", "recap/n")
+    found = [list(reader.open(at, outputs=names, **how)) for at in (here, there)]
+    assert found[0] == found[1]
+    assert found[1] == [(row["key"], row["caption"], row["n"]) for row in rows]
+    assert main(["verify", there]) == 0

@@ -122,8 +122,13 @@ def write_layer(
             files[f"samples/{stem}.parquet"] = _table(features, cells)
         counts = [len(of_record) for of_record in found]
         tokens = [len(ids) for of_record in found for ids in of_record]
+        ids = [each for of_record in found for row in of_record for each in row]
         statistics[split["name"]] = Statistics(
-            captions=Tally.of(counts), caption_tokens=Tally.of(tokens)
+            captions=Tally.of(counts),
+            caption_tokens=Tally.of(tokens),
+            unknown_tokens=ids.count(captions.spec.unknown_id) if captions else 0,
+            one_token_captions=tokens.count(1),
+            no_token_captions=tokens.count(0),
         )
     files |= index_files(lengths)
     files["rejects.jsonl"] = b""

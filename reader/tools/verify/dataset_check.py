@@ -1,6 +1,5 @@
 """Checks every file of a dataset against the manifest, for `diptych verify`."""
 
-import dataclasses
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -10,8 +9,7 @@ from reader.contract.checks import check_at_least
 from reader.contract.errors import DatasetError
 from reader.contract.host import num_cores
 from reader.contract.layout import MANIFEST, TOKENIZER_DIR
-from reader.contract.manifest import Shard, Split
-from reader.contract.statistics import Statistics
+from reader.contract.manifest import Shard
 from reader.datasets.layers import list_layers
 from reader.datasets.manifest_dataset import ManifestDataset, open_dataset
 from reader.pixels.codecs import decoder
@@ -25,6 +23,7 @@ from reader.tools.verify.shard_check import (
     repeated_keys,
     shard_tasks,
 )
+from reader.tools.verify.statistics_check import wrong_statistics
 
 
 class Report(NamedTuple):
@@ -93,7 +92,8 @@ def verify(
     problems += _check_accounting(dataset)
     problems += _check_selections(dataset)
     layers = [each for each in list_layers(dataset) if not each.in_progress]
-    problems += check_layers(layers, workers)
+    keys = {os.path.basename(report.path): report.keys for report in reports}
+    problems += check_layers(layers, workers, keys)
     return Report(
         folder=dataset.folder,
         num_shards=len(tasks),
@@ -108,29 +108,9 @@ def _check_statistics(
     dataset: ManifestDataset, reports: Sequence[ShardReport]
 ) -> Iterator[Problem]:
     """Yields splits whose statistics in the manifest differ from their records."""
-    by_path = {report.path: report for report in reports}
-    for split in dataset.manifest.splits:
-        of_split = [by_path[dataset.path(shard.file)] for shard in split.shards]
-        if any(report.problems for report in of_split):
-            continue  # The statistics of only the readable records would differ.
-        statistics = Statistics()
-        for report in of_split:
-            statistics = statistics.merge(report.statistics)
-        if _as_counted(statistics, split) != split.statistics:
-            what = f"the statistics of {split.name} do not match its records"
-            yield Problem(dataset.path(MANIFEST), what, remedy="overwrite")
-
-
-def _as_counted(statistics: Statistics, split: Split) -> Statistics:
-    """Returns statistics without those that the split's manifest does not hold."""
-    stated = split.statistics
-    if stated.captions is None:
-        statistics = dataclasses.replace(statistics, captions=None)
-    if stated.one_token_captions is None:
-        statistics = dataclasses.replace(statistics, one_token_captions=None)
-    if not stated.no_token_captions:  # Also if they were not counted.
-        statistics = dataclasses.replace(statistics, no_token_captions=0)
-    return statistics
+    stated = {split.name: split.statistics for split in dataset.manifest.splits}
+    for what in wrong_statistics(stated, reports):
+        yield Problem(dataset.path(MANIFEST), what, remedy="overwrite")
 
 
 def _check_accounting(dataset: ManifestDataset) -> Iterator[Problem]:

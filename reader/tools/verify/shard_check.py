@@ -172,7 +172,7 @@ class _ShardCheck:
         """Adds damaged records, with their keys if the side files hold them."""
         if not damages:
             return
-        keys = sample_keys(self._report.path) or ()
+        keys = sample_keys(self._report.path)
         places = {start: place for place, start in enumerate(self._starts)}
         for damage in damages:
             place = places.get(damage.offset, len(keys))
@@ -257,7 +257,10 @@ class _LayerShardCheck(_ShardCheck):
                 example.setdefault(feature.key, [])
         ids, lengths = (f"{self._task.layer}/{name}" for name in (IDS, LENGTHS))
         example = {lengths: [], ids: []} | example
-        return self._misfit(example) or _wrong_sum(example, lengths, ids)
+        what = self._misfit(example) or _wrong_sum(example, lengths, ids)
+        if not what and example[lengths]:
+            self._counts.add_captions(example[lengths], example[ids])
+        return what
 
 
 class _Image(NamedTuple):
@@ -333,8 +336,12 @@ class _Counts:
         self._width.append(example[schema.WIDTH][0])
         self._height.append(example[schema.HEIGHT][0])
         self._image_bytes.append(len(example[schema.IMAGE][0]))
-        self._num_tokens.append(example[schema.TOKEN_LENGTHS])
-        self._unknown += example[schema.TOKEN_IDS].count(self._unknown_id)
+        self.add_captions(example[schema.TOKEN_LENGTHS], example[schema.TOKEN_IDS])
+
+    def add_captions(self, lengths: list[int], ids: list[int]) -> None:
+        self._num_tokens.append(lengths)
+        if self._unknown_id is not None:
+            self._unknown += ids.count(self._unknown_id)
 
     def statistics(self) -> Statistics:
         return statistics_of(

@@ -66,7 +66,7 @@ def fake(
 def interpret(reads: Reads, tables: list[list[int]]) -> list[tuple[int, int]]:
     """Returns shard and position of each record read, skipping as a reader does."""
     records = []
-    for shard, offset, skip, count, _ in reads.pieces.tolist():
+    for shard, offset, skip, count in reads.pieces.tolist():
         place = tables[shard].index(offset)
         for _ in range(skip):
             place += 1
@@ -170,7 +170,7 @@ def test_layers_are_read_at_the_same_records(mode: str) -> None:
                 shard.path == index.files[first + n].path
                 for n, shard in enumerate(layer.index.shards)
             )
-            of_layer = reads._replace(pieces=pieces - [first, 0, 0, 0, 0])
+            of_layer = reads._replace(pieces=pieces - [first, 0, 0, 0])
             assert interpret(of_layer, layer.tables) == expected
             sizes = [
                 layer.tables[shard][n + 1] - layer.tables[shard][n] - 16
@@ -194,7 +194,7 @@ def test_an_epoch_in_order_is_one_read_of_each_shard(mode: str) -> None:
     made = made_in(mode, [130, 1, 64, 7])
     check(made, list(range(202)))
     reads = made.index.reads(np.arange(202))
-    assert reads.pieces[:, :4].tolist() == [
+    assert reads.pieces.tolist() == [
         [0, 0, 0, 130],
         [1, 0, 0, 1],
         [2, 0, 0, 64],
@@ -233,8 +233,8 @@ def test_few_records_are_read_from_where_they_begin() -> None:
     made = fake([100, 100])
     pieces = made.index.reads(np.array([70, 130])).pieces.tolist()
     assert pieces == [
-        [0, made.tables[0][70], 0, 1, 0],
-        [1, made.tables[1][30], 0, 1, 0],
+        [0, made.tables[0][70], 0, 1],
+        [1, made.tables[1][30], 0, 1],
     ]
 
 
@@ -244,7 +244,7 @@ def test_of_very_many_records_those_before_in_a_block_are_skipped(
     monkeypatch.setattr(reader.datasets.record_index, "_MAX_OFFSETS", 199)
     made = fake([100, 100])
     pieces = made.index.reads(np.array([70, 130])).pieces.tolist()
-    assert pieces == [[0, made.tables[0][64], 6, 1, 0], [1, 0, 30, 1, 0]]
+    assert pieces == [[0, made.tables[0][64], 6, 1], [1, 0, 30, 1]]
     assert made.looked_up == []
 
 
@@ -256,25 +256,6 @@ def test_in_a_bucket_no_byte_is_skipped_however_many_records(
     pieces = made.index.reads(np.array([70, 130])).pieces
     assert pieces[:, 1].tolist() == [made.tables[0][70], made.tables[1][30]]
     assert pieces[:, 2].tolist() == [0, 0]
-
-
-@pytest.mark.parametrize("request_bytes", [1000, 10_000, 10**7])
-def test_in_a_bucket_requests_are_few_equal_and_not_too_large(
-    request_bytes: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(reader.datasets.record_index, "_REQUEST_BYTES", request_bytes)
-    made = fake([100, 90], scheme="gs://bucket/")
-    asked = [0, 1, 2, 3, 50, 98, 99, 100, 140, 141, 189]
-    pieces = made.index.reads(np.array(asked)).pieces.tolist()
-    assert len(pieces) == 6
-    for shard, offset, _, count, request in pieces:
-        first = made.tables[shard].index(offset)
-        length = made.tables[shard][first + count] - offset
-        num_requests = -(-length // request_bytes)
-        assert 0 < request <= request_bytes
-        # As few requests as possible; the last is smaller only by rounding.
-        assert (num_requests - 1) * request < length <= num_requests * request
-        assert num_requests * request - length < num_requests
 
 
 def test_offsets_are_looked_up_once_while_there_is_room() -> None:

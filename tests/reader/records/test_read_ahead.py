@@ -42,7 +42,7 @@ def test_records_come_into_the_cache_of_the_kernel(tmp_path):
     os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
     os.close(file)
     begin, end = 1 << 20, 6 << 20
-    ReadAhead([str(path)])(np.array([[0, 0, begin, end]]))
+    ReadAhead([str(path)]).stage(np.array([[0, 0, begin, end]]))
     for offset in range(begin, end, 1 << 18):
         deadline = time.monotonic() + 10
         while not cached(path, offset) and time.monotonic() < deadline:
@@ -51,4 +51,5 @@ def test_records_come_into_the_cache_of_the_kernel(tmp_path):
 
 
 def test_a_missing_file_is_left_to_the_reader(tmp_path):
-    ReadAhead([str(tmp_path / "none")])(np.array([[0, 0, 0, 10]]))
+    places = np.array([[0, 0, 0, 10]])
+    assert ReadAhead([str(tmp_path / "none")]).stage(places) is places

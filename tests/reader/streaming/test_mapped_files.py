@@ -133,7 +133,7 @@ def test_a_file_takes_one_descriptor_and_is_mapped_once(own):
 def test_threads_that_share_workers_all_go_on_without_maps(own, caplog, batches_ahead):
     stream = reader.stream(own, workers=1, **SETTINGS)
     workers, windows = stream._reader.workers, stream._windows
-    placed = next(windows.placed(stream._read_ahead))
+    placed = next(windows.placed(stream._reader.access.begin()))
     places, draws = placed.places[:, 1:], placed.draws
     workers.read(places[:4], draws[:4])
     cut_short(own, NUM - 2)

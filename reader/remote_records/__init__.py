@@ -1,0 +1,1 @@
+"""Records of coming windows, fetched from object stores by exact byte ranges."""
