@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from apache_beam.metrics import Metrics, MetricsFilter
 from apache_beam.runners.runner import PipelineResult
 
-from reader.object_stores import counts
+from beam_jobs.storage.files import num_repeated_requests
 
 _NAMESPACE, _NAME = "object_stores", "retried"
 
@@ -28,7 +28,7 @@ def count_retries() -> None:
     """
     global _counted
     with _lock:
-        retried = counts.snapshot().retried
+        retried = num_repeated_requests()
         new, _counted = retried - _counted, retried
     if new:
         Metrics.counter(_NAMESPACE, _NAME).inc(new)
@@ -48,7 +48,7 @@ def add_retries_of(result: PipelineResult) -> None:
 
 def _retries() -> int:
     with _lock:
-        return _in_pipelines + counts.snapshot().retried - _counted
+        return _in_pipelines + num_repeated_requests() - _counted
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ from beam_jobs.storage import local
 from beam_jobs.storage.addresses import HUB
 from beam_jobs.storage.parallel import map_in_order
 from reader.contract.host import import_library
+from reader.object_stores import counts
 from reader.object_stores.open_store import store_of
 from reader.object_stores.protocol import Listed, ObjectStore, Status, scheme_of
 from reader.object_stores.range_file import open_object
@@ -110,6 +111,11 @@ def read_file(
     if store is not None:
         return store.read(text, offset, at_most, version)
     return _patiently(lambda: local.read(path, offset, at_most, size, version))
+
+
+def num_repeated_requests() -> int:
+    """Returns how many requests to object stores this process has repeated."""
+    return counts.snapshot().retried
 
 
 def read_if_exists(path: _Path) -> bytes | None:
