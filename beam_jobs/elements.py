@@ -7,6 +7,7 @@ import json
 from typing import Any, NamedTuple
 
 from beam_jobs.config.columns import Value
+from beam_jobs.storage.name_ranges import NameRange
 from reader.contract import samples
 from reader.contract.conditions.where import SPLIT
 from reader.contract.layout import ShardName
@@ -47,22 +48,42 @@ class StoredImage(NamedTuple):
     encode: bool
 
 
+class Cell(NamedTuple):
+    """Where an image in a cell of a Parquet table is read.
+
+    Attributes:
+        column: Path of the column of bytes in the Parquet schema, such as
+            `image.bytes`.
+        chunk: Size in bytes of all images in its row group, uncompressed. It detects
+            changed images without reading them.
+        begin: Byte offset of the image among the staged images of its table, or
+            `UNSEEN` if they are not staged.
+    """
+
+    column: str
+    chunk: int
+    begin: int = UNSEEN
+
+
 class SourceFile(NamedTuple):
-    """A source file, a member of a tar, or a record of a dataset.
+    """A source file, a member of a tar, a record of a dataset, or a cell of a table.
 
     Attributes:
         path: Path relative to the root, separated by `/`. The path of a tar member
-            starts with the path of the tar: `a.tar/1.jpg`. A record has the path of the
-            image file that the dataset was built from.
+            starts with the path of the tar: `a.tar/1.jpg`; that of a cell with the path
+            of its table. A record has the path of the image file that the dataset was
+            built from.
         size: Size in bytes, or `UNSEEN` if only the name is known.
         version: Modification time in nanoseconds, or generation of an object. Detects
             a source that changes during the job. A tar member has the version of its
-            tar, a record that of its shard.
+            tar, a record that of its shard, a cell that of its table.
         root: Index of the root folder in the source's `roots`, or `ANY_ROOT`.
-        archive: Path of the tar or the shard that contains the member or the record.
-            Empty for a plain file.
-        offset: Byte offset of the member's data in the tar, or of the framed record.
+        archive: Path of the tar, the shard or the table that contains the member, the
+            record or the cell. Empty for a plain file.
+        offset: Byte offset of the member's data in the tar, or of the framed record;
+            number of the cell's row in the table, from 0.
         stored: What the dataset states of the image in a record. None for others.
+        cell: Where the image in a cell is read. None for others.
     """
 
     path: bytes
@@ -72,6 +93,7 @@ class SourceFile(NamedTuple):
     archive: bytes = b""
     offset: int = 0
     stored: StoredImage | None = None
+    cell: Cell | None = None
 
     @property
     def place(self) -> tuple[int, bytes, int]:
@@ -243,10 +265,15 @@ class ListTask(NamedTuple):
         recursive: Whether subfolders of a folder are listed too.
         suffixes: Kinds of files to list in a folder: `image`, `caption` or both.
         passed_over: Paths to skip: the output of the job and tables.
-        image_column: Name of the table column with image paths.
+        image_column: Name of the table column with image paths, or with images.
         caption_column: Name of the table column with captions.
         shard: What the manifest states of the shard, or None for other parts.
         caption_columns: Names of its columns of captions, if each has a name.
+        ranges: Ranges of names in a folder of a bucket to list. Empty for all names.
+        image_bytes: Path in the table's schema of the column of bytes, such as
+            `image.bytes`, if the image column holds images; empty if it holds paths.
+        stages_images: Whether listing copies these images to `_build/`, from where
+            they can be read in any order.
     """
 
     source: str
@@ -260,6 +287,9 @@ class ListTask(NamedTuple):
     caption_column: str = ""
     shard: SourceShard | None = None
     caption_columns: tuple[str, ...] = ()
+    ranges: tuple[NameRange, ...] = ()
+    image_bytes: str = ""
+    stages_images: bool = False
 
 
 class KeyRange(NamedTuple):
@@ -368,6 +398,8 @@ def _dump_file(file: SourceFile) -> list[Any]:
     fields = [text_of(file.path), file.size, file.version, file.root]
     if file.archive or file.stored is not None:
         fields += [text_of(file.archive), file.offset]
+    if file.cell is not None:
+        return [*fields, None, file.cell]
     return fields if file.stored is None else [*fields, file.stored]
 
 
@@ -376,9 +408,14 @@ def _load_file(fields: list[Any]) -> SourceFile:
     file = SourceFile(path_of(path), size, version, root)
     if not member:
         return file
-    archive, offset, *stored = member
-    file = file._replace(archive=path_of(archive), offset=offset)
-    return file._replace(stored=_load_stored(*stored[0])) if stored else file
+    archive, offset, *more = member
+    stored, cell = (*more, None, None)[:2]
+    return file._replace(
+        archive=path_of(archive),
+        offset=offset,
+        stored=stored and _load_stored(*stored),
+        cell=cell and Cell(*cell),
+    )
 
 
 def _load_stored(*fields: Any) -> StoredImage:

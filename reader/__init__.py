@@ -10,8 +10,6 @@ Public names are imported on first use, so importing the package is fast.
 """
 
 import importlib
-import os
-import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -56,13 +54,6 @@ _MODULES = {
 }
 
 __all__ = sorted(_MODULES)
-
-# TensorFlow reads this variable once, on import. If it is not set, TensorFlow fetches
-# 64 MB of a gs:// file for each block of 1 MB that is read:
-# docs/performance.md#buckets.
-if "tensorflow" not in sys.modules:
-    os.environ.setdefault("GCS_READAHEAD_BUFFER_SIZE_BYTES", "0")
-
 
 # Hidden from type checkers, which would otherwise accept any name in this module.
 if not TYPE_CHECKING:

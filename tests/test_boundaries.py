@@ -96,7 +96,13 @@ ENGINE_FREE = {
     "beam_jobs.config": (),
     "beam_jobs.elements": (),
     "beam_jobs.encoding": (),
-    "beam_jobs.engines": ("beam_workers", "dataflow", "options", "runner"),
+    "beam_jobs.engines": (
+        "beam_workers",
+        "dataflow",
+        "options",
+        "request_metrics",
+        "runner",
+    ),
     "beam_jobs.inputs": (),
     "beam_jobs.interop": (),
     "beam_jobs.layers": (

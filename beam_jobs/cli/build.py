@@ -33,9 +33,11 @@ def _run(namespace: argparse.Namespace) -> int:
     beam_args = namespace.rest
     require("build", apache_beam="beam", cv2="beam", simplejpeg="beam")
     import_beam()
+    from beam_jobs.engines.request_metrics import retries_reported
+
     check_beam_args(beam_args, namespace.build_parser)
     config = config_from(namespace)
-    with sigterm_as_ctrl_c():
+    with sigterm_as_ctrl_c(), retries_reported():
         return build(config, beam_args)
 
 

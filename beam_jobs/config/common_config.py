@@ -190,7 +190,7 @@ class CommonConfig:
     def num_workers(self) -> int:
         """Number of worker processes on this machine.
 
-        The default is from docs/performance.md#workers-and-threads.
+        The default is from docs/performance-notes-building.md#workers-and-threads.
         """
         return self.workers or max(1, num_cores() // 8)
 

@@ -63,7 +63,7 @@ def shrink_ratio(height: int, width: int, spec: ImageSpec) -> int:
     """Returns the factor by which a decoder may shrink an image: 1, 2, 4 or 8.
 
     The decoded image keeps at least twice the scaled size, so that the area filter
-    still determines the result: docs/performance.md#large-photographs.
+    still determines the result: docs/performance-notes-building.md#large-photographs.
     """
     scaled = plan_sizes(height, width, spec).scaled
     spare = min(height // (2 * scaled[0]), width // (2 * scaled[1]))

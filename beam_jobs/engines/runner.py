@@ -22,6 +22,7 @@ from beam_jobs.engines.beam_workers import (
 )
 from beam_jobs.engines.dataflow import DATAFLOW, dataflow_explained, described
 from beam_jobs.engines.options import is_local, runner_of
+from beam_jobs.engines.request_metrics import add_retries_of
 from reader.contract.errors import BuildError
 
 _Wire = Callable[[beam.Pipeline], object]
@@ -42,6 +43,7 @@ def run_pipeline(options: PipelineOptions, wire: _Wire) -> None:
             # Otherwise a remote job would keep running, and costing money.
             result.cancel()
             raise
+    add_retries_of(result)
     if state != "DONE":
         raise BuildError(f"the engine finished in state {state}: see its log")
 

@@ -2,8 +2,8 @@
 
 The wheel contains the modules of the running process. It can be written from an
 installed Diptych as well as from a checkout, without a build tool. The wheel requires
-only the dependencies of `beam_jobs`, which do not include TensorFlow. The format is
-specified in https://packaging.python.org/specifications/binary-distribution-format
+only the dependencies of `beam_jobs`, which do not include TensorFlow, and the client of
+object stores. The format is specified in https://packaging.python.org/specifications/binary-distribution-format
 """
 
 import base64
@@ -26,6 +26,8 @@ Generator: diptych
 Root-Is-Purelib: true
 Tag: py3-none-any
 """
+# As in the extras of setup.cfg; vendors' libraries are in Beam's images.
+_OBJECT_STORES = "obstore>=0.12"
 # A fixed time, so the same modules give the same bytes: engines cache staged files.
 _TIME = (1980, 1, 1, 0, 0, 0)
 
@@ -65,10 +67,10 @@ def _metadata() -> str:
 
 
 def requirements() -> list[str]:
-    """Returns the requirements listed in `requirements.txt` of `beam_jobs`."""
+    """Returns the writing side's requirements, and that of reading from buckets."""
     text = importlib.resources.files("beam_jobs").joinpath("requirements.txt")
     lines = (line.partition("#")[0].strip() for line in text.read_text().splitlines())
-    return [line for line in lines if line]
+    return [*filter(None, lines), _OBJECT_STORES]
 
 
 def _record_line(name: str, data: bytes) -> str:

@@ -57,14 +57,28 @@ class NoCell:
         return f"<{self._problem}>"
 
 
+def opened(file: Any, buffer_bytes: int = 0) -> pq.ParquetFile:
+    """Opens a Parquet file that is read in this thread alone.
+
+    A thread of pyarrow's that lets go of Python's file while the interpreter ends
+    aborts the process.
+
+    Args:
+        file: Open file.
+        buffer_bytes: Size of the pieces in which a column of a row group is read; or 0
+            to read it at once.
+    """
+    return pq.ParquetFile(file, pre_buffer=False, buffer_size=buffer_bytes)
+
+
 def schema_of(file: Any) -> pa.Schema:
     """Returns the Arrow schema of an open Parquet file."""
-    return _opened(file).schema_arrow
+    return opened(file).schema_arrow
 
 
 def is_text(type_: pa.DataType) -> bool:
     """Returns whether the values of a type are texts."""
-    return _any(_TEXTS, _stored(type_))
+    return _any(_TEXTS, stored_type(type_))
 
 
 def is_captions(type_: pa.DataType) -> bool:
@@ -96,19 +110,10 @@ def read_cells(
     Raises:
         BuildError: Lists of fixed size have nulls among them.
     """
-    for batch in _batches(_opened(file), path, columns):
+    for batch in _batches(opened(file), path, columns):
         cells = (cells_of(batch.column(name)) for name in columns)
         for row in zip(*cells, strict=True):
             yield dict(zip(columns, row, strict=True))
-
-
-def _opened(file: Any) -> pq.ParquetFile:
-    """Opens a file that is read in this thread alone.
-
-    A thread of pyarrow's that lets go of Python's file while the interpreter ends
-    aborts the process.
-    """
-    return pq.ParquetFile(file, pre_buffer=False)
 
 
 def _batches(
@@ -162,21 +167,21 @@ def _any(kinds: Sequence[Callable[[Any], bool]], type_: pa.DataType) -> bool:
     return any(is_kind(type_) for is_kind in kinds)
 
 
-def _stored(type_: pa.DataType) -> pa.DataType:
+def stored_type(type_: pa.DataType) -> pa.DataType:
     """Returns the type of the values behind dictionaries and extension types."""
     if isinstance(type_, pa.BaseExtensionType):
-        return _stored(type_.storage_type)
-    return _stored(type_.value_type) if _is.is_dictionary(type_) else type_
+        return stored_type(type_.storage_type)
+    return stored_type(type_.value_type) if _is.is_dictionary(type_) else type_
 
 
 def _is_fixed(type_: pa.DataType) -> bool:
-    return bool(_is.is_fixed_size_list(_stored(type_)))
+    return bool(_is.is_fixed_size_list(stored_type(type_)))
 
 
 def _item(type_: pa.DataType) -> pa.DataType:
     """Returns the type of the items of a list type, or the type itself."""
-    type_ = _stored(type_)
-    return _stored(type_.value_type) if _any(_LISTS, type_) else type_
+    type_ = stored_type(type_)
+    return stored_type(type_.value_type) if _any(_LISTS, type_) else type_
 
 
 def _mapped(convert: Callable[[Any], Any], array: pa.Array) -> list[Any]:

@@ -17,8 +17,8 @@ from beam_jobs.storage.files import (
     is_folder,
     is_remote,
     real_path,
-    scan,
 )
+from beam_jobs.storage.wide_scan import scan_all
 from reader.contract.errors import UsageError
 
 
@@ -55,7 +55,7 @@ def _matching(pattern: str) -> list[str]:
     if is_file(pattern):
         return [pattern]
     folder, expression = fixed_folder(pattern), glob_expression(pattern)
-    names = (f"{folder}/{listed.name}" for listed in scan(folder, deep=True))
+    names = (f"{folder}/{listed.name}" for listed in scan_all(folder))
     return [name for name in names if expression.fullmatch(name)]
 
 

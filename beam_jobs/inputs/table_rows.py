@@ -20,6 +20,11 @@ import pyarrow as pa
 from beam_jobs.inputs import delimited_rows as delimited
 from beam_jobs.inputs import parquet_rows as parquet
 from beam_jobs.inputs.captions import BYTE_ORDER_MARKS
+from beam_jobs.inputs.parquet_images import (
+    ImageColumn,
+    image_column_of,
+    read_image_cells,
+)
 from beam_jobs.storage.files import open_file
 from reader.contract.errors import BuildError, UsageError
 
@@ -104,7 +109,7 @@ def column_names(path: bytes, text: TextFormat) -> list[str]:
     """
     kind = format_of(path, text)
     if kind == ".parquet":
-        with _open_parquet(path) as file:
+        with open_parquet(path) as file:
             names = list(parquet.schema_of(file).names)
     elif kind in _DELIMITERS:
         delimiter = text.delimiter or _DELIMITERS[kind]
@@ -134,6 +139,25 @@ def _check_delimiter(path: bytes, names: Sequence[str]) -> None:
             )
 
 
+def images_column(path: bytes, name: str) -> ImageColumn | None:
+    """Returns a column of a table as a column of images.
+
+    Args:
+        path: Path of the table.
+        name: Name of the column.
+
+    Returns:
+        The column; None if it holds something else, as all columns of text tables do.
+
+    Raises:
+        BuildError: The file is damaged.
+    """
+    if not path.lower().endswith(b".parquet"):
+        return None
+    with open_parquet(path) as file:
+        return image_column_of(parquet.schema_of(file), name)
+
+
 def check_types(
     path: bytes, image: str | None, captions: Sequence[str], others: Sequence[str]
 ) -> None:
@@ -146,11 +170,11 @@ def check_types(
         others: Names of the other columns to read: texts, numbers, times or lists.
 
     Raises:
-        UsageError: A column has another type, such as encoded images.
+        UsageError: A column has another type.
     """
     if not path.lower().endswith(b".parquet"):
         return
-    with _open_parquet(path) as file:
+    with open_parquet(path) as file:
         schema = parquet.schema_of(file)
 
     def check(
@@ -165,8 +189,7 @@ def check_types(
     check(
         image,
         parquet.is_text,
-        "not image paths: images stored inside Parquet are not supported, write them "
-        "to files first",
+        "not image paths or images: images are binary, or a struct of bytes and path",
     )
     for caption in captions:
         check(caption, parquet.is_captions, "not captions: write it as text first")
@@ -191,15 +214,16 @@ def read_rows(
         columns: Names of the columns to read. Text formats yield all columns.
         text: How a text table is read.
         image_column: Name of the column of image paths, by which rows are recognized
-            that an open quote has joined.
+            that an open quote has joined; or of images, whose cells are `ImageCell`s.
 
     Raises:
         BuildError: The file is damaged.
     """
     kind = format_of(path, text)
     if kind == ".parquet":
-        with _open_parquet(path) as file:
-            for number, cells in enumerate(parquet.read_cells(file, path, columns), 1):
+        with open_parquet(path) as file:
+            rows = _parquet_rows(file, path, columns, image_column)
+            for number, cells in enumerate(rows, 1):
                 yield Row(number, cells)
     elif kind in _DELIMITERS:
         delimiter = text.delimiter or _DELIMITERS[kind]
@@ -230,10 +254,31 @@ def _encoding_of(begin: bytes, encoding: str) -> tuple[bytes, str]:
 
 
 @contextlib.contextmanager
-def _open_parquet(path: bytes) -> Iterator[Any]:
+def open_parquet(path: bytes) -> Iterator[Any]:
+    """Opens a Parquet file.
+
+    Args:
+        path: Path of the table.
+
+    Raises:
+        BuildError: The file is damaged.
+    """
     # The file is opened here, because pyarrow accepts only UTF-8 names.
     with open_file(path) as file, _explained(path):
         yield file
+
+
+def _parquet_rows(
+    file: Any, path: bytes, columns: Sequence[str], image_column: str | None
+) -> Iterator[dict[str, Any]]:
+    images = image_column and image_column_of(parquet.schema_of(file), image_column)
+    if not image_column or not images:
+        yield from parquet.read_cells(file, path, columns)
+        return
+    columns = [column for column in columns if column != image_column]
+    rows = parquet.read_cells(file, path, columns)
+    for cells, image in zip(rows, read_image_cells(file, images), strict=True):
+        yield {**cells, image_column: image}
 
 
 @contextlib.contextmanager

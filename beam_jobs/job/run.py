@@ -177,6 +177,9 @@ def _run_plan(
         workspace.publish(workspace.tokenizer, files.tokenizer)
     if files.excluded:
         workspace.publish(workspace.excluded, dump_keys(files.excluded))
+    # A plan alone reads few images, and its folder is a temporary one.
+    stages = config.reads_contents or not config.plan_only
+    tasks = [task._replace(stages_images=stages) for task in tasks]
     with explained(workspace, lease), planning_bar(workspace):
         run_pipeline(options, lambda root: plan(root, config, lease, tasks))
     job_plan = parse_plan(read_file(workspace.plan))

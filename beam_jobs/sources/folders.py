@@ -20,6 +20,13 @@ from beam_jobs.inputs.roots import (
     refuse_options,
 )
 from beam_jobs.storage.files import is_remote, real_path, scan
+from beam_jobs.storage.name_ranges import ranges_between
+from beam_jobs.storage.wide_scan import (
+    AT_A_TIME,
+    bounds_in,
+    can_list_ranges,
+    scan_ranges,
+)
 from reader.contract.errors import UsageError
 
 _IMAGES = "jpg jpeg jpe jfif png webp gif bmp tif tiff avif heic heif"
@@ -75,7 +82,10 @@ def roots(config: JobConfig) -> tuple[bytes, ...]:
 
 
 def list_tasks(config: JobConfig) -> list[ListTask]:
-    """Returns one task per top-level folder, and one for the files in the root."""
+    """Returns one task per top-level folder, and one for the files in the root.
+
+    A folder in a bucket has tasks for ranges of names instead.
+    """
     kinds = ["image"] * len(config.paths("images"))
     kinds += ["caption"] * len(config.paths("captions"))
     # A folder of both images and captions is listed once.
@@ -98,6 +108,8 @@ def tasks_below(
 ) -> list[ListTask]:
     """Returns one task per folder in a root, and one for the files in the root.
 
+    A root in a bucket has tasks for ranges of names instead.
+
     Args:
         root: Path of the root folder.
         numbers: Kinds of files to list, `image`, `caption` or both, each with the index
@@ -106,7 +118,6 @@ def tasks_below(
         passed_over: Other paths to skip.
     """
     passed_over += (os.fsencode(real_path(config.output)),)
-    folders = folders_in(root)
     whole = ListTask(
         source="captions",
         root=root,
@@ -115,9 +126,11 @@ def tasks_below(
         suffixes=tuple(numbers),
         passed_over=passed_over,
     )
+    if can_list_ranges(os.fsdecode(root)):
+        return _tasks_of_ranges(whole)
     return [
         whole,
-        *(whole._replace(path=folder, recursive=True) for folder in folders),
+        *(whole._replace(path=name, recursive=True) for name in folders_in(root)),
     ]
 
 
@@ -180,10 +193,7 @@ class _Parser:
 
 
 def _objects_of(task: ListTask, parse: _Parser) -> Iterator[Entry | Aside]:
-    found = _files_in_bucket(
-        task.root, task.path, deep=task.recursive, passed_over=task.passed_over
-    )
-    for file in found:
+    for file in _files_in_bucket(task):
         if isinstance(file, Aside):
             yield file
             continue
@@ -289,25 +299,36 @@ def _folders_in_bucket(root: bytes) -> list[bytes]:
     )
 
 
-def _files_in_bucket(
-    root: bytes, path: bytes, *, deep: bool, passed_over: tuple[bytes, ...]
-) -> Iterator[SourceFile | Aside]:
-    """Yields the files in a folder.
+def _tasks_of_ranges(whole: ListTask) -> list[ListTask]:
+    bounds = bounds_in(os.fsdecode(whole.root))
+    # A hidden folder is counted once: by the task that lists all of it.
+    seen = [name for name in bounds if _hidden_part(os.fsencode(name)) is None]
+    ranges = ranges_between(seen)
+    number = -(-len(ranges) // AT_A_TIME)
+    # Neighbors may both be large, so different tasks list them.
+    return [
+        whole._replace(ranges=tuple(ranges[first::number]), recursive=True)
+        for first in range(number)
+    ]
+
+
+def _files_in_bucket(task: ListTask) -> Iterator[SourceFile | Aside]:
+    """Yields the files of a task.
 
     A hidden file or folder is yielded once, as ignored.
-
-    Args:
-        root: Address of the root folder.
-        path: Path of the folder, relative to the root.
-        deep: Whether to list subfolders too.
-        passed_over: Addresses of folders to skip.
     """
+    folder = os.path.join(task.root, task.path)
+    found = (
+        scan_ranges(os.fsdecode(folder), task.ranges)
+        if task.ranges
+        else scan(folder, deep=task.recursive)
+    )
     hidden: set[bytes] = set()
-    for listed in scan(os.path.join(root, path), deep=deep):
+    for listed in found:
         if listed.status is None:
             continue
-        below = os.path.join(path, os.fsencode(listed.name))
-        if _is_within(os.path.join(root, below), passed_over):
+        below = os.path.join(task.path, os.fsencode(listed.name))
+        if _is_within(os.path.join(task.root, below), task.passed_over):
             continue
         topmost = _hidden_part(below)
         if topmost is None:

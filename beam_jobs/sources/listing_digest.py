@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable
 
 from beam_jobs.config.job_config import JobConfig
-from beam_jobs.elements import BadInput, Entry
+from beam_jobs.elements import BadInput, Entry, SourceFile
 from beam_jobs.sources.registry import list_entries, list_tasks
 from beam_jobs.sources.source_files import SourceFiles
 from beam_jobs.storage.files import inspect_each, is_remote
@@ -33,7 +33,7 @@ def hash_of_entry(entry: Entry) -> int:
     The rank is left out too, so the hash does not depend on the row order of a table.
     """
     files = [
-        file and (file.path, file.size, *file.place, *(file.stored or ()))
+        file and (file.path, _size_of(file), *file.place, *(file.stored or ()))
         for file in (entry.image, entry.caption)
     ]
     values = [digest_of(value) for value in entry.values or ()]
@@ -42,6 +42,11 @@ def hash_of_entry(entry: Entry) -> int:
     names = () if entry.names is None else (entry.names,)
     digest = hashlib.sha256(repr((*fields, entry.flaw, *names)).encode()).digest()
     return int.from_bytes(digest, "big")
+
+
+def _size_of(file: SourceFile) -> int:
+    """Returns a file's size, or for a cell what is known without reading it."""
+    return file.size if file.cell is None else file.cell.chunk
 
 
 def sum_hashes(hashes: Iterable[int]) -> str:

@@ -1,7 +1,7 @@
 """Converts rows of tables and JSON objects to entries."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from beam_jobs.config.columns import BadCell, Column, Value
@@ -11,18 +11,20 @@ from beam_jobs.inputs.paths import composed, key_of, place_of
 from beam_jobs.inputs.table_rows import Row
 from reader.contract.layout import ALL_SPLITS, is_split_name
 
+# Returns the key and the file of the image that a cell names or holds, or raises
+# `BadInput`.
+ImageOf = Callable[[Any], tuple[bytes, SourceFile]]
+
 
 def entry_of_row(
-    row: Row, task: ListTask, folder: bytes, roots: Sequence[bytes], config: JobConfig
+    row: Row, task: ListTask, image_of: ImageOf, config: JobConfig
 ) -> Entry:
     """Returns the entry of a table row.
 
     Args:
         row: Row of the table.
         task: Task of the table, with the names of the image and caption columns.
-        folder: Path of the base folder for relative image paths, relative to the first
-            root.
-        roots: Absolute paths of the folders that images may be in.
+        image_of: Function that returns the image of a cell.
         config: Configuration of the job, with the columns to read.
     """
     # A row without an image gets its own key, so that the accounting counts the row.
@@ -31,12 +33,12 @@ def entry_of_row(
         return unnamed._replace(flaw=("bad_row", row.wrong))
     cells = row.cells
     try:
-        image = _image_of(cells.get(task.image_column), folder, roots, task)
+        key, image = image_of(cells.get(task.image_column))
     except BadInput as error:
         return _keyed(unnamed, cells, config, flaw=(error.reason, error.detail))
     column = task.caption_column
     named = unnamed._replace(
-        key=key_of(image.path),
+        key=key,
         image=image,
         lacks=lack_of(cells, column, config.caption_columns),
     )
@@ -134,16 +136,29 @@ def key_in(cells: Mapping[str, Any], column: str) -> bytes:
     return composed(encoded)
 
 
-def _image_of(
-    cell: Any, folder: bytes, roots: Sequence[bytes], task: ListTask
-) -> SourceFile:
+def image_named(
+    cell: Any, folder: bytes, roots: Sequence[bytes], bases: Sequence[int]
+) -> tuple[bytes, SourceFile]:
+    """Returns the key and the file of the image that a cell names.
+
+    Args:
+        cell: Cell of the column of image paths.
+        folder: Path of the base folder for relative image paths, relative to the first
+            root.
+        roots: Absolute paths of the folders that images may be in.
+        bases: Indices of the roots that relative names may be relative to.
+
+    Raises:
+        BadInput: The cell names no image, or one that is not below the roots.
+    """
     if cell is None or cell == "":
         raise BadInput("unpaired_caption", "the row names no image")
     if not isinstance(cell, str):
         raise BadInput(
             "bad_value", f"{type(cell).__name__} in place of an image's name"
         )
-    return place_of(cell, folder, roots, task.roots)
+    image = place_of(cell, folder, roots, bases)
+    return key_of(image.path), image
 
 
 def texts_of(cell: Any) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from beam_jobs.inputs.captions import (
     read_captions,
     without_short,
 )
+from beam_jobs.inputs.staged_images import image_in_cell
 from beam_jobs.inputs.stored_records import image_of_record
 from beam_jobs.sources.folders import LEADS_NOWHERE
 from beam_jobs.sources.registry import source_of
@@ -40,7 +41,7 @@ class SourceFiles:
         self._config = config
         self._roots = source_of(config).roots(config)
         self._num_bases = len(config.paths("images"))
-        self._arrays = Workspace(config.output).arrays
+        self._workspace = Workspace(config.output)
 
     def look(self, file: SourceFile) -> SourceFile:
         """Returns a file with its size and version, inspecting the file if needed.
@@ -52,7 +53,7 @@ class SourceFiles:
                 path is not a regular file, or `ambiguous_key` if several folders of
                 images have the file.
         """
-        if file.size != UNSEEN:
+        if file.size != UNSEEN or file.cell is not None:
             return file
         numbers = range(self._num_bases) if file.root == ANY_ROOT else [file.root]
         looks = (self._look(file._replace(root=number)) for number in numbers)
@@ -81,11 +82,14 @@ class SourceFiles:
         return None
 
     def image(self, pair: Pair) -> bytes:
-        """Returns the bytes of the pair's image: of its file, or as a dataset has it.
+        """Returns the bytes of the pair's image: of its file, or as stored in another.
 
         Raises:
             BadInput: `damaged_record` if the record of a dataset is damaged.
         """
+        if pair.image.cell is not None:
+            path = self._path(pair.image)
+            return image_in_cell(self._workspace, path, pair.image)
         data = self._read(pair.image, at_most=pair.image.size)
         return data if pair.image.stored is None else image_of_record(data, pair.key)
 
@@ -124,7 +128,7 @@ class SourceFiles:
 
     def values(self, pair: Pair) -> tuple[Value, ...]:
         """Returns the values of the pair's columns, with long arrays read from disk."""
-        return tuple(fetch(value, self._arrays) for value in pair.values)
+        return tuple(fetch(value, self._workspace.arrays) for value in pair.values)
 
     @functools.cached_property
     def _num_tokens(self) -> Callable[[str], int]:
@@ -133,18 +137,21 @@ class SourceFiles:
         if kind == "basic":
             # Every word is a token. Its vocabulary may not be counted yet.
             return lambda text: len(split_words(text))
-        data = read_file(Workspace(self._config.output).tokenizer)
+        data = read_file(self._workspace.tokenizer)
         tokenizer = load_tokenizer(make_spec(kind, data), data)
         return lambda text: len(tokenizer.encode(text))
 
     def _read(self, file: SourceFile, at_most: int) -> bytes:
         return read_file(
-            os.path.join(self._roots[file.root], file.archive or file.path),
+            self._path(file),
             offset=file.offset,
             at_most=at_most,
             size=None if file.archive else file.size,
             version=file.version,
         )
+
+    def _path(self, file: SourceFile) -> bytes:
+        return os.path.join(self._roots[file.root], file.archive or file.path)
 
 
 def _forms(path: bytes) -> Iterator[bytes]:

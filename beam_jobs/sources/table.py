@@ -1,4 +1,4 @@
-"""Source `table`: each row has an image path and its captions.
+"""Source `table`: each row has an image path, or an image, and its captions.
 
 A key has several captions if it has several rows, or if a row has a list of captions.
 """
@@ -6,6 +6,7 @@ A key has several captions if it has several rows, or if a row has a list of cap
 import itertools
 import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from beam_jobs.config.common_config import CommonConfig
 from beam_jobs.config.job_config import JobConfig
@@ -21,9 +22,11 @@ from beam_jobs.inputs.table_rows import (
     TextFormat,
     check_types,
     column_names,
+    images_column,
     read_rows,
 )
-from beam_jobs.sources.row_entries import entry_of_row
+from beam_jobs.sources.image_cells import images_in
+from beam_jobs.sources.row_entries import ImageOf, entry_of_row, image_named
 from beam_jobs.storage.files import absolute
 from reader.contract.errors import UsageError
 
@@ -117,7 +120,14 @@ def _task_of(
             "caption_column", config.caption_column, CAPTION_COLUMNS, names, path
         )
     captions = several if config.caption_columns else (caption_column,)
-    check_types(path, image_column, captions, others)
+    images = images_column(path, image_column)
+    check_types(path, None if images else image_column, captions, others)
+    if images and config.images is not None:
+        raise UsageError(
+            f"{os.fsdecode(path)}: column {image_column} holds images, not the names "
+            "of files: leave out --images"
+            + ("" if config.table else f" and pass --table={os.fsdecode(path)}")
+        )
     return ListTask(
         source="table",
         root=root,
@@ -126,6 +136,7 @@ def _task_of(
         image_column=image_column,
         caption_column=caption_column,
         caption_columns=several,
+        image_bytes=images.data if images else "",
     )
 
 
@@ -185,15 +196,21 @@ def no_column(path: bytes, name: str, names: list[str]) -> UsageError:
 
 def list_entries(task: ListTask, config: JobConfig) -> Iterator[Entry | Aside]:
     """Yields the entries of one table, one per row."""
-    # The root of the task saves finding all tables again for each table.
-    roots = with_allowed(config.paths("images") or [task.root], config)
     columns = {task.image_column, *task.caption_columns, *_other_columns(config)}
     columns |= {task.caption_column} - {""}
+    image_of = images_in(task, config) if task.image_bytes else _by_name(task, config)
+    path = os.path.join(task.root, task.path)
+    rows = read_rows(path, sorted(columns), text_format(config), task.image_column)
+    for row in rows:
+        yield entry_of_row(row, task, image_of, config)
+
+
+def _by_name(task: ListTask, config: JobConfig) -> ImageOf:
+    """Returns the function that finds the image that a cell names."""
+    # The root of the task saves finding all tables again for each table.
+    roots = with_allowed(config.paths("images") or [task.root], config)
     # With both --images and --table, image paths are relative to --images. Otherwise
     # they are relative to the folder of the table.
     by_table = config.images is None or config.table is None
     folder = os.path.dirname(task.path) if by_table else b""
-    path = os.path.join(task.root, task.path)
-    rows = read_rows(path, sorted(columns), text_format(config), task.image_column)
-    for row in rows:
-        yield entry_of_row(row, task, folder, roots, config)
+    return partial(image_named, folder=folder, roots=roots, bases=task.roots)

@@ -113,12 +113,12 @@ def read_files(paths: Iterable[str]) -> Iterator[bytes | None]:
     if not paths or not is_remote(paths[0]):
         yield from map(read_if_exists, paths)
         return
-    yield from _requests().map(read_if_exists, paths)
+    yield from request_pool().map(read_if_exists, paths)
 
 
 @functools.cache
-def _requests() -> ThreadPoolExecutor:
-    """Returns the thread pool for requests; each thread keeps its connection."""
+def request_pool() -> ThreadPoolExecutor:
+    """Returns the thread pool for requests."""
     return ThreadPoolExecutor(REQUESTS, thread_name_prefix="requests")
 
 
@@ -198,7 +198,7 @@ def is_folder(path: _Path) -> bool:
     return any(True for _ in scan(path, deep=True))
 
 
-def scan(folder: _Path, *, deep: bool = False) -> Iterator[Listed]:
+def scan(folder: _Path, *, deep: bool = False, after: str = "") -> Iterator[Listed]:
     """Yields the entries of a folder, or nothing if it does not exist.
 
     Args:
@@ -206,13 +206,14 @@ def scan(folder: _Path, *, deep: bool = False) -> Iterator[Listed]:
         deep: Whether to list files at any depth, named by their paths relative to
             `folder`, and no folders. By default, lists the direct entries of the
             folder, including folders.
+        after: Name after which a deep list of a bucket begins.
     """
     store, text = _store(folder)
     if store is None:
         yield from local.scan(text, deep=deep)
         return
     with contextlib.suppress(FileNotFoundError):
-        yield from store.scan(text, deep=deep)
+        yield from store.scan(text, deep=deep, after=after)
 
 
 def names_in(folder: _Path) -> list[str]:
@@ -229,7 +230,7 @@ def inspect_each(
     if not remote:
         yield from map(look, items)
     else:
-        yield from map_in_order(look, items, _requests(), 4 * REQUESTS)
+        yield from map_in_order(look, items, request_pool(), 4 * REQUESTS)
 
 
 @contextlib.contextmanager
@@ -295,7 +296,7 @@ def move_folder(source: str, target: str) -> None:
         store.put(f"{target}/{name}", io.BytesIO(read_file(f"{source}/{name}")))
 
     names = [listed.name for listed in scan(source, deep=True)]
-    list(_requests().map(copy, names))
+    list(request_pool().map(copy, names))
     delete_folder(source)
 
 
@@ -327,4 +328,4 @@ def delete_folder(path: str) -> None:
         shutil.rmtree(path, ignore_errors=True)
         return
     names = [f"{path}/{listed.name}" for listed in scan(path, deep=True)]
-    list(_requests().map(delete_file, names))
+    list(request_pool().map(delete_file, names))

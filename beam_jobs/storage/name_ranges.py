@@ -8,7 +8,6 @@ subfolders nor the numbers of their files are known before.
 
 import bisect
 import itertools
-import os
 import string
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
@@ -49,9 +48,6 @@ class NameRange(NamedTuple):
     until: str = ""
 
 
-EVERYTHING = NameRange()
-
-
 @dataclass
 class _Stretch:
     """The names from the answer to a probe up to the next stretch.
@@ -75,7 +71,15 @@ class _Stretch:
         )
 
 
-def split_names(page: Page, pool: Executor) -> list[NameRange]:
+def ranges_between(bounds: Sequence[str]) -> list[NameRange]:
+    """Returns the ranges between bounds, which contain every possible name once."""
+    return [
+        NameRange(after, until)
+        for after, until in zip(["", *bounds], [*bounds, ""], strict=True)
+    ]
+
+
+def split_names(page: Page, pool: Executor) -> list[str]:
     """Splits the names of a folder into ranges.
 
     Args:
@@ -83,8 +87,8 @@ def split_names(page: Page, pool: Executor) -> list[NameRange]:
         pool: Executor of the requests.
 
     Returns:
-        Ranges that contain every possible name once. A folder of more than
-        `PAGE_NAMES` names has about 128 ranges, of different sizes; a smaller one, and
+        Bounds of the ranges, which are some of the names. A folder of more than
+        `PAGE_NAMES` names has 100 to 300 ranges, of different sizes; a smaller one, and
         one in a store that does not sort its names, a single range.
     """
     stretches = [_Stretch(page(""))]
@@ -98,14 +102,10 @@ def split_names(page: Page, pool: Executor) -> list[NameRange]:
         for stretch, its_points in zip(large, points, strict=True):
             found = [(point, next(pages)) for point in its_points]
             if not all(map(_is_sorted, found)):
-                return [EVERYTHING]
+                return []
             stretches += _split(stretch, found)
         stretches.sort(key=lambda stretch: stretch.names[:1])
-    bounds = [stretch.names[0] for stretch in stretches[1:]]
-    return [
-        NameRange(after, until)
-        for after, until in zip(["", *bounds], [*bounds, ""], strict=True)
-    ]
+    return [stretch.names[0] for stretch in stretches[1:]]
 
 
 def _is_sorted(found: tuple[str, list[str]]) -> bool:
@@ -143,8 +143,8 @@ def _behind_folders(stretch: _Stretch, number: int) -> list[str]:
     They find the characters that all names share in a few rounds, however many.
     """
     low = stretch.names[-1]
-    shared = len(os.path.commonprefix([low, stretch.empty_from]))
-    begin = os.path.commonprefix([stretch.names[0], low])
+    shared = len(_shared(low, stretch.empty_from))
+    begin = _shared(stretch.names[0], low)
     step = max(0, len(begin) - shared) // number + 1
     lengths = range(len(begin), shared, -step)
     return [begin[:length] + _LAST_LETTER for length in lengths]
@@ -152,7 +152,7 @@ def _behind_folders(stretch: _Stretch, number: int) -> list[str]:
 
 def _letters_of(names: Sequence[str]) -> list[str]:
     """Returns the letters of which points between names are made."""
-    shared = len(os.path.commonprefix([names[0], names[-1]]))
+    shared = len(_shared(names[0], names[-1]))
     ends = (name[shared : shared + _LETTERS_OF_A_POINT] for name in names)
     seen = set("".join(ends))
     alphabets = [letters for letters in _ALPHABETS if seen.intersection(letters)]
@@ -161,11 +161,19 @@ def _letters_of(names: Sequence[str]) -> list[str]:
 
 def _between(low: str, high: str, number: int, letters: Sequence[str]) -> list[str]:
     """Returns `number` points between two names, at equal distances."""
-    shared = os.path.commonprefix([low, high])
+    shared = _shared(low, high)
     begin = _place(low[len(shared) :], letters)
     end = _place(high[len(shared) :], letters)
     places = (begin + (end - begin) * n / (number + 1) for n in range(1, number + 1))
     return [shared + _at(place, letters) for place in places]
+
+
+def _shared(one: str, other: str) -> str:
+    """Returns the characters that two names begin with."""
+    pairs = zip(one, other, strict=False)
+    return "".join(
+        a for a, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)
+    )
 
 
 def _place(name: str, letters: Sequence[str]) -> float:

@@ -20,6 +20,8 @@ from reader.contract.errors import BuildError, file_of
 def noted(workspace: Workspace, label: str) -> Iterator[None]:
     """Writes a note if the `with` block fails to read or write, and raises the error.
 
+    The requests to object stores that it repeats are counted.
+
     Args:
         workspace: Workspace of the job.
         label: Label of the worker's task, used as the name of the note.
@@ -39,6 +41,11 @@ def noted(workspace: Workspace, label: str) -> Iterator[None]:
             fix = "pass --overwrite to build from the current sources"
         _write_note(workspace, label, f"{error.strerror or error}: {path}: {fix}")
         raise
+    finally:
+        # The launcher reads notes before it loads an engine.
+        from beam_jobs.engines.request_metrics import count_retries
+
+        count_retries()
 
 
 def _write_note(workspace: Workspace, label: str, message: str) -> None:

@@ -11,6 +11,7 @@ _build/plan/arrays/*            long arrays of columns
 _build/plan/rows/*              packed rows of a layer's tables, until they are planned
 _build/plan/plan.json           job plan, exists when planning is complete
 _build/plan_before/             earlier plan of finished shards, kept for comparison
+_build/images/*                 images of Parquet tables, and their byte offsets
 _build/commits/*.json           commit records, one per finished shard
 _build/progress/*               number of finished examples, one file per open shard
 _build/failures/*.json          error messages of failed workers
@@ -59,6 +60,7 @@ class Workspace:
         self.excluded = os.path.join(self.plan_dir, "excluded")
         self.arrays = os.path.join(self.plan_dir, "arrays")
         self.rows = os.path.join(self.plan_dir, "rows")
+        self.images = os.path.join(self.build, "images")
         self.commits = os.path.join(self.build, "commits")
         self.progress = os.path.join(self.build, "progress")
         self.failures = os.path.join(self.build, "failures")
@@ -72,7 +74,7 @@ class Workspace:
         files = [self.config, self.lock, self.lease, self.outcome]
         files += [self.too_many_rejects]
         folders = [self.plan_dir, self.before().plan_dir, self.commits, self.progress]
-        folders += [self.failures, self.tmp, self.repaired]
+        folders += [self.failures, self.tmp, self.repaired, self.images]
         known = {os.path.basename(path) for path in (*files, *folders)}
         names = {listed.name for listed in scan(self.build)}
         return names <= known and self.begun()

@@ -60,8 +60,8 @@ _RESOURCES_AT_LEAST = {
     "workers": 0,
     "ram_budget": 1,
     "prefetch": 0,
-    # The ledger of a cache and its folders take up to 4 MB.
-    "cache_bytes": 16 << 20,
+    # The ledger of a cache and its folders take up to 3 MB.
+    "cache_bytes": 8 << 20,
 }
 # Where processes can share memory and sockets as the pixel workers do.
 _WORKER_PLATFORMS = ("linux", "darwin")

@@ -22,6 +22,7 @@ from reader.contract.layout import BLOCK_RECORDS, BLOCKS, LENGTHS
 
 _OFFSET = "<u8"
 _LENGTH = np.dtype("<u4")
+LENGTH_BYTES = _LENGTH.itemsize
 
 
 def num_blocks(num_examples: int) -> int:

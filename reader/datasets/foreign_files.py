@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from reader.contract.errors import DatasetError
+from reader.contract.errors import DatasetError, UsageError
 from reader.contract.record import FOOTER, HEADER, crc32c_hex, masked_crc32c
 from reader.datasets.record_index import ShardFile
 from reader.shuffle.arrays import Int64s
-from reader.storage.files import list_folder, read_bytes
+from reader.storage.files import is_remote, list_folder, read_bytes
 from reader.storage.tfrecord_file import damage_of, scan_headers
 
 # train-00003-of-00064.tfrecord, coco.record-00003-of-00064
@@ -143,7 +143,14 @@ def first_compressed_records(
 
     Raises:
         DatasetError: The files hold no record, or one of these records is damaged.
+        UsageError: TensorFlow does not read files there.
     """
+    for path in paths:
+        if is_remote(path) and not path.startswith("gs://"):
+            raise UsageError(
+                f"TensorFlow reads compressed TFRecords, and not {path}: copy them to "
+                "a local folder or to gs://, or write them uncompressed"
+            )
     # Imported here: uncompressed files are read without TensorFlow.
     import tensorflow as tf
 

@@ -2,12 +2,14 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reader.contract.errors import DatasetError
 from reader.contract.index import (
+    LENGTH_BYTES,
     num_blocks,
     parse_blocks,
     parse_lengths,
@@ -20,12 +22,12 @@ from reader.contract.schema import Feature
 from reader.datasets.manifest_dataset import IndexedFolder
 from reader.datasets.record_index import ShardFile
 from reader.shuffle.arrays import Int64s
-from reader.storage.files import is_remote, read_bytes
+from reader.storage.files import is_remote, read_bytes, read_large
 from reader.storage.tfrecord_file import scan_headers
 
 _LOG = logging.getLogger("reader")
 # Lengths of so many records, 32 MiB, are read and not mapped: a mapped file that
-# becomes shorter ends the process.
+# becomes shorter ends the process. From a bucket, more are copied to a file first.
 _MOST_READ = 8 << 20
 
 
@@ -42,7 +44,10 @@ def open_shards(
     Raises:
         DatasetError: The block index is missing, damaged, or does not match the shards.
     """
-    lengths = read_lengths(folder)
+    with ThreadPoolExecutor(1) as pool:  # In a bucket, each takes a round trip.
+        reading = pool.submit(read_lengths, folder)
+        blocks = read_blocks(folder, {shard.file for shard in shards})
+        lengths = reading.result()
 
     def file_of(shard: Shard) -> ShardFile:
         return ShardFile(
@@ -56,7 +61,6 @@ def open_shards(
             features=features,
         )
 
-    blocks = read_blocks(folder, {shard.file for shard in shards})
     return tuple(map(file_of, shards)), blocks
 
 
@@ -93,15 +97,15 @@ def read_lengths(folder: IndexedFolder) -> dict[str, NDArray[np.uint32]]:
 
     Returns:
         For each shard's file name the framed lengths of its records; nothing for
-        datasets of earlier versions and for datasets in buckets.
+        datasets of earlier versions.
     """
     shards, path = folder.shards, folder.path(LENGTHS)
     ends = np.cumsum([shard.num_examples for shard in shards])
-    if LENGTHS not in folder.files or is_remote(path) or not ends[-1]:
+    if LENGTHS not in folder.files or not ends[-1]:
         return {}
     try:
         is_large = ends[-1] > _MOST_READ
-        data = np.memmap(path, mode="r") if is_large else _read_index(folder, LENGTHS)
+        data = _mapped(path, ends[-1]) if is_large else _read_index(folder, LENGTHS)
         lengths = parse_lengths(data)
         if len(lengths) != ends[-1]:
             raise ValueError(f"{len(lengths)} lengths for {ends[-1]} records")
@@ -110,6 +114,12 @@ def read_lengths(folder: IndexedFolder) -> dict[str, NDArray[np.uint32]]:
         return {}
     parts = np.split(lengths, ends[:-1])
     return {shard.file: part for shard, part in zip(shards, parts, strict=True)}
+
+
+def _mapped(path: str, num_records: int) -> NDArray[np.uint8]:
+    if is_remote(path):
+        return np.memmap(read_large(path, num_records * LENGTH_BYTES), mode="r")
+    return np.memmap(path, mode="r")
 
 
 def _read_index(folder: IndexedFolder, file: str) -> bytes:

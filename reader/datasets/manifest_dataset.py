@@ -8,7 +8,6 @@ import fnmatch
 import glob
 import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -33,17 +32,14 @@ from reader.contract.tokenizers.registry import check_tokenizer, load_tokenizer
 from reader.storage.files import (
     Pattern,
     is_folder,
-    is_remote,
     list_folder,
     local_path,
     match,
     read_bytes,
     same_place,
     size_of,
+    sizes_in,
 )
-
-# Concurrent requests to a bucket, which hide its latency.
-_REMOTE_REQUESTS = 32
 
 
 class IndexedFolder(NamedTuple):
@@ -73,26 +69,16 @@ class IndexedFolder(NamedTuple):
         Raises:
             DatasetError: A shard is missing or has another size.
         """
-        if not is_remote(self.folder):
-            for shard in shards:
-                self._check_size(shard)
-            return
-        with ThreadPoolExecutor(_REMOTE_REQUESTS) as pool:
-            list(pool.map(self._check_size, shards))
-
-    def _check_size(self, shard: Shard) -> None:
-        path = self.path(shard.file)
-        try:
-            size = size_of(path)
-        except FileNotFoundError:
-            raise DatasetError(
-                f"{path} is missing: restore it or {self.again}"
-            ) from None
-        if size != shard.num_bytes:
-            raise DatasetError(
-                f"{path} has {size} bytes, not {shard.num_bytes} as {self.stated_by} "
-                f"says: restore it or {self.again}"
-            )
+        sizes = sizes_in(self.folder, [shard.file for shard in shards])
+        for shard, size in zip(shards, sizes, strict=True):
+            path = self.path(shard.file)
+            if size is None:
+                raise DatasetError(f"{path} is missing: restore it or {self.again}")
+            if size != shard.num_bytes:
+                raise DatasetError(
+                    f"{path} has {size} bytes, not {shard.num_bytes} as "
+                    f"{self.stated_by} says: restore it or {self.again}"
+                )
 
 
 @dataclass(frozen=True)

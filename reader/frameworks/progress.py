@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
+from reader.remote_records.waits import waits
 from reader.schedule.resumable import Resumable
 
 # Length of the sliding window over which rates are averaged, in seconds.
@@ -19,11 +20,13 @@ class _Mark(NamedTuple):
     Attributes:
         time: Time of arrival, in seconds.
         waited: Total time spent waiting for batches, in seconds.
+        store: Total time that batches waited for object stores, in seconds.
         images: Total number of images.
     """
 
     time: float
     waited: float
+    store: float
     images: int
 
 
@@ -33,12 +36,14 @@ class Progress:
     Attributes:
         images_per_second: Throughput over the last ten seconds, in images per second.
         waiting: Share of the last ten seconds spent waiting for data, from 0 to 1.
+        waiting_for_store: Part of `waiting` in which the data had not come from an
+            object store yet.
     """
 
     def __init__(self, batches: Iterable[Any], **options: Any) -> None:
         """Wraps batches; `options` are arguments of `tqdm`."""
         self._batches, self._options = batches, options
-        self.images_per_second = self.waiting = 0.0
+        self.images_per_second = self.waiting = self.waiting_for_store = 0.0
 
     def __len__(self) -> int:
         """Returns the number of batches."""
@@ -55,7 +60,7 @@ class Progress:
                 now = time.perf_counter()
                 waited += now - begin
                 images += num_examples(batch)
-                self._note(marks, _Mark(now, waited, images))
+                self._note(marks, _Mark(now, waited, waits.seconds, images))
                 bar.set_postfix_str(str(self), refresh=False)
                 yield batch
                 bar.update()
@@ -63,7 +68,10 @@ class Progress:
 
     def __str__(self) -> str:
         """Returns the text that the bar shows."""
-        return f"{self.images_per_second:,.0f} images/s, waiting {self.waiting:.0%}"
+        text = f"{self.images_per_second:,.0f} images/s, waiting {self.waiting:.0%}"
+        if round(self.waiting_for_store, 2):
+            text += f" ({self.waiting_for_store:.0%} for the store)"
+        return text
 
     def _note(self, marks: deque[_Mark], mark: _Mark) -> None:
         marks.append(mark)
@@ -73,6 +81,9 @@ class Progress:
         if seconds > 0:
             self.images_per_second = (mark.images - marks[0].images) / seconds
             self.waiting = (mark.waited - marks[0].waited) / seconds
+            # Batches that are made in advance may wait while training does not.
+            store = (mark.store - marks[0].store) / seconds
+            self.waiting_for_store = min(store, self.waiting)
 
 
 def progress(batches: Iterable[Any], **options: Any) -> Progress:
@@ -83,15 +94,16 @@ def progress(batches: Iterable[Any], **options: Any) -> Progress:
 
     The bar shows images per second and the share of time that the loop waits for data,
     both averaged over the last ten seconds. Near 0 % waiting, reading keeps up with
-    training. Near 100 %, the accelerator is idle.
+    training. Near 100 %, the accelerator is idle. If an object store is slower than
+    training, the bar also shows the share of time that the loop waits for the store.
 
     Args:
         batches: Batches from `reader.load`, `as_numpy`, `as_jax` or `as_torch`.
         **options: Arguments of `tqdm`, such as `desc`, `disable` and `file`.
 
     Returns:
-        An iterable of the same batches, with the attributes `images_per_second` and
-        `waiting`.
+        An iterable of the same batches, with the attributes `images_per_second`,
+        `waiting` and `waiting_for_store`.
     """
     return Progress(batches, **options)
 

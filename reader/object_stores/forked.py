@@ -8,13 +8,24 @@ import os
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
-from typing import IO
+from typing import IO, Protocol
 
-from reader.object_stores.client import Client
-from reader.object_stores.helped import HelpedStore
 from reader.object_stores.protocol import Listed, ObjectStore, Status
 from reader.object_stores.vendors.options import StoreOptions
 from reader.object_stores.vendors.vendors import connector
+
+
+class _ProcessStore(ObjectStore, Protocol):
+    """A store that only one process may use.
+
+    Attributes:
+        has_ended: Whether another store has to take its place.
+    """
+
+    has_ended: bool
+
+    def leave(self) -> None:
+        """Lets go of it in a forked child."""
 
 
 class ForkSafeStore:
@@ -29,7 +40,7 @@ class ForkSafeStore:
         self._scheme, self._options = scheme, options
         self._lock = threading.Lock()
         # Settings are checked here, but a helper starts only when it is needed.
-        self._made = None if _used.by_parent else self._new()
+        self._made: _ProcessStore | None = None if _used.by_parent else self._new()
         _used.stores.add(self)
 
     def __reduce__(self) -> tuple[type["ForkSafeStore"], tuple[str, StoreOptions]]:
@@ -52,9 +63,9 @@ class ForkSafeStore:
         """Returns byte ranges of an object."""
         return self._store().read_ranges(path, begins, ends)
 
-    def scan(self, folder: str, *, deep: bool) -> Iterator[Listed]:
+    def scan(self, folder: str, *, deep: bool, after: str = "") -> Iterator[Listed]:
         """Yields the entries of a folder."""
-        return self._store().scan(folder, deep=deep)
+        return self._store().scan(folder, deep=deep, after=after)
 
     def put(self, path: str, file: IO[bytes]) -> None:
         """Uploads a file."""
@@ -71,20 +82,24 @@ class ForkSafeStore:
     def _store(self) -> ObjectStore:
         _used.here = True
         with self._lock:
-            made = self._made
-            if made is None or (isinstance(made, HelpedStore) and made.has_ended):
-                made = self._made = self._new()
-            return made
+            if self._made is None or self._made.has_ended:
+                self._made = self._new()
+            return self._made
 
-    def _new(self) -> Client | HelpedStore:
+    def _new(self) -> _ProcessStore:
         if _used.by_parent:
+            from reader.object_stores.helped import HelpedStore
+
             return HelpedStore(self._scheme, self._options)
-        return Client(connector(self._scheme, self._options))
+        connect = connector(self._scheme, self._options)  # Checks what is installed.
+        from reader.object_stores.client import Client
+
+        return Client(connect)
 
     def after_fork(self) -> None:
         """Forgets what only the parent may use."""
         self._lock = threading.Lock()
-        if isinstance(self._made, HelpedStore):
+        if self._made is not None:
             self._made.leave()
         self._made = None
 

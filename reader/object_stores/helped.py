@@ -70,9 +70,9 @@ class HelpedStore:
         found = next(self._ask("read_ranges", path, *numbers))
         return [memoryview(data) for data in found]
 
-    def scan(self, folder: str, *, deep: bool) -> Iterator[Listed]:
+    def scan(self, folder: str, *, deep: bool, after: str = "") -> Iterator[Listed]:
         """Yields the entries of a folder."""
-        for page in self._ask("scan", folder, deep):
+        for page in self._ask("scan", folder, deep, after):
             if page is None:
                 return
             yield from page

@@ -65,8 +65,8 @@ def _answer(
 
 def _results(client: Client, method: str, *args: Any) -> Iterator[Any]:
     if method == "scan":
-        folder, deep = args
-        found = client.scan(folder, deep=deep)
+        folder, deep, after = args
+        found = client.scan(folder, deep=deep, after=after)
         while page := list(islice(found, _NAMES_IN_A_MESSAGE)):
             yield page
         yield None

@@ -72,8 +72,14 @@ class ObjectStore(Protocol):
             OSError: A range cannot be read, or the object ends before it (`EIO`).
         """
 
-    def scan(self, folder: str, *, deep: bool) -> Iterator[Listed]:
-        """Yields a folder's entries; with `deep`, all files below and no folders."""
+    def scan(self, folder: str, *, deep: bool, after: str = "") -> Iterator[Listed]:
+        """Yields a folder's entries; with `deep`, all files below and no folders.
+
+        Args:
+            folder: Address of the folder.
+            deep: Whether to list files at any depth.
+            after: Name that the list of files at any depth begins after.
+        """
 
     def put(self, path: str, file: IO[bytes]) -> None:
         """Uploads a file, read from its beginning, and replaces an existing object."""

@@ -13,9 +13,11 @@ from reader.object_stores.failures import Failure, failure_of
 
 _T = TypeVar("_T")
 
-# Time after which a failed request is not repeated.
+# Time after which a failed request is not repeated, but for the fewest attempts: one
+# may take as long.
 RETRY_SECONDS = "DIPTYCH_RETRY_SECONDS"
 _DEFAULT_SECONDS = 60.0
+_FEWEST_ATTEMPTS = 3
 # A mistyped host, or no network, is reported soon; a host that has answered before
 # may be restarting.
 _CONNECT_SECONDS = 5.0
@@ -58,7 +60,8 @@ class Retries:
                 self._answered |= failure.connected
                 spent = time.monotonic() - begun
                 pause = _pause(attempts)
-                if spent + pause > self._seconds(failure) or _is_ending():
+                late = spent + pause > self._seconds(failure)
+                if _is_final(failure, attempts, late):
                     counts.add(Counts(attempts, 0, attempts - 1, spent))
                     raise _final(failure, attempts, spent, part) from error
                 time.sleep(pause)
@@ -69,8 +72,6 @@ class Retries:
             return result
 
     def _seconds(self, failure: Failure) -> float:
-        if not failure.transient:
-            return 0.0
         seconds = float(os.environ.get(RETRY_SECONDS, _DEFAULT_SECONDS))
         if failure.connected or self._answered:
             return seconds
@@ -83,9 +84,11 @@ def _pause(attempts: int) -> float:
     return longest * random.uniform(0.5, 1.0)
 
 
-def _is_ending() -> bool:
-    """Returns whether Python waits for this thread to end."""
-    return not threading.main_thread().is_alive()
+def _is_final(failure: Failure, attempts: int, late: bool) -> bool:
+    if not failure.transient:
+        return True
+    is_ending = not threading.main_thread().is_alive()  # Python waits for this thread.
+    return (late and attempts >= _FEWEST_ATTEMPTS) or is_ending
 
 
 def _final(failure: Failure, attempts: int, spent: float, part: str) -> OSError:

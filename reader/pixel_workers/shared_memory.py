@@ -159,6 +159,9 @@ class Areas:
 
     Memory that was used before costs no page faults. There are never more areas than
     were in use at once, and too small ones are replaced.
+
+    Attributes:
+        num_used: Number of areas that are in use.
     """
 
     def __init__(self, memory: SharedMemory, lock: threading.Lock) -> None:
@@ -171,6 +174,11 @@ class Areas:
         self._memory = memory
         self._lock = lock
         self._free: deque[Area] = deque()
+        self._num_areas = 0
+
+    @property
+    def num_used(self) -> int:  # noqa: D102
+        return self._num_areas - len(self._free)
 
     def take(self, num_bytes: int) -> Area:
         """Returns an area of at least `num_bytes`."""
@@ -184,7 +192,9 @@ class Areas:
                 if free:
                     small = min(free, key=lambda area: area.num_bytes)
                     free.remove(small)
+                    self._num_areas -= 1
                     self._memory.release(*small)
+                self._num_areas += 1
                 rounded = _rounded(num_bytes)
                 area = Area(self._memory.reserve(rounded), rounded)
             # What was used last comes first, while it may be in a cache.

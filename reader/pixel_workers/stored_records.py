@@ -21,7 +21,7 @@ from reader.storage.open_files import MappedFiles, OpenFiles
 from reader.storage.tfrecord_file import damage_of
 
 # Records are read and made some at a time, so that their bytes are still in a cache
-# when they are checked and cut: docs/performance.md#raw-pixels.
+# when they are checked and cut: docs/performance-notes.md#raw-pixels.
 _TOGETHER_BYTES = 1 << 22
 _LONGEST_SIDE = 2**31 - 1
 

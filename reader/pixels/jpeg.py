@@ -12,7 +12,7 @@ Region = tuple[float, float, float, float]
 
 # The reduced region is at least twice as high and as wide as the target, since the
 # filter of libjpeg is sharper than the one that resizes afterward:
-# docs/performance.md#scaled-decoding.
+# docs/performance-notes.md#scaled-decoding.
 _KEEP = 2
 # Sizes at which libjpeg decodes, in eighths. It decodes at others too, but at three
 # eighths slower than at four, and at five, six or seven slower than the whole.

@@ -8,7 +8,7 @@ from reader.range_cache.pieces import Kept
 from reader.range_cache.users import lock
 
 # Folders below the cache. A folder of very many files takes long to change.
-_FOLDERS = 256
+_FOLDERS = 64
 # Disks give out space in pages of so many bytes, or fewer.
 _PAGE_BYTES = 4096
 

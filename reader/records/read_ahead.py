@@ -37,6 +37,7 @@ class ReadAhead:
 
         Args:
             places: int64[n, 4 + 3 * layers], as `RecordIndex.places` returns them.
+            clock: Not used.
 
         Returns:
             The same places.

@@ -45,7 +45,7 @@ def local_windows(windows: Windows, damaged: DamagedRecords) -> WindowSource:
 
     TensorFlow's reader verifies all checksums. If it fails, `damaged` reads the records
     of the window one by one. A single thread reads faster than many cores decode:
-    docs/performance.md#reading. The caller keeps `windows` and `damaged` alive.
+    docs/performance-notes.md#reading. The caller keeps `windows` and `damaged` alive.
     """
     index, reread = windows.index, weakly(damaged)
     paths, fills = tf.constant([file.path for file in index.files]), index.fills
@@ -86,7 +86,8 @@ def local_windows(windows: Windows, damaged: DamagedRecords) -> WindowSource:
 
 def _records_of(pieces: tf.Tensor, paths: tf.Tensor) -> tf.data.Dataset:
     # Work shared by all pieces is done here, not in `_records_of_piece`: TensorFlow
-    # prepares that function again for each iterator. docs/performance.md has the cost.
+    # prepares that function again for each iterator:
+    # docs/performance-notes.md#the-beginning-of-an-epoch.
     shard, offset, skip, count = tf.unstack(pieces, num=4, axis=1)
     path = tf.gather(paths, shard[:, tf.newaxis])
     each = tf.data.Dataset.from_tensor_slices(

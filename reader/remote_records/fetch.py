@@ -6,6 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from reader.object_stores import counts
+from reader.object_stores.counts import Counts
+from reader.object_stores.open_store import store_of
 from reader.pixel_workers.shared_memory import NamedMemory
 from reader.range_cache.range_cache import RangeCache
 from reader.remote_records.ranges import Piece, ranges_of
@@ -112,6 +115,7 @@ class Requests:
         for end in piece.ends:
             at = begin - piece.begin
             if damage_of(whole[at : at + end - begin], end - begin) is not None:
+                counts.add(Counts(retried=1))
                 (again,) = self._ranges(path, [begin], [end])
                 self._put(again, piece.target + at, end - begin)
                 is_intact = False
@@ -131,8 +135,6 @@ class Requests:
         self, path: str, begins: Sequence[int], ends: Sequence[int]
     ) -> list[Bytes]:
         if is_remote(path):
-            from reader.object_stores.open_store import store_of
-
             found: list[Any] = store_of(path).read_ranges(path, begins, ends)
         else:  # Of a local dataset that is read with others, or with a remote layer.
             found = [

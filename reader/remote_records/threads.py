@@ -124,18 +124,3 @@ def threads() -> Threads:
 def _end() -> None:
     with contextlib.suppress(Exception):
         _of_process.threads.end()
-
-
-class _Waits:
-    """Time that batches of this process waited for object stores."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self._lock = threading.Lock()
-
-    def note(self, seconds: float) -> None:
-        with self._lock:
-            self.seconds += seconds
-
-
-waits = _Waits()

@@ -14,7 +14,8 @@ from reader.datasets.record_index import RecordIndex, Span
 from reader.pixel_workers.shared_memory import Area, Areas
 from reader.remote_records.fetch import Requests
 from reader.remote_records.ranges import Piece, Records, pieces_of
-from reader.remote_records.threads import threads, waits
+from reader.remote_records.threads import threads
+from reader.remote_records.waits import waits
 from reader.shuffle.arrays import Int64s
 
 # (record number, what was to be read, error of the store) → error to raise

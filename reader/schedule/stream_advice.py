@@ -9,7 +9,7 @@ from reader.datasets.record_index import ShardFile
 
 # Batches of neighbors that are alike differ in what they hold: the variance of their
 # means was 1.4 times that of random batches at 256 examples, 4.8 times at 1,024:
-# docs/performance.md#shuffling.
+# docs/performance-notes.md#shuffling.
 _LARGE_BATCH = 1024
 _STREAMS, _SHUFFLE_BYTES = 1536, 512 << 20
 

@@ -12,7 +12,7 @@ An epoch's order is a pure function of (blocks, seed, epoch, rounds per window):
 4. The order takes one record of each stream, round-robin: position p belongs to stream
    p mod S.
 
-`shares` tells which positions a host reads. docs/reading.md has a drawing.
+`shares` tells which positions a host reads. docs/order.md has a drawing.
 """
 
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ from reader.shuffle.shares import Share, Stretch, cells_of, windows_of
 PLAN_VERSION = 1
 
 # The default number of streams. More streams mix better, but need more and smaller
-# reads: docs/performance.md#shuffling.
+# reads: docs/performance-notes.md#shuffling.
 NUM_STREAMS = 192
 
 # Record number of a padding position in a batch.

@@ -8,8 +8,9 @@ import contextlib
 import fnmatch
 import glob
 import os
+import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 from reader.object_stores.open_store import store_of
@@ -29,11 +30,6 @@ def local_path(path: Pattern) -> str:
 def is_remote(path: str) -> bool:
     """Returns whether a path has a scheme, such as `gs://bucket/out`."""
     return "://" in path
-
-
-def is_s3(path: str) -> bool:
-    """Returns whether a path is in S3 or Azure, which TensorFlow cannot read."""
-    return path.startswith(("s3://", "az://"))
 
 
 def read_bytes(path: str, offset: int = 0, length: int = -1) -> bytes:
@@ -99,6 +95,49 @@ def size_of(path: str) -> int:
     if not is_remote(path):
         return os.path.getsize(path)
     return store_of(path).stat(path).size
+
+
+def sizes_in(folder: str, names: Sequence[str]) -> list[int | None]:
+    """Returns the sizes of files of a folder, in bytes; None for missing ones.
+
+    The folder of a bucket is listed: a thousand sizes take one request.
+    """
+    if is_remote(folder):
+        entries = store_of(folder).scan(folder, deep=False)
+        sizes = {each.name: each.status.size for each in entries if each.status}
+        return [sizes.get(name) for name in names]
+    found: list[int | None] = []
+    for name in names:
+        try:
+            found.append(os.path.getsize(os.path.join(folder, name)))
+        except FileNotFoundError:
+            found.append(None)
+    return found
+
+
+def read_large(path: str, size: int) -> BinaryIO:
+    """Returns a file without a name with all bytes of an object in a bucket.
+
+    Args:
+        path: Address of the object.
+        size: Its size in bytes.
+
+    Raises:
+        FileNotFoundError: The object does not exist.
+        OSError: The object cannot be read, or the disk is full.
+    """
+    file = tempfile.TemporaryFile()  # noqa: SIM115
+    begins = range(0, size, _PART_BYTES)
+    for at in range(0, len(begins), _PARTS_AT_ONCE):
+        some = begins[at : at + _PARTS_AT_ONCE]
+        ends = [min(begin + _PART_BYTES, size) for begin in some]
+        for data in store_of(path).read_ranges(path, some, ends):
+            file.write(data)
+    file.flush()
+    return file
+
+
+_PART_BYTES, _PARTS_AT_ONCE = 4 << 20, 16
 
 
 def is_folder(path: str) -> bool:

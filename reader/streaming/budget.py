@@ -23,7 +23,7 @@ _TOKEN_BYTES = 5  # An int32 id and a bool of the mask.
 
 # Approximate number of records per chunk. An operation on a whole chunk takes hardly
 # longer than on one record. Larger chunks are not faster, and keep fewer cores busy:
-# docs/performance.md#chunks.
+# docs/performance-notes.md#chunks.
 _CHUNK = 16
 # Chunks with encoded images that are parsed concurrently. Parsing copies an image once,
 # a fiftieth of the time of decoding it, and two threads keep up with a hundred workers.
@@ -62,7 +62,7 @@ def concurrency_of(config: ReadConfig) -> Concurrency:
 
     It is fixed before reading. TensorFlow's autotuning reaches the same throughput,
     does not bound memory, and delays the end of an iterator until its next tuning
-    round, by up to a minute: docs/performance.md#threads.
+    round, by up to a minute: docs/performance-notes.md#threads.
 
     Args:
         config: Read configuration, with `num_threads`, `workers` and `ram_budget`.

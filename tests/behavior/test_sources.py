@@ -124,6 +124,9 @@ def every_way(shared_data, tmp_path_factory) -> dict[str, dict[str, Any]]:
     (work / "t.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lists))
     table = {"image": [p.name for p, _ in pairs], "caption": [t for _, t in pairs]}
     pq.write_table(pa.table(table), work / "t.parquet")
+    pictures = [{"bytes": p.read_bytes(), "path": p.name} for p, _ in pairs]
+    table = {"image": pictures, "caption": [t for _, t in pairs]}
+    pq.write_table(pa.table(table), work / "pictures.parquet", row_group_size=7)
     ids = {path.name: number for number, (path, _) in enumerate(pairs)}
     coco = {
         "images": [{"id": ids[path.name], "file_name": path.name} for path, _ in pairs],
@@ -168,6 +171,7 @@ def every_way(shared_data, tmp_path_factory) -> dict[str, dict[str, Any]]:
         "csv": {"table": str(work / "t.csv"), "images": images},
         "jsonl": {"table": str(work / "t.jsonl"), "images": images},
         "parquet": {"table": str(work / "t.parquet"), "images": images},
+        "pictures": {"table": str(work / "pictures.parquet")},
         "coco": {"coco": str(work / "c.json"), "images": images},
         "split_file": {"coco": str(work / "k.json"), "images": images},
         "tar": {"webdataset": str(work / "t.tar")},
@@ -206,7 +210,7 @@ def test_every_way_gives_the_photographs_and_captions_there_are(shared_data, bui
             }, (way, key)
 
 
-@pytest.mark.parametrize("way", ["csv", "tar"])
+@pytest.mark.parametrize("way", ["csv", "tar", "pictures"])
 def test_the_same_run_twice_gives_the_same_bytes(every_way, built, tmp_path, way):
     build(tmp_path / "out", **every_way[way])
     assert contents(tmp_path / "out") == contents(built[way])
@@ -214,7 +218,9 @@ def test_the_same_run_twice_gives_the_same_bytes(every_way, built, tmp_path, way
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", ["folders", "csv", "jsonl", "parquet", "coco", "tar"])
+@pytest.mark.parametrize(
+    "way", ["folders", "csv", "jsonl", "parquet", "pictures", "coco", "tar"]
+)
 def test_two_workers_give_the_same_bytes(every_way, built, tmp_path, way):
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("one core")

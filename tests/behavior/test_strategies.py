@@ -379,7 +379,7 @@ def test_replicas_fed_by_a_function_see_each_example_once(mirrored, many):
 @pytest.mark.xfail(
     strict=True,
     reason="a small epoch is read ahead by Keras' look at a batch, and the state is "
-    "taken at the very end of the next (docs/reading.md)",
+    "taken at the very end of the next (docs/order.md)",
 )
 def test_keras_looks_at_a_batch_first_in_a_strategy_so_that_a_state_is_refused(
     mirrored,

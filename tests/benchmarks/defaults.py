@@ -1,4 +1,4 @@
-"""Measures what the defaults rest on (docs/performance.md).
+"""Measures what the defaults rest on (docs/performance-notes-building.md).
 
     python -m tests.benchmarks.defaults --images=photos --captions=texts
 

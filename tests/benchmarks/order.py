@@ -1,4 +1,4 @@
-"""What the planned order costs (docs/performance.md#the-planned-order).
+"""What the planned order costs (docs/performance-notes.md#the-planned-order).
 
     python tests/benchmarks/order.py --pattern='out/train-*.tfrecord'
 

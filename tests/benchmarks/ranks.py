@@ -1,4 +1,4 @@
-"""What a rank reads of its shards (docs/performance.md#many-hosts).
+"""What a rank reads of its shards (docs/performance-notes.md#many-hosts).
 
     python -m tests.benchmarks.ranks
 

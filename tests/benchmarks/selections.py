@@ -1,4 +1,4 @@
-"""What reading a selection costs (docs/performance.md#selections).
+"""What reading a selection costs (docs/performance-notes.md#selections).
 
     python tests/benchmarks/selections.py
     python tests/benchmarks/selections.py --pattern='out/train-*.tfrecord'

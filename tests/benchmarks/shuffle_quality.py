@@ -1,4 +1,4 @@
-"""How near does the order come to a full permutation? (docs/performance.md#shuffling)
+"""Compares the order with a full permutation (docs/performance-notes.md#shuffling).
 
     python tests/benchmarks/shuffle_quality.py
     python tests/benchmarks/shuffle_quality.py --batches

@@ -17,6 +17,8 @@ from tests.benchmarks.reading.roster import PEERS, Case
 from tests.benchmarks.usage import tree_seconds
 
 ROOT = Path(__file__).parents[2]
+# `verdict` imports it, also in a process that has TensorFlow.
+pytestmark = pytest.mark.usefixtures("torchvision")
 
 
 def benchmark(*args):

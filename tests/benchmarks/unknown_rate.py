@@ -1,4 +1,4 @@
-"""Measures what `basic` makes of a language, and `bytes` (docs/performance.md).
+"""Measures the unknown tokens of a language (docs/performance-notes-building.md).
 
     python tests/benchmarks/unknown_rate.py thai.txt hindi.txt arabic.txt chinese.txt
 

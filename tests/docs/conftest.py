@@ -5,17 +5,24 @@ work either way. Each part is made once.
 """
 
 import csv
+import io
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import foreign_records
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pages import ROOT
+from PIL import Image
 
 from beam_jobs.config.values import parse_splits
 from beam_jobs.sample_data import write_sample
@@ -93,6 +100,128 @@ def demo(tmp_path_factory) -> Fill:
 
 
 @pytest.fixture(scope="session")
+def own_demo(demo: Fill) -> Fill:
+    """`out/`, the same dataset again, to which a page may add layers and selections."""
+
+    def fill(folder: Path) -> None:
+        demo(folder)
+        source = (folder / "out").resolve()
+        (folder / "out").unlink()
+        shutil.copytree(source, folder / "out")
+
+    return fill
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory) -> list[Photo]:
+    """Drawn scenes as JPEGs, with two captions each."""
+    drawn = tmp_path_factory.mktemp("scenes")
+    write_sample(str(drawn), 40, captions_per_image=2)
+    photos = []
+    for text in sorted((drawn / "captions").iterdir()):
+        (image,) = (drawn / "images").glob(f"{text.stem}.*")
+        path = drawn / f"{text.stem}.jpg"
+        Image.open(image).convert("RGB").save(path)
+        photos.append(Photo(path, text.read_text().splitlines()))
+    return photos
+
+
+@pytest.fixture(scope="session")
+def loose_files(scenes: list[Photo]) -> Fill:
+    """`photos/` and `texts/`, with a text file for each image."""
+
+    def fill(folder: Path) -> None:
+        for name in ("photos", "texts"):
+            (folder / name).mkdir()
+        for photo in scenes:
+            (folder / "photos" / photo.path.name).symlink_to(photo.path)
+            text = folder / f"texts/{photo.path.stem}.txt"
+            text.write_text(photo.captions[0])
+
+    return fill
+
+
+@pytest.fixture(scope="session")
+def tars(scenes: list[Photo]) -> Fill:
+    """`shards/` as WebDataset has it, and `laion/`, as img2dataset writes it."""
+
+    def fill(folder: Path) -> None:
+        for number, start in enumerate(range(0, len(scenes), 20)):
+            names = [f"{name}/{number:05d}.tar" for name in ("shards", "laion")]
+            for name in names:
+                (folder / name).parent.mkdir(exist_ok=True)
+            with (
+                tarfile.open(folder / names[0], "w") as plain,
+                tarfile.open(folder / names[1], "w") as downloaded,
+            ):
+                for row, photo in enumerate(scenes[start : start + 20]):
+                    caption, image = photo.captions[0], photo.path.read_bytes()
+                    key = f"{number:05d}{row:04d}"
+                    fields = {
+                        "caption": caption,
+                        "url": f"https://example.org/{key}.jpg",
+                        "key": key,
+                        "status": "success",
+                        "error_message": None,
+                        "similarity": 0.1 + 0.02 * row,
+                    }
+                    _add(plain, f"{row:04d}.jpg", image)
+                    _add(plain, f"{row:04d}.txt", caption.encode())
+                    _add(downloaded, f"{key}.jpg", image)
+                    _add(downloaded, f"{key}.txt", caption.encode())
+                    _add(downloaded, f"{key}.json", json.dumps(fields).encode())
+
+    return fill
+
+
+def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    tar.addfile(member, io.BytesIO(content))
+
+
+@pytest.fixture(scope="session")
+def hub_download(scenes: list[Photo]) -> Fill:
+    """`hub/`, Parquet files with images, as Hugging Face's hub has them."""
+
+    def fill(folder: Path) -> None:
+        data = folder / "hub/data"
+        data.mkdir(parents=True)
+        for number in range(2):
+            part = scenes[number::2]
+            images = [
+                {"bytes": photo.path.read_bytes(), "path": photo.path.name}
+                for photo in part
+            ]
+            table = pa.table({"image": images, "text": [p.captions[0] for p in part]})
+            pq.write_table(table, data / f"train-{number:05d}-of-00002.parquet")
+
+    return fill
+
+
+@pytest.fixture(scope="session")
+def tfds_download(scenes: list[Photo]) -> Fill:
+    """`coco_captions/`, TFRecords with the names and the features of TFDS."""
+
+    def fill(folder: Path) -> None:
+        data = folder / "coco_captions/1.1.0"
+        data.mkdir(parents=True)
+        for number in range(2):
+            name = f"coco_captions-train.tfrecord-{number:05d}-of-00002"
+            rows = (
+                {
+                    "image": photo.path.read_bytes(),
+                    "image/filename": photo.path.name.encode(),
+                    "captions/text": [text.encode() for text in photo.captions],
+                }
+                for photo in scenes[number::2]
+            )
+            foreign_records.write(data / name, rows)
+
+    return fill
+
+
+@pytest.fixture(scope="session")
 def datasets(built: Path, photos: list[Photo]) -> Fill:
     """`out/`, `coco/` and `flickr/`, and `others/`, which nobody of ours wrote."""
 
@@ -106,24 +235,16 @@ def datasets(built: Path, photos: list[Photo]) -> Fill:
 
 def write_others(folder: Path, photos: list[Photo]) -> None:
     """Writes TFRecords with names of features that nobody would guess."""
-    import tensorflow as tf
-
-    def feature(*values: bytes | int) -> tf.train.Feature:
-        if isinstance(values[0], bytes):
-            return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
-        return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
-
     folder.mkdir()
-    with tf.io.TFRecordWriter(str(folder / "a.record")) as writer:
-        for number in range(64):
-            photo = photos[number % len(photos)]
-            features = {
-                "picture": feature(photo.path.read_bytes()),
-                "text": feature(photo.captions[0].encode()),
-                "words": feature(number, number + 1),
-            }
-            example = tf.train.Example(features=tf.train.Features(feature=features))
-            writer.write(example.SerializeToString())
+    rows = (
+        {
+            "picture": photos[number % len(photos)].path.read_bytes(),
+            "text": photos[number % len(photos)].captions[0].encode(),
+            "words": [number, number + 1],
+        }
+        for number in range(64)
+    )
+    foreign_records.write(folder / "a.record", rows)
 
 
 @pytest.fixture(scope="session")

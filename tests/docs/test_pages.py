@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from markdown.extensions.toc import slugify
 from pages import ROOT, RUN, SHOWN, Block, blocks_of, check_unrun
 
 PAGES = [
@@ -20,7 +21,27 @@ RUN_PAGES = [
 ]
 # What is there when a page begins; the others begin with nothing.
 BEGINS_WITH = {
+    "docs/how-to/accelerate.md": ["demo"],
+    "docs/how-to/add_captions.md": ["own_demo"],
+    "docs/how-to/change_gpus.md": ["demo"],
+    "docs/how-to/change_tokenizer.md": ["own_demo"],
+    "docs/how-to/ddp.md": ["demo"],
+    "docs/how-to/filter.md": ["own_demo"],
+    "docs/how-to/from_hugging_face.md": ["hub_download"],
+    "docs/how-to/from_img2dataset.md": ["tars"],
+    "docs/how-to/from_loose_files.md": ["loose_files"],
+    "docs/how-to/from_tfds.md": ["tfds_download"],
+    "docs/how-to/from_webdataset.md": ["tars"],
+    "docs/how-to/grow_weekly.md": ["own_demo"],
+    "docs/how-to/jax_hosts.md": ["demo"],
+    "docs/how-to/keras.md": ["demo"],
+    "docs/how-to/lightning.md": ["demo"],
+    "docs/how-to/mix_datasets.md": ["demo"],
+    "docs/how-to/remove_samples.md": ["own_demo"],
+    "docs/how-to/resume.md": ["demo"],
+    "docs/how-to/slow_input.md": ["demo"],
     "docs/layers.md": ["own_folders"],
+    "docs/order.md": ["datasets"],
     "docs/reading.md": ["datasets"],
     "docs/recipes/coco.md": ["coco_download"],
     "docs/recipes/flickr.md": ["flickr_download"],
@@ -38,7 +59,11 @@ BEGINS_WITH = {
     "docs/writing.md": ["own_folders"],
 }
 # Measured by hand, on an idle machine; what was measured is what these pages show.
-MEASURED = ["docs/performance.md"]
+MEASURED = [
+    "docs/performance-notes-building.md",
+    "docs/performance-notes.md",
+    "docs/performance.md",
+]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -76,15 +101,41 @@ def test_reasons_for_not_running_stand_before_a_block(page):
     assert len(reasons) == sum(bool(block.not_run) for block in blocks_of(page))
 
 
+def source_of(script: str) -> str:
+    """Returns the source of a script, or of the module or package after `-m`."""
+    path = ROOT / script.removeprefix("-m ").removesuffix(".py").replace(".", "/")
+    file = path / "__main__.py" if path.is_dir() else path.with_suffix(".py")
+    return file.read_text()
+
+
 @pytest.mark.parametrize("page", MEASURED)
 def test_commands_of_measurements_name_what_is_there(page):
     text = "".join(block.text for block in blocks_of(page))
-    commands = re.findall(r"^python (tests/\S+)(.*)", text, re.M)
+    commands = re.findall(r"^python (tests/\S+|-m \S+)(.*)", text, re.M)
     assert commands
     for script, arguments in commands:
-        source = (ROOT / script).read_text()
+        source = source_of(script)
         for flag in re.findall(r"--(\w+)", arguments):
             assert f"--{flag}" in source or f'"{flag}"' in source, (script, flag)
+
+
+def test_code_names_sections_that_there_are():
+    sections: dict[str, set[str]] = {}
+    for page in PAGES:
+        titles = re.findall(r"^#+ (.+)$", (ROOT / page).read_text(), re.M)
+        sections[page] = {slugify(title, "-") for title in titles}
+    sources = [
+        path
+        for top in ("beam_jobs", "reader", "tests")
+        for path in ROOT.glob(f"{top}/**/*.py")
+    ]
+    named = {
+        name
+        for path in sources
+        for name in re.findall(r"(docs/[\w/-]+\.md)#([\w-]+)", path.read_text())
+    }
+    assert named
+    assert [name for name in named if name[1] not in sections[name[0]]] == []
 
 
 def test_a_block_that_is_not_run_is_held_against_what_there_is():

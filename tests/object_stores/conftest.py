@@ -1,4 +1,4 @@
-"""Both stores, and a source with something of everything in it."""
+"""The stores, and a source with something of everything in it."""
 
 import shutil
 from collections.abc import Callable
@@ -14,11 +14,11 @@ _LIMIT = "--max_rejects=10%"
 _SHAPE = ("--splits=train=0.7,validation=0.3", "--num_shards=6")
 
 
-@pytest.fixture(scope="session", params=["gs", "s3"])
+@pytest.fixture(scope="session", params=["gs", "s3", "az"])
 def session_store(request: pytest.FixtureRequest) -> Any:
-    """Each of the stores in turn."""
-    name = "bucket_store" if request.param == "gs" else "s3_store"
-    return request.getfixturevalue(name)
+    """Each of the stores in turn; slow files of tests ask for two of them."""
+    names = {"gs": "bucket_store", "s3": "s3_store", "az": "azure_store"}
+    return request.getfixturevalue(names[request.param])
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ import pytest
 import reader
 from beam_jobs.__main__ import main
 
+pytestmark = pytest.mark.parametrize("session_store", ["gs", "s3"], indirect=True)
+
 
 def files_below(folder: Path) -> dict[str, bytes]:
     return {

@@ -13,6 +13,8 @@ import pytest
 PATIENCE_SECONDS = 120
 SHAPE = ("--splits=train=0.7,validation=0.3", "--num_shards=6", "--max_rejects=10%")
 
+pytestmark = pytest.mark.parametrize("session_store", ["gs", "s3"], indirect=True)
+
 
 def command(source: str, output: str, *flags: str) -> list[str]:
     folders = [f"--images={source}/images", f"--captions={source}/captions"]

@@ -7,7 +7,7 @@ SIZE, MAX_TOKENS = 64, 64
 
 def names(page: str) -> dict[str, Any]:
     """Returns names that a page's Python blocks take for granted."""
-    if page == "docs/reading.md":
+    if page == "docs/order.md":
         return {**_session(), "model": autoencoder(), "rank": 1, "world_size": 4}
     if page == "docs/training.md":
         import reader

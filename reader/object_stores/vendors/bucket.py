@@ -17,14 +17,15 @@ class Bucket(NamedTuple):
     uploads: Any
 
 
-# An answer that stalls is given up; one that arrives slowly is not, for minutes: many
+# An answer that stalls is given up sooner than one that arrives slowly, since many
 # requests may share a line.
 _TIMEOUTS = {
     "connect_timeout": timedelta(seconds=5),
     "read_timeout": timedelta(seconds=20),
-    "timeout": timedelta(minutes=5),
+    "timeout": timedelta(minutes=1),
     "pool_idle_timeout": timedelta(seconds=30),
 }
+_UPLOAD_TIMEOUTS = _TIMEOUTS | {"timeout": timedelta(minutes=5)}
 _NO_RETRIES = {"max_retries": 0}
 _RETRIES = {"max_retries": 10, "retry_timeout": timedelta(seconds=60)}
 
@@ -49,16 +50,16 @@ def bucket_of(
     config = {key: value for key, value in config.items() if value is not None}
     credentials = {} if provider is None else {"credential_provider": provider}
 
-    def make(retries: Any) -> Any:
+    def make(timeouts: dict[str, timedelta], retries: dict[str, Any]) -> Any:
         return store_type(
             name,
             config=config,
-            client_options=_TIMEOUTS | client_options,
+            client_options=timeouts | client_options,
             retry_config=retries,
             **credentials,
         )
 
-    return Bucket(make(_NO_RETRIES), make(_RETRIES))
+    return Bucket(make(_TIMEOUTS, _NO_RETRIES), make(_UPLOAD_TIMEOUTS, _RETRIES))
 
 
 def is_http(url: str | None) -> bool:

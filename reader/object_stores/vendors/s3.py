@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from botocore.credentials import RefreshableCredentials
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 from botocore.session import Session
 from obstore.store import S3Store
 
@@ -64,11 +64,13 @@ def _client(session: Session, options: StoreOptions, region: str | None) -> Any:
 
 
 def _region_of(bucket: str, client: Any) -> str | None:
-    """Returns the region of a bucket, whatever the region of the account."""
+    """Returns the region of a bucket, whatever that of the account; None if unknown."""
     try:
         answer = client.head_bucket(Bucket=bucket)
     except ClientError as error:
         answer = error.response
+    except BotoCoreError:  # No connection or account: the next request reports it.
+        return None
     headers = answer["ResponseMetadata"]["HTTPHeaders"]
     region: str | None = headers.get("x-amz-bucket-region", client.meta.region_name)
     return region

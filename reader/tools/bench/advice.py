@@ -16,6 +16,8 @@ _MIN_NEIGHBORS = 4
 # Share of the available CPU time; below it, threads wait for something else.
 _BUSY = 0.7
 _MIN_CAST_SHARE = 0.15
+# Share of the time from which on waiting for a store is reported.
+_WAITS = 0.1
 
 
 class Stored(NamedTuple):
@@ -47,6 +49,7 @@ class Figures(NamedTuple):
         cores_used: CPU time divided by wall time.
         num_cores: Number of cores available.
         load: Load average of the machine before the measurement.
+        store_share: Share of the time that batches waited for an object store.
     """
 
     per_second: float
@@ -56,6 +59,7 @@ class Figures(NamedTuple):
     cores_used: float
     num_cores: int
     load: float
+    store_share: float = 0.0
 
 
 def wanted_side(image_size: int, crop_fraction: float) -> int:
@@ -159,15 +163,22 @@ def _waiting(
         )
         return
     busy = f"{figures.cores_used:.1f} of {threads} cores are busy"
-    if stored.remote:
-        yield f"{busy}: pass cache=FOLDER to copy shards to a local disk"
-    elif figures.per_second_read < 2 * figures.per_second:
+    if stored.remote and figures.store_share >= _WAITS:
+        rate = size_text(figures.per_second * stored.record_bytes)
+        yield (
+            f"{busy}: the store is slower than this machine, {rate}/s, and batches "
+            f"waited for it {figures.store_share:.0%} of the time: pass cache=FOLDER "
+            "(with cache_bytes, if the dataset is larger than the disk) to keep it on "
+            "a local disk, or read from a bucket in this machine's region"
+        )
+    elif not stored.remote and figures.per_second_read < 2 * figures.per_second:
         rate = size_text(figures.per_second_read * stored.record_bytes)
         yield f"{busy}: the disk reads {rate}/s; copy the dataset to a faster disk"
     else:
         yield (
-            f"{busy} and the disk is not the bottleneck: other processes use the "
-            "machine, or batches are too small to keep the cores busy"
+            f"{busy} and the {'store' if stored.remote else 'disk'} is not the "
+            "bottleneck: other processes use the machine, or batches are too small to "
+            "keep the cores busy"
         )
 
 

@@ -195,5 +195,6 @@ def _advice(
         cores_used=measured.cores_used,
         num_cores=measured.num_cores,
         load=load,
+        store_share=measured.store_share,
     )
     return [*advise(figures, stored, gains, measured.settings)]

@@ -71,6 +71,7 @@ def bench_fields(
         "images_per_second": measured.per_second,
         "images_per_core_second": measured.per_core,
         "cores_used": measured.cores_used,
+        "waiting_for_store": measured.store_share,
         "num_cores": measured.num_cores,
         "stages": [stage._asdict() for stage in measured.stages],
         "stored": stored._asdict(),

@@ -54,6 +54,7 @@ class Measured:
         cores_used: CPU time divided by wall time.
         num_cores: Number of cores available.
         as_uint8: Images per second without the cast; None if there is no cast.
+        store_share: Share of the time that batches waited for an object store.
     """
 
     settings: Mapping[str, Any]
@@ -63,6 +64,7 @@ class Measured:
     cores_used: float
     num_cores: int
     as_uint8: float | None = None
+    store_share: float = 0.0
 
 
 def bench(
@@ -109,6 +111,7 @@ def bench(
         cores_used=total.cpu_seconds / total.seconds,
         num_cores=num_cores(),
         as_uint8=costs["decode"].per_second if "cast" in costs else None,
+        store_share=min(1.0, total.store_seconds / total.seconds),
     )
 
 

@@ -38,6 +38,9 @@ def test_it_asks_for_what_the_writing_side_needs_and_no_tensorflow(wheel):
     assert asked == requirements()
     assert any(line.startswith("apache-beam") for line in asked)
     assert not any("tensorflow" in line for line in asked)
+    # The client of buckets, as the extras ask for it.
+    assert asked[-1].startswith("obstore")
+    assert f"\n    {asked[-1]}\n" in (ROOT / "setup.cfg").read_text()
 
 
 def test_pip_installs_it_and_python_finds_it_there(wheel, tmp_path):

@@ -547,22 +547,6 @@ def test_keys_of_a_column_need_a_named_table(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "pictures",
-    [
-        pa.array([{"bytes": b"\xff\xd8", "path": "a.jpg"}]),
-        pa.array([b"\xff\xd8"]),
-        pa.array([7]),
-    ],
-    ids=["struct", "binary", "int"],
-)
-def test_pictures_inside_a_parquet_are_wrong_usage(tmp_path, pictures):
-    path = tmp_path / "t.parquet"
-    pq.write_table(pa.table({"image": pictures, "text": ["a"]}), path)
-    with pytest.raises(UsageError, match=r"column image has type .*, not image paths"):
-        list_tasks(JobConfig(table=str(path), output="o"))
-
-
-@pytest.mark.parametrize(
     "flags",
     [
         {"columns": parse_columns("nope:float")},

@@ -16,8 +16,9 @@ DCT; `loose` reads the photographs as they are, `bare` is a decoder by itself.
 
 Printed are medians over rounds, in each of which everybody runs once, in an order that
 rotates. "Ours ÷ theirs" is how many times as many images per CPU-second `diptych` reads
-in the same round, with the least and the most. With `--busy` it is images per second,
-with a core kept busy by Python code in a thread, and in another process (`busy.py`).
+in the same round: the geometric mean, and its 95 % interval (`spread.py`). With
+`--busy` it is images per second, with a core kept busy by Python code in a thread, and
+in another process (`busy.py`).
 """
 
 import argparse

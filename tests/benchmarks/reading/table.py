@@ -5,7 +5,7 @@ from typing import Any
 
 from tests.benchmarks.reading.measure import Cost
 from tests.benchmarks.reading.roster import OURS, Case
-from tests.benchmarks.spread import spread
+from tests.benchmarks.spread import confidence, spread
 
 Rounds = dict[Case, list[Cost]]
 Row = dict[str, Any]
@@ -56,12 +56,12 @@ def markdown(rows: list[Row]) -> str:
 def _of_costs(rows: list[Row]) -> str:
     lines = [
         "| task | dtype | peer | images per CPU-second | images/s | ours ÷ theirs "
-        "| antialiased |",
+        "(95 %) | antialiased |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         rates = f"{row['images_per_cpu_second']:,.0f} | {row['images_per_second']:,.0f}"
-        ends = f"{spread(row['ours_to_it'])} | {_yes_or_no(row['antialiased'])}"
+        ends = f"{confidence(row['ours_to_it'])} | {_yes_or_no(row['antialiased'])}"
         lines.append(f"| {_names(row)} | {rates} | {ends} |")
     return "\n".join(lines)
 

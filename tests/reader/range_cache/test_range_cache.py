@@ -24,7 +24,7 @@ from reader.range_cache.range_cache import RangeCache
 
 MB = 1 << 20
 # What the ledger and the folders take, and may take meanwhile.
-OVERHEAD = 4 * MB
+OVERHEAD = 3 * MB
 
 
 @pytest.fixture(scope="module")

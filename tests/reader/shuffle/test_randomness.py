@@ -30,7 +30,7 @@ WORD = 1 << 64
 
 
 def number_by_hand(use: str, seed: int, epoch: int, place: int) -> float:
-    """Output `place` of SplitMix64, seeded with BLAKE2b: docs/reading.md."""
+    """Output `place` of SplitMix64, seeded with BLAKE2b: docs/order.md."""
     digest = hashlib.blake2b(
         f"{seed}:{epoch}".encode(), digest_size=8, person=use.encode()
     )

@@ -117,6 +117,9 @@ def test_what_holds_it_up_is_told(change, settings, message):
     assert message in line
 
 
-def test_a_bucket_is_to_be_copied():
-    (line,) = advice(FIGURES._replace(cores_used=0.5), STORED._replace(remote=True))
-    assert "cache=FOLDER" in line
+def test_a_bucket_is_to_be_kept_if_batches_waited_for_it():
+    remote, busy = STORED._replace(remote=True), FIGURES._replace(cores_used=0.5)
+    (line,) = advice(busy._replace(store_share=0.4), remote)
+    assert "waited for it 40% of the time: pass cache=FOLDER" in line
+    (line,) = advice(busy, remote)
+    assert "the store is not the bottleneck" in line
