@@ -2,8 +2,9 @@
 
 import io
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
 from reader.contract.additions.layer import present_feature
 from reader.contract.errors import DatasetError, UsageError
@@ -13,7 +14,12 @@ from reader.contract.record import FRAMING_BYTES
 from reader.contract.samples import LENGTH, WIDTH, ColumnType, column_type
 from reader.datasets.record_index import ShardFile
 from reader.datasets.record_source import RecordSource
+from reader.object_stores.request_threads import submit
 from reader.storage.files import is_remote, open_file, read_bytes
+
+_Table = TypeVar("_Table")
+# Tables in buckets that are read at the same time, and are in memory together.
+_READ_TOGETHER = 16
 
 
 def read_samples(source: RecordSource) -> Any:
@@ -25,9 +31,30 @@ def read_samples(source: RecordSource) -> Any:
         DatasetError: As for `read_table`.
         UsageError: As for `read_table`.
     """
-    tables = [read_joined(*shards) for shards in with_layers(source)]
+    shards = with_layers(source)
+    tables = [get() for get in readings(lambda n: read_joined(*shards[n]), source)]
     pyarrow = import_library("pyarrow", "samples", "pyarrow")
     return pyarrow.concat_tables(tables, promote_options="default")
+
+
+def readings(
+    read: Callable[[int], _Table], source: RecordSource
+) -> Iterator[Callable[[], _Table]]:
+    """Yields for each shard a function that returns its table, or raises.
+
+    Several tables in a bucket are read at the same time.
+
+    Args:
+        read: Function that reads the table of a shard, by the shard's number.
+        source: Source of the shards.
+    """
+    numbers = range(len(source.shards))
+    if not any(is_remote(shard.path) for shard in source.shards):
+        yield from (partial(read, number) for number in numbers)
+        return
+    for begin in numbers[::_READ_TOGETHER]:
+        some = numbers[begin : begin + _READ_TOGETHER]
+        yield from [submit(read, number).result for number in some]
 
 
 def with_layers(source: RecordSource) -> list[tuple[ShardFile, Sequence[ShardFile]]]:

@@ -14,7 +14,7 @@ from reader.contract import samples
 from reader.contract.errors import DatasetError, UsageError
 from reader.contract.schema import display_path
 from reader.datasets.record_source import RecordSource
-from reader.datasets.samples_table import read_table
+from reader.datasets.samples_table import read_table, readings
 from reader.decode.outputs import check_conflicts
 from reader.records.random_access import RecordFiles
 
@@ -78,12 +78,12 @@ class Keys:
 
     def _shown(self) -> Iterator[str]:
         """Yields the displayed key of each record; "" if the key cannot be read."""
-        first = 0
-        for shard in self._source.shards:
+        first, shards = 0, self._source.shards
+        tables = readings(lambda n: read_table(shards[n], [samples.KEY]), self._source)
+        for shard, table in zip(shards, tables, strict=True):
             end = first + shard.num_examples
             try:
-                table = read_table(shard, [samples.KEY])
-                yield from table.column(samples.KEY).to_pylist()
+                yield from table().column(samples.KEY).to_pylist()
             except (UsageError, DatasetError):
                 yield from map(self._shown_in_record, range(first, end))
             first = end

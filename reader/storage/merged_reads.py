@@ -5,6 +5,7 @@ as long as a single record.
 """
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 from reader.object_stores.open_store import store_of
@@ -13,6 +14,8 @@ from reader.storage.files import is_remote, read_bytes
 
 # A request costs about as much as the bytes of such a gap between two ranges.
 _GAP_BYTES = 64 << 10
+# Largest share of bytes in gaps, beside those of the ranges.
+_MOST_GAPS = 0.5
 # Ranges are not merged to more bytes, since several requests are faster than one.
 _REQUEST_BYTES = 2 << 20
 
@@ -71,11 +74,13 @@ def _read(request: Request) -> bytes | memoryview:
 
 def merged(ranges: Sequence[Range]) -> list[Request]:
     """Returns the requests for ranges, by path and offset."""
+    order = sorted(range(len(ranges)), key=ranges.__getitem__)
+    small = _small_gaps([ranges[place] for place in order])
     requests: list[Request] = []
-    for place in sorted(range(len(ranges)), key=ranges.__getitem__):
+    for n, place in enumerate(order):
         path, begin, end = ranges[place]
-        if requests and _is_near(requests[-1], path, begin, end):
-            last = requests[-1]
+        last = requests[-1] if n in small else None
+        if last and end <= max(last.end, last.begin + _REQUEST_BYTES):
             last.wanted.append(place)
             requests[-1] = last._replace(end=max(end, last.end))
         else:
@@ -83,7 +88,25 @@ def merged(ranges: Sequence[Range]) -> list[Request]:
     return requests
 
 
-def _is_near(last: Request, path: str, begin: int, end: int) -> bool:
-    """Returns whether a range that begins later is read with a request."""
-    fits = end <= max(last.end, last.begin + _REQUEST_BYTES)
-    return path == last.path and fits and begin <= last.end + _GAP_BYTES
+def _small_gaps(ranges: Sequence[Range]) -> set[int]:
+    """Returns which ranges are near the one before, so that the gap is read too.
+
+    Args:
+        ranges: Ranges by path and offset.
+    """
+    gaps, own, last = [], 0, ("", 0)
+    for n, (path, begin, end) in enumerate(ranges):
+        if path == last[0]:
+            gaps.append((max(0, begin - last[1]), n))
+            end = max(end, last[1])
+            own += end - max(begin, last[1])
+        else:
+            own += end - begin
+        last = path, end
+    gaps.sort()
+    total = accumulate(gap for gap, _ in gaps)
+    return {
+        n
+        for (gap, n), so_far in zip(gaps, total, strict=True)
+        if gap <= _GAP_BYTES and so_far <= _MOST_GAPS * own
+    }

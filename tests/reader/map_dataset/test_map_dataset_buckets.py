@@ -111,14 +111,16 @@ def test_ranges_are_merged_over_small_gaps_only():
         ("a", 100 * kib, 101 * kib),
         ("a", 301 * kib, 4000 * kib),
     ]
-    assert [
-        (each.path, each.begin, each.end, each.wanted) for each in merged(ranges)
-    ] == [
+    found = [(each.path, each.begin, each.end, each.wanted) for each in merged(ranges)]
+    assert found == [
         ("a", 0, 101 * kib, [2, 1, 4]),
         ("a", 300 * kib, 301 * kib, [3]),
         ("a", 301 * kib, 4000 * kib, [5]),
         ("b", 0, 10, [0]),
     ]
+    # Of small ranges far apart, the gaps would be most of what is read.
+    apart = [("a", n * 30 * kib, n * 30 * kib + kib) for n in range(9)]
+    assert [each[1:3] for each in merged(apart)] == [each[1:] for each in apart]
 
 
 def test_a_cache_keeps_what_was_fetched_within_its_bound(bucket, proxy, here, tmp_path):
