@@ -23,7 +23,9 @@ ENDS = {
     "DALI": "assert images.at(0).shape[2] == 3",
     "PyTorch's tfrecord": "assert example['image/encoded'][:2] == b'\\xff\\xd8'",
     "pandas, pyarrow, DuckDB": "assert len(frame) == len(table) == 40 and longest",
-    "TFRecords from other tools": "assert len(list(batches)) == 2 and example['image'].shape",
+    "TFRecords from other tools": (
+        "assert len(list(batches)) == 2 and example['image'].shape"
+    ),
 }
 
 
