@@ -163,7 +163,7 @@ class Windows:
     ) -> Iterator[Placed]:
         """Starts the next iterator, with the place of each record.
 
-        Whoever reads the records calls `note_read`.
+        What reads the records calls `note_read`.
 
         Args:
             read_ahead: Function called with the places of a window before the window
