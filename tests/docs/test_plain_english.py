@@ -1,7 +1,7 @@
 """Pages, docstrings and messages use the words that people search for.
 
 The first column was once the style of this project; the second is what other projects
-of the field say, and what a reader looks up. Code in pages, spans and blocks, may differ.
+of the field say, and what a reader looks up. Code in pages may differ.
 """
 
 import ast
