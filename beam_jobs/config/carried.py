@@ -1,7 +1,7 @@
 """Carries over settings of the datasets that `--dataset` names to a new build of them.
 
 A setting that was not passed has the value that the dataset was built with. The result
-is a configuration like any other, so that no later stage looks at the old settings.
+is a configuration like any other, so that no later stage needs the old settings.
 """
 
 import dataclasses

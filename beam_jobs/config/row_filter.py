@@ -46,7 +46,7 @@ class RowFilter:
             splits_by_content: Whether the image file decides the split.
 
         Raises:
-            UsageError: The text is not a condition on columns that there are.
+            UsageError: The text is not a condition on existing columns.
         """
         self._names = [column.feature.key for column in columns]
         known = columns_of(column.feature for column in columns)

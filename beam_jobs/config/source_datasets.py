@@ -22,7 +22,7 @@ def source_manifests(config: JobConfig) -> list[Manifest]:
     """Returns the manifest of each dataset of the source, in the order of the flags.
 
     Raises:
-        UsageError: A folder holds no finished dataset of ours, is the output, or is
+        UsageError: A folder holds no finished Diptych dataset, is the output, or is
             named twice.
     """
     folders: dict[str, str] = {}

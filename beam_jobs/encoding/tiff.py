@@ -138,7 +138,7 @@ class TiffKind(NamedTuple):
             raise BadInput("unsupported_image", f"{self}: {flaw}")
 
     def _misread(self) -> str:
-        """Returns what Pillow passes over when it reads this kind, or ""."""
+        """Returns what Pillow ignores when it reads this kind, or ""."""
         uncompressed = self.compression == _UNCOMPRESSED
         if self.photometric is None and self.compression not in _CCITT:
             return "PhotometricInterpretation is missing"
@@ -216,7 +216,7 @@ def check_tiff(data: bytes) -> None:
 
 
 def has_sound_directories(data: bytes) -> bool:
-    """Returns whether the values of all directories lie inside the data, unshared."""
+    """Returns whether the values of all directories are inside the data, unshared."""
     try:
         return bool(list(_directories(data)))
     except BadInput:

@@ -133,9 +133,10 @@ def read_records(lines: Lines, shape: Shape, quoting: str) -> Iterator[Record]:
             lines.rewind()
         if quoting == "auto" and _joins_rows(lines, cells, shape):
             wrong = (
-                f"line {first}: a quoted cell goes on to line {lines.number} and holds "
-                "what looks like rows: close its quote, or pass --table_quoting=csv if "
-                "it is one cell, none if the table has no quoting"
+                f"line {first}: a quoted cell continues to line {lines.number} and "
+                "holds what looks like rows: close its quote, or pass "
+                "--table_quoting=csv if it is one cell, none if the table has no "
+                "quoting"
             )
             lines.rewind()
         elif cells and len(cells) != shape.num_columns:

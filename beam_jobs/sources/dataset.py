@@ -1,4 +1,4 @@
-"""Source `dataset`: a finished dataset of ours, whose images are kept as stored.
+"""Source `dataset`: a finished Diptych dataset, whose images are kept as stored.
 
 Listing reads the samples tables alone, with a task for each shard. The image of an
 entry is a record, read in place by its byte offset like a member of a tar.

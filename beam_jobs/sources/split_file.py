@@ -95,7 +95,7 @@ def _with_split(entry: Entry, image: Mapping[str, Any], named: bool) -> Entry:
 class _Finder:
     """Finds the image files: in the folder `filepath`, if a folder of images has it.
 
-    Whoever moved all images into one folder has them there under the same names.
+    Images that were all moved into one folder have the same names there.
     """
 
     def __init__(self, roots: Sequence[bytes], bases: Sequence[int]) -> None:

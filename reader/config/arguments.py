@@ -19,7 +19,7 @@ _OTHERS = tuple(field.name for field in dataclasses.fields(ReadConfig))
 
 
 def config_of(arguments: Mapping[str, Any]) -> ReadConfig:
-    """Returns the configuration of arguments by name; passes over those of patterns.
+    """Returns the configuration of arguments by name; skips those of patterns.
 
     Raises:
         UsageError: A value is out of range. The message names the argument and shows

@@ -111,7 +111,7 @@ def open_layer(path: str) -> Layer:
 
     Raises:
         DatasetError: It is not complete, or damaged.
-        UsageError: Its name is none that a layer may have.
+        UsageError: A layer cannot have its name.
     """
     file = os.path.join(path, LAYER)
     try:
@@ -266,7 +266,7 @@ def _check_together(layers: Sequence[Layer]) -> None:
 
 
 def mismatch(layer: Layer, dataset: ManifestDataset) -> str | None:
-    """Returns why a layer is none of a dataset; None if it is."""
+    """Returns why a layer does not belong to a dataset; None if it does."""
     former = layer.manifest.base
     shards = tuple(map(base_of, dataset.manifest.shards))
     if former == shards:

@@ -28,7 +28,7 @@ class RecordSchema:
             `token_ids`, `token_lengths`, and columns such as `extra/score` by their own
             names. Roles that the records do not hold are missing.
         conflicts: Roles that cannot be read because the merged sources differ in them,
-            each with the error message for whoever asks for it.
+            each with the error message of asking for it.
         image_format: `jpeg`, `png` or `raw`; None if images have different formats or
             the format is unknown.
         tokenizer: Tokenizer of the token ids; None if unknown.
@@ -147,7 +147,7 @@ def merge_record_schemas(contents: Mapping[str, RecordSchema]) -> RecordSchema:
     """Returns the features that all record schemas have in common.
 
     A role in which they differ (their tokenizers, the feature, the image format) goes
-    to `conflicts`: the sources are read as one as long as nobody asks for it.
+    to `conflicts`: the sources are read as one as long as it is not asked for.
 
     Args:
         contents: Record schemas by the name of their source in messages.

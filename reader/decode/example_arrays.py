@@ -87,7 +87,7 @@ class _Choice(NamedTuple):
     valid: NDArray[np.bool_]
 
     def of(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Returns [n, captions]: values, or the last of a row where there is none."""
+        """Returns [n, captions]: values, or the last of a row for missing captions."""
         places = np.where(self.valid, self.which, values.shape[1] - 1)
         return np.take_along_axis(values, places, axis=1)
 
@@ -247,7 +247,7 @@ class ExampleArrays:
         return outputs if missing is None else {**outputs, MISSING: missing}
 
     def _names(self, values: Mapping[str, Any], choice: _Choice) -> NDArray[Any]:
-        """Returns the names of the chosen captions, empty where there is none."""
+        """Returns the names of the chosen captions, empty for captions without one."""
         weights = self.config.caption_weights
         if weights is None:
             found = values[NAMES]

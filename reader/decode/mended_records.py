@@ -31,7 +31,7 @@ class MendedRecords:
         damaged: DamagedRecords,
         image: Feature | None,
     ) -> None:
-        """Initializes the mending.
+        """Initializes the repair.
 
         Args:
             records: Makes rows of records.
@@ -51,7 +51,7 @@ class MendedRecords:
         rests: list[bytes | None],
         lap: int,
     ) -> Bools:
-        """Mends a batch.
+        """Repairs a batch.
 
         Args:
             numbers: int64[n], record numbers.

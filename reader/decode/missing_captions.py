@@ -63,7 +63,7 @@ class MissingCaptions:
         for name, first in zip(self._names, is_first.tolist(), strict=False):
             if first:
                 _LOG.warning(
-                    "some examples have no caption named %s: captions of theirs are "
+                    "some examples have no caption named %s: their captions are "
                     "drawn among the other names, and missing_captions counts them",
                     name,
                 )

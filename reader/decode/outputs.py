@@ -55,7 +55,7 @@ def roles_of(record_schema: RecordSchema, config: ReadConfig) -> list[str]:
 
 
 def length_roles(record_schema: RecordSchema, config: ReadConfig) -> list[str]:
-    """Returns the roles that tell the lengths of captions, and which are drawn."""
+    """Returns the roles that give the lengths of captions, and which are drawn."""
     features = record_schema.features
     roles = [next(role for role in reversed(TOKEN_ROLES) if role in features)]
     weights = config.caption_weights

@@ -1,7 +1,7 @@
 """Forked children, in which TensorFlow no longer works: it has threads, and forks none.
 
 In a child, an iterator that is read, deleted, or left at the end of Python would wait
-for a thread of the parent, for ever.
+for a thread of the parent, forever.
 """
 
 import ctypes

@@ -146,7 +146,7 @@ class PlannedSampler(Resumable):
                 yield list(map(PlannedNumber, indices.tolist(), epochs[there].tolist()))
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Goes on after a state: the next iterator begins there.
+        """Resumes after a state: the next iterator begins there.
 
         Args:
             state_dict: What `state_dict` or `reader.state` returned.

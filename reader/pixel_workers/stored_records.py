@@ -70,7 +70,7 @@ class StoredRecords:
         may_map: Whether `mapping` has files mapped into memory. That saves a copy of
             the records by the kernel, which raw pixels gain by.
         is_mapping: Whether files are mapped. If a mapped file is cut short, or the disk
-            fails, whoever reads it is ended by the signal SIGBUS.
+            fails, the process that reads it is ended by the signal SIGBUS.
         fills: What follows the records of each layer.
         memory: Memory with records that were fetched, which comes after the last file
             in their places; None without it.
@@ -208,7 +208,7 @@ class StoredRecords:
     def _found(self, framed: Pixels, length: int, added: bytes | None) -> _Image | None:
         """Returns the image of a framed record; None if it cannot be used.
 
-        The record is verified when its image is made, so that it is passed over once:
+        The record is verified when its image is made, so that it is traversed once:
         what was found in a damaged one is not used.
 
         Args:

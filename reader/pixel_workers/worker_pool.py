@@ -140,7 +140,7 @@ class PixelWorkers(Generic[E]):
     def _stops_mapping(self, session: Session | None, error: PixelWorkerError) -> bool:
         """Has files read and not mapped from now on, if a map ended a worker.
 
-        Whoever reads such a file then tells what is wrong with it.
+        Reading such a file then reports what is wrong with it.
 
         Returns:
             False if the error is another one.

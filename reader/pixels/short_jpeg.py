@@ -1,7 +1,7 @@
 """Shortens JPEGs, so that a decoder stops below the rows that are wanted.
 
 Rows are stored from top to bottom, and the number of rows in the header is all that
-tells a decoder where the image ends.
+shows a decoder where the image ends.
 """
 
 import re
@@ -28,7 +28,7 @@ def shortened(data: Pixels, size: tuple[int, int], num_rows: int) -> bytearray |
 
     A decoder makes these rows as it makes them of the whole JPEG, except for some above
     the new end, where it would interpolate with rows below. It then complains as
-    `is_complaint_about_rest` tells.
+    `is_complaint_about_rest` detects.
 
     Args:
         data: uint8[k], the JPEG.

@@ -1,7 +1,7 @@
 """Calls of Python by TensorFlow's threads, and what becomes of them at Python's end.
 
 When Python ends, a thread that is in Python, or waits for the GIL, is stopped where it
-is. TensorFlow then waits for that thread for ever, or aborts. So before Python ends,
+is. TensorFlow then waits for that thread forever, or aborts. So before Python ends,
 further calls fail at once, and those that have begun are waited for.
 """
 
@@ -68,7 +68,7 @@ class _Calls:
         self.threads: set[int] = set()
 
     def begin(self) -> bool:
-        """Notes a call of the current thread; returns whether it may go on."""
+        """Notes a call of the current thread; returns whether it may proceed."""
         self.num += 1
         self.threads.add(threading.get_ident())
         return not self.ending

@@ -139,7 +139,7 @@ class RecordFiles:
         return unusable(span.path, span.begin, shown, found or str(error))
 
     def key_in(self, record: bytes) -> bytes | None:
-        """Returns the key in the bytes of a record; None if there is none."""
+        """Returns the key in the bytes of a record; None if it has no key."""
         try:
             values = parse_example(record)
         except ValueError:

@@ -1,4 +1,4 @@
-"""Tells when an epoch was read, though its batches are read at the same time."""
+"""Detects when an epoch was read, though its batches are read at the same time."""
 
 import threading
 from collections.abc import Callable

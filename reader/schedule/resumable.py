@@ -31,7 +31,7 @@ class RunPosition(Protocol):
 
 
 class Resumable:
-    """Batches of which `state` tells the position.
+    """Batches whose position `state` reports.
 
     Attributes:
         position: Position of the run at each step.

@@ -12,7 +12,7 @@ An epoch's order is a pure function of (blocks, seed, epoch, rounds per window):
 4. The order takes one record of each stream, round-robin: position p belongs to stream
    p mod S.
 
-`shares` tells which positions a host reads. docs/order.md has a drawing.
+`shares` computes which positions a host reads. docs/order.md has a drawing.
 """
 
 from collections.abc import Iterator

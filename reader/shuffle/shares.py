@@ -9,7 +9,7 @@ cut these, sorted by stream, into equal runs.
 - The examples of a batch do not depend on H, and each host has B / H of them.
 - If H divides S, a host is a class of its own and owns whole streams.
 - Otherwise a host has about S / H streams. All but the two at the ends of its run are
-  whole, and they are nearly the same in every batch. So it reads few bytes of others.
+  whole, and they are nearly the same in every batch. So it reads few extra bytes.
 """
 
 import math

@@ -27,7 +27,7 @@ _WORD = 64
 
 
 class Subset(Protocol):
-    """Some of the records, numbered anew.
+    """Some of the records, renumbered.
 
     Attributes:
         num_records: Planned numbers of an epoch, the same for all epochs.
@@ -51,7 +51,7 @@ class Chosen(NamedTuple):
     """The choice of records: all data that a subset is made of.
 
     Attributes:
-        words: uint64[num_blocks], bit j of a word tells whether record j of its block
+        words: uint64[num_blocks], bit j of a word states whether record j of its block
             is chosen.
         weights: uint16[num_records], `WEIGHT_ONE` times the weight of each record, 0 of
             all that are not chosen; None if all have the weight 1.
@@ -172,7 +172,7 @@ class WeightedRecords:
     (Madow, 1949), in layers: layer c holds what a weight has above c, up to 1. So a
     record is in a layer at most once, and copies lie as far apart as other records.
     All weights are laid end to end, layer after layer. An epoch takes the records that
-    the points k + s lie in, for all whole k. The shift s takes each of its 256 values
+    the points k + s are in, for all whole k. The shift s takes each of its 256 values
     once in 256 epochs, so these have exactly 256 times the weight of each record, but
     for what is less than one record at the end of the last layer.
 
@@ -241,7 +241,7 @@ class WeightedRecords:
         return numbers, drawn
 
     def _at(self, points: Int64s) -> tuple[Int64s, Int64s]:
-        """Returns the records that points lie in, and their layers."""
+        """Returns the records that points are in, and their layers."""
         cell = np.searchsorted(self._sums, points, side="right") - 1
         layer, block = np.divmod(cell, max(1, self._num_blocks))
         first = self._base.first

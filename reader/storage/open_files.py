@@ -44,7 +44,7 @@ class OpenFiles:
         return True
 
     def has_cached(self, path: str, offset: int) -> bool:
-        """Returns whether the kernel has a byte in its cache; False if it cannot tell.
+        """Returns whether the kernel has a byte in its cache; False if it does not say.
 
         Raises:
             OSError: The file cannot be opened.

@@ -69,7 +69,7 @@ def scan_shard(
     """Yields the records and the damage of a shard, in order.
 
     If the length of a record is damaged, the start of the next record is unknown. The
-    scan then resumes at the next offset from `starts`, or ends if there is none.
+    scan then resumes at the next offset from `starts`, or ends without one.
 
     Args:
         path: Path of the shard.

@@ -269,7 +269,7 @@ class Stream(Resumable):
         return [loss for _, loss in sorted(self._damaged.losses.items())]
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Goes on after a state: the next iterator begins there.
+        """Resumes after a state: the next iterator begins there.
 
         Args:
             state_dict: What `state_dict` or `reader.state` returned.

@@ -1,4 +1,4 @@
-"""What docs/contributing.md tells a newcomer to write works, word for word."""
+"""What docs/extending.md shows a newcomer works, word for word."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from pages import ROOT
 
-PAGE = (ROOT / "docs/contributing.md").read_text()
+PAGE = (ROOT / "docs/extending.md").read_text()
 
 
 def shown(title: str) -> str:

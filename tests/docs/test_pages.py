@@ -21,6 +21,7 @@ RUN_PAGES = [
 ]
 # What is there when a page begins; the others begin with nothing.
 BEGINS_WITH = {
+    "docs/batches.md": ["demo"],
     "docs/how-to/accelerate.md": ["demo"],
     "docs/how-to/add_captions.md": ["own_demo"],
     "docs/how-to/change_gpus.md": ["demo"],
@@ -43,6 +44,8 @@ BEGINS_WITH = {
     "docs/layers.md": ["own_folders"],
     "docs/order.md": ["datasets"],
     "docs/reading.md": ["datasets"],
+    "docs/rebuilding.md": ["own_folders"],
+    "docs/recipes/captioning.md": ["demo"],
     "docs/recipes/coco.md": ["coco_download"],
     "docs/recipes/flickr.md": ["flickr_download"],
     "docs/recipes/gpu_decoding.md": ["demo"],
@@ -51,7 +54,6 @@ BEGINS_WITH = {
     "docs/recipes/jax.md": ["demo"],
     "docs/recipes/pytorch.md": ["demo"],
     "docs/recipes/retrieval.md": ["demo"],
-    "docs/recipes/captioning.md": ["demo"],
     "docs/selections.md": ["own_folders"],
     "docs/sources.md": ["own_folders"],
     "docs/start.md": ["own_folders"],

@@ -43,6 +43,12 @@ def test_flags_in_the_docs_exist():
     }
     known |= set(_parser()._option_string_actions)
     beams = {"--runner", "--job_endpoint", "--environment_type"}
-    for page in ("README.md", "docs/writing.md", "docs/sources.md", "docs/start.md"):
+    for page in (
+        "README.md",
+        "docs/writing.md",
+        "docs/sources.md",
+        "docs/start.md",
+        "docs/rebuilding.md",
+    ):
         named = set(re.findall(r"(?<![\w-])--[a-z_]+", (ROOT / page).read_text()))
         assert named <= known | beams

@@ -1,8 +1,8 @@
 """The words that people search for find their page among the first of the built site.
 
 Material for MkDocs searches in the browser by lunr.js, over the index that the build
-writes. Here its Python port searches the same index with Material's settings: fields and
-boosts as the index states them, no stemming, and a query that is the beginning of a word.
+writes. Here its Python port searches the same index with Material's settings: fields
+and boosts as the index states them, no stemming, and words that may be unfinished.
 """
 
 import json
@@ -55,7 +55,7 @@ FOUND = [
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory):
-    """The site's search index. API pages are left empty, which saves most of the time."""
+    """The site's search index. API pages stay empty, which saves time."""
     site = tmp_path_factory.mktemp("site")
     settings = str(ROOT / ".mkdocs.yml")
     build(load_config(settings, site_dir=str(site), plugins=["search"], strict=False))
@@ -79,7 +79,7 @@ def index_of(path: Path):
 def pages_found(index, words: str) -> list[str]:
     """Returns the pages that hold all words or beginnings of words, the best first."""
     terms = words.split()
-    query = " ".join(f"+{word}" for word in terms[:-1] + [f"{terms[-1]}*"])
+    query = " ".join(f"+{word}" for word in [*terms[:-1], f"{terms[-1]}*"])
     refs = [result["ref"].split("#")[0] for result in index.search(query)]
     return [page.removesuffix(".html") for page in dict.fromkeys(refs)]
 

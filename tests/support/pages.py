@@ -38,7 +38,7 @@ from reader.console.parser import underscored
 ROOT = Path(__file__).parents[2]
 RUN = ("python", "sh")
 # What is shown and not run; `text` is also what is drawn, and `console` what was typed
-# and answered: tests/docs/test_operations_page.py runs these.
+# and answered: tests/docs/test_inspecting_page.py runs these.
 SHOWN = ("console", "dockerfile", "json", "text")
 
 _NOT_RUN = re.compile(r"<!-- not run: (\S.*?) -->\s*\Z", re.S)

@@ -116,7 +116,7 @@ def color_of_codes(
     """Returns the color space of two code points of H.273, or None if unspecified.
 
     Args:
-        primaries: Value of ColourPrimaries.
+        primaries: Value of `ColourPrimaries`.
         transfer: Value of TransferCharacteristics.
         narrow: Whether stored values go from 16 to 235 of 255 levels.
 

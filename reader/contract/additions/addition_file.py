@@ -24,7 +24,7 @@ def parse_addition(
         where: Path of the file, for error messages.
         kind: Kind of addition that it has to be: `selection` or `layer`.
         again: How to make the addition again, for error messages.
-        make: Function of the fields; its errors tell that the file is another.
+        make: Function of the fields; its errors mean that the file is another.
 
     Raises:
         DatasetError: The bytes are not such a file, or of a newer format.

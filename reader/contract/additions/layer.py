@@ -218,7 +218,7 @@ def samples_columns(
 class Fill(NamedTuple):
     """What a reader appends to the record of a layer.
 
-    Every joined record then has every feature of fixed shape, and tells whether it has
+    Every joined record then has every feature of fixed shape, and states whether it has
     something of the layer.
 
     Attributes:
@@ -235,7 +235,7 @@ class Fill(NamedTuple):
 
 
 def present_feature(layer: str) -> Feature:
-    """Returns the feature that tells whether a layer has something for a record.
+    """Returns the feature that states whether a layer has something for a record.
 
     It is not stored: readers append it, as `fill_of` says.
     """

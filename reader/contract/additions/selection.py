@@ -6,7 +6,7 @@
 
 `bits.bin` is a sequence of little-endian uint64 values: for each shard of the dataset,
 in the manifest's order, one for every 64 records, as in `index/blocks.bin`. Bit j, the
-lowest first, tells whether record j of these is chosen. Unused bits are 0.
+lowest first, states whether record j of these is chosen. Unused bits are 0.
 
 `weights.bin` is a sequence of little-endian uint16 values: for each record of each
 shard, in the same order, 256 times its weight; 0 if it is not chosen.

@@ -85,7 +85,7 @@ class Where:
     _comparisons: tuple[Comparison, ...] = dataclasses.field(compare=False, repr=False)
 
     def only_with(self, columns: Collection[str]) -> "Where | None":
-        """Returns what can be told from some columns alone; None if nothing can.
+        """Returns what some columns alone decide; None if nothing can.
 
         Where that is not true, the whole condition is not: it is made of those parts
         joined by `and` that need no other columns.

@@ -46,7 +46,7 @@ class Added(NamedTuple):
 
     Attributes:
         layer: Name of the layer.
-        values: Values by the keys of their features; empty if there are none.
+        values: Values by the keys of their features; empty without columns.
         problem: Why they cannot be read; None if they can.
     """
 

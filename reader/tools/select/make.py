@@ -206,7 +206,7 @@ class Chooser:
         """Chooses the records.
 
         Args:
-            on_shards: Function called with the number of records that were looked at.
+            on_shards: Function called with the number of records that were checked.
 
         Raises:
             DatasetError: A table of `samples/` is missing or damaged.

@@ -77,7 +77,7 @@ def lines_of(dataset: ManifestDataset, made: Made, terminal: Terminal) -> Iterat
 def ending_of(
     dataset: ManifestDataset, made: Made, path: str | None, written: bool
 ) -> str:
-    """Returns the last line: how to read the selection, or why there is none.
+    """Returns the last line: how to read the selection, or why it cannot be read.
 
     Args:
         dataset: The dataset.

@@ -32,7 +32,7 @@ def check_files(
     Args:
         folder: Folder of the shards, with the checksums of the other files.
         json_file: Name of the file that states them.
-        tokenizer: Tokenizer whose file is in the folder; None if there is none.
+        tokenizer: Tokenizer whose file is in the folder; None without one.
     """
     for file, crc32c in folder.files.items():
         problem = flaw_of_file(folder, file, crc32c)

@@ -73,7 +73,7 @@ def test_an_open_quote_in_csv_costs_its_own_row_alone(read, name, delimiter):
     rows = read(name, unquoted(OPEN, delimiter or ","), delimiter)
     assert good(rows) == OPEN[1:]
     (problem,) = wrong(rows)
-    assert "line 2: a quoted cell goes on to line 3" in problem
+    assert "line 2: a quoted cell continues to line 3" in problem
     assert "--table_quoting=csv" in problem
 
 

@@ -170,7 +170,7 @@ def test_an_open_quote_loses_no_key(table):
     pairs, rejects = table(data.replace(b"\t", b","))
     assert set(pairs) == {b"b", b"sub/c.d"}
     assert reasons(rejects) == {b"t.csv:1": "bad_row"}
-    assert "line 2: a quoted cell goes on to line 3" in rejects[b"t.csv:1"].detail
+    assert "line 2: a quoted cell continues to line 3" in rejects[b"t.csv:1"].detail
     pairs, rejects = table(data.replace(b"\t", b","), table_quoting="none")
     assert len(pairs) == 3
     assert not rejects

@@ -122,7 +122,7 @@ def is_near(image: np.ndarray, pixels: np.ndarray, size: tuple[int, int]) -> boo
     """Returns whether an image equals a resampled region, within tolerance."""
     difference = np.abs(image - resampled(pixels, size))
     if all(side >= 3 * to for side, to in zip(pixels.shape, size, strict=False)):
-        # The image may be decoded at a reduced size: docs/reading.md#images. Filters
+        # The image may be decoded at a reduced size: docs/batches.md#images. Filters
         # differ most for noise, as here.
         return bool(difference.mean() < 6 and np.percentile(difference, 99) < 25)
     # Both round to whole levels, with differently rounded weights.

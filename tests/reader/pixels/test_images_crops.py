@@ -1,7 +1,7 @@
 """Pixels of photographs, against Pillow, torchvision, Keras and JAX.
 
 For the expected pixels, Pillow decodes the stored bytes, crops and then resamples them.
-docs/reading.md states the tolerances:
+docs/batches.md states the tolerances:
 
 - Levels differ by at most two, since both sides round filter weights, rows and results.
 - Levels of a JPEG at least four times as large as the target may differ more, since it
@@ -50,7 +50,7 @@ def pillow(pixels: np.ndarray, target: Size) -> np.ndarray:
 def assert_near(
     image: np.ndarray, expected: np.ndarray, region: Region, form: str
 ) -> None:
-    """Compares levels with the tolerances of docs/reading.md."""
+    """Compares levels with the tolerances of docs/batches.md."""
     target, sides = image.shape[:2], region[2:]
     gap = np.abs(image.astype(int) - expected)
     shrink = min(side / to for side, to in zip(sides, target, strict=True))

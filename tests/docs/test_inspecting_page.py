@@ -1,4 +1,4 @@
-"""The commands of docs/operations.md that look at a dataset, with what they show.
+"""The commands of docs/inspecting.md that look at a dataset, with what they show.
 
 Numbers may differ with the versions of libraries; words, keys and rows do not.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs/operations.md").read_text()
+PAGE = (ROOT / "docs/inspecting.md").read_text()
 BLOCKS = re.findall(r"```console\n(.*?)```", PAGE, re.S)
 COMMANDS = [
     (command, "".join(output))
