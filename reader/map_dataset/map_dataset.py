@@ -116,8 +116,8 @@ def open(
             end with its end token, if the tokenizer has these. Truncation keeps both.
         caption: Caption that `tokens`, `mask`, `length`, `caption` and `caption_name`
             are of: `"first"`; `"random"`, drawn again in each epoch; or weights of
-            names such as `{"alt": 0.2, "recap": 0.8}`. They are the captions that `load`
-            draws in the epoch that `set_epoch` chooses.
+            names such as `{"alt": 0.2, "recap": 0.8}`. They are the captions that
+            `load` draws in the epoch that `set_epoch` chooses.
         transform: Function applied to each example. Spawned workers need a function
             defined in a module, not a lambda.
         features: Feature keys of foreign TFRecords (from other tools), by name, as in
