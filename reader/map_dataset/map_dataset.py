@@ -115,7 +115,7 @@ def open(
         add_special_tokens: Whether captions start with the tokenizer's start token and
             end with its end token, if the tokenizer has these. Truncation keeps both.
         caption: Caption that `tokens`, `mask`, `length`, `caption` and `caption_name`
-            are of: `"first"`; `"random"`, drawn anew in each epoch; or weights of names
+            are of: `"first"`; `"random"`, another in each epoch; or weights of names
             such as `{"alt": 0.2, "recap": 0.8}`. They are the captions that `load`
             draws in the epoch that `set_epoch` chooses.
         transform: Function applied to each example. Spawned workers need a function

@@ -1,7 +1,7 @@
 """Converts failures of requests to `OSError`, and decides which to try again.
 
 obstore states the status of an answer only in its messages. The patterns are those of
-obstore 0.12; the tests of faults hold them against real answers.
+obstore 0.12; the tests of faults compare them with real answers.
 """
 
 import errno

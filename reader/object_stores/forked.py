@@ -44,7 +44,7 @@ class ForkSafeStore:
         _used.stores.add(self)
 
     def __reduce__(self) -> tuple[type["ForkSafeStore"], tuple[str, StoreOptions]]:
-        """Returns what makes the store anew in another process."""
+        """Returns what makes the store again in another process."""
         return ForkSafeStore, (self._scheme, self._options)
 
     def stat(self, path: str) -> Status:

@@ -1,6 +1,6 @@
 """The program of a process that makes the requests of a forked one: see `helped`.
 
-It ends when the other process does, since nobody else has the other end of the
+It ends when the other process does, since no one else has the other end of the
 connection.
 """
 

@@ -4,7 +4,7 @@ Every byte on the disk is in a row or in a reservation before it is written, and
 are kept by triggers, so whatever is killed when, the sum is an upper bound. A file is
 deleted after its row says that it leaves, and before the row is.
 
-SQLite does not sync: a ledger of before a crash of the machine is checked as a whole.
+SQLite does not sync: a ledger from before a crash of the machine is checked as a whole.
 """
 
 import contextlib
@@ -186,7 +186,7 @@ class Ledger:
         return {name for (name,) in self._all("SELECT name FROM users")}
 
     def join(self, user: str, run: str, host: int, clock: int, now: float) -> None:
-        """Adds a user; its run becomes a new one, of which all blocks are planned anew.
+        """Adds a user; its run becomes a new one, with all blocks planned again.
 
         Args:
             user: Name of the user.

@@ -3,7 +3,7 @@
 `load` returns the pieces that there are, checked; `store` keeps those that were
 fetched, in the place of such that are needed later. The pieces of a block of 64 records
 are in one file and are evicted together. Processes of a host share a cache: the ledger
-knows what there is, space is reserved before it is written, and whatever a killed
+knows what is stored, space is reserved before it is written, and whatever a killed
 process left is cleared when the cache is opened next.
 """
 
@@ -229,7 +229,7 @@ class RangeCache:
                 self._working.release()
 
     def _guarded(self, work: Callable[[], _T], otherwise: _T) -> _T:
-        """Does some work; if the disk does not, goes on without the cache."""
+        """Does some work; if the disk does not, continues without the cache."""
         try:
             return work()
         except (OSError, sqlite3.Error) as error:
@@ -237,8 +237,8 @@ class RangeCache:
             if self._can_store and self.close.alive:
                 self._can_store = False
                 _LOG.warning(
-                    "%s cannot be used as a cache, and reading goes on without storing "
-                    "anything more there: %s",
+                    "%s cannot be used as a cache, and reading continues without "
+                    "storing anything more there: %s",
                     self._folder,
                     error,
                 )
@@ -280,7 +280,7 @@ class RangeCache:
         return _Session(os.getpid(), user, ledger, plan, shards, threading.Lock())
 
     def _open_ledger(self, alive: set[str]) -> Ledger:
-        """Opens the ledger; begins anew if it is damaged and nobody uses it."""
+        """Opens the ledger; begins an empty one if it is damaged and unused."""
         boot, ledger = _boot(), None
         try:
             ledger = Ledger(self._folder)
@@ -306,7 +306,7 @@ class RangeCache:
             if alive or isinstance(error, sqlite3.OperationalError):
                 raise
             _LOG.warning(
-                "the ledger of the cache in %s is damaged (%s): the cache begins anew",
+                "the ledger of the cache in %s is damaged (%s): the cache begins empty",
                 self._folder,
                 error,
             )
@@ -616,7 +616,7 @@ def _victims(new: Sequence[_New], waiting: Sequence[Waiting], free: int) -> list
 
 
 def _boot() -> str:
-    """Returns a name of this boot of the machine; empty if there is none."""
+    """Returns a name of this boot of the machine; empty if unknown."""
     try:
         with open("/proc/sys/kernel/random/boot_id") as file:
             return file.read().strip()

@@ -54,12 +54,12 @@ class User:
         os.close(self._file)
 
     def forget(self) -> None:
-        """Closes the file in a forked process; its parent goes on using the cache."""
+        """Closes the file in a forked process; its parent keeps using the cache."""
         os.close(self._file)
 
 
 def alive_in(folder: str) -> set[str]:
-    """Returns the names of the users that are alive; deletes the files of others."""
+    """Returns the names of the users that are alive; deletes the other files."""
     alive = set()
     for name in os.listdir(folder):
         path = os.path.join(folder, name)

@@ -20,7 +20,7 @@ class ReadAhead:
 
     The kernel reads them into its cache in the background, with as many requests at a
     time as the disk takes. Without it, each worker waits for one record. Nothing
-    happens on systems without `posix_fadvise`. Nobody waits for what was announced:
+    happens on systems without `posix_fadvise`. Nothing waits for what was announced:
     this is the `Staging` of local files, for any number of iterators.
     """
 
@@ -55,7 +55,7 @@ class ReadAhead:
         return False
 
     def is_ready(self, places: Int64s) -> bool:
-        """Returns True: whoever reads a record waits for it."""
+        """Returns True: reading a record waits for it."""
         return True
 
     def wait(self, places: Int64s) -> None:

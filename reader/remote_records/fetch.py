@@ -71,7 +71,7 @@ class Requests:
         """Reads pieces of one file into memory, from the cache or from the store.
 
         A damaged record is requested once more. If it is damaged again, it is put into
-        memory as it is, and whoever reads it there finds that.
+        memory as it is, and reading it there finds that.
 
         Args:
             pieces: Pieces of a window.

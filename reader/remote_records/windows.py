@@ -38,7 +38,7 @@ class _Window:
         targets: int64[n], byte offset of each of them in memory, ascending.
         requests: int64[1 + layers, n], index of the requests for each of them.
         pending: bool[k], True for requests that have not been answered.
-        num_unread: Number of places that somebody may still read.
+        num_unread: Number of places that may still be read.
         clock: Clock of the run at the window, for the cache.
         num_running: Number of requests that are writing to the memory.
         errors: Errors of requests, with the piece that they were for.
@@ -177,7 +177,7 @@ class FetchedWindows:
         return [groups[n] for n in order.tolist()], np.argsort(order)[group_of]
 
     def fetch(self, window: _Window, index: int, pieces: Sequence[Piece]) -> None:
-        """Reads pieces of a window into memory, unless nobody wants them any more."""
+        """Reads pieces of a window into memory, unless they are no longer wanted."""
         with self._changed:
             if self._closed:
                 return
@@ -243,7 +243,7 @@ class FetchedWindows:
             return any(window.errors for window in self._windows.values())
 
     def done(self, places: Int64s) -> None:
-        """Frees the memory of windows that nobody reads any more."""
+        """Frees the memory of windows that are no longer read."""
         with self._changed:
             for window, records, _ in self._needed(places):
                 window.num_unread -= len(records)

@@ -73,7 +73,7 @@ class Run:
         return WrittenUses(self.order, numbering, num, self.share)
 
     def open_cache(self, config: ReadConfig) -> RangeCache | None:
-        """Opens the bounded cache of ranges; returns None if there is none.
+        """Opens the bounded cache of ranges; returns None without one.
 
         Raises:
             UsageError: The folder cannot be used, or a file has no manifest.

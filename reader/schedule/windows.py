@@ -124,14 +124,14 @@ class Staging(Protocol):
         """
 
     def done(self, places: Int64s) -> None:
-        """States that nobody reads these records any more.
+        """States that these records are no longer read.
 
         Args:
             places: Some of the places that `stage` returned.
         """
 
     def close(self) -> None:
-        """States that nobody reads any more."""
+        """States that records are no longer read."""
 
 
 class Staged(NamedTuple):
@@ -245,7 +245,7 @@ class Windows:
     ) -> Iterator[Placed]:
         """Starts the next iterator, with the place of each record.
 
-        Whoever reads the records calls `note_read`, and those of `staging`.
+        What reads the records calls `note_read`, and those of `staging`.
 
         Args:
             staging: Brings the records of coming windows near.

@@ -79,7 +79,7 @@ class BlockPlaces(NamedTuple):
 
     Attributes:
         begins: uint32 or int64[num_blocks], position of each block's first record. A
-            block may go on at position 0.
+            block may continue at position 0.
         blocks: The blocks.
         cuts: int64[num_streams], position of the first record of each stream, sorted.
         streams: int64[num_streams], number of the stream that begins at each cut.
