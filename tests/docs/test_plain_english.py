@@ -23,7 +23,7 @@ DIALECT = {
     r"there (is|are) none|what there is|(names|options) that there are": "exist",
     r"whoever|somebody|nobody": "anyone who, no one",
     r"for ever|as ever|anew|of before": "forever, again, earlier",
-    r"pass(es|ed)? over": "ignore, skip",
+    r"pass(es|ed) over": "ignore, skip",
     r"dear|slips? of the pen|costs it|as it comes": "expensive, typo, by default",
     r"\w*(colour|catalogue|licence|honour|neighbour|behaviour)\w*|centre": "American",
     r"\w*(final|initial|normal|organ|optim|recogn|serial)is\w*|grey|learnt": "American",
