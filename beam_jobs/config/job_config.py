@@ -67,7 +67,7 @@ class JobConfig(JobSettings, CommonConfig):
         table_delimiter: Character between the cells of text tables, around which spaces
             are dropped. None for a comma in CSV and a tab in TSV.
         table_quoting: Whether cells of text tables are quoted: `csv` as in RFC 4180,
-            `none`, or `auto` to decide for each table: see docs/sources.md#quotes.
+            `none`, or `auto` to decide for each table: see docs/tables.md#quotes.
         key_column: Column of the record keys. None to derive keys from the names of
             the images, or from the numbers of rows for images without names.
         split_column: Column that names each record's split. Excludes `splits` and

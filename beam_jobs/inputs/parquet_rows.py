@@ -2,7 +2,7 @@
 
 A type has the same cells on every machine. pyarrow's own `to_pylist` returns other
 values for times if pandas is installed, and fails for a whole batch if one value is out
-of range or not UTF-8. docs/sources.md#types-of-parquet lists the rule for each type.
+of range or not UTF-8. docs/tables.md#types-of-parquet lists the rule for each type.
 """
 
 import itertools

@@ -57,6 +57,7 @@ BEGINS_WITH = {
     "docs/selections.md": ["own_folders"],
     "docs/sources.md": ["own_folders"],
     "docs/start.md": ["own_folders"],
+    "docs/tables.md": ["own_folders"],
     "docs/training.md": ["datasets"],
     "docs/writing.md": ["own_folders"],
 }

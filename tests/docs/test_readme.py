@@ -47,6 +47,7 @@ def test_flags_in_the_docs_exist():
         "README.md",
         "docs/writing.md",
         "docs/sources.md",
+        "docs/tables.md",
         "docs/start.md",
         "docs/rebuilding.md",
     ):
