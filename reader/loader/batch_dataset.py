@@ -10,7 +10,7 @@ import tensorflow as tf
 from reader.decode.missing_captions import MissingCaptions
 from reader.loader.forked import check_not_forked, note_iterator
 from reader.loader.undecodable import find_undecodable
-from reader.object_stores.request_threads import call
+from reader.object_stores.request_threads import wait_for
 from reader.pixel_workers.worker_pool import PixelWorkers
 from reader.pixels.engine import PixelEngine
 from reader.records.damaged_records import DamagedRecords, Loss
@@ -139,7 +139,7 @@ class Batches(Resumable, tf.data.Dataset):
         if not self._is_fetched or not tf.executing_eagerly():
             return get()
         try:
-            return call(get)
+            return wait_for(get)
         except KeyboardInterrupt:
             # TensorFlow would wait for the records when the iterator is deleted.
             self._windows.abandon()

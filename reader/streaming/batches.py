@@ -153,8 +153,8 @@ class BatchReader:
                 workers take so many.
             note_read: Function called with the lap and the number of records of each
                 batch.
-            is_finalizing: Function that returns whether Python is at its very end. Bound
-                here, since the modules that it is in are then gone.
+            is_finalizing: Function that returns whether Python is at its very end. It
+                is bound here, since the modules of this package are then gone.
         """
         reading: deque[_Reading] = deque()
         error: Exception | None = None

@@ -86,7 +86,8 @@ def test_a_final_failure_names_the_object_the_range_and_the_answer(
     assert caught.value.errno == errno.EIO
     assert caught.value.filename == address
     assert "(bytes 7 to 9)" in str(caught.value)
-    assert "503 Service Unavailable" in str(caught.value)
+    assert "at last: the store answered 503 Service Unavailable" in str(caught.value)
+    assert "http" not in str(caught.value)
 
 
 def test_what_is_refused_is_not_asked_for_again(proxy, address):
@@ -95,7 +96,12 @@ def test_what_is_refused_is_not_asked_for_again(proxy, address):
     with pytest.raises(PermissionError, match=r"No permission: .*403") as caught:
         store.read(address)
     assert caught.value.filename == address
-    assert len(proxy.requests()) == 1
+    folder = address.rpartition("/")[0]
+    for deep in (False, True):
+        with pytest.raises(PermissionError, match=r"No permission: .*403") as caught:
+            list(store.scan(folder, deep=deep))
+        assert caught.value.filename == folder
+    assert len(proxy.requests()) == 3
 
 
 def test_a_range_beyond_the_end_is_an_error_at_once(proxy, address):
@@ -109,7 +115,7 @@ def test_a_range_beyond_the_end_is_an_error_at_once(proxy, address):
 def test_a_host_that_is_not_there_is_reported_soon(monkeypatch):
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "127.0.0.1:1")
     begun = time.monotonic()
-    with pytest.raises(OSError, match="refused"):
+    with pytest.raises(OSError, match=r"from http://127.0.0.1:1 .*refused"):
         store_of("gs://bucket/x").stat("gs://bucket/x")
     assert time.monotonic() - begun < 6
 
