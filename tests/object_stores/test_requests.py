@@ -236,6 +236,38 @@ def test_s3_without_keys_says_what_to_set(s3_store, tmp_path, monkeypatch):
         store_of(address).read(address)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "address"),
+    [
+        ("AWS_PROFILE", "of-nobody", "s3://bucket/x"),
+        ("AWS_CA_BUNDLE", "/of/nobody", "s3://bucket/x"),
+        ("AWS_ENDPOINT_URL", "of-nobody", "s3://bucket/x"),
+        ("GOOGLE_APPLICATION_CREDENTIALS", "/of/nobody", "gs://bucket/x"),
+        (
+            "AZURE_STORAGE_CONNECTION_STRING",
+            "AccountName=a;AccountKey=%of-nobody",
+            "az://container/x",
+        ),
+    ],
+)
+def test_settings_that_cannot_be_used_are_wrong_usage(
+    monkeypatch, name, value, address
+):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError) as caught:
+        store_of(address).stat(address)
+    said = str(caught.value)
+    assert "\n" not in said
+    assert value in said or "Invalid Access Key" in said
+
+
+def test_an_address_without_a_bucket_is_wrong_usage(monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    with pytest.raises(UsageError, match="names no bucket"):
+        store_of("s3:///x").stat("s3:///x")
+
+
 def test_azure_is_found_by_a_connection_string(azure_store, tmp_path, monkeypatch):
     account = azure_store.environment
     stated = {
