@@ -10,12 +10,14 @@ import tensorflow as tf
 from reader.decode.missing_captions import MissingCaptions
 from reader.loader.forked import check_not_forked, note_iterator
 from reader.loader.undecodable import find_undecodable
+from reader.object_stores.request_threads import wait_for
 from reader.pixel_workers.worker_pool import PixelWorkers
 from reader.pixels.engine import PixelEngine
 from reader.records.damaged_records import DamagedRecords, Loss
 from reader.records.python_calls import ending
 from reader.schedule.resumable import Resumable, RunPosition
 from reader.schedule.windows import Windows
+from reader.storage.files import is_remote
 
 # Private names of TensorFlow are used in this file only, as this version has them;
 # tests/reader/loader/test_batch_dataset.py shows what an upgrade has moved.
@@ -70,6 +72,8 @@ class Batches(Resumable, tf.data.Dataset):
         self.names = names
         self._damaged = damaged
         self._set_run(position, identity, windows)
+        files = windows.index.files
+        self._is_fetched = any(is_remote(file.path) for file in files)
 
     def __getattr__(self, name: str) -> Any:
         """Builds the Dataset when one of TensorFlow's attributes is first accessed."""
@@ -122,6 +126,24 @@ class Batches(Resumable, tf.data.Dataset):
         iterator.__class__ = _explaining(type(iterator))  # type: ignore[arg-type]
         iterator.batches = self
         return iterator
+
+    def wait_for(self, get: Callable[[], Any]) -> Any:
+        """Returns what a function of TensorFlow returns; Ctrl-C ends the wait.
+
+        Python handles a signal in its main thread, when a call of TensorFlow returns
+        there. A store that does not answer keeps it for minutes.
+
+        Args:
+            get: Function that returns a batch.
+        """
+        if not self._is_fetched or not tf.executing_eagerly():
+            return get()
+        try:
+            return wait_for(get)
+        except KeyboardInterrupt:
+            # TensorFlow would wait for the records when the iterator is deleted.
+            self._windows.abandon()
+            raise
 
     @property
     def error(self) -> Exception | None:
@@ -180,7 +202,8 @@ def _explaining(base: Any) -> Any:
         def __next__(self) -> Any:
             check_not_forked()
             try:
-                batch = super().__next__()
+                get = super().__next__
+                batch = get() if self.batches is None else self.batches.wait_for(get)
             except (tf.errors.OpError, StopIteration) as error:
                 if ending():
                     raise SystemExit from None  # Ends a thread without a word.

@@ -14,10 +14,8 @@ from typing import IO, Any, TypeVar
 import obstore
 from obstore.exceptions import AlreadyExistsError
 
-from reader.object_stores.failures import (
-    ShortAnswerError,
-    is_out_of_range,
-)
+from reader.contract.errors import UsageError
+from reader.object_stores.failures import ShortAnswerError, is_out_of_range
 from reader.object_stores.protocol import CHANGED, Listed, Status, split_path
 from reader.object_stores.request_threads import call, submit
 from reader.object_stores.retries import Retries
@@ -261,6 +259,8 @@ class Client:
 
     def _place(self, path: str) -> tuple[Bucket, str]:
         name, object_name = split_path(path)
+        if not name:
+            raise UsageError(f"{path} names no bucket: write it after the ://")
         with self._lock:
             if name not in self._buckets:
                 self._buckets[name] = self._connect(name)

@@ -21,6 +21,13 @@ from reader.object_stores.protocol import CHANGED
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _MESSAGE = re.compile(r"<Message>([^<]*)</Message>")
+# What obstore says before the answer, such as "Generic S3 error: Error performing GET
+# http://host/bucket/name in 1.2s, after 10 retries, max_retries: 10 - ".
+_REQUEST = re.compile(
+    r".*Error performing [A-Z]+ (?P<host>\w+://[^/\s]+).*? in .*? - +"
+)
+_ANSWERED = "Server returned non-2xx status code: "
+_UNANSWERED = "HTTP error: error sending request"
 # Innermost cause of a connection that failed, in the debug output.
 _CAUSE = re.compile(r'(?:message: |error: |source: )"([^"]+)"')
 _INVALID = re.compile(r'[Pp]ath "(?P<name>(?:[^"\\]|\\.)*)"')
@@ -30,6 +37,7 @@ _PROVIDER = "credential provider: "
 _UNREACHABLE = re.compile("TransportError|ConnectionError|Timeout")
 
 _NO_OBJECT = ("NoSuchKey", "NoSuchBucket", "ContainerNotFound", "BlobNotFound")
+_REFUSED = (401, 403)
 # Statuses of a store that is busy or restarts; S3 sends 400 for a slow upload.
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
 _TRANSIENT_CODES = ("RequestTimeout", "SlowDown", "ConditionalRequestConflict")
@@ -71,8 +79,7 @@ def failure_of(error: Exception, address: str) -> Failure:
         failed = OSError(errno.EIO, f"No credentials: {_brief(text)}", address)
         return Failure(failed, transient=True, connected=False)
     if isinstance(error, PermissionDeniedError | UnauthenticatedError):
-        denied = f"No permission: {_brief(text)}"
-        return Failure(PermissionError(errno.EACCES, denied, address))
+        return Failure(_denied(text, address))
     if isinstance(error, InvalidPathError | ValueError):
         return Failure(_unusable(text, address))
     if not isinstance(error, BaseError):
@@ -92,6 +99,8 @@ def _of_answer(text: str, address: str) -> Failure:
     status, code = _status_in(text), _CODE.search(text)
     if (code is not None and code[1] in _NO_OBJECT) or status == 404:
         return Failure(_missing(address))
+    if status in _REFUSED:
+        return Failure(_denied(text, address))
     error = OSError(errno.EIO, _brief(text), address)
     if status is None:
         return Failure(error, transient=True, connected="kind: Connect" not in text)
@@ -101,6 +110,11 @@ def _of_answer(text: str, address: str) -> Failure:
 
 def _missing(address: str) -> OSError:
     return FileNotFoundError(errno.ENOENT, "No such object or bucket", address)
+
+
+def _denied(text: str, address: str) -> OSError:
+    denied = f"No permission: {_brief(text)}: check the credentials and what they allow"
+    return PermissionError(errno.EACCES, denied, address)
 
 
 def _unusable(text: str, address: str) -> OSError:
@@ -125,6 +139,10 @@ def _brief(text: str) -> str:
     stated = _MESSAGE.search(message)
     line = message.splitlines()[0].partition("<?xml")[0].rstrip(" :")
     line = line.rpartition(_PROVIDER)[2]
+    request = _REQUEST.match(line)
+    if request is not None:
+        line = line[request.end() :].replace(_ANSWERED, "the store answered ")
+        line = line.replace(_UNANSWERED, f"no answer from {request['host']}")
     if stated is not None:
         return f"{line}: {stated[1]}"
     causes = _CAUSE.findall(debug)

@@ -56,6 +56,8 @@ class RequestThreads:
 
 
 _threads = RequestThreads()
+# Apart from requests: all threads of those may wait for a store that does not answer.
+_waiting = RequestThreads()
 
 
 def submit(function: Callable[..., _T], *args: Any) -> "Future[_T]":
@@ -68,14 +70,23 @@ def call(function: Callable[..., _T], *args: Any) -> _T:
 
     Python handles a signal in its main thread, and only when a call into Rust returns.
     """
+    return _call(_threads, function, *args)
+
+
+def wait_for(function: Callable[[], _T]) -> _T:
+    """Calls a function that waits for the requests of others; Ctrl-C ends the wait."""
+    return _call(_waiting, function)
+
+
+def _call(threads: RequestThreads, function: Callable[..., _T], *args: Any) -> _T:
     if threading.current_thread() is not threading.main_thread():
         return function(*args)
-    return submit(function, *args).result()
+    return threads.submit(function, *args).result()
 
 
 def _after_fork() -> None:
-    global _threads
-    _threads = RequestThreads()  # The child has none of the parent's.
+    global _threads, _waiting  # The child has none of the parent's.
+    _threads, _waiting = RequestThreads(), RequestThreads()
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from reader.contract.errors import UsageError
 from reader.object_stores import counts
 from reader.object_stores.counts import Counts
 from reader.object_stores.failures import Failure, failure_of
@@ -79,7 +80,13 @@ class Retries:
             return result
 
     def _seconds(self, failure: Failure) -> float:
-        seconds = float(os.environ.get(RETRY_SECONDS, _DEFAULT_SECONDS))
+        stated = os.environ.get(RETRY_SECONDS, str(_DEFAULT_SECONDS))
+        try:
+            seconds = float(stated)
+        except ValueError:
+            raise UsageError(
+                f"{RETRY_SECONDS} must be a number of seconds, got {stated!r}"
+            ) from None
         if failure.connected or self._answered:
             return seconds
         return min(seconds, _CONNECT_SECONDS)

@@ -14,11 +14,15 @@ from reader.contract.layout import BLOCK_RECORDS, parse_shard_name
 from reader.contract.record import FOOTER, HEADER, parse_example, parse_features
 from reader.datasets.record_index import RecordIndex, Span
 from reader.datasets.samples_table import read_table_at
+from reader.object_stores.request_threads import submit
 from reader.shuffle.arrays import Int64s
 from reader.storage.files import read_bytes
 from reader.storage.tfrecord_file import damage_of
 
 _LOG = logging.getLogger("reader")
+
+# Time to look for the key of a record that a store does not give, for the message.
+_KEY_SECONDS = 5.0
 
 
 class Loss(NamedTuple):
@@ -159,9 +163,9 @@ class DamagedRecords:
         if isinstance(error, FileNotFoundError):
             self.error = DatasetError(f"{span.path} is missing: restore it")
         else:
-            key = self._key_of(number, b"")
+            key = self._key_of_soon(number)
             shown = "" if key is None else f' (key "{key}")'
-            self.error = OSError(
+            self.error = type(error)(
                 f"cannot read bytes {span.begin} to {span.end} of {span.path}{shown}: "
                 f"{error.strerror or error}"
             )
@@ -218,6 +222,13 @@ class DamagedRecords:
                 key = self._key_of(number, parts[0]) if named else None
                 return Loss(path, begin, key, damage)
         return self._index.joined(parts)
+
+    def _key_of_soon(self, number: int) -> str | None:
+        """Returns the key, unless the store that has failed does not give it either."""
+        try:
+            return submit(self._key_of, number, b"").result(_KEY_SECONDS)
+        except (OSError, TimeoutError):
+            return None
 
     def _key_of(self, number: int, data: bytes) -> str | None:
         shard, place = self._index.locate(number)

@@ -24,8 +24,12 @@ Explain = Callable[[int, Span, OSError], Exception]
 _CHECK_SECONDS = 0.5
 
 
-class Ending(RuntimeError):
-    """Raised by a wait for records when Python is ending."""
+class AbandonedError(RuntimeError):
+    """Raised by an iterator that nobody wants any more, or that Python's end ends."""
+
+    def __init__(self) -> None:
+        """Creates the error."""
+        super().__init__("this iterator was interrupted: start a new one")
 
 
 @dataclass
@@ -131,6 +135,9 @@ class FetchedWindows:
             clock=clock,
         )
         with self._changed:
+            if self._closed:
+                self._areas.give(area)
+                raise AbandonedError
             self._windows[area.offset] = window
         threads().run(
             [
@@ -208,18 +215,20 @@ class FetchedWindows:
         """Returns whether records were fetched, or cannot be."""
         self._check_process()
         with self._changed:
-            return not any(
+            return self._closed or not any(
                 window.pending[requests].any() and not window.errors
                 for window, _, requests in self._needed(places)
             )
 
     def wait(self, places: Int64s) -> None:
         """Waits until records were fetched; as `Staging.wait`."""
-        if self.is_ready(places) and not self._errors():
+        if self.is_ready(places) and not self._has_ended():
             return
         begun = time.perf_counter()
         try:
             with self._changed:
+                if self._closed:
+                    raise AbandonedError
                 for window, records, requests in list(self._needed(places)):
                     self._wait_for(window, records, requests)
         finally:
@@ -234,23 +243,25 @@ class FetchedWindows:
                 raise self._explain(int(window.numbers[records[place]]), span, error)
             if not window.pending[requests].any():
                 return
-            if threads().ended:
-                raise Ending("Python is ending")
+            if self._closed or threads().ended:
+                raise AbandonedError
             self._changed.wait(_CHECK_SECONDS)
 
-    def _errors(self) -> bool:
+    def _has_ended(self) -> bool:
         with self._changed:
-            return any(window.errors for window in self._windows.values())
+            failed = any(window.errors for window in self._windows.values())
+            return failed or self._closed
 
     def done(self, places: Int64s) -> None:
         """Frees the memory of windows that are no longer read."""
         with self._changed:
-            for window, records, _ in self._needed(places):
+            needed = () if self._closed else self._needed(places)
+            for window, records, _ in needed:
                 window.num_unread -= len(records)
                 self._free(window)
 
     def close(self) -> None:
-        """Frees all memory, as soon as no request writes to it."""
+        """Frees all memory, as soon as no request writes to it; ends all waits."""
         if os.getpid() != self._process:
             return
         with self._changed:
@@ -258,6 +269,7 @@ class FetchedWindows:
             for window in list(self._windows.values()):
                 window.num_unread = 0
                 self._free(window)
+            self._changed.notify_all()
         self._areas.trim()
 
     def _free(self, window: _Window) -> None:

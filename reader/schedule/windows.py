@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -131,7 +132,7 @@ class Staging(Protocol):
         """
 
     def close(self) -> None:
-        """States that no record is read any longer."""
+        """States that no record is read any longer; ends waits with an error."""
 
 
 class Staged(NamedTuple):
@@ -216,6 +217,7 @@ class Windows:
         self._subset, self.is_sparse = subset, subset is not None
         self.sorted, self._at_end = whole, at_end
         self._laps, self._lap_numbers = Laps(at_end), itertools.count()
+        self._stagings: weakref.WeakSet[Staging] = weakref.WeakSet()
         self._fewest = 1
         if share.host_count > 1:
             mean = max(1, index.num_bytes // max(1, index.num_records))
@@ -305,6 +307,7 @@ class Windows:
         self, turns: Iterator[_Turn], staging: Staging
     ) -> Iterator[tuple[_Turn, Int64s]]:
         """Yields windows with the places of their records, when the next is staged."""
+        self._stagings.add(staging)
         staged: deque[tuple[_Turn, Int64s | DatasetError | OSError]] = deque()
         num_new = 0
         for turn in turns:
@@ -317,6 +320,11 @@ class Windows:
                 num_new = 0
         while staged:
             yield self._next(staged)
+
+    def abandon(self) -> None:
+        """Ends all iterators that wait for records, or will."""
+        for staging in list(self._stagings):
+            staging.close()
 
     def _try_to_stage(
         self, turn: _Turn, staging: Staging

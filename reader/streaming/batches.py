@@ -1,6 +1,7 @@
 """Places of records → batches of NumPy arrays, several at a time."""
 
 import contextlib
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -141,6 +142,7 @@ class BatchReader:
         staging: Staging,
         ahead: int,
         note_read: Callable[[int, int], None],
+        is_finalizing: Callable[[], bool] = sys.is_finalizing,
     ) -> Iterator[Any]:
         """Yields batches.
 
@@ -151,6 +153,8 @@ class BatchReader:
                 workers take so many.
             note_read: Function called with the lap and the number of records of each
                 batch.
+            is_finalizing: Function that returns whether Python is at its very end. It
+                is bound here, since the modules of this package are then gone.
         """
         reading: deque[_Reading] = deque()
         error: Exception | None = None
@@ -173,10 +177,11 @@ class BatchReader:
                     yield self._finish(reading.popleft(), note_read, staging.done)
         finally:
             # Nobody wants these, but their memory and channels are used again.
-            for each in reading:
-                with contextlib.suppress(Exception):
-                    each.finish()
-            staging.close()
+            if not is_finalizing():
+                for each in reading:
+                    with contextlib.suppress(Exception):
+                        each.finish()
+                staging.close()
         try:
             if not isinstance(error, StopIteration):
                 raise error

@@ -1,9 +1,13 @@
 """Batches of a dataset in buckets are those of its local copy, byte range by range."""
 
 import contextlib
+import gc
 import os
 import re
+import signal
 import threading
+import time
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -242,6 +246,26 @@ def test_what_fails_for_good_is_named(copies, monkeypatch, read):
     assert f"{copies.remote}/train-0000" in str(caught.value)
     assert "cannot read bytes " in str(caught.value)
     assert '(key "' in str(caught.value)
+
+
+@pytest.mark.parametrize("read", [reader.load, partial(reader.load, workers=0)])
+def test_ctrl_c_ends_the_wait_for_a_batch(many_copies, read):
+    batches = iter(read(many_copies.remote, shuffle_bytes=20_000, epochs=None, **PLAIN))
+    next(batches)
+    many_copies.proxy.latency = 6.0
+    begun: list[float] = []
+
+    def interrupt() -> None:
+        begun.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Timer(0.5, interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        for _ in batches:
+            pass
+    del batches  # TensorFlow waits here for what its threads wait for.
+    gc.collect()
+    assert time.monotonic() - begun[0] < 4
 
 
 def test_a_missing_shard_is_named(dataset, s3):

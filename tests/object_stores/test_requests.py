@@ -86,7 +86,8 @@ def test_a_final_failure_names_the_object_the_range_and_the_answer(
     assert caught.value.errno == errno.EIO
     assert caught.value.filename == address
     assert "(bytes 7 to 9)" in str(caught.value)
-    assert "503 Service Unavailable" in str(caught.value)
+    assert "at last: the store answered 503 Service Unavailable" in str(caught.value)
+    assert "http" not in str(caught.value)
 
 
 def test_what_is_refused_is_not_asked_for_again(proxy, address):
@@ -95,7 +96,12 @@ def test_what_is_refused_is_not_asked_for_again(proxy, address):
     with pytest.raises(PermissionError, match=r"No permission: .*403") as caught:
         store.read(address)
     assert caught.value.filename == address
-    assert len(proxy.requests()) == 1
+    folder = address.rpartition("/")[0]
+    for deep in (False, True):
+        with pytest.raises(PermissionError, match=r"No permission: .*403") as caught:
+            list(store.scan(folder, deep=deep))
+        assert caught.value.filename == folder
+    assert len(proxy.requests()) == 3
 
 
 def test_a_range_beyond_the_end_is_an_error_at_once(proxy, address):
@@ -109,7 +115,7 @@ def test_a_range_beyond_the_end_is_an_error_at_once(proxy, address):
 def test_a_host_that_is_not_there_is_reported_soon(monkeypatch):
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "127.0.0.1:1")
     begun = time.monotonic()
-    with pytest.raises(OSError, match="refused"):
+    with pytest.raises(OSError, match=r"from http://127.0.0.1:1 .*refused"):
         store_of("gs://bucket/x").stat("gs://bucket/x")
     assert time.monotonic() - begun < 6
 
@@ -228,6 +234,38 @@ def test_s3_without_keys_says_what_to_set(s3_store, tmp_path, monkeypatch):
     monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
     with pytest.raises(PermissionError, match="403 Forbidden"):  # moto refuses.
         store_of(address).read(address)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "address"),
+    [
+        ("AWS_PROFILE", "of-nobody", "s3://bucket/x"),
+        ("AWS_CA_BUNDLE", "/of/nobody", "s3://bucket/x"),
+        ("AWS_ENDPOINT_URL", "of-nobody", "s3://bucket/x"),
+        ("GOOGLE_APPLICATION_CREDENTIALS", "/of/nobody", "gs://bucket/x"),
+        (
+            "AZURE_STORAGE_CONNECTION_STRING",
+            "AccountName=a;AccountKey=%of-nobody",
+            "az://container/x",
+        ),
+    ],
+)
+def test_settings_that_cannot_be_used_are_wrong_usage(
+    monkeypatch, name, value, address
+):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError) as caught:
+        store_of(address).stat(address)
+    said = str(caught.value)
+    assert "\n" not in said
+    assert value in said or "Invalid Access Key" in said
+
+
+def test_an_address_without_a_bucket_is_wrong_usage(monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    with pytest.raises(UsageError, match="names no bucket"):
+        store_of("s3:///x").stat("s3:///x")
 
 
 def test_azure_is_found_by_a_connection_string(azure_store, tmp_path, monkeypatch):

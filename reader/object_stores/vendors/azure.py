@@ -7,7 +7,12 @@ from typing import Any
 from obstore.store import AzureStore
 
 from reader.contract.errors import UsageError
-from reader.object_stores.vendors.bucket import Bucket, bucket_of, is_http
+from reader.object_stores.vendors.bucket import (
+    Bucket,
+    bucket_of,
+    checked_settings,
+    is_http,
+)
 from reader.object_stores.vendors.options import StoreOptions
 
 # Variables that obstore reads.
@@ -48,6 +53,7 @@ def connector(options: StoreOptions) -> Callable[[str], Bucket]:
     endpoint = config.get("endpoint") or os.environ.get("AZURE_STORAGE_ENDPOINT")
     http = {"allow_http": bool(emulated) or is_http(endpoint)}
 
+    @checked_settings("az")
     def connect(container: str) -> Bucket:
         return bucket_of(AzureStore, container, config, provider=provider, **http)
 

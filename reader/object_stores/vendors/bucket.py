@@ -1,8 +1,13 @@
 """Makes the clients of a bucket, with the timeouts that all vendors' have."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any, NamedTuple
+
+from obstore.exceptions import BaseError
+
+from reader.contract.errors import UsageError
 
 
 class Bucket(NamedTuple):
@@ -28,6 +33,28 @@ _TIMEOUTS = {
 _UPLOAD_TIMEOUTS = _TIMEOUTS | {"timeout": timedelta(minutes=5)}
 _NO_RETRIES = {"max_retries": 0}
 _RETRIES = {"max_retries": 10, "retry_timeout": timedelta(seconds=60)}
+
+
+@contextlib.contextmanager
+def checked_settings(scheme: str, *errors: type[Exception]) -> Iterator[None]:
+    """Raises errors of the settings as wrong usage, such as of a file that is missing.
+
+    Args:
+        scheme: Scheme of the addresses.
+        *errors: Errors of the vendor's library, besides those of files, values and
+            obstore.
+
+    Raises:
+        UsageError: The block raises one of these errors.
+    """
+    all_errors: tuple[type[Exception], ...] = (OSError, ValueError, BaseError, *errors)
+    try:
+        yield
+    except UsageError:
+        raise
+    except all_errors as error:
+        what = str(error).splitlines()[0]
+        raise UsageError(f"the settings of {scheme}:// are unusable: {what}") from None
 
 
 def bucket_of(

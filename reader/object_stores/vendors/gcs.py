@@ -11,14 +11,24 @@ from google.auth.exceptions import DefaultCredentialsError
 from google.auth.transport.requests import Request
 from obstore.store import GCSStore
 
-from reader.object_stores.vendors.bucket import Bucket, bucket_of, is_http
+from reader.contract.errors import UsageError
+from reader.object_stores.vendors.bucket import (
+    Bucket,
+    bucket_of,
+    checked_settings,
+    is_http,
+)
 from reader.object_stores.vendors.options import StoreOptions
 
 _SCOPES = ("https://www.googleapis.com/auth/devstorage.read_write",)
 
 
 def connector(options: StoreOptions) -> Callable[[str], Bucket]:
-    """Returns a function from the name of a bucket to its clients."""
+    """Returns a function from the name of a bucket to its clients.
+
+    Raises (and so does the function):
+        UsageError: A setting cannot be used, such as a file that does not exist.
+    """
     emulator = os.environ.get("STORAGE_EMULATOR_HOST")
     if emulator and "://" not in emulator:
         emulator = f"http://{emulator}"
@@ -29,6 +39,7 @@ def connector(options: StoreOptions) -> Callable[[str], Bucket]:
     else:
         token = _no_token if options.gcs_anonymous else _token(options)
 
+    @checked_settings("gs")
     def connect(bucket: str) -> Bucket:
         config = {"base_url": emulator, "skip_signature": token is _no_token}
         http = {"allow_http": is_http(emulator)}
@@ -54,7 +65,9 @@ def _token(options: StoreOptions) -> Callable[[], dict[str, Any]]:
     scopes = options.gcs_scopes or _SCOPES
     try:
         credentials, _ = google.auth.default(scopes=scopes)
-    except DefaultCredentialsError:
+    except DefaultCredentialsError as error:
+        if os.environ.get("GOOGLE_APPLICATION_CREDENTIALS"):  # It cannot be used.
+            raise UsageError(f"GOOGLE_APPLICATION_CREDENTIALS: {error}") from None
         return _no_token  # Public buckets need none.
     if options.gcs_impersonate:
         *delegates, account = options.gcs_impersonate.split(",")

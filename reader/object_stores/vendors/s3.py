@@ -11,7 +11,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.session import Session
 from obstore.store import S3Store
 
-from reader.object_stores.vendors.bucket import Bucket, bucket_of, is_http
+from reader.object_stores.vendors.bucket import (
+    Bucket,
+    bucket_of,
+    checked_settings,
+    is_http,
+)
 from reader.object_stores.vendors.options import StoreOptions
 
 # obstore asks for keys again five minutes before they end. botocore returns keys that
@@ -20,7 +25,11 @@ _VALID = timedelta(minutes=9)
 
 
 def connector(options: StoreOptions) -> Callable[[str], Bucket]:
-    """Returns a function from the name of a bucket to its clients."""
+    """Returns a function from the name of a bucket to its clients.
+
+    Raises (and so does the function):
+        UsageError: A setting cannot be used, such as a profile that does not exist.
+    """
     # botocore finds profiles, keys, regions and endpoints as Amazon's tools do.
     session = Session()
     if options.s3_access_key_id and options.s3_secret_access_key:
@@ -31,8 +40,10 @@ def connector(options: StoreOptions) -> Callable[[str], Bucket]:
         )
     trusted = options.s3_verify
     if trusted is None:
-        trusted = session.get_config_variable("ca_bundle")
+        with checked_settings("s3", BotoCoreError):
+            trusted = session.get_config_variable("ca_bundle")
 
+    @checked_settings("s3", BotoCoreError)
     def connect(bucket: str) -> Bucket:
         client = _client(session, options, options.s3_region_name)
         if ".amazonaws.com" in client.meta.endpoint_url:
@@ -64,15 +75,16 @@ def _client(session: Session, options: StoreOptions, region: str | None) -> Any:
 
 
 def _region_of(bucket: str, client: Any) -> str | None:
-    """Returns the region of a bucket, whatever that of the account; None if unknown."""
+    """Returns the region of a bucket, or else that of the account."""
+    known: str | None = client.meta.region_name
     try:
         answer = client.head_bucket(Bucket=bucket)
     except ClientError as error:
         answer = error.response
     except BotoCoreError:  # No connection or account: the next request reports it.
-        return None
+        return known
     headers = answer["ResponseMetadata"]["HTTPHeaders"]
-    region: str | None = headers.get("x-amz-bucket-region", client.meta.region_name)
+    region: str | None = headers.get("x-amz-bucket-region", known)
     return region
 
 
