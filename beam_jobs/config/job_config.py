@@ -54,7 +54,7 @@ class JobConfig(JobSettings, CommonConfig):
         webdataset: Glob of tar files in the WebDataset format.
         dataset: Folder of a finished dataset, whose images, captions and columns are
             read. Settings that are not passed are carried over from it: see
-            docs/sources.md#a-diptych-dataset.
+            docs/rebuilding.md.
         output: Folder of the dataset. New, or the folder of an unfinished job, which
             is then resumed.
         image_column: Table column that names the image files, or in Parquet holds the

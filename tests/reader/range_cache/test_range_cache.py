@@ -242,7 +242,7 @@ def test_a_damaged_ledger_begins_anew(records, tmp_path, caplog):
     reader.cache.close()
     (tmp_path / "ranges/ledger").write_bytes(b"no ledger" * 5000)
     reader = Reader(records, tmp_path, bound(records, 0.3))
-    assert "begins anew" in caplog.text
+    assert "begins empty" in caplog.text
     assert reader.read(0) == 0
     assert space_of(tmp_path) <= bound(records, 0.3)
     reader.cache.close()
