@@ -88,7 +88,7 @@ def test_equal_pictures_are_found(source, tmp_path, diptych):
     assert not (tmp_path / "out").exists()
     assert main(args(source, tmp_path / "out", *flags)) == 0
     manifest = json.loads((tmp_path / "out/manifest.json").read_bytes())
-    assert manifest["books"]["not_written"]["duplicates"] == {"duplicate_of": 1}
+    assert manifest["books"]["not_written"] == {"duplicate_of": 1, "not_an_image": 2}
     assert manifest["books"]["written"] == NUM - 3
 
 

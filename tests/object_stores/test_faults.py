@@ -5,6 +5,10 @@ import re
 import pytest
 from stand_ins.faulty import FaultyStore, faulty
 
+# A job's requests are those of the store layer, whose faults test_requests.py injects
+# with each of the stores.
+pytestmark = pytest.mark.parametrize("session_store", ["gs"], indirect=True)
+
 
 @pytest.fixture
 def proxy(session_store, monkeypatch):

@@ -146,6 +146,8 @@ def test_a_cache_without_a_bound_keeps_whole_shards(bucket, proxy, here, tmp_pat
     assert len(list((tmp_path / "c").rglob("*.tfrecord"))) == 6
 
 
+# With one store: that of each is repeated, `tests/object_stores` tests.
+@pytest.mark.parametrize("bucket", ["s3"], indirect=True)
 @pytest.mark.parametrize("fault", ["503", "reset", "short", "damaged"])
 def test_requests_that_fail_are_made_again(bucket, proxy, here, fault):
     data, expected = opened(bucket[1], "key"), list(opened(here, "key"))
