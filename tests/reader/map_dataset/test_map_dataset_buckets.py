@@ -153,7 +153,7 @@ def test_requests_that_fail_are_made_again(bucket, proxy, here, fault):
     data, expected = opened(bucket[1], "key"), list(opened(here, "key"))
     data[0]
     times = 1 if fault == "damaged" else None
-    proxy.fail(fault, every=2, times=times, match=SHARDS)
+    proxy.fail(fault, every=3, times=times, match=SHARDS)
     assert data.__getitems__(range(len(data))) == expected
     assert proxy.faults() > 0
 

@@ -158,7 +158,7 @@ def test_processes_killed_at_any_moment_leave_a_cache_that_is_in_order(
     worst, stop = [0], threading.Event()
 
     def watch() -> None:
-        while not stop.is_set():
+        while not stop.wait(0.01):
             worst.append(space_of(tmp_path))
 
     watching = threading.Thread(target=watch)
