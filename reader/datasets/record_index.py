@@ -303,7 +303,7 @@ class RecordIndex:
             lengths = ends - begins - FRAMING_BYTES
             offset, skip = begins[begin], np.zeros_like(begin)
         else:
-            block = np.searchsorted(self.blocks.first, numbers[begin], side="right") - 1
+            block = self.blocks.of_records(numbers[begin])
             offset = self._block_offsets[block]
             skip = numbers[begin] - self.blocks.first[block]
         pieces = np.stack([shard[begin], offset, skip, count], axis=1)

@@ -50,9 +50,7 @@ def address(s3_store, raw) -> str:
 @pytest.fixture
 def proxy(s3_store, monkeypatch) -> Iterator[Any]:
     """A store that counts."""
-    with faulty(s3_store) as proxy:
-        for name, value in proxy.environment.items():
-            monkeypatch.setenv(name, value)
+    with faulty(s3_store, monkeypatch) as proxy:
         yield proxy
 
 

@@ -34,18 +34,14 @@ class Copies(NamedTuple):
 
 @pytest.fixture(scope="module")
 def s3(s3_store):
-    with faulty(s3_store) as proxy, pytest.MonkeyPatch.context() as patch:
-        for name, value in proxy.environment.items():
-            patch.setenv(name, value)
+    with pytest.MonkeyPatch.context() as patch, faulty(s3_store, patch) as proxy:
         patch.setenv("DIPTYCH_RETRY_SECONDS", "20")
         yield proxy
 
 
 @pytest.fixture(scope="module")
 def gs(bucket_store):
-    with faulty(bucket_store) as proxy, pytest.MonkeyPatch.context() as patch:
-        for name, value in proxy.environment.items():
-            patch.setenv(name, value)
+    with pytest.MonkeyPatch.context() as patch, faulty(bucket_store, patch) as proxy:
         yield proxy
 
 

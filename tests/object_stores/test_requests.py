@@ -25,9 +25,7 @@ DATA = bytes(range(256)) * 40
 @pytest.fixture
 def proxy(store, monkeypatch):
     """The store behind a proxy, with which this process has an account."""
-    with faulty(store) as proxy:
-        for name, value in proxy.environment.items():
-            monkeypatch.setenv(name, value)
+    with faulty(store, monkeypatch) as proxy:
         yield proxy
 
 
@@ -40,7 +38,7 @@ STATUSES = ("500", "503", "429")  # In turn: what is done is the same.
 OTHERS = ("reset", "lost", "cut", "short", "shifted", "whole")
 
 
-@pytest.mark.parametrize("kinds", [STATUSES, *((how,) for how in OTHERS)])
+@pytest.mark.parametrize("kinds", [STATUSES, *((how,) for how in OTHERS)], ids="-".join)
 def test_every_request_is_repeated_until_its_answer_is_whole(proxy, address, kinds):
     store, folder = store_of(address), address.rpartition("/")[0]
     status = store.stat(address)
