@@ -18,7 +18,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from reader.datasets.record_index import RecordIndex
-from reader.datasets.shard_cache import check_is_cacheable
 from reader.range_cache.loading import Damage, drop_damaged, load_pieces, note_used
 from reader.range_cache.opening import Setup, open_session
 from reader.range_cache.pieces import Piece, first_blocks
@@ -98,7 +97,7 @@ class RangeCache:
         """
         for file in index.files:
             if is_remote(file.path):
-                check_is_cacheable(file)
+                file.check_is_cacheable()
         self._setup = _setup(folder, max_bytes, index, next_uses, run)
         self._paths = [file.path for file in index.files]
         self.hits = self.misses = self.damaged = 0
