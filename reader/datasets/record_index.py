@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reader.contract.additions.layer import Fill, fill_of
+from reader.contract.errors import UsageError
 from reader.contract.layout import BLOCK_RECORDS, LENGTHS
 from reader.contract.record import FRAMING_BYTES
 from reader.contract.schema import Feature
@@ -58,6 +59,19 @@ class ShardFile:
     has_manifest: bool = False
     features: Mapping[str, Feature] = dataclasses.field(default_factory=dict)
     dataset: int = 0
+
+    def check_is_cacheable(self) -> None:
+        """Checks that a manifest states the checksum of the file.
+
+        Raises:
+            UsageError: There is no manifest.
+        """
+        if not self.has_manifest:
+            raise UsageError(
+                "cache needs a manifest to check copies against; "
+                f"{self.path} has no manifest: leave out cache, or copy the files "
+                "yourself"
+            )
 
 
 @dataclass(frozen=True)
@@ -303,7 +317,7 @@ class RecordIndex:
             lengths = ends - begins - FRAMING_BYTES
             offset, skip = begins[begin], np.zeros_like(begin)
         else:
-            block = np.searchsorted(self.blocks.first, numbers[begin], side="right") - 1
+            block = self.blocks.of_records(numbers[begin])
             offset = self._block_offsets[block]
             skip = numbers[begin] - self.blocks.first[block]
         pieces = np.stack([shard[begin], offset, skip, count], axis=1)

@@ -35,23 +35,10 @@ def keep_copies(shards: Sequence[ShardFile], folder: str) -> list[ShardFile]:
         DatasetError: A shard cannot be read, or its checksum differs from the manifest.
     """
     for shard in shards:
-        check_is_cacheable(shard)
+        shard.check_is_cacheable()
     copies = [_place(shard, folder) for shard in shards]
     _copy_all([pair for pair in copies if not _is_there(*pair)], folder)
     return [dataclasses.replace(shard, path=path) for shard, path in copies]
-
-
-def check_is_cacheable(file: ShardFile) -> None:
-    """Checks that a manifest states the checksum of a file.
-
-    Raises:
-        UsageError: There is no manifest.
-    """
-    if not file.has_manifest:
-        raise UsageError(
-            "cache needs a manifest to check copies against; "
-            f"{file.path} has no manifest: leave out cache, or copy the files yourself"
-        )
 
 
 def _place(shard: ShardFile, folder: str) -> tuple[ShardFile, str]:

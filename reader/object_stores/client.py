@@ -17,7 +17,7 @@ from obstore.exceptions import AlreadyExistsError
 from reader.contract.errors import UsageError
 from reader.object_stores.failures import ShortAnswerError, is_out_of_range
 from reader.object_stores.protocol import CHANGED, Listed, Status, split_path
-from reader.object_stores.request_threads import call, submit
+from reader.object_stores.request_threads import call, call_all
 from reader.object_stores.retries import Retries
 from reader.object_stores.vendors.bucket import Bucket
 
@@ -100,7 +100,9 @@ class Client:
         """Reads ranges in as many requests, at the same time."""
         bucket, name = self._place(path)
 
-        def read_range(begin: int, end: int) -> memoryview:
+        def read_range(one: tuple[int, int]) -> memoryview:
+            begin, end = one
+
             def get() -> memoryview:
                 try:
                     data: Any = obstore.get_range(
@@ -119,15 +121,7 @@ class Client:
 
             return self._retries.run(get, path, len, f"bytes {begin} to {end}")
 
-        ranges = list(zip(begins, ends, strict=True))
-        if len(ranges) == 1:
-            return [call(read_range, *ranges[0])]
-        futures = [submit(read_range, *one) for one in ranges]
-        try:
-            return [future.result() for future in futures]
-        finally:
-            for future in futures:
-                future.cancel()
+        return call_all(read_range, list(zip(begins, ends, strict=True)))
 
     def scan(self, folder: str, *, deep: bool, after: str = "") -> Iterator[Listed]:
         """Lists objects by prefix, 1,000 names per request."""

@@ -3,10 +3,11 @@
 import os
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+_In = TypeVar("_In")
 _T = TypeVar("_T")
 _MOST_THREADS = 64
 
@@ -82,6 +83,21 @@ def _call(threads: RequestThreads, function: Callable[..., _T], *args: Any) -> _
     if threading.current_thread() is not threading.main_thread():
         return function(*args)
     return threads.submit(function, *args).result()
+
+
+def call_all(function: Callable[[_In], _T], items: Sequence[_In]) -> list[_T]:
+    """Calls a function for each item at the same time, and returns the results.
+
+    If a call fails, those that have not begun do not begin, and its error is raised.
+    """
+    if len(items) == 1:
+        return [call(function, items[0])]
+    futures = [submit(function, item) for item in items]
+    try:
+        return [future.result() for future in futures]
+    finally:
+        for future in futures:
+            future.cancel()
 
 
 def _after_fork() -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 
 from reader.range_cache.pieces import Kept
@@ -28,6 +29,9 @@ class BlockFiles:
             folder: Folder of the files.
         """
         self._folder = folder
+        self._make_folders()
+
+    def _make_folders(self) -> None:
         for name in self._folders():
             os.makedirs(name, exist_ok=True)
 
@@ -84,6 +88,11 @@ class BlockFiles:
         """Deletes the file of a block, if there is one."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._path(block))
+
+    def remove_all(self) -> None:
+        """Deletes all files."""
+        shutil.rmtree(self._folder)
+        self._make_folders()
 
     def space(self, block: int) -> int:
         """Returns the space on the disk that a file takes; 0 without a file."""

@@ -13,7 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from reader.range_cache.ledger import Ledger, Row, RunRow
+from reader.range_cache.blocks import BlockRow
+from reader.range_cache.ledger import Ledger
+from reader.range_cache.runs import RunRow
 from reader.shuffle.arrays import Int64s
 from reader.shuffle.next_uses import NEVER, NextUses
 
@@ -99,29 +101,17 @@ class Plan:
             num: Number of blocks of each run to consider.
             now: Seconds since 1970.
         """
-        live = ledger.live_runs()
+        live = ledger.runs.live()
         waiting = self._of_ended_runs(ledger, [run.id for run in live], now)
         if self._uses is not None:
             before = self._clock - _OVERDUE_WINDOWS * self._window
-            self._plan_anew(ledger, ledger.overdue(self.run.id, before, num), now)
-            # What the last epoch did not know of.
-            unknown = [
-                row
-                for row in ledger.latest(self.run.id, num)
-                if row.next_use > NEVER // 2
-            ]
-            uses = self.again(self._numbers(unknown), self._clock, now)
-            ledger.plan(
-                [
-                    (self.run.id, use, row.id)
-                    for row, use in zip(unknown, uses, strict=True)
-                    if use < NEVER // 2
-                ]
-            )
+            overdue = ledger.blocks.overdue(self.run.id, before, num)
+            self._plan_anew(ledger, overdue, now)
+            self._plan_unknown(ledger, num, now)
         for run in live:
             waiting += [
                 Waiting(self.seconds(row.next_use, run, now), row.id, row.bytes)
-                for row in ledger.latest(run.id, num)
+                for row in ledger.blocks.latest(run.id, num)
             ]
         # Sorting is stable: of equals, the one that was used longest ago is first.
         return sorted(waiting, key=lambda each: -each.seconds)
@@ -130,20 +120,33 @@ class Plan:
         self, ledger: Ledger, live: Sequence[int], now: float
     ) -> list[Waiting]:
         """Takes over blocks that this run reads; returns those that it does not."""
-        rows = ledger.unplanned(live, _PLANNED_AT_ONCE)
+        rows = ledger.blocks.unplanned(live, _PLANNED_AT_ONCE)
         mine = [row for row in rows if row.shard in self._first_blocks]
         if self._uses is not None:
             self._plan_anew(ledger, mine, now)
             rows = [row for row in rows if row.shard not in self._first_blocks]
         return [Waiting(math.inf, row.id, row.bytes) for row in rows]
 
-    def _plan_anew(self, ledger: Ledger, rows: Sequence[Row], now: float) -> None:
+    def _plan_unknown(self, ledger: Ledger, num: int, now: float) -> None:
+        """Plans blocks whose next use the last epoch did not know."""
+        latest = ledger.blocks.latest(self.run.id, num)
+        unknown = [row for row in latest if row.next_use > NEVER // 2]
+        uses = self.again(self._numbers(unknown), self._clock, now)
+        ledger.blocks.plan(
+            [
+                (self.run.id, use, row.id)
+                for row, use in zip(unknown, uses, strict=True)
+                if use < NEVER // 2
+            ]
+        )
+
+    def _plan_anew(self, ledger: Ledger, rows: Sequence[BlockRow], now: float) -> None:
         uses = self.after(self._numbers(rows), self._clock, now)
-        ledger.plan(
+        ledger.blocks.plan(
             [(self.run.id, use, row.id) for row, use in zip(rows, uses, strict=True)]
         )
 
-    def _numbers(self, rows: Sequence[Row]) -> Int64s:
+    def _numbers(self, rows: Sequence[BlockRow]) -> Int64s:
         """Returns the numbers of blocks in the index."""
         numbers = [self._first_blocks[row.shard] + row.block for row in rows]
         return np.array(numbers, np.int64)

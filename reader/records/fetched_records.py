@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from itertools import islice
 
-import numpy as np
-
 from reader.contract.errors import DatasetError, file_of
 from reader.datasets.record_index import RecordIndex, Span
 from reader.range_cache.pieces import Piece, is_intact
@@ -25,7 +23,7 @@ class FetchedRecords:
             cache: Cache of what was fetched; None for no cache.
         """
         self._paths = [file.path for file in index.files]
-        self._first_blocks = index.blocks.first
+        self._blocks = index.blocks
         self._cache = cache
 
     def __call__(self, places: Int64s) -> list[list[bytes]]:
@@ -39,7 +37,7 @@ class FetchedRecords:
             OSError: A file cannot be read.
         """
         numbers, parts = places[:, 0], places[:, 1:].reshape(len(places), -1, 3)
-        blocks = np.searchsorted(self._first_blocks, numbers, side="right") - 1
+        blocks = self._blocks.of_records(numbers)
         pieces = [
             Piece(file, begin, end, block)
             for record, block in zip(parts.tolist(), blocks.tolist(), strict=True)

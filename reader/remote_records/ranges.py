@@ -1,23 +1,13 @@
 """Records of a window → byte ranges to request, and where each record goes."""
 
-import itertools
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
 
 from reader.shuffle.arrays import Int64s
-
-# A piece, and then a range, is cut where it is longer: many requests at a time are
-# faster than a long one, and fail less.
-_MOST_BYTES = 2 << 20
-# Bytes between two records that are fetched rather than left out by a request more,
-# which costs a client as much CPU time as 64 kB.
-_MOST_GAP = 64 << 10
-# Largest share of bytes in gaps, beside the records. Runs over all records have their
-# neighbors read by other hosts, so that gaps would be fetched many times.
-_GAPS_OF_ALL = 0.04
-_GAPS_OF_SOME = 0.5
+from reader.storage.merging import GAPS_OF_ALL, GAPS_OF_SOME, REQUEST_BYTES, merged
 
 
 class Records(NamedTuple):
@@ -68,7 +58,7 @@ def pieces_of(records: Records) -> tuple[list[Piece], Int64s]:
     if not len(records.files):
         return [], np.zeros(0, np.int64)
     blocks, files, begins, ends, targets = records
-    chunks = np.cumsum(ends - begins) // _MOST_BYTES
+    chunks = np.cumsum(ends - begins) // REQUEST_BYTES
     apart = begins[1:] != ends[:-1]
     for column in (blocks, files, chunks):
         apart |= column[1:] != column[:-1]
@@ -95,22 +85,9 @@ def ranges_of(pieces: Sequence[Piece], *, sparse: bool) -> list[list[Piece]]:
         pieces: Pieces in file order.
         sparse: Whether a selection of the records is read.
     """
-    own = sum(piece.end - piece.begin for piece in pieces)
-    gaps = np.array(
-        [
-            after.begin - piece.end if after.file == piece.file else -1
-            for piece, after in itertools.pairwise(pieces)
-        ],
-        np.int64,
+    most_gaps = GAPS_OF_SOME if sparse else GAPS_OF_ALL
+    files, begins, ends = (
+        np.fromiter(map(itemgetter(n), pieces), np.int64, len(pieces)) for n in range(3)
     )
-    small = np.flatnonzero((gaps >= 0) & (gaps <= _MOST_GAP))
-    by_size = small[np.argsort(gaps[small], kind="stable")]
-    most = (_GAPS_OF_SOME if sparse else _GAPS_OF_ALL) * own
-    joined = set(by_size[np.cumsum(gaps[by_size]) <= most].tolist())
-    ranges: list[list[Piece]] = []
-    for n, piece in enumerate(pieces):
-        if n - 1 in joined and piece.end - ranges[-1][0].begin <= _MOST_BYTES:
-            ranges[-1].append(piece)
-        else:
-            ranges.append([piece])
-    return ranges
+    requests = merged(files, begins, ends, most_gaps)
+    return [list(pieces[some.start : some.stop]) for some in requests]

@@ -101,7 +101,7 @@ class FetchedWindows:
             ahead_bytes: Size of the windows in memory at which no further one is
                 fetched, besides the next.
         """
-        self._first_of_blocks, self._files = index.blocks.first, index.files
+        self._blocks, self._files = index.blocks, index.files
         self._requests, self._areas = requests, areas
         self._explain = explain
         self._num_urgent, self._ahead_bytes = num_urgent, ahead_bytes
@@ -162,7 +162,7 @@ class FetchedWindows:
             targets: int64[n, 1 + layers], byte offset in memory of each record.
             first: int64[n], position in the window at which each record is needed.
         """
-        blocks = np.searchsorted(self._first_of_blocks, numbers, side="right") - 1
+        blocks = self._blocks.of_records(numbers)
         groups: list[list[Piece]] = []
         group_of = np.zeros(targets.T.shape, np.int64)
         urgent, self._num_urgent = first < self._num_urgent, 0

@@ -55,6 +55,10 @@ class Blocks(NamedTuple):
         """Number of records in all blocks."""
         return int(self.first[-1] - self.first[0])
 
+    def of_records(self, numbers: Int64s) -> Int64s:
+        """Returns int64[n], the block that each record is in."""
+        return np.searchsorted(self.first, numbers, side="right") - 1
+
     def blocks_of(self, epoch: int) -> "Blocks":
         """Returns these blocks, which are those of each epoch."""
         return self

@@ -140,10 +140,9 @@ class KeptRecords:
         numbers = np.full_like(planned, NO_RECORD)
         there = planned >= 0
         wanted = planned[there]
-        first = self._blocks.first
-        block = np.searchsorted(first, wanted, side="right") - 1
+        block = self._blocks.of_records(wanted)
         bits = _bits_of(self._words[block])
-        before = wanted - first[block]
+        before = wanted - self._blocks.first[block]
         # The place of the set bit that has so many set bits before it.
         places = (np.cumsum(bits, axis=1) > before[:, np.newaxis]).argmax(axis=1)
         numbers[there] = self._base.first[block] + places
@@ -151,7 +150,7 @@ class KeptRecords:
 
     def planned(self, numbers: Int64s) -> Int64s:
         """Returns int64[n], the inverse of `records`; `NOT_CHOSEN` for others."""
-        block = np.searchsorted(self._base.first, numbers, side="right") - 1
+        block = self._base.of_records(numbers)
         place = numbers - self._base.first[block]
         words, bit = self._words[block], place.astype(np.uint64)
         before = np.bitwise_count(words & ((np.uint64(1) << bit) - np.uint64(1)))

@@ -5,20 +5,14 @@ as long as a single record.
 """
 
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import NamedTuple
 
+import numpy as np
+
 from reader.object_stores.open_store import store_of
-from reader.object_stores.request_threads import submit
+from reader.object_stores.request_threads import call_all
 from reader.storage.files import is_remote, read_bytes
-
-# A request costs about as much as the bytes of such a gap between two ranges.
-_GAP_BYTES = 64 << 10
-# Largest share of bytes in gaps, beside those of the ranges.
-_MOST_GAPS = 0.5
-# Ranges are not merged to more bytes, since several requests are faster than one.
-_REQUEST_BYTES = 2 << 20
-
+from reader.storage.merging import GAPS_OF_SOME, merged
 
 # Path of a file, and byte offsets of the first byte and after the last one.
 Range = tuple[str, int, int]
@@ -47,16 +41,8 @@ def read_merged(ranges: Sequence[Range]) -> list[bytes]:
         FileNotFoundError: A file does not exist.
         OSError: A file cannot be read, or an object ends before a range.
     """
-    requests = merged(ranges)
-    if len(requests) == 1:
-        answers = [_read(requests[0])]
-    else:
-        futures = [submit(_read, request) for request in requests]
-        try:
-            answers = [future.result() for future in futures]
-        finally:
-            for future in futures:
-                future.cancel()
+    requests = requests_for(ranges)
+    answers = call_all(_read, requests)
     found = [b""] * len(ranges)
     for request, data in zip(requests, answers, strict=True):
         for place in request.wanted:
@@ -72,41 +58,20 @@ def _read(request: Request) -> bytes | memoryview:
     return read_bytes(path, begin, end - begin)
 
 
-def merged(ranges: Sequence[Range]) -> list[Request]:
+def requests_for(ranges: Sequence[Range]) -> list[Request]:
     """Returns the requests for ranges, by path and offset."""
+    if not ranges:
+        return []
     order = sorted(range(len(ranges)), key=ranges.__getitem__)
-    small = _small_gaps([ranges[place] for place in order])
-    requests: list[Request] = []
-    for n, place in enumerate(order):
-        path, begin, end = ranges[place]
-        last = requests[-1] if n in small else None
-        if last and end <= max(last.end, last.begin + _REQUEST_BYTES):
-            last.wanted.append(place)
-            requests[-1] = last._replace(end=max(end, last.end))
-        else:
-            requests.append(Request(path, begin, end, [place]))
-    return requests
-
-
-def _small_gaps(ranges: Sequence[Range]) -> set[int]:
-    """Returns which ranges are near the one before, so that the gap is read too.
-
-    Args:
-        ranges: Ranges by path and offset.
-    """
-    gaps, own, last = [], 0, ("", 0)
-    for n, (path, begin, end) in enumerate(ranges):
-        if path == last[0]:
-            gaps.append((max(0, begin - last[1]), n))
-            end = max(end, last[1])
-            own += end - max(begin, last[1])
-        else:
-            own += end - begin
-        last = path, end
-    gaps.sort()
-    total = accumulate(gap for gap, _ in gaps)
-    return {
-        n
-        for (gap, n), so_far in zip(gaps, total, strict=True)
-        if gap <= _GAP_BYTES and so_far <= _MOST_GAPS * own
-    }
+    paths, begins, ends = zip(*(ranges[place] for place in order), strict=True)
+    _, files = np.unique(paths, return_inverse=True)
+    columns = (files, np.array(begins, np.int64), np.array(ends, np.int64))
+    return [
+        Request(
+            paths[some[0]],
+            begins[some[0]],
+            max(ends[n] for n in some),
+            [order[n] for n in some],
+        )
+        for some in merged(*columns, GAPS_OF_SOME)
+    ]

@@ -23,6 +23,8 @@ from reader.storage.tfrecord_file import read_shard
 
 TRAIN = {"batch_size": 8, "image_size": 12, "split": "train"}
 PLAIN = {"batch_size": 50, "image_size": 8}
+# Starting processes takes longer than these batches, which are the same without.
+ALONE = {"workers": 0}
 SHARD = r"GET .*\.tfrecord-?"
 
 
@@ -36,18 +38,14 @@ class Copies(NamedTuple):
 
 @pytest.fixture(scope="module")
 def s3(s3_store):
-    with faulty(s3_store) as proxy, pytest.MonkeyPatch.context() as patch:
-        for name, value in proxy.environment.items():
-            patch.setenv(name, value)
+    with pytest.MonkeyPatch.context() as patch, faulty(s3_store, patch) as proxy:
         patch.setenv("DIPTYCH_RETRY_SECONDS", "20")
         yield proxy
 
 
 @pytest.fixture(scope="module")
 def gs(bucket_store):
-    with faulty(bucket_store) as proxy, pytest.MonkeyPatch.context() as patch:
-        for name, value in proxy.environment.items():
-            patch.setenv(name, value)
+    with pytest.MonkeyPatch.context() as patch, faulty(bucket_store, patch) as proxy:
         yield proxy
 
 
@@ -128,8 +126,8 @@ def named(batches: Any) -> Any:
 @pytest.mark.parametrize("name", SETTINGS)
 def test_streams_from_s3_are_those_from_a_folder(copies, name):
     settings = settings_of(name)
-    local, remote = (reader.stream(each, **settings) for each in copies[:2])
-    check_same(named(remote), named(local))
+    local = reader.stream(copies.local, **settings | ALONE)
+    check_same(named(reader.stream(copies.remote, **settings)), named(local))
 
 
 @pytest.mark.parametrize(
@@ -137,18 +135,19 @@ def test_streams_from_s3_are_those_from_a_folder(copies, name):
 )
 def test_datasets_from_s3_are_those_from_a_folder(copies, name):
     settings = settings_of(name)
-    local, remote = (reader.load(each, **settings) for each in copies[:2])
-    check_same(named(remote), named(local))
+    local = reader.load(copies.local, **settings | ALONE)
+    check_same(named(reader.load(copies.remote, **settings)), named(local))
 
 
 def test_both_are_those_from_gs(dataset, gs):
     remote = gs.upload(dataset, "remote_reading/small")
-    check_same(reader.stream(remote, **TRAIN), reader.stream(dataset, **TRAIN))
-    check_same(reader.load(remote, **TRAIN), reader.stream(dataset, **TRAIN))
+    local = list(reader.stream(dataset, **TRAIN, **ALONE))
+    check_same(reader.stream(remote, **TRAIN), local)
+    check_same(reader.load(remote, **TRAIN, **ALONE), local)
 
 
 def test_a_run_resumes_on_the_other_copy(copies):
-    settings = {**TRAIN, "epochs": None, "shuffle_bytes": 20_000}
+    settings = {**TRAIN, **ALONE, "epochs": None, "shuffle_bytes": 20_000}
     local = reader.stream(copies.local, **settings)
     check_same(local, reader.stream(copies.remote, **settings), 5)
     state = reader.state(local, 5)
@@ -226,9 +225,9 @@ FAULTS = ("500", "503", "reset", "cut", "short", "shifted", "whole", "damaged")
 
 @pytest.mark.parametrize("how", FAULTS)
 def test_what_fails_once_is_asked_for_again(copies, how):
-    # What is asked for again is not to be damaged again.
-    copies.proxy.fail(how, every=5 if how == "damaged" else 2, match=SHARD)
-    settings = {**TRAIN, "shuffle_bytes": 20_000}
+    # What is damaged is asked for again once; other faults may meet a request again.
+    copies.proxy.fail(how, every=5 if how == "damaged" else 3, match=SHARD)
+    settings = {**TRAIN, **ALONE, "shuffle_bytes": 20_000}
     remote = reader.stream(copies.remote, **settings)
     before = snapshot()
     check_same(remote, reader.stream(copies.local, **settings))
@@ -283,10 +282,10 @@ def test_damage_is_named_or_replaced(dataset, s3, tmp_path):
     remote = s3.upload(dataset, "remote_reading/damaged")
     s3.put(f"remote_reading/damaged/{shard.name}", bytes(data))
     with pytest.raises(DatasetError, match=r"corrupt record.*train-00000.*key"):
-        list(reader.stream(remote, **TRAIN))
+        list(reader.stream(remote, **TRAIN, **ALONE))
     for read in (reader.stream, reader.load):
         outputs = ("image", "valid")
-        batches = read(remote, on_corrupt="skip", outputs=outputs, **TRAIN)
+        batches = read(remote, on_corrupt="skip", outputs=outputs, **TRAIN, **ALONE)
         found = [np.asarray(valid) for _, valid in batches]
         assert sum(valid.size - valid.sum() for valid in found) == 1
         assert len(batches.losses) == 1
@@ -294,10 +293,10 @@ def test_damage_is_named_or_replaced(dataset, s3, tmp_path):
 
 def test_iterators_that_are_left_stop_fetching_and_free_their_memory(many_copies):
     batches = reader.stream(
-        many_copies.remote, **PLAIN, epochs=None, shuffle_bytes=50_000
+        many_copies.remote, **PLAIN, workers=1, epochs=None, shuffle_bytes=50_000
     )
     areas = batches._reader.access._areas
-    iterators = [iter(batches) for _ in range(3)]
+    iterators = [iter(batches) for _ in range(2)]
     for iterator in iterators:
         next(iterator)
     assert areas.num_used > 0

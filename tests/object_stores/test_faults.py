@@ -5,13 +5,15 @@ import re
 import pytest
 from stand_ins.faulty import FaultyStore, faulty
 
+# A job's requests are those of the store layer, whose faults test_requests.py injects
+# with each of the stores.
+pytestmark = pytest.mark.parametrize("session_store", ["gs"], indirect=True)
+
 
 @pytest.fixture
 def proxy(session_store, monkeypatch):
     """The store, as this process reaches it through a proxy."""
-    with faulty(session_store) as proxy:
-        for name, value in proxy.environment.items():
-            monkeypatch.setenv(name, value)
+    with faulty(session_store, monkeypatch) as proxy:
         yield proxy
 
 

@@ -315,9 +315,7 @@ def test_a_bucket_is_asked_for_each_shard_once(
     monkeypatch: pytest.MonkeyPatch,
 ):
     bucket = bucket_store.upload(dataset, "cached")
-    with faulty(bucket_store) as proxy:
-        for name, value in proxy.environment.items():
-            monkeypatch.setenv(name, value)
+    with faulty(bucket_store, monkeypatch) as proxy:
         for _ in range(2):  # The second time, all shards are cached.
             batches = load(bucket, cache, split="train", epochs=2, seed=3)
             assert keys(batches) == order

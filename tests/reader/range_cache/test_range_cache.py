@@ -158,7 +158,7 @@ def test_processes_killed_at_any_moment_leave_a_cache_that_is_in_order(
     worst, stop = [0], threading.Event()
 
     def watch() -> None:
-        while not stop.is_set():
+        while not stop.wait(0.01):
             worst.append(space_of(tmp_path))
 
     watching = threading.Thread(target=watch)
@@ -236,13 +236,13 @@ def test_a_folder_that_cannot_be_made_is_one_warning(records, tmp_path, caplog):
     assert caplog.text.count("cannot be used as a cache") == 1
 
 
-def test_a_damaged_ledger_begins_anew(records, tmp_path, caplog):
+def test_a_cache_with_a_damaged_ledger_starts_empty(records, tmp_path, caplog):
     reader = Reader(records, tmp_path, bound(records, 0.3))
     reader.read(0)
     reader.cache.close()
     (tmp_path / "ranges/ledger").write_bytes(b"no ledger" * 5000)
     reader = Reader(records, tmp_path, bound(records, 0.3))
-    assert "begins empty" in caplog.text
+    assert "starts empty" in caplog.text
     assert reader.read(0) == 0
     assert space_of(tmp_path) <= bound(records, 0.3)
     reader.cache.close()

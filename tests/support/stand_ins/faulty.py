@@ -22,6 +22,8 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
+import pytest
+
 from stand_ins.server import Server
 
 _NOT_PASSED_ON = {
@@ -438,11 +440,21 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def faulty(store: Store) -> Iterator[FaultyStore]:
-    """Starts a proxy in front of a store, and ends it."""
+def faulty(
+    store: Store, patch: pytest.MonkeyPatch | None = None
+) -> Iterator[FaultyStore]:
+    """Starts a proxy in front of a store, and ends it.
+
+    Args:
+        store: The store.
+        patch: What gives this process its environment, so that it uses the proxy.
+    """
     proxy = FaultyStore(store)
     with Server(partial(_Handler, proxy)) as server:
         proxy.endpoint = server.url
         proxy.environment = store.environment_at(server.url)
         proxy.flags = store.flags_at(server.url)
+        if patch is not None:
+            for name, value in proxy.environment.items():
+                patch.setenv(name, value)
         yield proxy
