@@ -120,7 +120,7 @@ ENGINE_FREE = {
     ),
     "beam_jobs.sample_data": (),
     "beam_jobs.sources": (),
-    "beam_jobs.storage": ("beam_internals", "gcs", "s3"),
+    "beam_jobs.storage": ("beam_internals",),
     "beam_jobs.workspace": (),
     "beam_jobs.writing": ("finalize", "repair", "write_shards"),
     "reader.config": (),

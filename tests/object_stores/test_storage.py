@@ -191,7 +191,10 @@ class _Other(BaseHTTPRequestHandler):
             )
         else:
             body = b"y" * 100
-        self.send_response(200)
+        ranged = "Range" in self.headers
+        self.send_response(206 if ranged else 200)
+        if ranged:
+            self.send_header("Content-Range", "bytes 0-99/100")
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Last-Modified", "Fri, 02 Jan 2026 03:04:05 GMT")
         self.send_header("ETag", '"tag"')
