@@ -75,7 +75,7 @@ def call(function: Callable[..., _T], *args: Any) -> _T:
 
 
 def wait_for(function: Callable[[], _T]) -> _T:
-    """Calls a function that waits for the requests of others; Ctrl-C ends the wait."""
+    """Calls a function that waits for requests made elsewhere; Ctrl-C ends the wait."""
     return _call(_waiting, function)
 
 

@@ -20,7 +20,7 @@ class Session:
 
     Attributes:
         user: The process as a user of the cache.
-        ledger: The ledger; whoever uses it holds `lock`.
+        ledger: The ledger, used only while `lock` is held.
         files: Files of the blocks.
         space: Space of the cache.
         plan: When this run needs what.

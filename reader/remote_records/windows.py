@@ -25,7 +25,7 @@ _CHECK_SECONDS = 0.5
 
 
 class AbandonedError(RuntimeError):
-    """Raised by an iterator that nobody wants any more, or that Python's end ends."""
+    """Raised by an iterator that is no longer wanted, or that ends with Python."""
 
     def __init__(self) -> None:
         """Creates the error."""
