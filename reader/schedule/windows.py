@@ -341,7 +341,11 @@ class Windows:
     ) -> tuple[_Turn, Int64s]:
         turn, places = staged.popleft()
         if isinstance(places, Exception):
-            raise self._noted(places)
+            try:
+                raise self._noted(places)
+            finally:
+                # Its traceback would keep this frame, and this frame the error.
+                del places
         self._num_ended += turn.is_last
         return turn, places
 
