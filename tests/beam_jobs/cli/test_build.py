@@ -374,7 +374,7 @@ def test_more_wrong_usage(folder, capfd, flags, status, message):
         ("--num_shards=999999999", "num_shards must be at most 99999"),
         ("--workers=5000", "workers must be at most"),
         ("--threads=5000", "threads must be from 1 to 256"),
-        ("--output=hdfs://host/out", "local path, gs://BUCKET/… or s3://BUCKET/…"),
+        ("--output=hdfs://host/out", "s3://BUCKET/… or az://CONTAINER/…"),
         ("--output=gs://bucket", "must name a bucket and a folder in it"),
         ("--output=gs:/bucket/out", "output needs two slashes"),
         ("--output=s3:bucket/out", "output needs two slashes"),
