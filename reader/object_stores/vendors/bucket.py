@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from obstore.exceptions import BaseError
-
 from reader.contract.errors import UsageError
 
 
@@ -47,6 +45,9 @@ def checked_settings(scheme: str, *errors: type[Exception]) -> Iterator[None]:
     Raises:
         UsageError: The block raises one of these errors.
     """
+    # Hosts without buckets have no obstore.
+    from obstore.exceptions import BaseError
+
     all_errors: tuple[type[Exception], ...] = (OSError, ValueError, BaseError, *errors)
     try:
         yield
