@@ -316,6 +316,17 @@ def test_what_needs_no_engine_loads_none():
     assert (done.stdout, done.stderr) == ("", "")
 
 
+def test_hosts_without_buckets_need_no_client_of_buckets():
+    """The extras bring it."""
+    names = "beam_jobs.__main__, beam_jobs.pipeline, reader.map_dataset.map_dataset"
+    code = f"""
+import sys
+sys.modules["obstore"] = None
+import {names}, reader.streaming.stream
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_only_the_pipeline_knows_the_stages():
     stages = {
         f"{module}:{node.name}"
