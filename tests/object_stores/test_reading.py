@@ -51,11 +51,6 @@ def test_single_examples_need_no_copies(in_s3, dataset):
         assert np.array_equal(there[number]["image"], here[number]["image"])
 
 
-def test_without_a_cache_it_says_what_to_do(in_s3):
-    with pytest.raises(reader.UsageError, match=r"pass cache=FOLDER"):
-        reader.load(f"{in_s3}/train-*", batch_size=7, image_size=64)
-
-
 def test_a_damaged_shard_makes_no_copy(s3_store, dataset, tmp_path):
     address = s3_store.upload(dataset, "damaged")
     shard = next(dataset.glob("train-*"))

@@ -62,18 +62,20 @@ class Ended(NamedTuple):
 
 
 def _without_half_made(err: list[str]) -> list[str]:
-    """Leaves out what TensorFlow says if Ctrl-C falls into its `Executor.__init__`.
+    """Leaves out what libraries say if Ctrl-C falls where no code of ours runs.
 
-    Its `__del__` then misses what `__init__` did not set: no code of ours runs there.
+    TensorFlow's `Executor.__del__` misses what an interrupted `__init__` did not set.
+    In JAX's callback of the garbage collector, Ctrl-C is lost.
     """
     said = "\n".join(err)
     return _HALF_MADE.sub("", said).splitlines()
 
 
 _HALF_MADE = re.compile(
-    r"^Exception ignored in: <function Executor\.__del__ .*\n"
-    r"(?:(?!AttributeError).*\n)*"
-    r"AttributeError: 'Executor' object has no attribute '_handle'\n?",
+    r"^Exception ignored in: <function (?:Executor\.__del__|_xla_gc_callback) .*\n"
+    r"(?:(?!AttributeError|KeyboardInterrupt: ).*\n)*"
+    r"(?:AttributeError: 'Executor' object has no attribute '_handle'"
+    r"|KeyboardInterrupt: )\n?",
     re.MULTILINE,
 )
 
