@@ -6,7 +6,6 @@ token, the endpoint and the timeouts are those of its environment, such as `HF_T
 
 import errno
 import functools
-import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any, NamedTuple, NoReturn, TypeVar
@@ -20,7 +19,7 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]  # Documented 
 )
 
 from reader.object_stores.failures import Failure, ShortAnswerError
-from reader.object_stores.protocol import CHANGED, Listed, Status
+from reader.object_stores.protocol import CHANGED, Listed, Status, version_of
 from reader.object_stores.retries import Retries
 
 _T = TypeVar("_T")
@@ -185,8 +184,7 @@ class HubStore:
 
 
 def _status_in(file: RepoFile) -> Status:
-    digest = hashlib.blake2b(file.blob_id.encode(), digest_size=8).digest()
-    return Status(file.size, int.from_bytes(digest) >> 1)
+    return Status(file.size, version_of(file.blob_id))
 
 
 def _failure_of(error: Exception, address: str) -> Failure:

@@ -5,7 +5,6 @@ asked, `retries` how often, and `failures` what an answer means.
 """
 
 import errno
-import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +15,13 @@ from obstore.exceptions import AlreadyExistsError
 
 from reader.contract.errors import UsageError
 from reader.object_stores.failures import ShortAnswerError, is_out_of_range
-from reader.object_stores.protocol import CHANGED, Listed, Status, split_path
+from reader.object_stores.protocol import (
+    CHANGED,
+    Listed,
+    Status,
+    split_path,
+    version_of,
+)
 from reader.object_stores.request_threads import call, call_all
 from reader.object_stores.retries import Retries
 from reader.object_stores.vendors.bucket import Bucket
@@ -281,6 +286,5 @@ def _below(path: str, prefix: str) -> str:
 
 
 def _version_of(meta: Any) -> int:
-    """Returns a digest of an ETag, which some answers quote and others do not."""
-    tag = (meta["e_tag"] or "").strip('"')
-    return int.from_bytes(hashlib.blake2b(tag.encode(), digest_size=8).digest()) >> 1
+    """Returns the version by an ETag, which some answers quote and others do not."""
+    return version_of((meta["e_tag"] or "").strip('"'))

@@ -1,5 +1,6 @@
 """What an object store does, whatever its vendor, and the addresses of objects."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from typing import IO, NamedTuple, Protocol
 
@@ -105,3 +106,8 @@ def split_path(path: str) -> tuple[str, str]:
     """
     bucket, _, name = path.partition("://")[2].partition("/")
     return bucket, name
+
+
+def version_of(tag: str) -> int:
+    """Returns the version of an object, a digest of 63 bits of its ETag or the like."""
+    return int.from_bytes(hashlib.blake2b(tag.encode(), digest_size=8).digest()) >> 1
