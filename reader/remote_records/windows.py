@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from reader.contract.errors import UsageError
 from reader.datasets.record_index import RecordIndex, Span
 from reader.pixel_workers.shared_memory import Area, Areas
+from reader.range_cache.pieces import Piece
 from reader.remote_records.fetch import Requests
-from reader.remote_records.ranges import Piece, Records, pieces_of
+from reader.remote_records.ranges import Records, pieces_of
 from reader.remote_records.threads import threads
 from reader.remote_records.waits import waits
 from reader.shuffle.arrays import Int64s
