@@ -103,6 +103,7 @@ SETTINGS = {
     "padded": {"remainder": "pad", "batch_size": 7, "epochs": 2},
     "by length": {"bucket_by_length": True, "epochs": 2},
     "no processes": {"workers": 0},
+    "little memory": {"workers": 0, "ram_budget": 1 << 30, "shuffle_bytes": 20_000},
     "from the middle": {"start_step": 4, "epochs": 2},
     "texts alone": {"outputs": None, "image_size": None, "caption": "all"},
 }
@@ -273,6 +274,12 @@ def test_a_missing_shard_is_named(dataset, s3):
     s3.delete(f"{remote}/train-00001-of-00003.tfrecord")
     with pytest.raises(DatasetError, match=r"train-00001.*is missing: restore it"):
         list(batches)
+
+
+def test_a_table_that_the_store_refuses_is_not_damaged(copies):
+    copies.proxy.fail("403", match="samples")
+    with pytest.raises(PermissionError, match=r"samples.*\.parquet"):
+        reader.stream(copies.remote, where="key != ''", **TRAIN)
 
 
 def test_damage_is_named_or_replaced(dataset, s3, tmp_path):
