@@ -269,6 +269,8 @@ class ListTask(NamedTuple):
         shard: What the manifest states of the shard, or None for other parts.
         caption_columns: Names of its columns of captions, if each has a name.
         ranges: Ranges of names in a folder of a bucket to list. Empty for all names.
+        subfolders: Subfolders of a folder of a bucket to list, at any depth. Empty for
+            the folder itself.
         image_bytes: Path in the table's schema of the column of bytes, such as
             `image.bytes`, if the image column holds images; empty if it holds paths.
         stages_images: Whether listing copies these images to `_build/`, from where
@@ -287,6 +289,7 @@ class ListTask(NamedTuple):
     shard: SourceShard | None = None
     caption_columns: tuple[str, ...] = ()
     ranges: tuple[NameRange, ...] = ()
+    subfolders: tuple[str, ...] = ()
     image_bytes: str = ""
     stages_images: bool = False
 
