@@ -340,14 +340,20 @@ def test_a_forked_child_reads_and_refuses_the_iterators_of_its_parent(many_copie
     check_same(iterator, rest)
 
 
-def test_the_first_batch_takes_one_round_trip_more_than_opening(many_copies):
+@pytest.mark.parametrize(("glob", "is_folder"), [("", 0), ("/train-*", 1)])
+def test_the_first_batch_takes_three_round_trips(many_copies, glob, is_folder):
     proxy = many_copies.proxy
     settings = {**PLAIN, "workers": 0, "streams": 16}
-    stream = reader.stream(many_copies.remote, **settings)
-    proxy.reset()
     proxy.latency = 0.3
-    next(iter(stream))
+    next(iter(reader.stream(f"{many_copies.remote}{glob}", **settings)))
+    # The folder and its manifest, then the index, then records.
+    trips = [(r"list-type|manifest", 2 + is_folder), (r"index/", 2)]
+    for match, num in trips:
+        begun = [seen.begun for seen in proxy.requests(match)]
+        assert len(begun) == num
+        assert max(begun) - min(begun) < 0.3  # None waited for another.
     begun = sorted(seen.begun for seen in proxy.requests(SHARD))
+    assert len(begun) == proxy.counts().requests - 4 - is_folder
     first = begun[: len(begun) // 2]
     # Those of the first batch are sent at the same time.
     assert first[-1] - first[0] < 0.3

@@ -119,13 +119,13 @@ def _first_split(pattern: str) -> str | None:
 
 
 def _stored(pattern: str, source: "RecordSource") -> "Stored":
-    from reader.datasets.manifest_dataset import find_folder, has_manifest, open_dataset
+    from reader.datasets.manifest_dataset import find_place
     from reader.storage.files import is_remote
     from reader.tools.bench.advice import Stored
 
     record_schema, side = source.record_schema, None
-    folder = find_folder(pattern)
-    image = open_dataset(folder).manifest.image if has_manifest(folder) else None
+    place = find_place(pattern)
+    image = None if place.manifest is None else place.dataset().manifest.image
     if record_schema.width is not None and record_schema.height is not None:
         means = (
             tally.sum / max(1, tally.count)
