@@ -41,6 +41,7 @@ BEGINS_WITH = {
     "docs/how-to/keras.md": ["demo"],
     "docs/how-to/lightning.md": ["demo"],
     "docs/how-to/mix_datasets.md": ["demo"],
+    "docs/how-to/object_stores.md": ["s3_demo"],
     "docs/how-to/remove_samples.md": ["own_demo"],
     "docs/how-to/resume.md": ["demo"],
     "docs/how-to/slow_input.md": ["demo"],
