@@ -26,7 +26,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import reader
 
-SIZE, MAX_TOKENS, WIDTH = 64, 25, 128
+SIZE, MAX_TOKENS, WIDTH = 32, 25, 128
 
 Params = dict[str, Any]
 Batch = dict[str, jax.Array]
@@ -43,7 +43,7 @@ def init(vocab_size: int) -> Params:
         "conv1": (3, 3, 3, 32),
         "conv2": (3, 3, 32, 64),
         "conv3": (3, 3, 64, WIDTH),
-        "see": (8 * 8 * WIDTH, WIDTH),
+        "see": (4 * 4 * WIDTH, WIDTH),
         "words": (vocab_size, WIDTH),
         "places": (MAX_TOKENS, WIDTH, WIDTH),
     }
@@ -157,7 +157,7 @@ def main() -> None:
     parser.add_argument("--data", default="out", help="folder of a dataset")
     parser.add_argument("--checkpoint", default="clip.npz")
     parser.add_argument("--batch_size", type=int, default=64, help="of all devices")
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--save_every", type=int, default=100)
     parser.add_argument("--log_every", type=int, default=50)
     args = parser.parse_args()

@@ -22,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import reader
 
-SIZE, MAX_TOKENS, WIDTH = 64, 25, 128
+SIZE, MAX_TOKENS, WIDTH = 32, 25, 128
 
 
 class Towers(nn.Module):
@@ -35,7 +35,7 @@ class Towers(nn.Module):
         for before, after in ((3, 32), (32, 64), (64, WIDTH)):
             layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GELU()]
         flat = nn.Flatten()
-        self.see = nn.Sequential(*layers, flat, nn.Linear(WIDTH * 8 * 8, WIDTH))
+        self.see = nn.Sequential(*layers, flat, nn.Linear(WIDTH * 4 * 4, WIDTH))
         self.words = nn.Embedding(vocab_size, WIDTH)
         self.read = nn.GRU(WIDTH, WIDTH, batch_first=True)
         self.log_scale = nn.Parameter(torch.tensor(10.0).log())
@@ -156,7 +156,7 @@ def main() -> None:
     parser.add_argument("--data", default="out", help="folder of a dataset")
     parser.add_argument("--checkpoint", default="clip.pt")
     parser.add_argument("--batch_size", type=int, default=64, help="of all ranks")
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--save_every", type=int, default=100)
     parser.add_argument("--log_every", type=int, default=50)
     args = parser.parse_args()

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -82,7 +83,7 @@ class Keras:
 
         def act(pid: int) -> None:
             wait_for(checkpoint)
-            os.kill(pid, signal.SIGKILL)
+            kill_it(pid)
 
         done = self._run("tensorflow", name, *args, act=act)
         assert done.status == -signal.SIGKILL, done
@@ -198,27 +199,32 @@ def test_keras_resumes_after_a_kill(
     assert rest["images"] == num_examples(tmp_path / "out", split)[0]
 
 
-def program(command: list[object], at: int = 0, kill=None) -> Trained:
+def program(
+    command: list[object],
+    *,
+    at: int = 0,
+    kill: Callable[[int], None] | None = None,
+    status: int = 0,
+) -> Trained:
     """Runs a program, and calls `kill(pid)` once it has printed the loss of a step."""
     out = ""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
         [sys.executable, *map(str, command)],
-        env=environment,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
         for line in process.stdout:
             out += line
-            if at and line.startswith(f"step {at}:"):
-                kill(process)
-                at = 0
-    assert process.returncode == (0 if kill is not end else -signal.SIGKILL), out
+            if kill is not None and line.startswith(f"step {at}:"):
+                kill(process.pid)
+                kill = None
+    assert process.returncode == status, out
     return trained(out)
 
 
-def end(process: subprocess.Popen) -> None:
-    process.kill()
+def kill_it(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
 
 
 def options(drawn: Drawn, checkpoint: Path) -> list[str]:
@@ -236,7 +242,7 @@ def test_jax_resumes_after_a_kill(drawn, tmp_path):
     script = EXAMPLES / "clip_jax.py"
     expected = program([script, *options(drawn, tmp_path / "undisturbed.npz")])
     words = [script, *options(drawn, tmp_path / "killed.npz")]
-    killed = program(words, at=6, kill=end)
+    killed = program(words, at=6, kill=kill_it, status=-signal.SIGKILL)
     resumed = program(words)
     assert list(expected.losses) == list(range(2, 13, 2))
     assert min(resumed.losses) > 4
@@ -244,12 +250,12 @@ def test_jax_resumes_after_a_kill(drawn, tmp_path):
     assert resumed.metrics == expected.metrics
 
 
-def kill_rank(process: subprocess.Popen) -> None:
+def kill_rank(torchrun: int) -> None:
     """Kills the second of torchrun's processes."""
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    children = Path(f"/proc/{torchrun}/task/{torchrun}/children")
     for pid in map(int, children.read_text().split()):
         if b"RANK=1" in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
-            os.kill(pid, signal.SIGKILL)
+            kill_it(pid)
             return
     raise AssertionError("torchrun has no second rank")
 
