@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, TypeVar
 
 from reader.object_stores.open_store import store_of
+from reader.object_stores.protocol import check_address
 from reader.object_stores.range_file import open_object
 from reader.object_stores.request_threads import submit
 
@@ -26,8 +27,13 @@ def local_path(path: Pattern) -> str:
     """Returns a path as text, with a leading `~` replaced by the home folder.
 
     A shell expands `~` at the start of an argument, but not in `--output=~/out`.
+
+    Raises:
+        UsageError: It is an address that names no bucket.
     """
-    return os.path.expanduser(os.fspath(path))
+    local = os.path.expanduser(os.fspath(path))
+    check_address(local)
+    return local
 
 
 def is_remote(path: str) -> bool:

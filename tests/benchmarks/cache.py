@@ -1,4 +1,4 @@
-"""Hit rates of the bounded cache (docs/reading.md#buckets).
+"""Hit rates of the bounded cache (docs/cache.md#a-bounded-cache).
 
     python tests/benchmarks/cache.py --json=cache.json
 

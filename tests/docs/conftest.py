@@ -112,6 +112,19 @@ def own_demo(demo: Fill) -> Fill:
     return fill
 
 
+@pytest.fixture
+def s3_demo(demo: Fill, s3_store, monkeypatch) -> Fill:
+    """`s3://bucket/out`, the same dataset, and an account in the environment."""
+
+    def fill(folder: Path) -> None:
+        demo(folder)
+        s3_store.upload(folder / "out", "out")
+        for name, value in s3_store.environment_at(s3_store.endpoint).items():
+            monkeypatch.setenv(name, value)
+
+    return fill
+
+
 @pytest.fixture(scope="session")
 def scenes(tmp_path_factory) -> list[Photo]:
     """Drawn scenes as JPEGs, with two captions each."""

@@ -1,8 +1,10 @@
 """Every code block of the docs and of the README, run as a reader would."""
 
+import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from markdown.extensions.toc import slugify
@@ -22,6 +24,7 @@ RUN_PAGES = [
 # What is there when a page begins; the others begin with nothing.
 BEGINS_WITH = {
     "docs/batches.md": ["demo"],
+    "docs/cache.md": ["demo"],
     "docs/how-to/accelerate.md": ["demo"],
     "docs/how-to/add_captions.md": ["own_demo"],
     "docs/how-to/change_gpus.md": ["demo"],
@@ -38,6 +41,7 @@ BEGINS_WITH = {
     "docs/how-to/keras.md": ["demo"],
     "docs/how-to/lightning.md": ["demo"],
     "docs/how-to/mix_datasets.md": ["demo"],
+    "docs/how-to/object_stores.md": ["s3_demo"],
     "docs/how-to/remove_samples.md": ["own_demo"],
     "docs/how-to/resume.md": ["demo"],
     "docs/how-to/slow_input.md": ["demo"],
@@ -58,9 +62,13 @@ BEGINS_WITH = {
     "docs/sources.md": ["own_folders"],
     "docs/start.md": ["own_folders"],
     "docs/tables.md": ["own_folders"],
+    "docs/tokenizers.md": ["own_folders"],
     "docs/training.md": ["datasets"],
     "docs/writing.md": ["own_folders"],
 }
+# Longer pages are split, since nobody reads them; but these two are looked up.
+MOST_WORDS = 2000
+LONG = ["docs/changelog.md", "docs/format.md"]
 # Measured by hand, on an idle machine; what was measured is what these pages show.
 MEASURED = [
     "docs/performance-notes-building.md",
@@ -122,11 +130,13 @@ def test_commands_of_measurements_name_what_is_there(page):
             assert f"--{flag}" in source or f'"{flag}"' in source, (script, flag)
 
 
+def sections_of(page: str) -> set[str]:
+    """Returns the anchors of a page's titles."""
+    titles = re.findall(r"^#+ (.+)$", (ROOT / page).read_text(), re.M)
+    return {slugify(title, "-") for title in titles}
+
+
 def test_code_names_sections_that_there_are():
-    sections: dict[str, set[str]] = {}
-    for page in PAGES:
-        titles = re.findall(r"^#+ (.+)$", (ROOT / page).read_text(), re.M)
-        sections[page] = {slugify(title, "-") for title in titles}
     sources = [
         path
         for top in ("beam_jobs", "reader", "tests")
@@ -138,7 +148,25 @@ def test_code_names_sections_that_there_are():
         for name in re.findall(r"(docs/[\w/-]+\.md)#([\w-]+)", path.read_text())
     }
     assert named
-    assert [name for name in named if name[1] not in sections[name[0]]] == []
+    assert [name for name in named if name[1] not in sections_of(name[0])] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_to_pages_and_sections_that_exist(page):
+    links = re.findall(
+        r"\]\(([\w./-]+\.md)?(?:#([\w-]+))?\)", (ROOT / page).read_text()
+    )
+    for target, section in links:
+        path = os.path.normpath(Path(page).parent / target) if target else page
+        assert (ROOT / path).exists(), target
+        assert not section or section in sections_of(path), f"{target}#{section}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_has_at_most_2000_words(page):
+    # As `wc -w` counts them: code, tables and links as well.
+    words = len((ROOT / page).read_text().split())
+    assert words <= MOST_WORDS or page in LONG
 
 
 def test_a_block_that_is_not_run_is_held_against_what_there_is():

@@ -1,4 +1,4 @@
-"""The words that people search for find their page among the first of the built site.
+"""The words that people search for find their page first on the built site.
 
 Material for MkDocs searches in the browser by lunr.js, over the index that the build
 writes. Here its Python port searches the same index with Material's settings: fields
@@ -16,7 +16,8 @@ from mkdocs.commands.build import build
 from mkdocs.config import load_config
 from pages import ROOT
 
-FIRST = 3
+# Reference pages that are about these words as well may come before.
+AMONG_THREE = ("shuffle", "tfds")
 FOUND = [
     ("accelerate", "how-to/accelerate"),
     ("add captions", "how-to/add_captions"),
@@ -72,7 +73,8 @@ def index_of(path: Path):
     builder.pipeline.add(stop_word_filter)
     for section in content["docs"]:
         text = re.sub("<[^>]*>", " ", section["text"])
-        builder.add({"tags": "", **section, "text": text})
+        weight = {"boost": section.get("boost", 1)}
+        builder.add({"tags": "", **section, "text": text}, weight)
     return builder.build()
 
 
@@ -86,4 +88,5 @@ def pages_found(index, words: str) -> list[str]:
 
 @pytest.mark.parametrize(("words", "page"), FOUND, ids=[words for words, _ in FOUND])
 def test_a_word_finds_its_page(index, words, page):
-    assert page in pages_found(index, words)[:FIRST]
+    first = 3 if words in AMONG_THREE else 1
+    assert page in pages_found(index, words)[:first]
