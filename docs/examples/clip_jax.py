@@ -67,7 +67,7 @@ def embed(params: Params, batch: Batch) -> tuple[jax.Array, jax.Array]:
             padding="SAME",
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )
-        x = jax.nn.relu(x)
+        x = jax.nn.relu(jax.nn.standardize(x))
     image = x.reshape(len(x), -1) @ params["see"]
     # A matrix for each position: "red star" and "star … red" differ.
     words = params["words"][batch["tokens"]] * batch["mask"][..., None]
@@ -128,7 +128,7 @@ def train(args: argparse.Namespace) -> Params:
     state = jax.device_put(state, everywhere)
     stream = load(args, "train", caption="random", epochs=None, resume=data)
     batches = reader.as_jax(stream, over_devices)
-    for step, batch in enumerate(islice(batches, args.steps - done), done + 1):
+    for step, batch in enumerate(islice(batches, max(0, args.steps - done)), done + 1):
         state, loss = train_step(step - 1, state, batch)
         if step % args.log_every == 0:
             print(f"step {step}: loss {loss:.4f}", flush=True)

@@ -33,7 +33,9 @@ class Towers(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for before, after in ((3, 32), (32, 64), (64, WIDTH)):
-            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GELU()]
+            layers.append(nn.Conv2d(before, after, 3, stride=2, padding=1))
+            # Not BatchNorm: ranks would have means of their own.
+            layers += [nn.GroupNorm(8, after), nn.ReLU()]
         flat = nn.Flatten()
         self.see = nn.Sequential(*layers, flat, nn.Linear(WIDTH * 4 * 4, WIDTH))
         self.words = nn.Embedding(vocab_size, WIDTH)
@@ -117,7 +119,7 @@ def train(args: argparse.Namespace) -> Towers:
         optimizer.load_state_dict(saved["optimizer"])
         batches.load_state_dict(saved["data"])
         done = saved["step"]
-    for step, batch in enumerate(islice(batches, args.steps - done), done + 1):
+    for step, batch in enumerate(islice(batches, max(0, args.steps - done)), done + 1):
         loss = contrastive_loss(*model(batch))
         optimizer.zero_grad()
         loss.backward()
