@@ -113,6 +113,23 @@ def test_ranges_find_what_is_found_on_a_disk(listed_there, many_files, tmp_path)
     assert digest_of_sources(listed_there) == digest_of_sources(config)
 
 
+def test_each_task_lists_several_folders_of_azure(azure_store, tmp_path, monkeypatch):
+    for name, value in azure_store.environment.items():
+        monkeypatch.setenv(name, value)
+    here = tmp_path / "in"
+    names = [f"{n:02}/{kind}.{kind}" for n in range(10) for kind in ("jpg", "txt")]
+    for name in (*names, "a.jpg", "03/x/b.jpg", "03/.hidden/c.jpg", ".hidden/d.jpg"):
+        (here / name).parent.mkdir(parents=True, exist_ok=True)
+        (here / name).write_bytes(b"tiny")
+    there = azure_store.upload(here, "folders/in")
+    listed, expected = (
+        JobConfig(images=str(place), captions=str(place), output=str(tmp_path / "out"))
+        for place in (there, here)
+    )
+    assert [len(task.subfolders) for task in list_tasks(listed)] == [0, 6, 5]
+    assert found_in(listed) == found_in(expected)
+
+
 def test_a_glob_finds_each_file_once(listed_there, bucket_store):
     names = Counter(listed.name for listed in scan_all("gs://bucket/wide/in"))
     assert names == Counter(bucket_store.names("gs://bucket/wide/in"))
