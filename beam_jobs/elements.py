@@ -3,8 +3,7 @@
 Keys and paths are bytes, because a file name is not always valid UTF-8.
 """
 
-import json
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from beam_jobs.config.columns import Value
 from beam_jobs.storage.name_ranges import NameRange
@@ -270,6 +269,8 @@ class ListTask(NamedTuple):
         shard: What the manifest states of the shard, or None for other parts.
         caption_columns: Names of its columns of captions, if each has a name.
         ranges: Ranges of names in a folder of a bucket to list. Empty for all names.
+        subfolders: Subfolders of a folder of a bucket to list, at any depth. Empty for
+            the folder itself.
         image_bytes: Path in the table's schema of the column of bytes, such as
             `image.bytes`, if the image column holds images; empty if it holds paths.
         stages_images: Whether listing copies these images to `_build/`, from where
@@ -288,6 +289,7 @@ class ListTask(NamedTuple):
     shard: SourceShard | None = None
     caption_columns: tuple[str, ...] = ()
     ranges: tuple[NameRange, ...] = ()
+    subfolders: tuple[str, ...] = ()
     image_bytes: str = ""
     stages_images: bool = False
 
@@ -342,102 +344,3 @@ def facts_of(pair: Pair) -> dict[str, str]:
         samples.CAPTION_SOURCE: display_path(pair.caption.path),
         SPLIT: pair.split,
     }
-
-
-def text_of(path: bytes) -> str:
-    """Decodes a path to text. `path_of` restores the same bytes."""
-    return path.decode("utf-8", errors="surrogateescape")
-
-
-def path_of(text: str) -> bytes:
-    """Encodes text from `text_of` to the original path."""
-    return text.encode("utf-8", errors="surrogateescape")
-
-
-def dump_pair(pair: Pair) -> str:
-    """Serializes a pair to a line of JSON."""
-    fields: list[Any] = [
-        text_of(pair.key),
-        pair.split,
-        _dump_file(pair.image),
-        _dump_file(pair.caption),
-        pair.texts,
-        [v._asdict() if isinstance(v, StoredArray) else v for v in pair.values],
-        pair.sha256,
-    ]
-    if pair.names is not None or pair.more:
-        fields += [pair.names, [_dump_file(file) for file in pair.more]]
-    return json.dumps(fields) + "\n"
-
-
-def load_pair(line: str | bytes) -> Pair:
-    """Parses a pair from a line of JSON."""
-    key, split, image, caption, texts, values, sha256, *named = json.loads(line)
-    names, more = named or (None, ())
-    return Pair(
-        key=path_of(key),
-        split=split,
-        image=_load_file(image),
-        caption=_load_file(caption),
-        texts=None if texts is None else tuple(texts),
-        values=tuple(map(_load_value, values)),
-        sha256=sha256,
-        names=None if names is None else tuple(names),
-        more=tuple(map(_load_file, more)),
-    )
-
-
-def _load_value(value: Any) -> Value | StoredArray:
-    if isinstance(value, dict):
-        return StoredArray(**value)
-    loaded: Value = tuple(value) if isinstance(value, list) else value
-    return loaded
-
-
-def _dump_file(file: SourceFile) -> list[Any]:
-    fields = [text_of(file.path), file.size, file.version, file.root]
-    if file.archive or file.stored is not None:
-        fields += [text_of(file.archive), file.offset]
-    if file.cell is not None:
-        return [*fields, None, file.cell]
-    return fields if file.stored is None else [*fields, file.stored]
-
-
-def _load_file(fields: list[Any]) -> SourceFile:
-    path, size, version, root, *member = fields
-    file = SourceFile(path_of(path), size, version, root)
-    if not member:
-        return file
-    archive, offset, *more = member
-    stored, cell = (*more, None, None)[:2]
-    return file._replace(
-        archive=path_of(archive),
-        offset=offset,
-        stored=stored and _load_stored(*stored),
-        cell=cell and Cell(*cell),
-    )
-
-
-def _load_stored(*fields: Any) -> StoredImage:
-    stored = StoredImage(*fields)
-    return stored._replace(actions=tuple(stored.actions))
-
-
-def dump_reject(reject: Reject) -> str:
-    """Serializes a reject to a line of JSON."""
-    fields: dict[str, Any] = reject._asdict()
-    fields |= {
-        "key": text_of(reject.key),
-        "source": [text_of(path) for path in reject.source],
-    }
-    return json.dumps(fields) + "\n"
-
-
-def load_reject(line: str | bytes) -> Reject:
-    """Parses a reject from a line of JSON."""
-    fields = json.loads(line)
-    fields |= {
-        "key": path_of(fields["key"]),
-        "source": tuple(path_of(path) for path in fields["source"]),
-    }
-    return Reject(**fields)

@@ -7,7 +7,13 @@ from collections.abc import Sequence
 from datetime import date
 from fractions import Fraction
 
-from beam_jobs.storage.addresses import HUB, SOURCE_SCHEMES, scheme_of, split_path
+from beam_jobs.storage.addresses import (
+    HUB,
+    SOURCE_SCHEMES,
+    check_address,
+    scheme_of,
+    split_path,
+)
 from reader.contract.errors import UsageError
 from reader.contract.layout import ALL_SPLITS, is_split_name
 
@@ -141,13 +147,12 @@ _ON_THE_HUB = re.compile(r"hf://datasets/[^/@]+/[^/@]+(@[^/]+)?/.*[^/]")
 
 
 def _check_path(field: str, path: str) -> None:
-    if re.match(rf"({'|'.join(SOURCE_SCHEMES)}):/?[^/]", path):
-        raise UsageError(f"{field} needs two slashes: gs://BUCKET/…, got {path}")
     scheme = scheme_of(path)
-    if scheme is None:
-        return
     if scheme == HUB:
         _check_hub(field, path)
+    check_address(path, what=field, schemes=SOURCE_SCHEMES)
+    if scheme is None:
+        return
     if scheme not in SOURCE_SCHEMES:
         raise UsageError(
             f"{field} must be a local path, gs://BUCKET/…, s3://BUCKET/… or "

@@ -43,7 +43,9 @@ def run_pipeline(options: PipelineOptions, wire: _Wire) -> None:
             # Otherwise a remote job would keep running, and costing money.
             result.cancel()
             raise
-    add_retries_of(result)
+    # An engine that cannot report its metrics has done its work all the same.
+    with contextlib.suppress(BuildError, NotImplementedError), _explained(options):
+        add_retries_of(result)
     if state != "DONE":
         raise BuildError(f"the engine finished in state {state}: see its log")
 

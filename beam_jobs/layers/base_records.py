@@ -13,9 +13,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from beam_jobs.elements import path_of
 from beam_jobs.planning.key_order import NUM_KEY_RANGES, order_of
 from beam_jobs.storage.files import crc32c_of, open_file, read_file
+from beam_jobs.workspace.element_lines import path_of
 from reader.contract import samples, schema
 from reader.contract.errors import BuildError
 from reader.contract.layout import ShardName, parse_shard_name

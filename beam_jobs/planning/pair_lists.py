@@ -6,15 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol
 
-from beam_jobs.elements import (
-    KeyRange,
-    Pair,
-    Reject,
-    dump_pair,
-    dump_reject,
-    load_pair,
-    load_reject,
-)
+from beam_jobs.elements import KeyRange, Pair, Reject
 from beam_jobs.planning.job_plan import JobPlan
 from beam_jobs.planning.key_order import (
     NUM_KEY_RANGES,
@@ -23,6 +15,12 @@ from beam_jobs.planning.key_order import (
     shard_of,
 )
 from beam_jobs.storage.files import names_in, read_file, read_files, read_if_exists
+from beam_jobs.workspace.element_lines import (
+    dump_pair,
+    dump_reject,
+    load_pair,
+    load_reject,
+)
 from beam_jobs.workspace.lease import check_lease
 from beam_jobs.workspace.workspace import Workspace
 from reader.contract.layout import ShardName

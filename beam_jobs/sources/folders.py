@@ -7,8 +7,8 @@ caption form a pair if their relative paths are equal except for the last suffix
 import errno
 import os
 import stat
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import Aside, Entry, ListTask, SourceFile
@@ -26,6 +26,7 @@ from beam_jobs.storage.wide_scan import (
     bounds_in,
     can_list_ranges,
     scan_ranges,
+    scan_subfolders,
 )
 from reader.contract.errors import UsageError
 
@@ -39,6 +40,8 @@ SUFFIXES = {
 
 ONE_CAPTION_PER_KEY = True
 CAPTIONS_IN_FILES = True
+
+_Part = TypeVar("_Part")
 
 # Errors of a link to a missing file, to itself, to a path below a file, or to a name
 # that is too long.
@@ -84,7 +87,7 @@ def roots(config: JobConfig) -> tuple[bytes, ...]:
 def list_tasks(config: JobConfig) -> list[ListTask]:
     """Returns one task per top-level folder, and one for the files in the root.
 
-    A folder in a bucket has tasks for ranges of names instead.
+    A folder in a bucket has tasks for ranges of names instead, or for several folders.
     """
     kinds = ["image"] * len(config.paths("images"))
     kinds += ["caption"] * len(config.paths("captions"))
@@ -108,7 +111,7 @@ def tasks_below(
 ) -> list[ListTask]:
     """Returns one task per folder in a root, and one for the files in the root.
 
-    A root in a bucket has tasks for ranges of names instead.
+    A root in a bucket has tasks for ranges of names instead, or for several folders.
 
     Args:
         root: Path of the root folder.
@@ -128,10 +131,10 @@ def tasks_below(
     )
     if can_list_ranges(os.fsdecode(root)):
         return _tasks_of_ranges(whole)
-    return [
-        whole,
-        *(whole._replace(path=name, recursive=True) for name in folders_in(root)),
-    ]
+    folders = folders_in(root)
+    if is_remote(root):
+        return [whole, *_tasks_of_folders(whole, list(map(os.fsdecode, folders)))]
+    return [whole, *(whole._replace(path=name, recursive=True) for name in folders)]
 
 
 def folders_in(root: bytes) -> list[bytes]:
@@ -304,12 +307,21 @@ def _tasks_of_ranges(whole: ListTask) -> list[ListTask]:
     # A hidden folder is counted once: by the task that lists all of it.
     seen = [name for name in bounds if _hidden_part(os.fsencode(name)) is None]
     ranges = ranges_between(seen)
-    number = -(-len(ranges) // AT_A_TIME)
-    # Neighbors may both be large, so different tasks list them.
-    return [
-        whole._replace(ranges=tuple(ranges[first::number]), recursive=True)
-        for first in range(number)
-    ]
+    return [whole._replace(ranges=some, recursive=True) for some in _dealt(ranges)]
+
+
+def _tasks_of_folders(whole: ListTask, names: list[str]) -> list[ListTask]:
+    dealt = _dealt(names)
+    return [whole._replace(subfolders=some, recursive=True) for some in dealt]
+
+
+def _dealt(parts: Sequence[_Part]) -> list[tuple[_Part, ...]]:
+    """Divides parts of a folder among tasks, as many as each lists at a time.
+
+    Neighbors may both be large, so different tasks list them.
+    """
+    number = -(-len(parts) // AT_A_TIME)
+    return [tuple(parts[first::number]) for first in range(number)]
 
 
 def _files_in_bucket(task: ListTask) -> Iterator[SourceFile | Aside]:
@@ -317,17 +329,18 @@ def _files_in_bucket(task: ListTask) -> Iterator[SourceFile | Aside]:
 
     A hidden file or folder is yielded once, as ignored.
     """
-    folder = os.path.join(task.root, task.path)
-    found = (
-        scan_ranges(os.fsdecode(folder), task.ranges)
-        if task.ranges
-        else scan(folder, deep=task.recursive)
-    )
+    root = os.fsdecode(task.root)
+    if task.ranges:
+        found = scan_ranges(root, task.ranges)
+    elif task.subfolders:
+        found = scan_subfolders(root, task.subfolders)
+    else:
+        found = scan(root)
     hidden: set[bytes] = set()
     for listed in found:
         if listed.status is None:
             continue
-        below = os.path.join(task.path, os.fsencode(listed.name))
+        below = os.fsencode(listed.name)
         if _is_within(os.path.join(task.root, below), task.passed_over):
             continue
         topmost = _hidden_part(below)

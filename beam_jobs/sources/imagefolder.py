@@ -5,15 +5,15 @@ in the folder itself or in one of its direct subfolders. Image paths in a table 
 relative to the folder of the table.
 """
 
+import itertools
 import os
-from collections.abc import Iterator
 
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.elements import ListTask
 from beam_jobs.inputs.roots import check_apart
 from beam_jobs.sources import table
 from beam_jobs.sources.folders import folders_in, tasks_below
-from beam_jobs.storage.files import absolute, is_file
+from beam_jobs.storage.files import absolute, inspect_each, is_file, is_remote
 from reader.contract.errors import UsageError
 
 ONE_CAPTION_PER_KEY = table.ONE_CAPTION_PER_KEY
@@ -37,7 +37,7 @@ def check(config: JobConfig) -> None:
     check_apart("images", config)
     tables: list[bytes] = []
     for folder in config.paths("images"):
-        found = list(_tables_in(folder))
+        found = _tables_in(folder)
         _check_tables(folder, found)
         tables += found
     if config.key_column is not None:
@@ -80,11 +80,10 @@ def _tasks_in(folder: str, number: int, config: JobConfig) -> list[ListTask]:
     return [*tasks_below(root, {"image": number}, config, passed_over), *tasks]
 
 
-def _tables_in(folder: str) -> Iterator[bytes]:
+def _tables_in(folder: str) -> list[bytes]:
     root = absolute(os.fsencode(folder))
     inside = [name for name in folders_in(root) if not name.startswith(b".")]
-    for place in (root, *(os.path.join(root, name) for name in inside)):
-        for name in _NAMES:
-            path = os.path.join(place, name)
-            if is_file(path):
-                yield path
+    places = (root, *(os.path.join(root, name) for name in inside))
+    paths = [os.path.join(place, name) for place in places for name in _NAMES]
+    found = inspect_each(is_file, paths, remote=is_remote(root))
+    return list(itertools.compress(paths, found))

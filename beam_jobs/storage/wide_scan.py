@@ -1,4 +1,4 @@
-"""Lists many objects concurrently, by ranges of their names."""
+"""Lists many objects concurrently, by ranges of their names or by folders."""
 
 import functools
 from collections.abc import Iterator, Sequence
@@ -14,8 +14,8 @@ from beam_jobs.storage.name_ranges import (
 )
 from reader.object_stores.protocol import Listed, scheme_of
 
-# Ranges that one thread of a job lists at the same time. It handles the names more
-# slowly than eight connections bring them.
+# Ranges or folders that one thread of a job lists at the same time. It handles the
+# names more slowly than eight connections bring them.
 AT_A_TIME = 8
 
 # Stores that list names in order, and from any name on. Azure's emulator does not.
@@ -53,7 +53,22 @@ def scan_ranges(folder: str, ranges: Sequence[NameRange]) -> Iterator[Listed]:
         folder: Address of the folder.
         ranges: Ranges, some of which are listed at the same time.
     """
-    waiting = [_scan_range(folder, names) for names in reversed(ranges)]
+    yield from _merged([_scan_range(folder, names) for names in ranges])
+
+
+def scan_subfolders(folder: str, names: Sequence[str]) -> Iterator[Listed]:
+    """Yields the files at any depth of subfolders, in any order.
+
+    Args:
+        folder: Address of the folder, which their names are relative to.
+        names: Names of the subfolders, some of which are listed at the same time.
+    """
+    yield from _merged([_scan_subfolder(folder, name) for name in names])
+
+
+def _merged(scans: Sequence[Iterator[Listed]]) -> Iterator[Listed]:
+    """Yields what scans find, a page of one after a page of another."""
+    waiting = [*reversed(scans)]
     running: dict[Future[list[Listed]], Iterator[Listed]] = {}
     try:
         while waiting or running:
@@ -73,6 +88,11 @@ def scan_ranges(folder: str, ranges: Sequence[NameRange]) -> Iterator[Listed]:
 
 def _take(found: Iterator[Listed]) -> list[Listed]:
     return list(islice(found, PAGE_NAMES))
+
+
+def _scan_subfolder(folder: str, name: str) -> Iterator[Listed]:
+    for listed in scan(f"{folder}/{name}", deep=True):
+        yield Listed(f"{name}/{listed.name}", listed.status)
 
 
 def _scan_range(folder: str, names: NameRange) -> Iterator[Listed]:

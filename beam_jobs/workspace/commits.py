@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from beam_jobs.elements import Reject, ShardPlan, dump_reject, load_reject
+from beam_jobs.elements import Reject, ShardPlan
 from beam_jobs.storage.files import (
     crc32c_of,
     is_file,
@@ -20,6 +20,7 @@ from beam_jobs.storage.files import (
     read_if_exists,
     status_of,
 )
+from beam_jobs.workspace.element_lines import dump_reject, load_reject
 from beam_jobs.workspace.workspace import Workspace
 from reader.contract.json_values import dump_json
 from reader.contract.manifest import Shard

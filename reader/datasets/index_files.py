@@ -1,8 +1,8 @@
 """Reads the `index/` of a dataset or layer and checks it against its manifest."""
 
 import logging
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from reader.contract.schema import Feature
 from reader.datasets.manifest_dataset import IndexedFolder
 from reader.datasets.record_index import ShardFile
 from reader.shuffle.arrays import Int64s
-from reader.storage.files import is_remote, read_bytes, read_large
+from reader.storage.files import begin_reading, is_remote, read_bytes, read_large
 from reader.storage.tfrecord_file import scan_headers
 
 _LOG = logging.getLogger("reader")
@@ -31,37 +31,65 @@ _LOG = logging.getLogger("reader")
 _MOST_READ = 8 << 20
 
 
-def open_shards(
-    folder: IndexedFolder, shards: Sequence[Shard], features: Mapping[str, Feature]
-) -> tuple[tuple[ShardFile, ...], Int64s]:
-    """Returns the files of some shards, and the byte offsets of their blocks.
+@dataclass(frozen=True)
+class OpeningShards:
+    """Some shards whose index is being read.
+
+    Attributes:
+        folder: Folder of the shards.
+        shards: Shards, in the order of the index.
+        blocks: Function that returns the byte offsets of their blocks.
+        lengths: Function that returns the lengths of the records of all shards.
+    """
+
+    folder: IndexedFolder
+    shards: Sequence[Shard]
+    blocks: Callable[[], Int64s]
+    lengths: Callable[[], dict[str, NDArray[np.uint32]]]
+
+    def files(
+        self, features: Mapping[str, Feature]
+    ) -> tuple[tuple[ShardFile, ...], Int64s]:
+        """Returns the files of the shards, and the byte offsets of their blocks.
+
+        Args:
+            features: Features of the records by role.
+
+        Raises:
+            DatasetError: The block index is missing, damaged, or does not match the
+                shards.
+        """
+        blocks, lengths, folder = self.blocks(), self.lengths(), self.folder
+
+        def file_of(shard: Shard) -> ShardFile:
+            return ShardFile(
+                path=folder.path(shard.file),
+                num_examples=shard.num_examples,
+                num_bytes=shard.num_bytes,
+                checksum=shard.crc32c,
+                has_manifest=True,
+                offsets=lambda: read_offsets(folder, shard),
+                lengths=lengths.get(shard.file),
+                features=features,
+            )
+
+        return tuple(map(file_of, self.shards)), blocks
+
+
+def open_shards(folder: IndexedFolder, shards: Sequence[Shard]) -> OpeningShards:
+    """Begins to read the index of some shards.
 
     Args:
         folder: Folder of the shards.
         shards: Shards, in the order of the index.
-        features: Features of the records by role.
-
-    Raises:
-        DatasetError: The block index is missing, damaged, or does not match the shards.
     """
-    with ThreadPoolExecutor(1) as pool:  # In a bucket, each takes a round trip.
-        reading = pool.submit(read_lengths, folder)
-        blocks = read_blocks(folder, {shard.file for shard in shards})
-        lengths = reading.result()
-
-    def file_of(shard: Shard) -> ShardFile:
-        return ShardFile(
-            path=folder.path(shard.file),
-            num_examples=shard.num_examples,
-            num_bytes=shard.num_bytes,
-            checksum=shard.crc32c,
-            has_manifest=True,
-            offsets=lambda: read_offsets(folder, shard),
-            lengths=lengths.get(shard.file),
-            features=features,
-        )
-
-    return tuple(map(file_of, shards)), blocks
+    chosen = {shard.file for shard in shards}
+    return OpeningShards(
+        folder,
+        shards,
+        begin_reading(folder.folder, read_blocks, folder, chosen),
+        begin_reading(folder.folder, read_lengths, folder),
+    )
 
 
 def read_blocks(folder: IndexedFolder, chosen: set[str]) -> Int64s:

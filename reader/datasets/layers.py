@@ -28,11 +28,13 @@ from reader.datasets.manifest_dataset import (
 from reader.datasets.record_index import LayerFiles
 from reader.storage.files import (
     Pattern,
+    begin_reading,
     is_folder,
     list_folder,
     local_path,
     read_bytes,
 )
+from reader.storage.folder_entries import FolderEntries
 
 Layers = Pattern | Sequence[Pattern] | None
 
@@ -113,10 +115,19 @@ def open_layer(path: str) -> Layer:
         DatasetError: It is not complete, or damaged.
         UsageError: A layer cannot have its name.
     """
-    file = os.path.join(path, LAYER)
+    return _layer(path, _read_layer(path))
+
+
+def _read_layer(path: str) -> bytes | None:
+    """Returns the bytes of a layer's manifest; None if a folder has none."""
     try:
-        manifest = parse_layer(read_bytes(file), file)
+        return read_bytes(os.path.join(path, LAYER))
     except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _layer(path: str, data: bytes | None) -> Layer:
+    if data is None:
         job = (
             "its job is running, was ended or failed"
             if is_begun(path)
@@ -125,7 +136,9 @@ def open_layer(path: str) -> Layer:
         raise DatasetError(
             f"{path} is not a finished layer: it has no {LAYER} ({job}). Run its "
             "`diptych layer` again, or remove the folder"
-        ) from None
+        )
+    file = os.path.join(path, LAYER)
+    manifest = parse_layer(data, file)
     check_layer_name(manifest.name)
     strange = [
         each.key
@@ -150,12 +163,14 @@ def layer_files(layer: Layer, shards: Sequence[Shard]) -> LayerFiles:
     Raises:
         DatasetError: A shard is missing or has another size, or the index is damaged.
     """
+    entries = begin_reading(layer.path, FolderEntries, layer.path)
     manifest, wanted = layer.manifest, {shard.file for shard in shards}
     pairs = zip(manifest.base, manifest.shards, strict=True)
     chosen = [shard for base, shard in pairs if base.file in wanted]
-    layer.indexed.check_sizes(chosen)
     features = {feature.key: feature for feature in manifest.features}
-    files, blocks = open_shards(layer.indexed, chosen, features)
+    opening = open_shards(layer.indexed, chosen)
+    layer.indexed.check_sizes(chosen, entries())
+    files, blocks = opening.files(features)
     return LayerFiles(
         name=manifest.name,
         features=manifest.features,
@@ -231,7 +246,8 @@ def _given(name: str) -> str | Layer:
 
 def _open_named(dataset: ManifestDataset, name: str) -> Layer:
     path = dataset.path(os.path.join(LAYERS_DIR, name))
-    if not is_folder(path):
+    manifest = _read_layer(path)
+    if manifest is None and not is_folder(path):
         names = [os.path.basename(each) for each in _paths_in(dataset)]
         listed = ", ".join(names[:9]) or "none"
         hint = did_you_mean(name, names, otherwise=f"its {LAYERS_DIR}/ has {listed}")
@@ -239,7 +255,7 @@ def _open_named(dataset: ManifestDataset, name: str) -> Layer:
             f"{dataset.folder} has no layer {name} ({hint}). Make it with `diptych "
             f"layer {dataset.folder} --name={name}`, or pass a path such as ./{name}"
         )
-    layer = open_layer(path)
+    layer = _layer(path, manifest)
     problem = mismatch(layer, dataset)
     if layer.name != name:
         problem = f"{path} holds the layer {layer.name}: rename the folder"

@@ -31,15 +31,15 @@ from reader.contract.tokenizers.protocol import Tokenizer
 from reader.contract.tokenizers.registry import check_tokenizer, load_tokenizer
 from reader.storage.files import (
     Pattern,
+    begin_reading,
     is_folder,
-    list_folder,
+    is_remote,
     local_path,
     match,
     read_bytes,
-    same_place,
     size_of,
-    sizes_in,
 )
+from reader.storage.folder_entries import FolderEntries
 
 
 class IndexedFolder(NamedTuple):
@@ -63,13 +63,17 @@ class IndexedFolder(NamedTuple):
         """Returns the path of a file in the folder."""
         return os.path.join(self.folder, file)
 
-    def check_sizes(self, shards: Sequence[Shard]) -> None:
+    def check_sizes(self, shards: Sequence[Shard], entries: FolderEntries) -> None:
         """Checks that shards exist and have the right sizes.
+
+        Args:
+            shards: Shards to check.
+            entries: Entries of the folder.
 
         Raises:
             DatasetError: A shard is missing or has another size.
         """
-        sizes = sizes_in(self.folder, [shard.file for shard in shards])
+        sizes = entries.sizes([shard.file for shard in shards])
         for shard, size in zip(shards, sizes, strict=True):
             path = self.path(shard.file)
             if size is None:
@@ -172,25 +176,34 @@ def open_dataset(folder: Pattern) -> ManifestDataset:
         DatasetError: The manifest is missing, damaged, or of a newer format.
     """
     folder = local_path(folder)
+    return _parsed(folder, _read_manifest(folder))
+
+
+def _parsed(folder: str, manifest: bytes | None) -> ManifestDataset:
+    if manifest is None:
+        raise no_dataset(folder)
+    return ManifestDataset(folder, parse_manifest(manifest, folder))
+
+
+def _read_manifest(folder: str) -> bytes | None:
+    """Returns the bytes of a folder's manifest; None if it has none."""
     try:
-        return ManifestDataset(
-            folder, parse_manifest(read_bytes(os.path.join(folder, MANIFEST)), folder)
-        )
+        return read_bytes(os.path.join(folder, MANIFEST))
     except (FileNotFoundError, NotADirectoryError):
-        raise no_dataset(folder) from None
+        return None
 
 
 def no_dataset(folder: str) -> DatasetError:
     """Returns the error for a folder without a finished dataset."""
     shown = (folder or ".").rstrip("/") + "/"
-    if is_layer(folder):
+    if _is_layer(folder):
         name = os.path.basename(os.path.abspath(folder))
         return DatasetError(
             f"{shown} is a layer, which only has what is added to the records of a "
             f'dataset: pass the dataset, and layers="{name}"'
         )
     dataset, last = os.path.split(folder.rstrip("/"))
-    if last == LAYERS_DIR and has_manifest(dataset):
+    if last == LAYERS_DIR and _has_manifest(dataset):
         return DatasetError(
             f"{shown} holds the layers of {dataset or '.'}, which only have what is "
             f'added to its records: pass {dataset or "."}, and layers="NAME"'
@@ -206,12 +219,12 @@ def no_dataset(folder: str) -> DatasetError:
     )
 
 
-def has_manifest(folder: str) -> bool:
+def _has_manifest(folder: str) -> bool:
     """Returns whether a folder holds a finished dataset."""
     return _exists(os.path.join(folder, MANIFEST))
 
 
-def is_layer(folder: str) -> bool:
+def _is_layer(folder: str) -> bool:
     """Returns whether a folder holds a finished layer of a dataset."""
     return _exists(os.path.join(folder, LAYER))
 
@@ -224,26 +237,69 @@ def _exists(path: str) -> bool:
     return True
 
 
-def find_folder(pattern: str) -> str:
-    """Returns the folder of the files that a pattern matches.
+class Place(NamedTuple):
+    """Where the files of a pattern are.
+
+    Attributes:
+        pattern: The pattern.
+        entries: Entries of the folder.
+        manifest: Bytes of the folder's manifest; None if it has none.
+        names: Glob of the files; None if the pattern is the folder.
+    """
+
+    pattern: str
+    entries: FolderEntries
+    manifest: bytes | None
+    names: str | None
+
+    @property
+    def folder(self) -> str:
+        """Path of the folder."""
+        return self.entries.folder
+
+    def dataset(self) -> ManifestDataset:
+        """Returns the dataset in the folder.
+
+        Raises:
+            DatasetError: The manifest is missing, damaged, or of a newer format.
+        """
+        return _parsed(self.folder, self.manifest)
+
+
+def find_place(pattern: str) -> Place:
+    """Returns where the files of a pattern are, after one round trip to a bucket.
 
     Raises:
         UsageError: The folder part of the pattern matches no folder or several.
     """
-    if is_folder(pattern):
-        return pattern
-    return _one_folder(os.path.dirname(pattern), pattern)
+    parent, names = os.path.split(pattern)
+    if is_remote(pattern) and _may_be_shards(names) and not glob.has_magic(parent):
+        # A folder of that name is possible, but unlikely.
+        is_one = begin_reading(pattern, is_folder, pattern)
+        place = _place(pattern, parent, names)
+        return _place(pattern, pattern) if is_one() else place
+    place = _place(pattern, pattern)
+    if place.entries.exists:
+        return place
+    return _place(pattern, _one_folder(parent, pattern), names)
 
 
-def select(
-    pattern: Pattern | Sequence[Pattern], split: str | None = None
-) -> ShardSelection:
-    """Returns the shards that a glob, a list of globs, or a folder selects.
+def _may_be_shards(names: str) -> bool:
+    return glob.has_magic(names) or names.endswith(SHARD_SUFFIX)
+
+
+def _place(pattern: str, folder: str, names: str | None = None) -> Place:
+    manifest = begin_reading(folder, _read_manifest, folder)
+    return Place(pattern, FolderEntries(folder), manifest(), names)
+
+
+def select(places: Sequence[Place], split: str | None = None) -> ShardSelection:
+    """Returns the shards of one dataset that patterns select.
 
     Args:
-        pattern: Shard glob such as `out/train-*.tfrecord`, list of globs within one
-            dataset, or folder of the dataset.
-        split: Split to select, if `pattern` is a folder with several splits.
+        places: Where the files of each pattern are: shard globs such as
+            `out/train-*.tfrecord` within one dataset, or the folder of the dataset.
+        split: Split to select, if a pattern is a folder with several splits.
 
     Raises:
         DatasetError: The dataset is unfinished, a shard is missing, or its size differs
@@ -251,67 +307,54 @@ def select(
         UsageError: The pattern matches nothing, the split does not exist, or the folder
             has several splits and `split` is None.
     """
-    patterns = [pattern] if isinstance(pattern, (str, os.PathLike)) else list(pattern)
-    if not patterns:
-        raise UsageError("pattern must not be an empty list")
-    parts = [_select_one(local_path(part), split) for part in patterns]
-    if len({same_place(part.dataset.folder) for part in parts}) > 1:
-        raise UsageError(
-            f"patterns must be in one dataset, got {', '.join(map(str, patterns))}"
-        )
-    dataset = parts[0].dataset
-    chosen = {shard.file for part in parts for shard in part.shards}
+    for place in places:
+        if place.names is not None and not _may_be_shards(place.names):
+            raise no_dataset(place.pattern)
+    dataset = places[0].dataset()
+    chosen = {
+        shard.file
+        for place in places
+        for shard in _select_one(dataset.manifest, place, split)
+    }
     shards = tuple(s for s in dataset.manifest.shards if s.file in chosen)
     splits = tuple(
         split for split in dataset.manifest.splits if chosen & _files(split.shards)
     )
-    selection = ShardSelection(dataset, shards, splits)
-    dataset.indexed.check_sizes(shards)
-    return selection
+    dataset.indexed.check_sizes(shards, places[0].entries)
+    return ShardSelection(dataset, shards, splits)
 
 
-def _select_one(pattern: str, split: str | None) -> ShardSelection:
-    if is_folder(pattern):
-        dataset = open_dataset(pattern)
-        shards = _choose_split(dataset, split).shards
-        return ShardSelection(dataset, shards, ())
+def _select_one(manifest: Manifest, place: Place, split: str | None) -> Sequence[Shard]:
+    names, pattern = place.names, place.pattern
+    if names is None:
+        return _choose_split(place.folder, manifest, split).shards
     if split is not None:
         raise UsageError(f'split="{split}" needs a folder, got the pattern "{pattern}"')
-    folder, names = os.path.split(pattern)
-    if not glob.has_magic(names) and not names.endswith(SHARD_SUFFIX):
-        raise no_dataset(pattern)
-    dataset = open_dataset(_one_folder(folder, pattern))
-    shards = tuple(
-        s for s in dataset.manifest.shards if fnmatch.fnmatchcase(s.file, names)
-    )
+    shards = [s for s in manifest.shards if fnmatch.fnmatchcase(s.file, names)]
     if not shards:
-        have = ", ".join(f"{s.name}-*{SHARD_SUFFIX}" for s in dataset.manifest.splits)
+        have = ", ".join(f"{s.name}-*{SHARD_SUFFIX}" for s in manifest.splits)
         raise UsageError(f'no shard matches "{pattern}": the dataset has {have}')
-    splits = [
-        s.name for s in dataset.manifest.splits if _files(shards) & _files(s.shards)
-    ]
+    splits = [s.name for s in manifest.splits if _files(shards) & _files(s.shards)]
     if len(splits) > 1:
         raise UsageError(
             f'"{pattern}" matches the splits {", ".join(splits)}: name one of them, '
             "or pass a list of patterns to mix them"
         )
-    _check_stray_shards(dataset, names)
-    return ShardSelection(dataset, shards, ())
+    _check_stray_shards(manifest, place.entries, names)
+    return shards
 
 
-def _choose_split(dataset: ManifestDataset, name: str | None) -> Split:
-    splits = {split.name: split for split in dataset.manifest.splits}
+def _choose_split(folder: str, manifest: Manifest, name: str | None) -> Split:
+    splits = {split.name: split for split in manifest.splits}
     names = ", ".join(splits)
     if name is None and len(splits) > 1:
         raise UsageError(
-            f"{dataset.folder} holds the splits {names}: pass split=, or use a glob"
+            f"{folder} holds the splits {names}: pass split=, or use a glob"
         )
     if name is None:
         return next(iter(splits.values()))
     if name not in splits:
-        raise UsageError(
-            f'{dataset.folder} has no split "{name}": its splits are {names}'
-        )
+        raise UsageError(f'{folder} has no split "{name}": its splits are {names}')
     return splits[name]
 
 
@@ -327,15 +370,15 @@ def _one_folder(folder: str, pattern: str) -> str:
     return folders[0]
 
 
-def _check_stray_shards(dataset: ManifestDataset, names: str) -> None:
+def _check_stray_shards(manifest: Manifest, entries: FolderEntries, names: str) -> None:
     """Rejects shards that match the pattern but are not in the manifest."""
-    found = fnmatch.filter(list_folder(dataset.folder), names)
-    stray = sorted(set(found) - _files(dataset.manifest.shards))
+    found = fnmatch.filter(entries.names(), names)
+    stray = sorted(set(found) - _files(manifest.shards))
     stray = [name for name in stray if name.endswith(SHARD_SUFFIX)]
     if stray:
         raise DatasetError(
-            f"{dataset.path(stray[0])} is not part of the dataset in its folder "
-            f"({len(stray)} such files): remove it or narrow the pattern"
+            f"{os.path.join(entries.folder, stray[0])} is not part of the dataset in "
+            f"its folder ({len(stray)} such files): remove it or narrow the pattern"
         )
 
 

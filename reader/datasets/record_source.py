@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from reader.contract.additions.layer import LAYER
 from reader.contract.errors import DatasetError, UsageError
 from reader.contract.layout import BLOCK_RECORDS, BUILD_DIR, MANIFEST
 from reader.datasets.foreign_files import (
@@ -29,10 +30,9 @@ from reader.datasets.foreign_schema import check_features, record_schema_of_reco
 from reader.datasets.index_files import open_shards
 from reader.datasets.layers import Layers, NamedLayers, layer_files
 from reader.datasets.manifest_dataset import (
+    Place,
     ShardSelection,
-    find_folder,
-    has_manifest,
-    is_layer,
+    find_place,
     no_dataset,
     select,
 )
@@ -48,7 +48,6 @@ from reader.shuffle.mixture import PATTERN_TURNS
 from reader.shuffle.subset import Chosen
 from reader.storage.files import (
     Pattern,
-    is_folder,
     list_folder,
     local_path,
     match,
@@ -183,13 +182,12 @@ def open_record_source(
     """
     if not patterns:
         raise UsageError("pattern must not be an empty list")
-    by_folder: dict[str, tuple[str, list[str]]] = {}
-    for pattern in patterns:
-        folder = find_folder(pattern)
-        by_folder.setdefault(same_place(folder), (folder, []))[1].append(pattern)
+    by_folder: dict[str, list[Place]] = {}
+    for place in map(find_place, patterns):
+        by_folder.setdefault(same_place(place.folder), []).append(place)
     parts = [
-        _open_one(folder, group, split, features, tolerant, compressed, layers)
-        for folder, group in by_folder.values()
+        _open_one(places, split, features, tolerant, compressed, layers)
+        for places in by_folder.values()
     ]
     if len(parts) == 1:
         return parts[0]
@@ -217,22 +215,22 @@ def _numbered(source: RecordSource, dataset: int) -> RecordSource:
 
 
 def _open_one(
-    folder: str,
-    patterns: list[str],
+    places: Sequence[Place],
     split: str | None,
     features: Mapping[str, str] | None,
     tolerant: bool,
     compressed: bool,
     layers: NamedLayers | None,
 ) -> RecordSource:
-    if has_manifest(folder) or is_folder(f"{folder}/{BUILD_DIR}"):
+    folder, entries = places[0].folder, places[0].entries
+    if places[0].manifest is not None or BUILD_DIR in entries:
         if features is not None:
             raise UsageError(
                 f"features is for TFRecords without a manifest; {folder} has a "
                 "manifest that names its features: leave out features"
             )
-        return _of_dataset(select(patterns, split), layers or NamedLayers(None))
-    if is_layer(folder):
+        return _of_dataset(select(places, split), layers or NamedLayers(None))
+    if LAYER in entries:
         raise no_dataset(folder)
     if layers:
         raise UsageError(
@@ -240,12 +238,12 @@ def _open_one(
             "TFRecords from other tools. Leave out layers"
         )
     paths: dict[str, None] = {}
-    for pattern in patterns:
-        found = [] if is_folder(pattern) else match(pattern)
-        if not found and is_folder(pattern):
-            raise no_pattern(pattern)
+    for place in places:
+        if place.names is None:
+            raise no_pattern(folder)
+        found = match(place.pattern)
         if not found:
-            raise DatasetError(f"{no_dataset(folder)}: no file matches {pattern}")
+            raise DatasetError(f"{no_dataset(folder)}: no file matches {place.pattern}")
         paths.update(dict.fromkeys(found))
     return _of_foreign_files(list(paths), features, tolerant, compressed)
 
@@ -277,19 +275,18 @@ def no_pattern(folder: str) -> DatasetError:
 
 def _of_dataset(selection: ShardSelection, layers: NamedLayers) -> RecordSource:
     dataset, shards, splits = selection.dataset, selection.shards, selection.splits
-    added, record_schema = (
-        layers.of(dataset),
-        record_schema_of(dataset.manifest, splits),
-    )
+    opening, added = open_shards(dataset.indexed, shards), layers.of(dataset)
+    record_schema = record_schema_of(dataset.manifest, splits)
     for layer in added:
         record_schema = with_layer(record_schema, layer.manifest, splits)
-    files, blocks = open_shards(dataset.indexed, shards, record_schema.features)
+    layered = tuple(layer_files(layer, shards) for layer in added)
+    files, blocks = opening.files(record_schema.features)
     return RecordSource(
         name=dataset.folder,
         record_schema=record_schema,
         shards=files,
         block_offsets=blocks,
-        layers=tuple(layer_files(layer, shards) for layer in added),
+        layers=layered,
     )
 
 

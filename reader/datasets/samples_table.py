@@ -3,7 +3,6 @@
 import io
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any, TypeVar
 
 from reader.contract.additions.layer import present_feature
@@ -14,8 +13,7 @@ from reader.contract.record import FRAMING_BYTES
 from reader.contract.samples import LENGTH, WIDTH, ColumnType, column_type
 from reader.datasets.record_index import ShardFile
 from reader.datasets.record_source import RecordSource
-from reader.object_stores.request_threads import submit
-from reader.storage.files import is_remote, open_file, read_bytes
+from reader.storage.files import begin_reading, is_remote, open_file, read_bytes
 
 _Table = TypeVar("_Table")
 # Tables in buckets that are read at the same time, and are in memory together.
@@ -48,13 +46,11 @@ def readings(
         read: Function that reads the table of a shard, by the shard's number.
         source: Source of the shards.
     """
-    numbers = range(len(source.shards))
-    if not any(is_remote(shard.path) for shard in source.shards):
-        yield from (partial(read, number) for number in numbers)
-        return
+    paths = [shard.path for shard in source.shards]
+    numbers = range(len(paths))
     for begin in numbers[::_READ_TOGETHER]:
         some = numbers[begin : begin + _READ_TOGETHER]
-        yield from [submit(read, number).result for number in some]
+        yield from [begin_reading(paths[number], read, number) for number in some]
 
 
 def with_layers(source: RecordSource) -> list[tuple[ShardFile, Sequence[ShardFile]]]:
@@ -159,6 +155,7 @@ def read_table_at(
     Raises:
         DatasetError: The table is missing or damaged, lacks a column, or its number of
             rows is not `num_rows`.
+        OSError: The store does not answer, or refuses.
         UsageError: Pyarrow is not installed.
     """
     import_library("pyarrow", "samples", "pyarrow")
@@ -167,12 +164,13 @@ def read_table_at(
     try:
         # Of a local file, only the columns are read.
         data = io.BytesIO(read_bytes(path)) if is_remote(path) else open_file(path)
+    except FileNotFoundError:
+        raise DatasetError(f"{path} is missing: restore it") from None
+    try:
         # Not in pyarrow's threads: one that lets go of Python's bytes while the
         # interpreter ends aborts the process.
         with data, parquet.ParquetFile(data, pre_buffer=False) as file:
             table = file.read(columns=columns and list(columns), use_threads=False)
-    except FileNotFoundError:
-        raise DatasetError(f"{path} is missing: restore it") from None
     except (ArrowException, OSError) as error:
         raise DatasetError(f"{path} is damaged ({error}): restore it") from error
     if absent := {*(columns or ())} - {*table.column_names}:

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
+from reader.range_cache import hits
+from reader.range_cache.hits import Hits
 from reader.remote_records.waits import waits
 from reader.schedule.resumable import Resumable
 
@@ -22,12 +24,14 @@ class _Mark(NamedTuple):
         waited: Total time spent waiting for batches, in seconds.
         store: Total time that batches waited for object stores, in seconds.
         images: Total number of images.
+        hits: All bytes that were looked for in a bounded cache.
     """
 
     time: float
     waited: float
     store: float
     images: int
+    hits: Hits
 
 
 class Progress:
@@ -38,12 +42,15 @@ class Progress:
         waiting: Share of the last ten seconds spent waiting for data, from 0 to 1.
         waiting_for_store: Part of `waiting` in which the data had not come from an
             object store yet.
+        from_cache: Share of the bytes fetched last that a bounded cache had
+            (`cache_bytes`), from 0 to 1; None without such a cache.
     """
 
     def __init__(self, batches: Iterable[Any], **options: Any) -> None:
         """Wraps batches; `options` are arguments of `tqdm`."""
         self._batches, self._options = batches, options
         self.images_per_second = self.waiting = self.waiting_for_store = 0.0
+        self.from_cache: float | None = None
 
     def __len__(self) -> int:
         """Returns the number of batches."""
@@ -60,7 +67,8 @@ class Progress:
                 now = time.perf_counter()
                 waited += now - begin
                 images += num_examples(batch)
-                self._note(marks, _Mark(now, waited, waits.seconds, images))
+                mark = _Mark(now, waited, waits.seconds, images, hits.snapshot())
+                self._note(marks, mark)
                 bar.set_postfix_str(str(self), refresh=False)
                 yield batch
                 bar.update()
@@ -71,12 +79,17 @@ class Progress:
         text = f"{self.images_per_second:,.0f} images/s, waiting {self.waiting:.0%}"
         if round(self.waiting_for_store, 2):
             text += f" ({self.waiting_for_store:.0%} for the store)"
+        if self.from_cache is not None:
+            text += f", cache: {self.from_cache:.0%} of bytes"
         return text
 
     def _note(self, marks: deque[_Mark], mark: _Mark) -> None:
         marks.append(mark)
         while len(marks) > 2 and mark.time - marks[0].time > _SECONDS:
             marks.popleft()
+        from_cache = mark.hits.share_since(marks[0].hits)
+        if from_cache is not None:  # Windows are fetched in advance, and rarely.
+            self.from_cache = from_cache
         seconds = mark.time - marks[0].time
         if seconds > 0:
             self.images_per_second = (mark.images - marks[0].images) / seconds
@@ -96,6 +109,7 @@ def progress(batches: Iterable[Any], **options: Any) -> Progress:
     both averaged over the last ten seconds. Near 0 % waiting, reading keeps up with
     training. Near 100 %, the accelerator is idle. If an object store is slower than
     training, the bar also shows the share of time that the loop waits for the store.
+    With `cache_bytes`, it shows the share of bytes that came from the cache.
 
     Args:
         batches: Batches from `reader.load`, `as_numpy`, `as_jax` or `as_torch`.
@@ -103,7 +117,7 @@ def progress(batches: Iterable[Any], **options: Any) -> Progress:
 
     Returns:
         An iterable of the same batches, with the attributes `images_per_second`,
-        `waiting` and `waiting_for_store`.
+        `waiting`, `waiting_for_store` and `from_cache`.
     """
     return Progress(batches, **options)
 

@@ -6,6 +6,7 @@ asked, `retries` how often, and `failures` what an answer means.
 
 import errno
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any, TypeVar
@@ -27,6 +28,9 @@ from reader.object_stores.retries import Retries
 from reader.object_stores.vendors.bucket import Bucket
 
 _T = TypeVar("_T")
+
+# Azure has containers such as `$web`. obstore panics at some other characters.
+_BUCKET = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._-]*")
 
 # Names in a message from Rust.
 _NAMES_AT_A_TIME = 1000
@@ -258,8 +262,8 @@ class Client:
 
     def _place(self, path: str) -> tuple[Bucket, str]:
         name, object_name = split_path(path)
-        if not name:
-            raise UsageError(f"{path} names no bucket: write it after the ://")
+        if not _BUCKET.fullmatch(name):
+            raise UsageError(f'{path}: "{name}" is not the name of a bucket')
         with self._lock:
             if name not in self._buckets:
                 self._buckets[name] = self._connect(name)

@@ -36,8 +36,12 @@ _INVALID = re.compile(r'[Pp]ath "(?P<name>(?:[^"\\]|\\.)*)"')
 _PROVIDER = "credential provider: "
 _UNREACHABLE = re.compile("TransportError|ConnectionError|Timeout")
 
-_NO_OBJECT = ("NoSuchKey", "NoSuchBucket", "ContainerNotFound", "BlobNotFound")
+_NO_BUCKET = ("NoSuchBucket", "ContainerNotFound")
+_NO_SUCH_BUCKET = "No such bucket: create it, or correct the address"
 _REFUSED = (401, 403)
+_REFUSED_CODES = ("ExpiredToken", "InvalidToken")  # With status 400.
+# obstore follows a redirect, but S3 states the region instead of a place.
+_OTHER_REGION = re.compile("redirect without LOCATION|AuthorizationHeaderMalformed")
 # Statuses of a store that is busy or restarts; S3 sends 400 for a slow upload.
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
 _TRANSIENT_CODES = ("RequestTimeout", "SlowDown", "ConditionalRequestConflict")
@@ -71,6 +75,8 @@ def failure_of(error: Exception, address: str) -> Failure:
     if isinstance(error, ShortAnswerError):
         return Failure(OSError(errno.EIO, str(error), address), transient=True)
     text = str(error)
+    if (code := _CODE.search(text)) is not None and code[1] in _NO_BUCKET:
+        return Failure(OSError(errno.ENXIO, _NO_SUCH_BUCKET, address))
     if isinstance(error, FileNotFoundError):
         return Failure(_missing(address))
     if isinstance(error, PreconditionError):
@@ -84,7 +90,7 @@ def failure_of(error: Exception, address: str) -> Failure:
         return Failure(_unusable(text, address))
     if not isinstance(error, BaseError):
         raise error
-    return _of_answer(text, address)
+    return _of_answer(text, address, "" if code is None else code[1])
 
 
 def is_out_of_range(error: Exception) -> bool:
@@ -95,21 +101,23 @@ def is_out_of_range(error: Exception) -> bool:
     return _status_in(text) == 416 or "StartTooLarge" in text
 
 
-def _of_answer(text: str, address: str) -> Failure:
-    status, code = _status_in(text), _CODE.search(text)
-    if (code is not None and code[1] in _NO_OBJECT) or status == 404:
+def _of_answer(text: str, address: str, code: str) -> Failure:
+    status = _status_in(text)
+    if status == 404:
         return Failure(_missing(address))
-    if status in _REFUSED:
+    if status in _REFUSED or code in _REFUSED_CODES:
         return Failure(_denied(text, address))
     error = OSError(errno.EIO, _brief(text), address)
+    if _OTHER_REGION.search(text):
+        where = f"In another region: set AWS_DEFAULT_REGION to it: {_brief(text)}"
+        return Failure(OSError(errno.EIO, where, address))
     if status is None:
         return Failure(error, transient=True, connected="kind: Connect" not in text)
-    busy = code is not None and code[1] in _TRANSIENT_CODES
-    return Failure(error, transient=busy or status in _TRANSIENT)
+    return Failure(error, transient=code in _TRANSIENT_CODES or status in _TRANSIENT)
 
 
 def _missing(address: str) -> OSError:
-    return FileNotFoundError(errno.ENOENT, "No such object or bucket", address)
+    return FileNotFoundError(errno.ENOENT, "No such object", address)
 
 
 def _denied(text: str, address: str) -> OSError:
@@ -144,6 +152,6 @@ def _brief(text: str) -> str:
         line = line[request.end() :].replace(_ANSWERED, "the store answered ")
         line = line.replace(_UNANSWERED, f"no answer from {request['host']}")
     if stated is not None:
-        return f"{line}: {stated[1]}"
+        return f"{line}: {stated[1].rstrip('.')}"
     causes = _CAUSE.findall(debug)
     return f"{line} ({causes[-1]})" if causes else line

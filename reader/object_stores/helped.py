@@ -1,7 +1,8 @@
 """A store whose requests another process makes, for forked processes: see `forked`.
 
-Each request is a message (number, method, arguments). Each answer is a message (number,
-result, error, counts); that to `scan` has more than one, the last with None.
+Each request is a message (number, method, arguments), and each answer is a message
+(number, result, error, counts). Names are requested page by page, so that a list does
+not fill the memory where it is read slowly.
 """
 
 import contextlib
@@ -51,14 +52,14 @@ class HelpedStore:
 
     def stat(self, path: str) -> Status:
         """Returns the size and version of an object."""
-        status: Status = next(self._ask("stat", path))
+        status: Status = self._ask("stat", path)
         return status
 
     def read(
         self, path: str, offset: int = 0, size: int = -1, version: int | None = None
     ) -> bytes:
         """Returns the bytes of an object."""
-        data: bytes = next(self._ask("read", path, offset, size, version))
+        data: bytes = self._ask("read", path, offset, size, version)
         return data
 
     def read_ranges(
@@ -67,15 +68,18 @@ class HelpedStore:
         """Returns byte ranges of an object."""
         # NumPy's integers may be given, and the helper does without NumPy.
         numbers = [list(map(int, places)) for places in (begins, ends)]
-        found = next(self._ask("read_ranges", path, *numbers))
+        found = self._ask("read_ranges", path, *numbers)
         return [memoryview(data) for data in found]
 
     def scan(self, folder: str, *, deep: bool, after: str = "") -> Iterator[Listed]:
         """Yields the entries of a folder."""
-        for page in self._ask("scan", folder, deep, after):
-            if page is None:
-                return
-            yield from page
+        number = self._ask("begin_scan", folder, deep, after)
+        try:
+            while page := self._ask("next_page", number):
+                yield from page
+        finally:
+            with contextlib.suppress(OSError):  # The helper has ended.
+                self._ask("end_scan", number)
 
     def put(self, path: str, file: IO[bytes]) -> None:
         """Uploads a file, which is copied for the helper."""
@@ -83,23 +87,23 @@ class HelpedStore:
         with tempfile.NamedTemporaryFile(prefix="diptych-") as copy:
             shutil.copyfileobj(file, copy)
             copy.flush()
-            next(self._ask("put", path, copy.name))
+            self._ask("put", path, copy.name)
 
     def put_new(self, path: str, data: bytes) -> bool:
         """Creates an object unless it exists."""
-        created: bool = next(self._ask("put_new", path, data))
+        created: bool = self._ask("put_new", path, data)
         return created
 
     def delete(self, path: str) -> None:
         """Deletes an object."""
-        next(self._ask("delete", path))
+        self._ask("delete", path)
 
     def leave(self) -> None:
         """Closes the connection in a forked child: the helper is its parent's."""
         self._connection.close()
 
-    def _ask(self, method: str, *args: Any) -> Iterator[Any]:
-        """Yields the answers to a request."""
+    def _ask(self, method: str, *args: Any) -> Any:
+        """Returns the answer to a request."""
         answers: _Answers = queue.SimpleQueue()
         with self._lock:
             number = next(self._numbers)
@@ -109,13 +113,12 @@ class HelpedStore:
             with contextlib.suppress(OSError):  # It has ended: `_receive` reports that.
                 self._connection.send((number, method, args))
         try:
-            while True:
-                result, error = answers.get()
-                if error is not None:
-                    raise error
-                yield result
+            result, error = answers.get()
         finally:
             del self._waiting[number]
+        if error is not None:
+            raise error
+        return result
 
     def _receive(self) -> None:
         """Hands answers to the threads that wait for them, until the helper ends."""

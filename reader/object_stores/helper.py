@@ -4,16 +4,18 @@ It ends when the other process does, since no other process has the other end of
 connection.
 """
 
+import itertools
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from multiprocessing.connection import Connection
 from typing import Any
 
 from reader.object_stores import counts
 from reader.object_stores.client import Client
+from reader.object_stores.protocol import Listed
 from reader.object_stores.request_threads import submit
 from reader.object_stores.vendors.vendors import connector
 
@@ -25,15 +27,15 @@ def main(descriptor: int) -> None:
     connection = Connection(descriptor)
     scheme, options = connection.recv()
     answers = _Answers(connection)
-    client: Client | None = None
+    requests: _Requests | None = None
     while True:
         number, method, args = connection.recv()
         try:
-            client = client or Client(connector(scheme, options))
+            requests = requests or _Requests(Client(connector(scheme, options)))
         except Exception as error:
             answers.send(number, error=error)
         else:
-            submit(_answer, answers, client, number, method, args)
+            submit(_answer, answers, requests, number, method, args)
 
 
 class _Answers:
@@ -53,32 +55,46 @@ class _Answers:
             self._connection.send((number, result, error, made))
 
 
+class _Requests:
+    """What may be asked, besides methods of the client."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._scans: dict[int, Iterator[Listed]] = {}
+        self._numbers = itertools.count()
+
+    def result(self, method: str, *args: Any) -> Any:
+        owner = self if hasattr(self, method) else self._client
+        return getattr(owner, method)(*args)
+
+    def begin_scan(self, folder: str, deep: bool, after: str) -> int:
+        number = next(self._numbers)
+        self._scans[number] = self._client.scan(folder, deep=deep, after=after)
+        return number
+
+    def next_page(self, number: int) -> list[Listed]:
+        return list(islice(self._scans[number], _NAMES_IN_A_MESSAGE))
+
+    def end_scan(self, number: int) -> None:
+        del self._scans[number]
+
+    def put(self, path: str, name: str) -> None:
+        with open(name, "rb") as file:
+            self._client.put(path, file)
+
+    def read_ranges(
+        self, path: str, begins: Sequence[int], ends: Sequence[int]
+    ) -> list[bytes]:
+        return list(map(bytes, self._client.read_ranges(path, begins, ends)))
+
+
 def _answer(
-    answers: _Answers, client: Client, number: int, method: str, args: Any
+    answers: _Answers, requests: _Requests, number: int, method: str, args: Any
 ) -> None:
     try:
-        for result in _results(client, method, *args):
-            answers.send(number, result)
+        answers.send(number, requests.result(method, *args))
     except Exception as error:
         answers.send(number, error=error)
-
-
-def _results(client: Client, method: str, *args: Any) -> Iterator[Any]:
-    if method == "scan":
-        folder, deep, after = args
-        found = client.scan(folder, deep=deep, after=after)
-        while page := list(islice(found, _NAMES_IN_A_MESSAGE)):
-            yield page
-        yield None
-    elif method == "put":
-        path, name = args
-        with open(name, "rb") as file:
-            client.put(path, file)
-        yield None
-    elif method == "read_ranges":
-        yield list(map(bytes, client.read_ranges(*args)))
-    else:
-        yield getattr(client, method)(*args)
 
 
 if __name__ == "__main__":

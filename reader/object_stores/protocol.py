@@ -1,8 +1,11 @@
 """What an object store does, whatever its vendor, and the addresses of objects."""
 
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from typing import IO, NamedTuple, Protocol
+
+from reader.contract.errors import UsageError
 
 SCHEMES = ("gs", "s3", "az")
 
@@ -106,6 +109,25 @@ def split_path(path: str) -> tuple[str, str]:
     """
     bucket, _, name = path.partition("://")[2].partition("/")
     return bucket, name
+
+
+def check_address(
+    path: str, *, what: str = "an address", schemes: Sequence[str] = SCHEMES
+) -> None:
+    """Checks that an address names a bucket. A local path passes.
+
+    Args:
+        path: Address or local path.
+        what: Noun for the address, for the message.
+        schemes: Schemes of addresses.
+
+    Raises:
+        UsageError: A slash or the bucket is missing.
+    """
+    if re.match(rf"({'|'.join(schemes)}):/?[^/]", path):
+        raise UsageError(f"{what} needs two slashes: gs://BUCKET/…, got {path}")
+    if scheme_of(path) in schemes and not split_path(path)[0]:
+        raise UsageError(f"{what} must name a bucket: gs://BUCKET/…, got {path}")
 
 
 def version_of(tag: str) -> int:

@@ -88,13 +88,19 @@ def _call(threads: RequestThreads, function: Callable[..., _T], *args: Any) -> _
 def call_all(function: Callable[[_In], _T], items: Sequence[_In]) -> list[_T]:
     """Calls a function for each item at the same time, and returns the results.
 
-    If a call fails, those that have not begun do not begin, and its error is raised.
+    If a call fails, those that have not begun do not begin, and its error is raised. A
+    thread other than the main one makes calls itself that no thread is free for, so
+    that threads of these may call this, too.
     """
     if len(items) == 1:
         return [call(function, items[0])]
     futures = [submit(function, item) for item in items]
+    may_help = threading.current_thread() is not threading.main_thread()
     try:
-        return [future.result() for future in futures]
+        return [
+            function(item) if may_help and future.cancel() else future.result()
+            for future, item in zip(futures, items, strict=True)
+        ]
     finally:
         for future in futures:
             future.cancel()

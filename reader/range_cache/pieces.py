@@ -19,12 +19,16 @@ class Piece(NamedTuple):
         begin: Byte offset of the first record, framing included.
         end: Byte offset after the last record.
         block: Number of the block in the index; a layer's is that of its dataset.
+        ends: Byte offset after each record; empty if that is not needed.
+        target: Byte offset in memory to put the piece at; 0 if it is not put there.
     """
 
     file: int
     begin: int
     end: int
     block: int
+    ends: Sequence[int] = ()
+    target: int = 0
 
 
 class Kept(NamedTuple):

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from reader.datasets.record_index import RecordIndex
+from reader.range_cache.hits import add as add_hits
 from reader.range_cache.loading import Damage, drop_damaged, load_pieces, note_used
 from reader.range_cache.opening import Setup, open_session
 from reader.range_cache.pieces import Piece, first_blocks
@@ -130,6 +131,7 @@ class RangeCache:
         with self._counting:
             self.hits += hits
             self.misses += total - hits
+        add_hits(hits, total)
         return data
 
     def _load(self, pieces: Sequence[Piece], clock: int) -> list[bytes | None]:

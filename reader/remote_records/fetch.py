@@ -10,9 +10,9 @@ from reader.object_stores import counts
 from reader.object_stores.counts import Counts
 from reader.object_stores.open_store import store_of
 from reader.pixel_workers.shared_memory import NamedMemory
-from reader.range_cache import pieces as cache_pieces
+from reader.range_cache.pieces import Piece
 from reader.range_cache.range_cache import RangeCache
-from reader.remote_records.ranges import Piece, ranges_of
+from reader.remote_records.ranges import ranges_of
 from reader.storage.files import is_remote
 from reader.storage.open_files import OpenFiles
 from reader.storage.tfrecord_file import damage_of
@@ -84,7 +84,7 @@ class Requests:
             self._request(pieces)
             return
         missing = []
-        cached = self._cache.load([_cached(piece) for piece in pieces], clock)
+        cached = self._cache.load(pieces, clock)
         for piece, data in zip(pieces, cached, strict=True):
             if data is None:
                 missing.append(piece)
@@ -93,7 +93,7 @@ class Requests:
         if missing:
             intact = self._request(missing)
             self._cache.store(
-                [_cached(piece) for piece, _ in intact],
+                [piece for piece, _ in intact],
                 [whole.data for _, whole in intact],
                 clock,
             )
@@ -147,7 +147,3 @@ class Requests:
                 for begin, end in zip(begins, ends, strict=True)
             ]
         return [np.frombuffer(data, np.uint8) for data in found]
-
-
-def _cached(piece: Piece) -> cache_pieces.Piece:
-    return cache_pieces.Piece(piece.file, piece.begin, piece.end, piece.block)

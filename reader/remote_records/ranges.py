@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from reader.range_cache.pieces import Piece
 from reader.shuffle.arrays import Int64s
 from reader.storage.merging import GAPS_OF_ALL, GAPS_OF_SOME, REQUEST_BYTES, merged
 
@@ -31,26 +32,6 @@ class Records(NamedTuple):
     def some(self, which: Int64s) -> "Records":
         """Returns some of the records."""
         return Records(*(column[which] for column in self))
-
-
-class Piece(NamedTuple):
-    """Neighboring records of one block.
-
-    Attributes:
-        file: Index of the file.
-        begin: Byte offset of the first byte in the file, framing included.
-        end: Byte offset after the last byte.
-        block: Block of the records, counted over all files of the dataset.
-        ends: Byte offset after each record.
-        target: Byte offset in memory to put the piece at.
-    """
-
-    file: int
-    begin: int
-    end: int
-    block: int
-    ends: Sequence[int]
-    target: int
 
 
 def pieces_of(records: Records) -> tuple[list[Piece], Int64s]:

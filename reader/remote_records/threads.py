@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import Protocol
 
 # Each waits for a few requests. At 50 ms for a request of 350 kB, these are 1.3 GB/s.
@@ -21,10 +22,13 @@ class Task(Protocol):
 
     Attributes:
         num_bytes: Number of bytes requested.
+        is_wanted: Whether somebody waits for it, or will.
     """
 
     @property
     def num_bytes(self) -> int: ...  # noqa: D102
+    @property
+    def is_wanted(self) -> bool: ...  # noqa: D102
 
     def run(self) -> None:
         """Requests it; raises nothing."""
@@ -34,7 +38,8 @@ class Threads:
     """Threads that run tasks in the order given, as many at a time as memory allows.
 
     They are daemons: Python does not wait for requests when it ends, except for those
-    that are in the middle of something.
+    that are in the middle of something. A task that is no longer wanted, but waits for
+    a store that does not answer, takes no room from others.
 
     Attributes:
         ended: Whether Python is ending, and no task is run any more.
@@ -45,19 +50,25 @@ class Threads:
         self.ended = False
         self._changed = threading.Condition()
         self._tasks: deque[Task] = deque()
-        self._num_threads = self._num_idle = self._num_bytes = 0
+        self._running: dict[int, Task] = {}
+        self._num_threads = self._num_idle = 0
 
-    def run(self, tasks: list[Task]) -> None:
-        """Has tasks run after those that were given before."""
+    def run(self, tasks: Sequence[Task] = ()) -> None:
+        """Has tasks run after those that were given before.
+
+        Without tasks, uses the room of those that are no longer wanted.
+        """
         with self._changed:
             self._tasks += tasks
-            self._changed.notify(len(tasks))
-            new = min(
-                len(self._tasks) - self._num_idle, _MOST_THREADS - self._num_threads
-            )
+            self._changed.notify_all()
+            most = _MOST_THREADS + len(self._running) - len(self._wanted())
+            new = min(len(self._tasks) - self._num_idle, most - self._num_threads)
             for _ in range(new):
                 threading.Thread(target=self._work, daemon=True).start()
                 self._num_threads += 1
+
+    def _wanted(self) -> list[Task]:
+        return [task for task in self._running.values() if task.is_wanted]
 
     def _work(self) -> None:
         while (task := self._next()) is not None:
@@ -65,7 +76,7 @@ class Threads:
                 task.run()
             finally:
                 with self._changed:
-                    self._num_bytes -= task.num_bytes
+                    del self._running[id(task)]
                     self._changed.notify()
             del task  # It would keep its iterator alive.
 
@@ -78,7 +89,7 @@ class Threads:
                         self._num_threads -= 1
                         return None
                 task = self._tasks.popleft()
-                self._num_bytes += task.num_bytes
+                self._running[id(task)] = task
                 return task
             finally:
                 self._num_idle -= 1
@@ -86,8 +97,8 @@ class Threads:
     def _has_room(self) -> bool:
         if self.ended or not self._tasks:
             return False
-        after = self._num_bytes + self._tasks[0].num_bytes
-        return not self._num_bytes or after <= _MOST_BYTES
+        num_bytes = sum(task.num_bytes for task in self._wanted())
+        return not num_bytes or num_bytes + self._tasks[0].num_bytes <= _MOST_BYTES
 
     def end(self) -> None:
         """Runs no further task, and waits a while for those that run.

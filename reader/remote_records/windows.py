@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from reader.contract.errors import UsageError
 from reader.datasets.record_index import RecordIndex, Span
 from reader.pixel_workers.shared_memory import Area, Areas
+from reader.range_cache.pieces import Piece
 from reader.remote_records.fetch import Requests
-from reader.remote_records.ranges import Piece, Records, pieces_of
+from reader.remote_records.ranges import Records, pieces_of
 from reader.remote_records.threads import threads
 from reader.remote_records.waits import waits
 from reader.shuffle.arrays import Int64s
@@ -69,6 +70,10 @@ class _Task:
     pieces: Sequence[Piece]
     num_bytes: int
 
+    @property
+    def is_wanted(self) -> bool:
+        return not self.windows.is_closed
+
     def run(self) -> None:
         self.windows.fetch(self.window, self.index, self.pieces)
 
@@ -77,6 +82,9 @@ class FetchedWindows:
     """Fetches the records of an iterator's windows into memory, ahead of their use.
 
     It is a `Staging`. Threads may share an instance.
+
+    Attributes:
+        is_closed: Whether its records are no longer wanted.
     """
 
     def __init__(
@@ -109,7 +117,7 @@ class FetchedWindows:
         # A lock that the garbage collector may take again, when it closes an iterator.
         self._changed = threading.Condition(threading.RLock())
         self._windows: dict[int, _Window] = {}
-        self._closed = False
+        self.is_closed = False
 
     def stage(self, places: Int64s, clock: int) -> Int64s:
         """Begins to fetch the records of a window; as `Staging.stage`."""
@@ -135,7 +143,7 @@ class FetchedWindows:
             clock=clock,
         )
         with self._changed:
-            if self._closed:
+            if self.is_closed:
                 self._areas.give(area)
                 raise AbandonedError
             self._windows[area.offset] = window
@@ -186,7 +194,7 @@ class FetchedWindows:
     def fetch(self, window: _Window, index: int, pieces: Sequence[Piece]) -> None:
         """Reads pieces of a window into memory, unless they are no longer wanted."""
         with self._changed:
-            if self._closed:
+            if self.is_closed:
                 return
             window.num_running += 1
         error: OSError | None = None
@@ -215,7 +223,7 @@ class FetchedWindows:
         """Returns whether records were fetched, or cannot be."""
         self._check_process()
         with self._changed:
-            return self._closed or not any(
+            return self.is_closed or not any(
                 window.pending[requests].any() and not window.errors
                 for window, _, requests in self._needed(places)
             )
@@ -227,7 +235,7 @@ class FetchedWindows:
         begun = time.perf_counter()
         try:
             with self._changed:
-                if self._closed:
+                if self.is_closed:
                     raise AbandonedError
                 for window, records, requests in list(self._needed(places)):
                     self._wait_for(window, records, requests)
@@ -243,19 +251,19 @@ class FetchedWindows:
                 raise self._explain(int(window.numbers[records[place]]), span, error)
             if not window.pending[requests].any():
                 return
-            if self._closed or threads().ended:
+            if self.is_closed or threads().ended:
                 raise AbandonedError
             self._changed.wait(_CHECK_SECONDS)
 
     def _has_ended(self) -> bool:
         with self._changed:
             failed = any(window.errors for window in self._windows.values())
-            return failed or self._closed
+            return failed or self.is_closed
 
     def done(self, places: Int64s) -> None:
         """Frees the memory of windows that are no longer read."""
         with self._changed:
-            needed = () if self._closed else self._needed(places)
+            needed = () if self.is_closed else self._needed(places)
             for window, records, _ in needed:
                 window.num_unread -= len(records)
                 self._free(window)
@@ -265,12 +273,13 @@ class FetchedWindows:
         if os.getpid() != self._process:
             return
         with self._changed:
-            self._closed = True
+            self.is_closed = True
             for window in list(self._windows.values()):
                 window.num_unread = 0
                 self._free(window)
             self._changed.notify_all()
         self._areas.trim()
+        threads().run()
 
     def _free(self, window: _Window) -> None:
         is_kept = self._windows.get(window.area.offset) is window

@@ -5,8 +5,9 @@ import fcntl
 import itertools
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,7 +31,14 @@ from reader.contract.record import crc32c_hex
 from reader.datasets.manifest_dataset import ManifestDataset
 from reader.shuffle.arrays import UInt64s
 from reader.shuffle.subset import Chosen, unpack
-from reader.storage.files import is_folder, is_remote, list_folder, read_bytes, size_of
+from reader.storage.files import (
+    begin_reading,
+    is_folder,
+    is_remote,
+    list_folder,
+    read_bytes,
+    size_of,
+)
 
 # Weights of more records, 64 MiB, are mapped and their checksum is not checked.
 _MOST_READ = 32 << 20
@@ -100,6 +108,7 @@ def open_selection(path: str) -> Selection:
         DatasetError: It is not complete, or damaged.
     """
     file = os.path.join(path, SELECTION)
+    bits = begin_reading(path, read_bytes, os.path.join(path, BITS))
     try:
         manifest = parse_selection(read_bytes(file), file)
     except (FileNotFoundError, NotADirectoryError):
@@ -107,7 +116,7 @@ def open_selection(path: str) -> Selection:
             f"{path} is not a selection: it has no {SELECTION}. Make it with diptych "
             "select"
         ) from None
-    words = parse_words(_read(path, BITS, manifest))
+    words = parse_words(_checked(bits, path, BITS, manifest))
     stated = [num_blocks(shard.num_examples) for shard in manifest.base]
     ends = np.concatenate([[0], np.cumsum(stated, dtype=np.int64)])
     sums = np.concatenate([[0], np.cumsum(np.bitwise_count(words), dtype=np.int64)])
@@ -129,7 +138,8 @@ def _weights(path: str, manifest: SelectionManifest) -> NDArray[np.uint16] | Non
     if num > _MOST_READ and not is_remote(path):
         _check_size(file, 2 * num)
         return parse_weights(np.memmap(file, mode="r"))
-    weights = parse_weights(_read(path, WEIGHTS, manifest))
+    read = partial(read_bytes, file)
+    weights = parse_weights(_checked(read, path, WEIGHTS, manifest))
     if len(weights) != num:
         raise DatasetError(
             f"{file} is damaged: it has {len(weights)} weights for {num}"
@@ -146,10 +156,12 @@ def _check_size(file: str, wanted: int) -> None:
         raise DatasetError(f"{file} has {size} bytes, not {wanted}: select again")
 
 
-def _read(path: str, name: str, manifest: SelectionManifest) -> bytes:
+def _checked(
+    read: Callable[[], bytes], path: str, name: str, manifest: SelectionManifest
+) -> bytes:
     file = os.path.join(path, name)
     try:
-        data = read_bytes(file)
+        data = read()
     except FileNotFoundError:
         raise DatasetError(f"{file} is missing: select again") from None
     if crc32c_hex(data) != manifest.files.get(name):

@@ -6,16 +6,20 @@ A path with a scheme, such as `gs://bucket/out`, is read through the store layer
 
 import contextlib
 import fnmatch
+import functools
 import glob
 import os
 import tempfile
 import uuid
-from collections.abc import Iterator, Sequence
-from typing import BinaryIO
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO, TypeVar
 
 from reader.object_stores.open_store import store_of
+from reader.object_stores.protocol import check_address
 from reader.object_stores.range_file import open_object
+from reader.object_stores.request_threads import submit
 
+_T = TypeVar("_T")
 Pattern = str | os.PathLike[str]
 
 
@@ -23,8 +27,13 @@ def local_path(path: Pattern) -> str:
     """Returns a path as text, with a leading `~` replaced by the home folder.
 
     A shell expands `~` at the start of an argument, but not in `--output=~/out`.
+
+    Raises:
+        UsageError: It is an address that names no bucket.
     """
-    return os.path.expanduser(os.fspath(path))
+    local = os.path.expanduser(os.fspath(path))
+    check_address(local)
+    return local
 
 
 def is_remote(path: str) -> bool:
@@ -97,24 +106,6 @@ def size_of(path: str) -> int:
     return store_of(path).stat(path).size
 
 
-def sizes_in(folder: str, names: Sequence[str]) -> list[int | None]:
-    """Returns the sizes of files of a folder, in bytes; None for missing ones.
-
-    The folder of a bucket is listed: a thousand sizes take one request.
-    """
-    if is_remote(folder):
-        entries = store_of(folder).scan(folder, deep=False)
-        sizes = {each.name: each.status.size for each in entries if each.status}
-        return [sizes.get(name) for name in names]
-    found: list[int | None] = []
-    for name in names:
-        try:
-            found.append(os.path.getsize(os.path.join(folder, name)))
-        except FileNotFoundError:
-            found.append(None)
-    return found
-
-
 def read_large(path: str, size: int) -> BinaryIO:
     """Returns a file without a name with all bytes of an object in a bucket.
 
@@ -138,6 +129,22 @@ def read_large(path: str, size: int) -> BinaryIO:
 
 
 _PART_BYTES, _PARTS_AT_ONCE = 4 << 20, 16
+
+
+def begin_reading(path: str, read: Callable[..., _T], *args: Any) -> Callable[[], _T]:
+    """Begins to read something, if it is in a bucket, where that takes round trips.
+
+    Args:
+        path: Path of what is read.
+        read: Function that reads it.
+        *args: Arguments of the function.
+
+    Returns:
+        Function that returns the result, or raises.
+    """
+    if is_remote(path):
+        return submit(read, *args).result
+    return functools.partial(read, *args)
 
 
 def is_folder(path: str) -> bool:

@@ -1,5 +1,7 @@
 """Reading from a bucket through a bounded cache: the same batches, and fewer bytes."""
 
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,8 +16,10 @@ import pytest
 from cached_plans import space_of
 from small_disks import small_disk
 from stand_ins.faulty import faulty
+from written_layers import write_layer
 
 import reader
+from beam_jobs.__main__ import main
 from beam_jobs.sample_data import write_sample
 
 MOST = 8 << 20
@@ -83,13 +87,48 @@ def test_batches_are_the_same_and_bytes_are_fewer(raw, address, proxy, tmp_path,
     fetched = []
     for _ in range(3 if way == "stream" else 2):
         before = proxy.counts().bytes
-        batches = there if way == "stream" else there.as_numpy_iterator()
+        bar = batches = reader.progress(there, disable=True)
+        if way == "load":
+            batches = there.as_numpy_iterator()
         check(as_dictionaries(batches), as_dictionaries(here))
         fetched.append(proxy.counts().bytes - before)
         assert space_of(tmp_path) <= MOST
     own = own_bytes(raw)
     assert fetched[0] > 0.9 * own
     assert max(fetched[1:]) < 0.85 * own
+    if way == "stream":
+        assert 0 < bar.from_cache < 1
+        assert re.search(r"waiting .*, cache: \d+% of bytes$", str(bar))
+
+
+@pytest.mark.parametrize("what", ["layer", "selection"])
+def test_layers_and_selections_go_through_the_cache(
+    dataset, s3_store, proxy, tmp_path, what
+):
+    here = tmp_path / "out"
+    shutil.copytree(dataset, here)
+    settings: dict[str, Any] = {"batch_size": 4, "split": "train", "workers": 0}
+    keys = [key for (key,) in reader.open(here, split="train", outputs=("key",))]
+    if what == "layer":
+        rows = {key.encode(): {"score": n / 4} for n, key in enumerate(keys) if n % 5}
+        write_layer(here, "clip", {"score": ("float32", ())}, rows)
+        settings |= {"layers": "clip", "outputs": ("key", "tokens", "clip/score")}
+    else:
+        (tmp_path / "keys").write_text("\n".join(keys[::2]))
+        flags = [f"--keys={tmp_path / 'keys'}", "--name=half"]
+        assert main(["select", str(here), *flags]) == 0
+        settings |= {"select": "half", "outputs": ("key", "tokens")}
+    there = s3_store.upload(here, f"bounded_{what}")
+    cached = {"cache": tmp_path / "c", "cache_bytes": MOST}
+    local = reader.stream(here, **settings)
+    remote = reader.stream(there, **settings, **cached)
+    for epoch in range(2):
+        proxy.reset()
+        for found, wanted in zip(remote, local, strict=True):
+            for left, right in zip(found, wanted, strict=True):
+                assert np.array_equal(left, right)
+        assert proxy.counts().requests == 0 if epoch else proxy.counts().requests > 0
+        assert space_of(tmp_path / "c") <= MOST
 
 
 def test_a_cache_that_was_left_is_used_by_the_next_run(raw, address, proxy, tmp_path):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 import pytest
+from patience import PATIENCE_SECONDS
 
 DIPTYCH = [sys.executable, "-m", "beam_jobs"]
 READER = [sys.executable, "-m", "reader"]
@@ -282,6 +283,6 @@ def test_ctrl_c_ends_with_130_and_no_traceback(own_dataset):
     )
     with index.open("wb"):  # Once it is being read, from a pipe that stays empty.
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 130
     assert said == "diptych: error: stopped\n"

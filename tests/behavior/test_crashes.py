@@ -14,12 +14,13 @@ from typing import Self
 import pytest
 from flawed import write_flawed_sample
 from forks import distinct
+from patience import PATIENCE_SECONDS
 
 from beam_jobs.__main__ import main
 from reader.contract.errors import DatasetError
 from reader.contract.manifest import parse_manifest
 from reader.contract.record import crc32c_hex
-from reader.datasets.manifest_dataset import select
+from reader.datasets.manifest_dataset import find_place, select
 
 Files = dict[str, bytes | None]
 
@@ -57,7 +58,7 @@ def check_not_complete(output: Path) -> None:
     """Checks that nothing can be read as if it were a dataset."""
     for pattern in (output, f"{output}/train-*", f"{output}/*.tfrecord"):
         with pytest.raises(DatasetError, match="the job has not finished"):
-            select(pattern)
+            select([find_place(str(pattern))])
 
 
 def check_all_there(output: Path) -> None:
@@ -196,8 +197,8 @@ class Job:
         return [int(p) for p in found.stdout.split() if int(p) != self.process.pid]
 
 
-def wait_for(condition, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
+def wait_for(condition) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.001)
@@ -234,11 +235,11 @@ def test_interrupted_before_its_workers_are_up_it_does_not_wait_for_ever(
         wait_for(job.others)
         # The launcher alone: a terminal would tell the workers too.
         job.process.send_signal(signal.SIGINT)
-        said = job.process.communicate(timeout=60)[1]
+        said = job.process.communicate(timeout=PATIENCE_SECONDS)[1]
         assert job.process.returncode == 130
         assert "run the same command again to resume" in said.splitlines()[-1]
         # A worker that had only just been started ends once its launcher has.
-        wait_for(lambda: not job.others(), seconds=10)
+        wait_for(lambda: not job.others())
     assert main(command) == 0
     assert below(output) == undisturbed
 
@@ -256,5 +257,5 @@ def test_workers_that_outlive_their_launcher_do_no_harm(
         job.process.wait()
         assert main(command) == 0
         assert below(output) == undisturbed
-        wait_for(lambda: not job.others(), seconds=30)
+        wait_for(lambda: not job.others())
         assert below(output) == undisturbed

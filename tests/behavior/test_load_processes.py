@@ -1,8 +1,7 @@
 """Processes that read batches: what they start, hold and give back while they live."""
 
 import pytest
-
-MOST_SECONDS = 2
+from patience import PATIENCE_SECONDS
 
 # Once in every run of the tests, and twenty times with `pytest -m soak`.
 repeated = pytest.mark.parametrize(
@@ -15,6 +14,7 @@ import numpy as np
 import psutil
 import tensorflow as tf
 import reader
+from patience import SOON_SECONDS
 
 ROOM = tempfile.mkdtemp()
 tempfile.tempdir = ROOM
@@ -38,7 +38,7 @@ def held():
     num_fds, num_maps = len(os.listdir("/proc/self/fd")), maps.count("memfd:diptych")
     return len(workers()), threading.active_count(), num_fds, num_maps, files
 
-def settle(most=2, collect=gc.collect):
+def settle(most=SOON_SECONDS, collect=gc.collect):
     collect()
     begin = time.monotonic()
     while (now := held()) != before:
@@ -63,7 +63,7 @@ print("done")
 @pytest.fixture
 def run(scripts, dataset):
     def run(code: str, times: int = 1) -> None:
-        patience = 60 + 3 * times
+        patience = PATIENCE_SECONDS + 3 * times
         code = f"{BEGIN}\n{code}\n{END}"
         ended = scripts.run(code, dataset, times, patience=patience)
         ended.check(seconds=patience)
@@ -173,7 +173,7 @@ for _ in range(times):
         while True: next(iterator)
     except PixelWorkerError as error:
         assert str(error) == "a pixel worker died of SIGKILL", error
-        assert time.monotonic() - begin[0] < 2
+        assert time.monotonic() - begin[0] < SOON_SECONDS
     killer.join()
     del iterator
     settle()
@@ -216,14 +216,14 @@ try:
     while True: next(iterator)
 except PixelWorkerError as error:
     assert str(error) == "a pixel worker was stopped by a signal and not continued"
-assert time.monotonic() - begin < 3
+assert time.monotonic() - begin < SOON_SECONDS
 del iterator
 settle()
 iterator = iter(load())
 next(iterator)
 os.kill(workers()[0].pid, signal.SIGSTOP)
 del iterator
-settle(most=5)
+settle()
 """)
 
 
@@ -364,6 +364,6 @@ with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
 print("done")
 """
     )
-    ended = scripts.run(code, dataset, patience=60)
-    ended.check(seconds=60)
+    ended = scripts.run(code, dataset)
+    ended.check(seconds=PATIENCE_SECONDS)
     assert ended.out == "done\n"

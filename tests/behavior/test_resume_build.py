@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from built_datasets import contents
-from kills import PATIENCE_SECONDS, commits, kill_once
+from kills import commits, kill_once
+from patience import PATIENCE_SECONDS
 
 from beam_jobs.__main__ import main
 from beam_jobs.sample_data import write_sample

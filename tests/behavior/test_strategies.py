@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from patience import PATIENCE_SECONDS
 from PIL import Image
 
 import reader
@@ -334,7 +335,7 @@ def start(program: str, *arguments: str) -> subprocess.Popen:
 
 def finish(process: subprocess.Popen) -> dict[str, Any]:
     try:
-        out, _ = process.communicate(timeout=120)
+        out, _ = process.communicate(timeout=PATIENCE_SECONDS)
     finally:
         process.kill()
     assert process.returncode == 0

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_SECONDS
 
 import beam_jobs
 from beam_jobs.__main__ import main
@@ -18,7 +19,6 @@ from beam_jobs.engines import worker_process
 from beam_jobs.engines.worker_process import WorkerProcess
 from beam_jobs.sample_data import write_sample
 
-PATIENCE_SECONDS = 60
 # As the console script does, leaves the working folder out.
 DIPTYCH = [sys.executable, "-P", "-m", "beam_jobs"]
 

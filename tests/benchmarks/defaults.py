@@ -95,12 +95,12 @@ def bare_decode(pattern: str) -> Variant:
     import tensorflow as tf
 
     from reader.contract.record import parse_example
-    from reader.datasets.manifest_dataset import select
+    from reader.datasets.manifest_dataset import find_place, select
     from reader.storage.tfrecord_file import read_shard
 
     examples = [
         parse_example(record.data)
-        for path in select(pattern).paths
+        for path in select([find_place(pattern)]).paths
         for record in read_shard(path)
     ]
 

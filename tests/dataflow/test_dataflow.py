@@ -24,13 +24,12 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.dataflow.dataflow_metrics import DataflowMetrics
 from apache_beam.runners.dataflow.dataflow_runner import DataflowPipelineResult
 from apache_beam.runners.dataflow.internal.apiclient import DataflowApplicationClient
+from patience import PATIENCE_SECONDS
 
 import beam_jobs
 from beam_jobs.sample_data import write_sample
 
 pytestmark = pytest.mark.engines
-
-PATIENCE_SECONDS = 120
 PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 SHAPE = ("--splits=train=0.7,validation=0.3", "--num_shards=6")
 

@@ -146,7 +146,7 @@ def test_a_bucket_that_is_not_there_is_told_in_one_line(
     output = f"{scheme}://no-such-bucket/out"
     assert run_build(*store.flags, **folders(uploaded), output=output) == 1
     said = capsys.readouterr().err
-    assert "No such object or bucket" in said
+    assert f"No such bucket: create it, or correct the address: {scheme}:" in said
     assert len(said.splitlines()) == 1
 
 

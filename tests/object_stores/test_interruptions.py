@@ -9,8 +9,8 @@ import sys
 import time
 
 import pytest
+from patience import PATIENCE_SECONDS
 
-PATIENCE_SECONDS = 120
 SHAPE = ("--splits=train=0.7,validation=0.3", "--num_shards=6", "--max_rejects=10%")
 
 pytestmark = pytest.mark.parametrize("session_store", ["gs", "s3"], indirect=True)

@@ -67,7 +67,7 @@ class Records:
         for number, shard, begin, end in self.index.places(numbers).tolist():
             block = bisect.bisect_right(first, number) - 1
             last = pieces[-1] if pieces else None
-            if last and last[2:] == (begin, block) and last.file == shard:
+            if last and last[2:4] == (begin, block) and last.file == shard:
                 pieces[-1] = last._replace(end=end)
             else:
                 pieces.append(Piece(shard, begin, end, block))

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import tensorflow as tf
 import torch
+from patience import PATIENCE_SECONDS
 
 import reader
 
@@ -84,7 +85,7 @@ def run(code: str, *args: object, **environment: str) -> Any:
         env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"} | environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE_SECONDS,
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])

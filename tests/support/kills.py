@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-PATIENCE_SECONDS = 120
+from patience import PATIENCE_SECONDS
 
 
 def kill_once(command: list[str], when) -> None:

@@ -22,12 +22,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from patience import PATIENCE_SECONDS, SOON_SECONDS
+
 # What an imported TensorFlow says whatever TF_CPP_MIN_LOG_LEVEL is.
 _NOISE = re.compile(
     r"WARNING: All log messages before absl::InitializeLog\(\) is called"
     r"|I0000 .*\b(port|cudart_stub)\.cc:"
 )
-_PATIENCE_SECONDS = 30
 
 
 class Ended(NamedTuple):
@@ -49,7 +50,9 @@ class Ended(NamedTuple):
     left: list[str]
     pid: int
 
-    def check(self, status: int = 0, last_line: str = "", seconds: float = 5) -> None:
+    def check(
+        self, status: int = 0, last_line: str = "", seconds: float = SOON_SECONDS
+    ) -> None:
         """Checks that it ended by itself, in time, and left nothing."""
         err = _without_half_made(self.err)
         assert (self.status, err[-1:]) == (status, [last_line] if last_line else []), (
@@ -109,7 +112,7 @@ class Scripts:
         code: str,
         *args: object,
         act: Callable[[int], None] | None = None,
-        patience: float = _PATIENCE_SECONDS,
+        patience: float = PATIENCE_SECONDS,
     ) -> Ended:
         """Runs a script to its end.
 
@@ -137,7 +140,7 @@ def run_program(
     command: Sequence[str],
     *,
     act: Callable[[int], None] | None = None,
-    patience: float = _PATIENCE_SECONDS,
+    patience: float = PATIENCE_SECONDS,
     **more: Any,
 ) -> Ended:
     """Runs a command to its end, as the leader of a session."""
@@ -169,7 +172,7 @@ def session(pid: int) -> list[str]:
     return found
 
 
-def seconds_until_gone(pid: int, most: float = 10) -> float:
+def seconds_until_gone(pid: int, most: float = PATIENCE_SECONDS) -> float:
     """Waits until no worker of a session lives."""
     begin = time.monotonic()
     while left := [

@@ -11,7 +11,7 @@ from reader.object_stores.vendors.bucket import (
     Bucket,
     bucket_of,
     checked_settings,
-    is_http,
+    http_options,
 )
 from reader.object_stores.vendors.options import StoreOptions
 
@@ -51,10 +51,10 @@ def connector(options: StoreOptions) -> Callable[[str], Bucket]:
     has_keys = emulated or {"account_key", "sas_key"} & set(config)
     provider = None if has_keys or any(map(_is_set, _KEYS)) else _token(options)
     endpoint = config.get("endpoint") or os.environ.get("AZURE_STORAGE_ENDPOINT")
-    http = {"allow_http": bool(emulated) or is_http(endpoint)}
 
     @checked_settings("az")
     def connect(container: str) -> Bucket:
+        http = {"allow_http": bool(emulated)} | http_options(endpoint or None)
         return bucket_of(AzureStore, container, config, provider=provider, **http)
 
     return connect

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from reader.contract.errors import UsageError
 
@@ -90,6 +91,25 @@ def bucket_of(
     return Bucket(make(_TIMEOUTS, _NO_RETRIES), make(_UPLOAD_TIMEOUTS, _RETRIES))
 
 
-def is_http(url: str | None) -> bool:
-    """Returns whether a URL is without encryption, as those of emulators are."""
-    return (url or "").startswith("http://")
+def http_options(endpoint: str | None) -> dict[str, Any]:
+    """Returns the settings of the HTTP client for the URL of a store.
+
+    Encryption may be missing, as emulators have none.
+
+    Args:
+        endpoint: The URL, or None for that of the vendor.
+
+    Raises:
+        ValueError: It is not a URL. obstore would panic at the first request.
+    """
+    if endpoint is None:
+        return {}
+    parts = urlsplit(endpoint)
+    try:
+        _ = parts.port
+        is_url = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        is_url = False
+    if not is_url or endpoint.split() != [endpoint]:
+        raise ValueError(f'"{endpoint}" is not a URL: pass http[s]://HOST[:PORT]')
+    return {"allow_http": parts.scheme == "http"}

@@ -16,7 +16,7 @@ from reader.object_stores.vendors.bucket import (
     Bucket,
     bucket_of,
     checked_settings,
-    is_http,
+    http_options,
 )
 from reader.object_stores.vendors.options import StoreOptions
 
@@ -29,7 +29,7 @@ def connector(options: StoreOptions) -> Callable[[str], Bucket]:
     Raises (and so does the function):
         UsageError: A setting cannot be used, such as a file that does not exist.
     """
-    emulator = os.environ.get("STORAGE_EMULATOR_HOST")
+    emulator = os.environ.get("STORAGE_EMULATOR_HOST") or None
     if emulator and "://" not in emulator:
         emulator = f"http://{emulator}"
     # Looking for credentials on a machine that has none takes long.
@@ -42,7 +42,7 @@ def connector(options: StoreOptions) -> Callable[[str], Bucket]:
     @checked_settings("gs")
     def connect(bucket: str) -> Bucket:
         config = {"base_url": emulator, "skip_signature": token is _no_token}
-        http = {"allow_http": is_http(emulator)}
+        http = http_options(emulator)
         return bucket_of(GCSStore, bucket, config, provider=token, **http)
 
     return connect

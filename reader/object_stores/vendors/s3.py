@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from botocore.config import Config
 from botocore.credentials import RefreshableCredentials
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.session import Session
@@ -15,13 +16,17 @@ from reader.object_stores.vendors.bucket import (
     Bucket,
     bucket_of,
     checked_settings,
-    is_http,
+    http_options,
 )
 from reader.object_stores.vendors.options import StoreOptions
 
 # obstore asks for keys again five minutes before they end. botocore returns keys that
 # are valid for ten minutes at least.
 _VALID = timedelta(minutes=9)
+
+# botocore only looks up the region of a bucket. By default it waits for a minute, five
+# times, where there is no network.
+_LOOKUP = Config(connect_timeout=5, read_timeout=5, retries={"total_max_attempts": 2})
 
 
 def connector(options: StoreOptions) -> Callable[[str], Bucket]:
@@ -49,7 +54,7 @@ def connector(options: StoreOptions) -> Callable[[str], Bucket]:
         if ".amazonaws.com" in client.meta.endpoint_url:
             client = _client(session, options, _region_of(bucket, client))
         endpoint = client.meta.endpoint_url
-        http: dict[str, Any] = {"allow_http": is_http(endpoint)}
+        http = http_options(endpoint)
         if trusted is False:
             http["allow_invalid_certificates"] = True
         elif trusted and trusted is not True:
@@ -71,6 +76,7 @@ def _client(session: Session, options: StoreOptions, region: str | None) -> Any:
         use_ssl=not options.s3_disable_ssl,
         endpoint_url=options.s3_endpoint_url,
         verify=options.s3_verify,
+        config=_LOOKUP,
     )
 
 

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from reader.console.main import import_tensorflow, print_json
-from reader.console.parser import add_command
+from reader.console.parser import add_command, not_empty
 from reader.console.terminal import terminal_of
 from reader.contract.checks import is_positive
 from reader.contract.errors import UsageError
@@ -60,6 +60,12 @@ def add_parser(commands: Any) -> None:
     load.add_argument("--normalize", metavar="NAME", help="imagenet or clip")
     add_load_flags(load, "shuffle_bytes", "streams")
     load.add_argument("--num_threads", type=int, metavar="N", help="(one per core)")
+    load.add_argument(
+        "--cache", metavar="FOLDER", type=not_empty, help="for a dataset in a bucket"
+    )
+    load.add_argument(
+        "--cache_bytes", type=int, metavar="N", help="(whole shards are copied)"
+    )
     parser.set_defaults(run=_run)
 
 
@@ -71,6 +77,8 @@ _SETTINGS = (
     "shuffle_bytes",
     "streams",
     "num_threads",
+    "cache",
+    "cache_bytes",
 )
 
 
@@ -119,13 +127,13 @@ def _first_split(pattern: str) -> str | None:
 
 
 def _stored(pattern: str, source: "RecordSource") -> "Stored":
-    from reader.datasets.manifest_dataset import find_folder, has_manifest, open_dataset
+    from reader.datasets.manifest_dataset import find_place
     from reader.storage.files import is_remote
     from reader.tools.bench.advice import Stored
 
     record_schema, side = source.record_schema, None
-    folder = find_folder(pattern)
-    image = open_dataset(folder).manifest.image if has_manifest(folder) else None
+    place = find_place(pattern)
+    image = None if place.manifest is None else place.dataset().manifest.image
     if record_schema.width is not None and record_schema.height is not None:
         means = (
             tally.sum / max(1, tally.count)

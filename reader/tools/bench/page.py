@@ -38,6 +38,8 @@ def bench_page(
         f"{rate} on {measured.cores_used:.1f} of {measured.num_cores} cores, "
         f"{measured.per_core:,.0f} per CPU-second"
     )
+    if measured.from_cache is not None:
+        yield f"cache: {measured.from_cache:.0%} of bytes"
     yield ""
     if not advice:
         yield terminal.paint("no changes recommended", "green")
@@ -72,6 +74,7 @@ def bench_fields(
         "images_per_core_second": measured.per_core,
         "cores_used": measured.cores_used,
         "waiting_for_store": measured.store_share,
+        "from_cache": measured.from_cache,
         "num_cores": measured.num_cores,
         "stages": [stage._asdict() for stage in measured.stages],
         "stored": stored._asdict(),

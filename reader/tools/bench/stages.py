@@ -55,6 +55,7 @@ class Measured:
         num_cores: Number of cores available.
         as_uint8: Images per second without the cast; None if there is no cast.
         store_share: Share of the time that batches waited for an object store.
+        from_cache: Share of the bytes that a bounded cache had; None without one.
     """
 
     settings: Mapping[str, Any]
@@ -65,6 +66,7 @@ class Measured:
     num_cores: int
     as_uint8: float | None = None
     store_share: float = 0.0
+    from_cache: float | None = None
 
 
 def bench(
@@ -112,6 +114,7 @@ def bench(
         num_cores=num_cores(),
         as_uint8=costs["decode"].per_second if "cast" in costs else None,
         store_share=min(1.0, total.store_seconds / total.seconds),
+        from_cache=total.from_cache,
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Mapping
 from typing import NamedTuple
 
 from reader.pixel_workers.worker_pool import cpu_seconds_of_workers
+from reader.range_cache import hits
 from reader.remote_records.waits import waits
 
 # Enough to detect an outlier. Each round creates new iterators, which costs as much as
@@ -31,12 +32,14 @@ class Cost(NamedTuple):
         cpu_seconds: CPU time of all threads and pixel workers in seconds, user and
             system.
         store_seconds: Time that batches waited for an object store in seconds.
+        from_cache: Share of the bytes that a bounded cache had; None without one.
     """
 
     num: int
     seconds: float
     cpu_seconds: float
     store_seconds: float = 0.0
+    from_cache: float | None = None
 
     @property
     def per_second(self) -> float:
@@ -79,14 +82,20 @@ def _cost(read: Read, seconds: float) -> Cost:
         for _ in range(_WARM_UP):
             next(counts)
         num, began, cpu = 0, time.perf_counter(), _cpu_seconds()
-        store = waits.seconds
+        store, cached = waits.seconds, hits.snapshot()
         for count in counts:
             num += count
             # Measures for a minimum time even if starting took all of it.
             if time.perf_counter() > max(end, began + seconds / 4):
                 break
         seconds = time.perf_counter() - began
-        return Cost(num, seconds, _cpu_seconds() - cpu, waits.seconds - store)
+        return Cost(
+            num,
+            seconds,
+            _cpu_seconds() - cpu,
+            waits.seconds - store,
+            hits.snapshot().share_since(cached),
+        )
 
 
 def _cpu_seconds() -> float:

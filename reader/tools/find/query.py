@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from reader.contract import samples
 from reader.contract.schema import display_path
-from reader.storage.files import local_path
 
 SHA256_DIGITS = 64
 # Shorter prefixes of a checksum match too many records by accident.
@@ -76,7 +75,7 @@ def wanted_of(text: str) -> Wanted:
     names = tuple(name for name in names if name) or (exact,)
     sha256 = text.lower() if _SHA256.match(text) else None
     content = None
-    if os.path.isfile(path := local_path(text)):
+    if os.path.isfile(path := os.path.expanduser(text)):
         with open(path, "rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
     keys = exact, unicodedata.normalize("NFC", exact)

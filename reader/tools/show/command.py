@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reader.console.main import print_json
 from reader.console.parser import add_command, refuse_set
@@ -15,6 +15,9 @@ from reader.tools.flags import (
     add_pattern,
     add_selected,
 )
+
+if TYPE_CHECKING:
+    from reader.datasets.manifest_dataset import ManifestDataset
 
 _EXAMPLES = (
     "diptych show out",
@@ -70,16 +73,16 @@ def _run(namespace: argparse.Namespace) -> int:
     if namespace.step is not None:
         return _show_step(namespace)
     refuse_set(namespace, namespace.parser, _STEP, "needs --step")
-    from reader.datasets.manifest_dataset import find_folder, has_manifest, no_dataset
+    from reader.datasets.manifest_dataset import find_place, no_dataset
     from reader.datasets.record_source import no_pattern
-    from reader.storage.files import is_folder, local_path, match
+    from reader.storage.files import local_path, match
 
     namespace.pattern = local_path(namespace.pattern)
-    folder = find_folder(namespace.pattern)
-    if has_manifest(folder):
-        _show_dataset(folder, namespace)
-    elif is_folder(namespace.pattern):
-        raise no_pattern(folder)
+    place = find_place(namespace.pattern)
+    if place.manifest is not None:
+        _show_dataset(place.dataset(), namespace)
+    elif place.names is None:
+        raise no_pattern(place.folder)
     elif not match(namespace.pattern):
         raise no_dataset(namespace.pattern)
     else:
@@ -87,11 +90,9 @@ def _run(namespace: argparse.Namespace) -> int:
     return 0
 
 
-def _show_dataset(folder: str, namespace: argparse.Namespace) -> None:
-    from reader.datasets.manifest_dataset import open_dataset
+def _show_dataset(dataset: "ManifestDataset", namespace: argparse.Namespace) -> None:
     from reader.tools.show.dataset_page import page, page_fields
 
-    dataset = open_dataset(folder)
     if namespace.json:
         print_json(page_fields(dataset, namespace.num))
         return

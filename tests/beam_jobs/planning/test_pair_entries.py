@@ -1,4 +1,4 @@
-"""Tests pairing, and the serialization of pairs and rejects."""
+"""Tests pairing."""
 
 import random
 from collections import defaultdict
@@ -13,12 +13,6 @@ from beam_jobs.elements import (
     Pair,
     Reject,
     SourceFile,
-    dump_pair,
-    dump_reject,
-    load_pair,
-    load_reject,
-    path_of,
-    text_of,
 )
 from beam_jobs.inputs.paths import key_of
 from beam_jobs.planning.pair_entries import pair_entries
@@ -248,99 +242,3 @@ def test_every_file_is_named_by_its_pair_or_reject(files):
         for kind, path in files
         if key_of(path) not in spoilt or kind == "not_a_file"
     }
-
-
-# Serialization to lines.
-
-PATHS = st.binary(max_size=30) | st.sampled_from(
-    [
-        b"",
-        b"line\nbreak",
-        b"\r\x0b\x1c\x85",
-        b"\xff\xfe",
-        b"\xed\xa0\x80",
-        b"\xed\xb2\x80",
-        NFC,
-        NFD,
-        "\u2028\u2029\x85".encode(),
-        "👩".encode(),
-        b'"\\',
-        "👩".encode()[:3],
-    ]
-)
-SOURCE_FILES = st.builds(
-    SourceFile,
-    path=PATHS,
-    size=st.integers(0, 2**50),
-    version=st.integers(-(2**62), 2**62),
-    root=st.integers(0, 9),
-    archive=st.just(b""),
-    offset=st.just(0),
-) | st.builds(
-    SourceFile,
-    path=PATHS,
-    size=st.integers(0, 2**50),
-    version=st.integers(-(2**62), 2**62),
-    archive=PATHS.filter(bool),
-    offset=st.integers(0, 2**50),
-)
-SCALARS = st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text()
-PAIRS = st.builds(
-    Pair,
-    key=PATHS,
-    split=st.sampled_from(["train", "test"]),
-    image=SOURCE_FILES,
-    caption=SOURCE_FILES,
-    texts=st.none() | st.lists(st.text() | st.just("\udcff\udc80")).map(tuple),
-    values=st.lists(SCALARS | st.lists(SCALARS, min_size=1).map(tuple)).map(tuple),
-    sha256=st.sampled_from(["", "00ff" * 16]),
-    names=st.none() | st.lists(st.text()).map(tuple),
-    more=st.lists(SOURCE_FILES, max_size=2).map(tuple),
-)
-
-
-@settings(max_examples=300)
-@given(PATHS)
-def test_a_path_is_the_same_after_being_text(path):
-    assert path_of(text_of(path)) == path
-
-
-@settings(max_examples=300)
-@given(PAIRS)
-def test_a_pair_is_the_same_after_being_a_line(made):
-    line = dump_pair(made)
-    assert load_pair(line) == made
-    assert load_pair(line.encode()) == made
-    # The line has no other line breaks and is valid in any file encoding.
-    assert line.isascii()
-    assert line.splitlines() == [line.removesuffix("\n")]
-
-
-@settings(max_examples=300)
-@given(
-    st.builds(
-        Reject,
-        PATHS,
-        st.lists(PATHS, max_size=4).map(tuple),
-        st.sampled_from(["pair", "caption", "image"]),
-        st.sampled_from(sorted(REASONS)),
-        st.text(max_size=30),
-    )
-)
-def test_a_reject_is_the_same_after_being_a_line(reject):
-    line = dump_reject(reject)
-    assert load_reject(line) == reject
-    assert load_reject(line.encode()) == reject
-    assert line.isascii()
-    assert line.splitlines() == [line.removesuffix("\n")]
-
-
-def test_lines_come_back_as_the_types_that_went():
-    made = load_pair(
-        dump_pair(Pair(b"k", "train", SourceFile(b"i", 1, 2), SourceFile(b"c", 3, 4)))
-    )
-    assert isinstance(made, Pair)
-    assert isinstance(made.image, SourceFile)
-    reject = load_reject(dump_reject(Reject(b"k", (b"s",), "pair", "not_a_file", "d")))
-    assert isinstance(reject, Reject)
-    assert isinstance(reject.source, tuple)

@@ -10,10 +10,11 @@ from built_datasets import build, file_of, picture, put, records_of
 
 from beam_jobs.config.carried import with_carried
 from beam_jobs.config.job_config import JobConfig
-from beam_jobs.elements import BadInput, Entry, Pair, dump_pair, load_pair
+from beam_jobs.elements import BadInput, Entry, Pair
 from beam_jobs.planning.pair_entries import pair_entries
 from beam_jobs.sources.registry import list_entries, list_tasks
 from beam_jobs.sources.source_files import SourceFiles
+from beam_jobs.workspace.element_lines import dump_pair, load_pair
 from reader.contract.errors import BuildError
 
 # The text of the first key in tables is that of the second.

@@ -12,12 +12,12 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from patience import PATIENCE_SECONDS
 
 from beam_jobs.encoding.example import Budget
 from beam_jobs.storage.parallel import map_in_order
 
 # Long enough for any machine. Only a failing test waits this long.
-PATIENCE_SECONDS = 30
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from patience import PATIENCE_SECONDS
 
 import reader
 
@@ -261,7 +262,7 @@ def test_keras_trains_on_batches_with_another_backend(dataset, backend):
         env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": backend},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE_SECONDS,
     )
     assert done.returncode == 0, done.stderr
     used, steps, history = json.loads(done.stdout.splitlines()[-1])

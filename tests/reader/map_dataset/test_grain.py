@@ -14,6 +14,7 @@ import grain
 import numpy as np
 import pytest
 from absl import flags
+from patience import PATIENCE_SECONDS
 from record_access import NUM_TRAIN, flip
 
 import reader
@@ -178,7 +179,7 @@ def test_workers_shuffle_alike_and_another_program_goes_on_without_tensorflow(
         [sys.executable, script, dataset, json.dumps(IMAGES), json.dumps(state)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_SECONDS,
     )
     assert done.returncode == 0, done.stderr
     digest = hashlib.sha256()

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from patience import PATIENCE_SECONDS, SOON_SECONDS
 from toy_engine import ScriptEngine
 
 from reader.pixel_workers.worker_pool import PixelWorkers
@@ -24,7 +25,6 @@ from reader.pixels.errors import PixelWorkerError
 
 SUPPORT = Path(sys.modules["toy_engine"].__file__).parent
 ROOT = SUPPORT.parents[1]
-MOST_SECONDS = 2
 
 # Once in every run of the tests, and twenty times with `pytest -m soak`.
 repeated = pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def nothing_is_left():
     yield
     gc.collect()
     # Workers that nobody has closed are not waited for.
-    end = time.monotonic() + MOST_SECONDS
+    end = time.monotonic() + SOON_SECONDS
     while _held() != before and time.monotonic() < end:
         time.sleep(0.01)
     assert _held() == before
@@ -72,7 +72,7 @@ def is_gone(pid: int) -> bool:
         return True
 
 
-def seconds_until_gone(pids: list[int], most: float = 20) -> float:
+def seconds_until_gone(pids: list[int], most: float = SOON_SECONDS) -> float:
     begin = time.monotonic()
     while not all(map(is_gone, pids)):
         assert time.monotonic() - begin < most
@@ -98,7 +98,7 @@ def test_the_end_of_a_worker_is_an_error_that_names_it(times, word, end):
         begin = time.monotonic()
         with pytest.raises(PixelWorkerError, match=end):
             script(workers, *["x"] * 20, word, *["x"] * 20)
-        assert time.monotonic() - begin < MOST_SECONDS
+        assert time.monotonic() - begin < SOON_SECONDS
         with pytest.raises(PixelWorkerError, match=end):
             script(workers, "x")
         workers.close()
@@ -109,17 +109,21 @@ def test_a_worker_that_dies_is_noticed_while_the_others_are_busy(times):
     for _ in range(times):
         workers = PixelWorkers(ScriptEngine(), 4)
         victim = random.choice(pids_of(workers, 4))
-        stop = time.monotonic() + MOST_SECONDS
+        killed = threading.Event()
 
-        def batches(_: int, workers=workers, stop=stop) -> bool:
+        def batches(_: int, workers=workers, killed=killed) -> None:
+            # On a busy machine, the kill itself may be seconds away.
+            while not killed.is_set():
+                script(workers, *["sleep:0.001"] * 9)
+            stop = time.monotonic() + SOON_SECONDS
             while time.monotonic() < stop:
                 script(workers, *["sleep:0.001"] * 9)
-            return False
 
         with ThreadPoolExecutor(4) as threads:
             done = [threads.submit(batches, i) for i in range(4)]
             time.sleep(random.random() / 5)
             os.kill(victim, signal.SIGKILL)
+            killed.set()
             for future in done:
                 with pytest.raises(PixelWorkerError, match="SIGKILL"):
                     future.result()
@@ -170,8 +174,8 @@ def test_closing_ends_the_calls_that_wait(times):
             for future in waiting:
                 with pytest.raises(PixelWorkerError, match="closed"):
                     future.result()
-        assert time.monotonic() - begin < MOST_SECONDS
-        assert seconds_until_gone(pids) == pytest.approx(0, abs=0.05)
+        assert time.monotonic() - begin < SOON_SECONDS
+        assert all(map(is_gone, pids))
         workers.close()
         with pytest.raises(PixelWorkerError, match="closed"):
             script(workers, "x")
@@ -199,7 +203,7 @@ def test_workers_end_with_the_last_reference(times):
         rows = script(workers, "abc")
         del workers
         gc.collect()
-        assert seconds_until_gone(pids) < MOST_SECONDS
+        assert seconds_until_gone(pids) < SOON_SECONDS
         assert rows[0, 3] == 3
         del rows
 
@@ -345,12 +349,12 @@ def running(code: str):
 def test_a_program_ends_without_a_word(times, code, status, last_line):
     for _ in range(times):
         with running(code) as (process, pids):
-            _, errors = process.communicate(timeout=30)
+            _, errors = process.communicate(timeout=PATIENCE_SECONDS)
             said = errors.rpartition("ready\n")[2].splitlines()
             assert (said or [""])[-1] == last_line
             assert bool(said) == bool(last_line)
             assert process.returncode == status
-            assert seconds_until_gone(pids) < MOST_SECONDS
+            assert seconds_until_gone(pids) < SOON_SECONDS
 
 
 @repeated
@@ -363,10 +367,10 @@ def test_ctrl_c_ends_a_program_with_one_traceback(times, code):
             assert process.stdout.readline() == "ready\n"
             time.sleep(random.random() / 2)
             os.killpg(process.pid, signal.SIGINT)
-            _, errors = process.communicate(timeout=30)
+            _, errors = process.communicate(timeout=PATIENCE_SECONDS)
             assert errors.count("Traceback") == 1
             assert errors.splitlines()[-1].startswith("KeyboardInterrupt")
-            assert seconds_until_gone(pids) < MOST_SECONDS
+            assert seconds_until_gone(pids) < SOON_SECONDS
 
 
 @repeated
@@ -387,6 +391,6 @@ def test_workers_do_not_outlive_a_parent_that_is_killed(times, code):
         with running(code) as (process, pids):
             time.sleep(0.3)
             process.kill()
-            assert seconds_until_gone(pids) < MOST_SECONDS
+            assert seconds_until_gone(pids) < SOON_SECONDS
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_SECONDS
 
 # A uint8 image of 224 x 224 pixels takes 37 pages of memory. The code prints the number
 # of pages that the kernel allocates per image, after a warm-up.
@@ -32,7 +33,7 @@ def pages_per_image(folder: Path, **environment: str) -> float:
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
+        timeout=PATIENCE_SECONDS,
     )
     return float(done.stdout)
 

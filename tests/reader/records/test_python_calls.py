@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from patience import PATIENCE_SECONDS
+
 import reader
 from reader.records import python_calls
 
@@ -68,7 +70,10 @@ for iterator in iterators:
 
 def test_calls_are_refused_when_python_ends():
     done = subprocess.run(
-        [sys.executable, "-c", CODE], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", CODE],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
     )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr

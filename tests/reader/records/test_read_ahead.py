@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from patience import SOON_SECONDS
 
 from reader.records.read_ahead import ReadAhead, _runs
 
@@ -44,7 +45,7 @@ def test_records_come_into_the_cache_of_the_kernel(tmp_path):
     begin, end = 1 << 20, 6 << 20
     ReadAhead([str(path)]).stage(np.array([[0, 0, begin, end]]), 0)
     for offset in range(begin, end, 1 << 18):
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + SOON_SECONDS
         while not cached(path, offset) and time.monotonic() < deadline:
             time.sleep(0.01)
         assert cached(path, offset)

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from patience import PATIENCE_SECONDS
 
 import reader
 
@@ -162,7 +163,7 @@ def joined(dataset, state_of_one, tmp_path_factory) -> list[dict[str, Any]]:
             )
         processes.append(started)
     try:
-        codes = [process.wait(timeout=120) for process in processes]
+        codes = [process.wait(timeout=PATIENCE_SECONDS) for process in processes]
     finally:
         for process in processes:
             process.kill()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from loaded_batches import load_keys
+from patience import PATIENCE_SECONDS
 
 STEPS = 4  # Of an epoch: 48 // 11.
 KINDS = ["stream", "sampler", "sampler with workers", "persistent workers"]
@@ -81,7 +82,10 @@ if __name__ == "__main__":
 def run(script: Path, *words: object) -> str:
     command = [sys.executable, script, *words]
     done = subprocess.run(
-        list(map(str, command)), capture_output=True, text=True, timeout=120
+        list(map(str, command)),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -15,6 +15,7 @@ import pytest
 import tensorflow as tf
 from foreign_records import row, write
 from loaded_batches import NUM_TRAIN
+from patience import SOON_SECONDS
 
 import reader
 from reader.datasets.record_index import RecordIndex
@@ -255,7 +256,7 @@ def test_nothing_is_left_of_a_stream_that_is_left(dataset):
             next(iterator)
         del iterator
         gc.collect()
-        end = time.monotonic() + 2
+        end = time.monotonic() + SOON_SECONDS
         while {child.pid for child in psutil.Process().children()} - before:
             assert time.monotonic() < end
             time.sleep(0.01)
@@ -303,7 +304,7 @@ def test_an_error_keeps_nothing_until_the_next_garbage_collection(
             while True:
                 next(iterator)
         del iterator
-        end = time.monotonic() + 2
+        end = time.monotonic() + SOON_SECONDS
         while {child.pid for child in psutil.Process().children()} - before:
             assert time.monotonic() < end
             time.sleep(0.01)

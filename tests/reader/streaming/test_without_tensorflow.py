@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from patience import PATIENCE_SECONDS
 
 import reader
 
@@ -79,7 +80,7 @@ def run(dataset: Any, code: str) -> str:
         [sys.executable, "-c", BEGIN + code, dataset, json.dumps(SETTINGS)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_SECONDS,
     )
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.strip()

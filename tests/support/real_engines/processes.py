@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-PATIENCE_SECONDS = 120
+from patience import PATIENCE_SECONDS
+
 _POLL_SECONDS = 0.05
 _TAIL_LINES = 40
 _LOOPBACK = "127.0.0.1"

@@ -12,11 +12,10 @@ from typing import Any
 
 from apache_beam.portability import common_urns
 from apache_beam.portability.api import beam_runner_api_pb2
+from patience import PATIENCE_SECONDS
 
 from stand_ins.dataflow_job import PENDING, RUNNING, Job
 from stand_ins.images import Image
-
-PATIENCE_SECONDS = 120
 
 # `gs://…` to content; an error if there is no such object.
 Fetch = Callable[[str], bytes]

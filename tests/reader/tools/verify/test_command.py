@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_SECONDS
 from PIL import Image
 
 import reader
@@ -293,7 +294,7 @@ if __name__ == "__main__":
     while len(children.read_text().split()) < 2:
         assert process.poll() is None
     os.killpg(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert err.count("Traceback") == 1
     assert err.splitlines()[-1] == "KeyboardInterrupt"
 
