@@ -22,7 +22,7 @@ class Task(Protocol):
 
     Attributes:
         num_bytes: Number of bytes requested.
-        is_wanted: Whether somebody waits for it, or will.
+        is_wanted: Whether somebody waits for it, or will. Others are not run.
     """
 
     @property
@@ -95,6 +95,8 @@ class Threads:
                 self._num_idle -= 1
 
     def _has_room(self) -> bool:
+        while self._tasks and not self._tasks[0].is_wanted:
+            self._tasks.popleft()
         if self.ended or not self._tasks:
             return False
         num_bytes = sum(task.num_bytes for task in self._wanted())

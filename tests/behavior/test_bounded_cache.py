@@ -108,6 +108,7 @@ def test_layers_and_selections_go_through_the_cache(
     here = tmp_path / "out"
     shutil.copytree(dataset, here)
     settings: dict[str, Any] = {"batch_size": 4, "split": "train", "workers": 0}
+    settings["remainder"] = "pad"  # Each epoch reads all records.
     keys = [key for (key,) in reader.open(here, split="train", outputs=("key",))]
     if what == "layer":
         rows = {key.encode(): {"score": n / 4} for n, key in enumerate(keys) if n % 5}

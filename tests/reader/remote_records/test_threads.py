@@ -3,10 +3,12 @@
 import threading
 from dataclasses import dataclass, field
 
+from patience import PATIENCE_SECONDS
+
 from reader.remote_records.threads import Threads
 
 # More than there are threads, and more bytes than may be requested at a time.
-NUM, EACH = 100, 1 << 20
+NUM, EACH, AT_ONCE = 100, 1 << 20, 64
 
 
 @dataclass
@@ -31,13 +33,15 @@ def test_requests_that_nobody_wants_take_no_room_from_others():
     stalled = [Request(never) for _ in range(NUM)]
     others = [Request(at_once) for _ in range(NUM)]
     threads.run(stalled)
-    assert stalled[0].begun.wait(60)
+    assert stalled[AT_ONCE - 1].begun.wait(PATIENCE_SECONDS)
     threads.run(others)
     assert not any(each.begun.is_set() for each in others)
     for each in stalled:
         each.is_wanted = False
     threads.run()
-    assert all(each.done.wait(60) for each in others)
+    assert all(each.done.wait(PATIENCE_SECONDS) for each in others)
     assert not any(each.done.is_set() for each in stalled)
     never.set()
-    assert all(each.done.wait(60) for each in stalled)
+    begun = [each for each in stalled if each.begun.is_set()]
+    assert len(begun) == AT_ONCE
+    assert all(each.done.wait(PATIENCE_SECONDS) for each in begun)
