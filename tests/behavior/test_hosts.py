@@ -120,8 +120,18 @@ def test_hosts_need_not_be_a_power_of_two(many, whole, num):
     assert keys(load(many, 1, num)) == [b[1::num] for b in whole[: len(whole) // 2]]
 
 
-@pytest.mark.parametrize("num", [5, 7, 40, 80, 128, 256, 1000])
-@pytest.mark.parametrize("more", [{}, {"streams": 50}, {"shuffle": False}], ids=str)
+@pytest.mark.parametrize(
+    ("num", "more"),
+    [
+        (5, {}),
+        (128, {}),
+        (1000, {}),
+        (7, {"streams": 50}),
+        (256, {"streams": 50}),
+        (40, {"shuffle": False}),
+    ],
+    ids=str,
+)
 def test_any_number_of_hosts_shares_a_step(many, num, more):
     more = {"batch_size": num * (1 + 100 // num), "remainder": "pad", **more}
     whole = keys(load(many, **more))

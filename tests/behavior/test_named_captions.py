@@ -364,8 +364,15 @@ def missing(folder: Path, epochs: int, weights: dict[str, float]) -> dict[str, i
     return {name: epochs * count for name, count in counts.items()}
 
 
-@pytest.mark.parametrize("kind", ["load", "stream"])
-@pytest.mark.parametrize("weights", [WEIGHTS, {"base": 1, "recap": 2}, {"alt": 3}])
+@pytest.mark.parametrize(
+    ("kind", "weights"),
+    [
+        ("load", WEIGHTS),
+        ("stream", WEIGHTS),
+        ("stream", {"base": 1, "recap": 2}),
+        ("stream", {"alt": 3}),
+    ],
+)
 def test_captions_are_those_of_a_plain_loop(named, kind, weights):
     batches = read(kind, named, epochs=2, caption=weights)
     rows = list(rows_of(batches))

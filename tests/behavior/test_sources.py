@@ -433,7 +433,7 @@ def test_a_source_that_changes_meanwhile_fails_the_job(source, monkeypatch, what
 
     between(monkeypatch, touch)
     fields = {"tar": {"webdataset": str(source / "t.tar")}, "image": of_table(source)}
-    with pytest.raises(BuildError, match=f"Changed while .*{path.name}"):
+    with pytest.raises(BuildError, match=f"Changed since .*{path.name}"):
         build(source / "out", **fields[what])
     assert not (source / "out" / "manifest.json").exists()
 

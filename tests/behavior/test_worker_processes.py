@@ -130,7 +130,7 @@ def test_workers_run_the_diptych_of_the_launcher(source, tmp_path):
         assert process.returncode == 0
 
 
-@pytest.mark.parametrize("seconds", [0, 0.02, 0.3, 1.2])
+@pytest.mark.parametrize("seconds", [0, 0.3])
 def test_a_worker_that_dies_at_the_start_ends_the_job(source, tmp_path, seconds):
     args = build_args(source, tmp_path / "out")
     with started(*args) as process:

@@ -55,7 +55,7 @@ def test_what_is_not_there_or_no_file_is_refused_with_what_is_accepted(tmp_path)
         (tmp_path, "Is a directory"),
         ("", "No such file"),
         ("byte", "No such file"),
-        ("http://bucket/tokenizer.json", "use gs:// or s3://"),
+        ("http://bucket/tokenizer.json", "use gs://, s3:// or az://"),
         ("a\0b", "null byte"),
     ):
         with pytest.raises(UsageError) as caught:
