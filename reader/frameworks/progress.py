@@ -24,7 +24,7 @@ class _Mark(NamedTuple):
         waited: Total time spent waiting for batches, in seconds.
         store: Total time that batches waited for object stores, in seconds.
         images: Total number of images.
-        hits: All bytes that were looked for in a bounded cache.
+        hits: All bytes that were requested from a bounded cache.
     """
 
     time: float

@@ -10,7 +10,7 @@ class Hits(NamedTuple):
 
     Attributes:
         cached: Number of bytes that were in a cache.
-        total: Number of bytes that were looked for in a cache.
+        total: Number of bytes that were requested from a cache.
     """
 
     cached: int = 0

@@ -22,7 +22,7 @@ class Task(Protocol):
 
     Attributes:
         num_bytes: Number of bytes requested.
-        is_wanted: Whether somebody waits for it, or will. Others are not run.
+        is_wanted: Whether its result is awaited, or will be. Others are not run.
     """
 
     @property
