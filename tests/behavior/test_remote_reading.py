@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from patience import SOON_SECONDS
+from patience import PATIENCE_SECONDS, SOON_SECONDS
 from stand_ins.faulty import FaultyStore, faulty
 
 import reader
@@ -313,10 +313,9 @@ def test_iterators_that_are_left_stop_fetching_and_free_their_memory(many_copies
     with contextlib.suppress(StopIteration):
         next(iterators[0])
     # Requests that had begun end by themselves.
-    for _ in range(100):
-        if not areas.num_used:
-            break
-        threading.Event().wait(0.05)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while areas.num_used and time.monotonic() < deadline:
+        time.sleep(0.05)
     assert areas.num_used == 0
 
 
@@ -350,20 +349,28 @@ def test_a_forked_child_reads_and_refuses_the_iterators_of_its_parent(many_copie
 @pytest.mark.parametrize(("glob", "is_folder"), [("", 0), ("/train-*", 1)])
 def test_the_first_batch_takes_three_round_trips(many_copies, glob, is_folder):
     proxy = many_copies.proxy
-    settings = {**PLAIN, "workers": 0, "streams": 16}
     proxy.latency = 0.3
-    next(iter(reader.stream(f"{many_copies.remote}{glob}", **settings)))
-    # The folder and its manifest, then the index, then records.
-    trips = [(r"list-type|manifest", 2 + is_folder), (r"index/", 2)]
-    for match, num in trips:
-        begun = [seen.begun for seen in proxy.requests(match)]
-        assert len(begun) == num
-        assert max(begun) - min(begun) < 0.3  # None waited for another.
-    begun = sorted(seen.begun for seen in proxy.requests(SHARD))
-    assert len(begun) == proxy.counts().requests - 4 - is_folder
-    first = begun[: len(begun) // 2]
-    # Those of the first batch are sent at the same time.
-    assert first[-1] - first[0] < 0.3
+
+    def begun(match: str) -> list[float]:
+        return sorted(seen.begun for seen in proxy.requests(match))
+
+    def none_waits() -> bool:
+        """Returns whether no request of a trip waited for the answer to another."""
+        proxy.reset()
+        settings = {**PLAIN, "workers": 0, "streams": 16}
+        next(iter(reader.stream(f"{many_copies.remote}{glob}", **settings)))
+        # The folder and its manifest, then the index, then records.
+        folder, index = begun(r"list-type|manifest"), begun(r"index/")
+        records = begun(SHARD)
+        assert (len(folder), len(index)) == (2 + is_folder, 2)
+        assert len(records) == proxy.counts().requests - 4 - is_folder
+        first = records[: len(records) // 2]  # Those of the first batch.
+        return all(trip[-1] - trip[0] < 0.3 for trip in (folder, index, first))
+
+    # On a loaded machine, a request may be late for other reasons.
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not none_waits():
+        assert time.monotonic() < deadline
 
 
 @pytest.mark.parametrize("read", [reader.stream, reader.load])
