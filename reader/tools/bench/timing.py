@@ -78,11 +78,13 @@ def measure(variants: Mapping[str, Read], seconds: float) -> dict[str, Cost]:
 
 def _cost(read: Read, seconds: float) -> Cost:
     end = time.perf_counter() + seconds
+    # What is requested before the first batch counts: with large windows, it is most.
+    cached = hits.snapshot()
     with contextlib.closing(read()) as counts:
         for _ in range(_WARM_UP):
             next(counts)
         num, began, cpu = 0, time.perf_counter(), _cpu_seconds()
-        store, cached = waits.seconds, hits.snapshot()
+        store = waits.seconds
         for count in counts:
             num += count
             # Measures for a minimum time even if starting took all of it.
