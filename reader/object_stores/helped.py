@@ -44,6 +44,7 @@ class HelpedStore:
         self._numbers = itertools.count()
         self._lock = threading.Lock()
         self._waiting: dict[int, _Answers] = {}
+        self._ended_scans: list[int] = []
         self._connection, theirs = Pipe()
         with theirs:
             self._process = _start(theirs)
@@ -73,13 +74,15 @@ class HelpedStore:
 
     def scan(self, folder: str, *, deep: bool, after: str = "") -> Iterator[Listed]:
         """Yields the entries of a folder."""
-        number = self._ask("begin_scan", folder, deep, after)
+        ended, self._ended_scans = self._ended_scans, []
+        number = self._ask("begin_scan", folder, deep, after, ended)
         try:
             while page := self._ask("next_page", number):
                 yield from page
         finally:
-            with contextlib.suppress(OSError):  # The helper has ended.
-                self._ask("end_scan", number)
+            # The next scan says so: the garbage collector, which may end this one in
+            # any thread and in a forked child, must not wait for an answer.
+            self._ended_scans.append(number)
 
     def put(self, path: str, file: IO[bytes]) -> None:
         """Uploads a file, which is copied for the helper."""

@@ -67,16 +67,17 @@ class _Requests:
         owner = self if hasattr(self, method) else self._client
         return getattr(owner, method)(*args)
 
-    def begin_scan(self, folder: str, deep: bool, after: str) -> int:
+    def begin_scan(
+        self, folder: str, deep: bool, after: str, ended: Sequence[int]
+    ) -> int:
+        for number in ended:
+            del self._scans[number]
         number = next(self._numbers)
         self._scans[number] = self._client.scan(folder, deep=deep, after=after)
         return number
 
     def next_page(self, number: int) -> list[Listed]:
         return list(islice(self._scans[number], _NAMES_IN_A_MESSAGE))
-
-    def end_scan(self, number: int) -> None:
-        del self._scans[number]
 
     def put(self, path: str, name: str) -> None:
         with open(name, "rb") as file:

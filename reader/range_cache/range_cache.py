@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from reader.datasets.record_index import RecordIndex
-from reader.range_cache.hits import add as add_hits
+from reader.range_cache import hits
 from reader.range_cache.loading import Damage, drop_damaged, load_pieces, note_used
 from reader.range_cache.opening import Setup, open_session
 from reader.range_cache.pieces import Piece, first_blocks
@@ -68,8 +68,6 @@ class RangeCache:
     on a full disk, one warning says so, and nothing is stored any more.
 
     Attributes:
-        hits: Bytes that were in the cache.
-        misses: Bytes that were not, or were damaged.
         damaged: Number of pieces that were damaged.
     """
 
@@ -101,7 +99,7 @@ class RangeCache:
                 file.check_is_cacheable()
         self._setup = _setup(folder, max_bytes, index, next_uses, run)
         self._paths = [file.path for file in index.files]
-        self.hits = self.misses = self.damaged = 0
+        self.damaged = 0
         self._can_store = True
         self._opening = threading.Lock()
         self._renew_locks()
@@ -113,7 +111,7 @@ class RangeCache:
             self._sessions.append(session)
 
     def _renew_locks(self) -> None:
-        self._counting, self._working = threading.Lock(), threading.Lock()
+        self._working = threading.Lock()
         self._used: deque[_Used] = deque()
         self._fetched: deque[_Fetched] = deque()
 
@@ -126,12 +124,10 @@ class RangeCache:
         """
         none: list[bytes | None] = [None] * len(pieces)
         data = self._guarded(lambda: self._load(pieces, clock), none)
-        total = sum(piece.end - piece.begin for piece in pieces)
-        hits = sum(len(found) for found in data if found is not None)
-        with self._counting:
-            self.hits += hits
-            self.misses += total - hits
-        add_hits(hits, total)
+        hits.add(
+            sum(len(found) for found in data if found is not None),
+            sum(piece.end - piece.begin for piece in pieces),
+        )
         return data
 
     def _load(self, pieces: Sequence[Piece], clock: int) -> list[bytes | None]:

@@ -150,7 +150,7 @@ def test_ctrl_c_ends_a_program_with_one_traceback(run, times, code):
         again: list[threading.Timer] = []
         ended = run(code, act=press)
         again[-1].cancel()
-        ended.check(-signal.SIGINT, "KeyboardInterrupt", seconds=30)
+        ended.check(-signal.SIGINT, "KeyboardInterrupt", seconds=2 * SOON_SECONDS)
 
 
 READS = "kept = iter(load()); take(kept); ready()\nwhile True: take(kept)"

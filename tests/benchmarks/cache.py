@@ -23,6 +23,7 @@ import numpy as np
 
 from reader.contract.record import frame_record
 from reader.datasets.record_index import RecordIndex, ShardFile
+from reader.range_cache import hits
 from reader.range_cache.pieces import Piece
 from reader.range_cache.range_cache import RangeCache
 from reader.shuffle.next_uses import NEVER, ShuffledUses
@@ -168,7 +169,7 @@ def fill(num: int, share: float, record_bytes: int) -> dict[str, Any]:
     rates, seconds = [], 0.0
     try:
         for epoch in range(EPOCHS):
-            cache.hits = cache.misses = 0
+            before = hits.snapshot()
             for clock, numbers in windows_of(order, 1, range(1), epoch):
                 first = np.flatnonzero(
                     (np.diff(numbers, prepend=-9) != 1) | (numbers % 64 == 0)
@@ -192,7 +193,7 @@ def fill(num: int, share: float, record_bytes: int) -> dict[str, Any]:
                 ]
                 cache.store(missing, fetched, clock)
                 seconds += time.perf_counter() - began
-            rates.append(round(cache.hits / (cache.hits + cache.misses), 4))
+            rates.append(round(hits.snapshot().share_since(before), 4))
     finally:
         cache.close()
         shutil.rmtree(folder)

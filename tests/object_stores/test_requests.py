@@ -159,7 +159,12 @@ def test_a_child_that_was_forked_after_use_asks_through_a_helper(
         assert caught.value.filename == f"{folder}/none"
         store.put(f"{folder}/y", io.BytesIO(b"y"))
         assert not store.put_new(f"{folder}/y", b"z")
-        # And a child of that one, which has a helper of its own.
+        # And a child of that one, which has a helper of its own. A list that it leaves
+        # there waits for nothing.
+        left = store.scan(folder, deep=True)
+        next(left)
+        assert in_child(left.close) == 0
+        left.close()
         assert in_child(lambda: store.delete(f"{folder}/y")) == 0
         with pytest.raises(FileNotFoundError):
             store.stat(f"{folder}/y")

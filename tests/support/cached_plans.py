@@ -15,6 +15,7 @@ import numpy as np
 
 from reader.contract.record import frame_record
 from reader.datasets.record_index import RecordIndex, ShardFile
+from reader.range_cache import hits
 from reader.range_cache.pieces import Piece
 from reader.range_cache.range_cache import RangeCache
 from reader.shuffle.next_uses import ShuffledUses
@@ -120,14 +121,13 @@ class Reader:
             clock = epoch * num + window.number * self._order.window_records
             yield clock, self.records.pieces(window.cut().numbers)
 
-    def read(self, epoch: int, step: Callable[[], None] = lambda: None) -> float:
+    def read(self, epoch: int, step: Callable[[], None] = lambda: None) -> float | None:
         """Reads an epoch, and checks every byte. Returns the share of hits."""
-        hits, misses = self.cache.hits, self.cache.misses
+        before = hits.snapshot()
         for clock, pieces in self.windows(epoch):
             self.window(clock, pieces)
             step()
-        hits, misses = self.cache.hits - hits, self.cache.misses - misses
-        return hits / (hits + misses)
+        return hits.snapshot().share_since(before)
 
     def window(self, clock: int, pieces: list[Piece]) -> None:
         data = self.cache.load(pieces, clock)

@@ -105,11 +105,8 @@ def test_parts_cover_a_batch_once(num_rows, num_workers):
 
 
 def test_workers_share_a_batch(pool):
-    workers, makers, end = (
-        pool(ScriptEngine(), 4),
-        set(),
-        time.monotonic() + PATIENCE_SECONDS,
-    )
+    workers, makers = pool(ScriptEngine(), 4), set()
+    end = time.monotonic() + PATIENCE_SECONDS
     # On a busy machine, one of them may come late.
     while len(makers) < 4 and time.monotonic() < end:
         makers |= set(script(workers, *["sleep:0.05"] * 16)[:, 0])
