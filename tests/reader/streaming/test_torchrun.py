@@ -70,14 +70,11 @@ def train(tmp_path: Path, dataset: Path, ranks: int, state: object, steps: int) 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("before", "after"), [(2, 5), (5, 2)])
-def test_ranks_share_an_epoch_and_go_on_as_another_number(
-    dataset, tmp_path, before, after
-):
-    first = train(tmp_path, dataset, before, None, 3)
+def test_ranks_share_an_epoch_and_go_on_as_another_number(dataset, tmp_path):
+    first = train(tmp_path, dataset, 5, None, 3)
     states = [told["state"] for told in first]
-    assert states == [states[0]] * before
-    second = train(tmp_path, dataset, after, states[0], 10**6)
+    assert states == [states[0]] * 5
+    second = train(tmp_path, dataset, 2, states[0], 10**6)
     assert len({len(told["keys"]) for told in second}) == 1
     taken = [key for told in first + second for keys in told["keys"] for key in keys]
     assert len(taken) == len(set(taken)) == NUM_TRAIN
