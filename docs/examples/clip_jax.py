@@ -26,7 +26,8 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import reader
 
-SIZE, MAX_TOKENS, WIDTH = 32, 25, 128
+SIZE, MAX_TOKENS, WIDTH = 64, 25, 128
+CONVOLUTIONS = ("conv1", "conv2", "conv3", "conv4")
 
 Params = dict[str, Any]
 Batch = dict[str, jax.Array]
@@ -43,35 +44,41 @@ def init(vocab_size: int) -> Params:
         "conv1": (3, 3, 3, 32),
         "conv2": (3, 3, 32, 64),
         "conv3": (3, 3, 64, WIDTH),
+        "conv4": (3, 3, WIDTH, WIDTH),
         "see": (4 * 4 * WIDTH, WIDTH),
         "words": (vocab_size, WIDTH),
-        "places": (MAX_TOKENS, WIDTH, WIDTH),
+        "phrases": (5, WIDTH, WIDTH),
+        "read": (WIDTH, WIDTH),
     }
     keys = jax.random.split(jax.random.key(0), len(shapes))
     params: Params = {
         name: jax.nn.initializers.he_normal()(key, shape)
         for key, (name, shape) in zip(keys, shapes.items(), strict=True)
     }
-    return {**params, "log_scale": jnp.log(10.0)}
+    return {**params, "log_scale": jnp.log(1 / 0.07)}
+
+
+def convolve(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    """Returns a convolution over places of an image, or of a caption."""
+    names = ("NHWC", "HWIO", "NHWC") if x.ndim == 4 else ("NWC", "WIO", "NWC")
+    strides = [stride] * (x.ndim - 2)
+    return jax.lax.conv_general_dilated(
+        x, kernel, strides, "SAME", dimension_numbers=names
+    )
 
 
 @jax.jit
 def embed(params: Params, batch: Batch) -> tuple[jax.Array, jax.Array]:
     """Returns float32[batch, WIDTH] of length 1, twice: of images, and captions."""
     x = batch["image"] * 2 - 1
-    for name in ("conv1", "conv2", "conv3"):
-        x = jax.lax.conv_general_dilated(
-            x,
-            params[name],
-            window_strides=(2, 2),
-            padding="SAME",
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
-        x = jax.nn.relu(jax.nn.standardize(x))
+    for name in CONVOLUTIONS:
+        x = jax.nn.relu(jax.nn.standardize(convolve(x, params[name], stride=2)))
     image = x.reshape(len(x), -1) @ params["see"]
-    # A matrix for each position: "red star" and "star … red" differ.
-    words = params["words"][batch["tokens"]] * batch["mask"][..., None]
-    caption = jnp.einsum("btw,twv->bv", words, params["places"])
+    mask = batch["mask"][:, :, None]
+    words = params["words"][batch["tokens"]] * mask
+    # Words with those beside them: "red star" and "star … red" differ.
+    phrases = jax.nn.relu(convolve(words, params["phrases"], stride=1)) * mask
+    caption = phrases.sum(1) @ params["read"]
     unit = [x / jnp.linalg.norm(x, axis=-1, keepdims=True) for x in (image, caption)]
     return unit[0], unit[1]
 

@@ -22,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import reader
 
-SIZE, MAX_TOKENS, WIDTH = 32, 25, 128
+SIZE, MAX_TOKENS, WIDTH = 64, 25, 128
 
 
 class Towers(nn.Module):
@@ -32,7 +32,7 @@ class Towers(nn.Module):
         """Makes the layers, and CLIP's temperature as a logarithm."""
         super().__init__()
         layers: list[nn.Module] = []
-        for before, after in ((3, 32), (32, 64), (64, WIDTH)):
+        for before, after in ((3, 32), (32, 64), (64, WIDTH), (WIDTH, WIDTH)):
             layers.append(nn.Conv2d(before, after, 3, stride=2, padding=1))
             # Not BatchNorm: ranks would have means of their own.
             layers += [nn.GroupNorm(8, after), nn.ReLU()]
@@ -40,7 +40,7 @@ class Towers(nn.Module):
         self.see = nn.Sequential(*layers, flat, nn.Linear(WIDTH * 4 * 4, WIDTH))
         self.words = nn.Embedding(vocab_size, WIDTH)
         self.read = nn.GRU(WIDTH, WIDTH, batch_first=True)
-        self.log_scale = nn.Parameter(torch.tensor(10.0).log())
+        self.log_scale = nn.Parameter(torch.tensor(1 / 0.07).log())
 
     def forward(self, batch: dict[str, Any]) -> tuple[torch.Tensor, ...]:
         """Returns embeddings of images, those of captions, and the scale."""

@@ -3,13 +3,13 @@
 import os
 import re
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from training_scripts import run_program
 
 import reader
 
@@ -181,16 +181,15 @@ def test_retrieval_of_flickr_resumes_as_if_it_had_not_been_killed(
     assert found == num_examples(tmp_path / "out", "val")
 
 
-def run_program(*words: object, status: int = 0) -> Trained:
-    """Runs Python."""
-    done = subprocess.run(
+def run_python(*words: object, status: int = 0) -> Trained:
+    """Runs an example that is no Keras program, with a thread for each device."""
+    done = run_program(
         [sys.executable, *map(str, words)],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
+        env={"OMP_NUM_THREADS": "1"},
+        patience=PATIENCE_SECONDS,
     )
-    assert done.returncode == status, done
-    return trained(done.stdout)
+    assert done.status == status, done
+    return trained(done.out)
 
 
 def options(data: Path, checkpoint: Path) -> list[str]:
@@ -202,7 +201,7 @@ def test_jax_resumes_after_a_kill(drawn, tmp_path):
     def run(name: str, killed: bool = False) -> Trained:
         words = options(drawn.data, tmp_path / f"{name}.npz")
         status = -signal.SIGKILL if killed else 0
-        return run_program(
+        return run_python(
             "-c", RUN, killed, EXAMPLES, "clip_jax", *words, status=status
         )
 
@@ -223,7 +222,7 @@ def test_ranks_resume_after_a_kill(drawn, tmp_path):
     def torchrun(ranks: int, killed: bool) -> Trained:
         words = ["-m", "torch.distributed.run", "--standalone", "--max-restarts=1"]
         words += [f"--nproc_per_node={ranks}", script, killed, EXAMPLES, "clip_torch"]
-        return run_program(*words, *options(drawn.data, tmp_path / f"{ranks}.pt"))
+        return run_python(*words, *options(drawn.data, tmp_path / f"{ranks}.pt"))
 
     # One rank has all rows, and gathers none.
     expected, killed = torchrun(1, killed=False), torchrun(2, killed=True)
