@@ -27,7 +27,6 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 import reader
 
 SIZE, MAX_TOKENS, WIDTH = 64, 25, 128
-CONVOLUTIONS = ("conv1", "conv2", "conv3", "conv4")
 
 Params = dict[str, Any]
 Batch = dict[str, jax.Array]
@@ -41,13 +40,12 @@ begin, update, params_of = optimizers.adam(1e-3)
 def init(vocab_size: int) -> Params:
     """Returns the parameters of both towers, and CLIP's temperature."""
     shapes = {
-        "conv1": (3, 3, 3, 32),
-        "conv2": (3, 3, 32, 64),
-        "conv3": (3, 3, 64, WIDTH),
-        "conv4": (3, 3, WIDTH, WIDTH),
+        "patches4": (4 * 4 * 3, WIDTH),
+        "patches8": (2 * 2 * WIDTH, WIDTH),
+        "patches16": (2 * 2 * WIDTH, WIDTH),
         "see": (4 * 4 * WIDTH, WIDTH),
         "words": (vocab_size, WIDTH),
-        "phrases": (5, WIDTH, WIDTH),
+        "phrases": (3 * WIDTH, WIDTH),
         "read": (WIDTH, WIDTH),
     }
     keys = jax.random.split(jax.random.key(0), len(shapes))
@@ -58,27 +56,26 @@ def init(vocab_size: int) -> Params:
     return {**params, "log_scale": jnp.log(1 / 0.07)}
 
 
-def convolve(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """Returns a convolution over places of an image, or of a caption."""
-    names = ("NHWC", "HWIO", "NHWC") if x.ndim == 4 else ("NWC", "WIO", "NWC")
-    strides = [stride] * (x.ndim - 2)
-    return jax.lax.conv_general_dilated(
-        x, kernel, strides, "SAME", dimension_numbers=names
-    )
+def patches(x: jax.Array, side: int) -> jax.Array:
+    """Cuts [batch, height, width, n] into [batch, rows, columns, side * side * n]."""
+    batch, height, width, _ = x.shape
+    x = x.reshape(batch, height // side, side, width // side, side, -1)
+    return x.swapaxes(2, 3).reshape(batch, height // side, width // side, -1)
 
 
 @jax.jit
 def embed(params: Params, batch: Batch) -> tuple[jax.Array, jax.Array]:
     """Returns float32[batch, WIDTH] of length 1, twice: of images, and captions."""
     x = batch["image"] * 2 - 1
-    for name in CONVOLUTIONS:
-        x = jax.nn.relu(jax.nn.standardize(convolve(x, params[name], stride=2)))
+    for name, side in (("patches4", 4), ("patches8", 2), ("patches16", 2)):
+        x = jax.nn.relu(jax.nn.standardize(patches(x, side) @ params[name]))
     image = x.reshape(len(x), -1) @ params["see"]
     mask = batch["mask"][:, :, None]
     words = params["words"][batch["tokens"]] * mask
-    # Words with those beside them: "red star" and "star … red" differ.
-    phrases = jax.nn.relu(convolve(words, params["phrases"], stride=1)) * mask
-    caption = phrases.sum(1) @ params["read"]
+    # Three words at a time: "red star" and "star … red" differ.
+    threes = [words[:, :-2], words[:, 1:-1], words[:, 2:]]
+    phrases = jax.nn.relu(jnp.concatenate(threes, axis=-1) @ params["phrases"])
+    caption = (phrases * mask[:, 1:-1]).sum(1) @ params["read"]
     unit = [x / jnp.linalg.norm(x, axis=-1, keepdims=True) for x in (image, caption)]
     return unit[0], unit[1]
 
