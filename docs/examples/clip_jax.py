@@ -12,6 +12,7 @@ a kill.
 import argparse
 import json
 import os
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -37,8 +38,9 @@ everywhere = NamedSharding(mesh, PartitionSpec())
 begin, update, params_of = optimizers.adam(1e-3)
 
 
-def init(vocab_size: int) -> Params:
-    """Returns the parameters of both towers, and CLIP's temperature."""
+@partial(jax.jit, static_argnums=0, out_shardings=everywhere)
+def init(vocab_size: int) -> Any:
+    """Returns Adam's first state, which has parameters and CLIP's temperature."""
     shapes = {
         "patches4": (4 * 4 * 3, WIDTH),
         "patches8": (2 * 2 * WIDTH, WIDTH),
@@ -53,7 +55,7 @@ def init(vocab_size: int) -> Params:
         name: jax.nn.initializers.he_normal()(key, shape)
         for key, (name, shape) in zip(keys, shapes.items(), strict=True)
     }
-    return {**params, "log_scale": jnp.log(1 / 0.07)}
+    return begin({**params, "log_scale": jnp.float32(np.log(1 / 0.07))})
 
 
 def patches(x: jax.Array, side: int) -> jax.Array:
@@ -88,7 +90,7 @@ def loss_of(params: Params, batch: Batch) -> jax.Array:
     return -sum(each) / 2
 
 
-@jax.jit
+@partial(jax.jit, out_shardings=everywhere)
 def train_step(step: int, state: Any, batch: Batch) -> tuple[Any, jax.Array]:
     """Returns the next state, which has the parameters, and the loss."""
     loss, gradients = jax.value_and_grad(loss_of)(params_of(state), batch)
@@ -126,10 +128,10 @@ def restore(path: str, state: Any) -> tuple[int, Any, Any]:
 def train(args: argparse.Namespace) -> Params:
     """Trains up to a step, from the checkpoint on if there is one."""
     done, data = 0, None
-    state = begin(init(reader.tokenizer(args.data).vocab_size))
+    state = init(reader.tokenizer(args.data).vocab_size)
     if os.path.exists(args.checkpoint):
         done, state, data = restore(args.checkpoint, state)
-    state = jax.device_put(state, everywhere)
+        state = jax.device_put(state, everywhere)
     stream = load(args, "train", caption="random", epochs=None, resume=data)
     batches = reader.as_jax(stream, over_devices)
     for step, batch in enumerate(islice(batches, max(0, args.steps - done)), done + 1):

@@ -26,6 +26,7 @@ def run(
     num: int,
     steps: int,
     batch_size: int,
+    resumes: bool = True,
 ) -> Metrics:
     """Runs an example on a dataset; prints and returns its metrics.
 
@@ -36,6 +37,7 @@ def run(
         num: Scenes to draw, by default.
         steps: Training steps, by default.
         batch_size: Examples per step, by default.
+        resumes: Whether it calls `fit` and `load_unseen`, which take more arguments.
     """
     parser = argparse.ArgumentParser(
         description=about.splitlines()[0],
@@ -43,17 +45,17 @@ def run(
     )
     add = parser.add_argument
     add("--data", help="folder of a dataset; by default, scenes are drawn")
-    add("--eval_split", default="validation", help="the split to evaluate on")
     add("--image_size", type=int, default=SIZE, help="side of images, in pixels")
     add("--max_tokens", type=int, default=MAX_TOKENS, help="tokens of a caption")
     add("--num", type=int, default=num, help="scenes to draw")
     add("--steps", type=int, default=steps, help="training steps")
     add("--batch_size", type=int, default=batch_size, help="examples per step")
-    add("--checkpoint", help="file to save to and to resume from, *.weights.h5")
-    add("--save_every", type=int, help="steps between checkpoints; a tenth of --steps")
     add("--seed", type=int, default=0, help="of scenes and initial weights")
+    if resumes:
+        add("--eval_split", default="validation", help="the split to evaluate on")
+        add("--checkpoint", help="file to save to and to resume from, *.weights.h5")
+        add("--save_every", type=int, help="steps between saves; a tenth of --steps")
     args = parser.parse_args(argv)
-    args.save_every = args.save_every or max(1, args.steps // 10)
     keras.utils.set_random_seed(args.seed)
     with tempfile.TemporaryDirectory() as folder:
         args.data = args.data or os.path.join(folder, "dataset")
@@ -115,7 +117,7 @@ def fit(
     task: Callable[[tf.data.Dataset], tf.data.Dataset],
     args: argparse.Namespace,
 ) -> None:
-    """Trains up to a step, from the checkpoint on if there is one.
+    """Trains up to the last step, from the checkpoint on if there is one.
 
     Args:
         model: A compiled model.
@@ -127,13 +129,14 @@ def fit(
     if args.checkpoint and os.path.exists(args.checkpoint):
         model.load_weights(args.checkpoint)  # The optimizer's state is in it.
     step = int(optimizer.iterations)
+    save_every = args.save_every or max(1, args.steps // 10)
     # A new caption of each image every epoch.
     batches = load(args, "train", caption="random", epochs=None, start_step=step)
     model.fit(
         task(batches),
-        initial_epoch=step // args.save_every,
-        epochs=-(-args.steps // args.save_every),
-        steps_per_epoch=args.save_every,
+        initial_epoch=step // save_every,
+        epochs=-(-args.steps // save_every),
+        steps_per_epoch=save_every,
         shuffle=False,  # The reader has done that.
         callbacks=[Checkpoint(args.checkpoint)],
         verbose=0,

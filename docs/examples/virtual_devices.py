@@ -33,7 +33,9 @@ def main(argv: list[str] | None = None) -> Metrics:
     def train(args: argparse.Namespace) -> Metrics:
         return train_by_hand(strategy, args) | train_by_fit(strategy, args)
 
-    return run(train, argv, about=__doc__, num=1000, steps=200, batch_size=64)
+    return run(
+        train, argv, about=__doc__, num=1000, steps=200, batch_size=64, resumes=False
+    )
 
 
 def make_strategy() -> tf.distribute.Strategy:
