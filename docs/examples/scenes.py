@@ -153,9 +153,9 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Metrics) -> None:
         """Replaces the last checkpoint at once: a kill leaves it whole."""
+        step = int(self.model.optimizer.iterations)
+        print(f"step {step}: loss {logs['loss']:.4f}", flush=True)
         if self.path:
             new = self.path.replace(".weights.h5", ".new.weights.h5")
             self.model.save_weights(new, overwrite=True)
             os.replace(new, self.path)
-        step = int(self.model.optimizer.iterations)
-        print(f"step {step}: loss {logs['loss']:.4f}", flush=True)

@@ -12,6 +12,7 @@ SCRIPT = """
 import json, sys
 sys.modules["tensorflow"] = None
 import torch
+import torch._dynamo  # An optimizer would import it, in each fork.
 import torch.distributed as dist
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 import reader
