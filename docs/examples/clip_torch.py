@@ -5,8 +5,7 @@
 Each rank embeds its share of a batch; embeddings are gathered, with their gradients,
 so that the loss compares every image with the captions of all ranks. Every
 `--save_every` steps, model, optimizer and the position in the data are saved. The same
-command resumes after a kill, on any number of ranks; with `torchrun --max-restarts=3`,
-torchrun repeats it.
+command resumes after a kill, on any number of ranks.
 """
 
 import argparse
