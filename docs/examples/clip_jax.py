@@ -7,6 +7,11 @@ TPUs the mesh is that of the real ones. Each device has a part of a batch, and t
 compares every image with every caption. Every `--save_every` steps, parameters, the
 optimizer's state and the position in the data are saved; the same command resumes after
 a kill.
+
+Measured on 2 cores of an Intel Xeon at 2.6 GHz, without a GPU, beside other work: on
+5,000 drawn scenes, 500 steps take 51 s of CPU time (249 s of wall time). The loss falls
+from 4.16 (chance: 4.16) to 1.43, and recall@5 of 521 unseen images is 0.440 (chance:
+0.010).
 """
 
 import argparse

