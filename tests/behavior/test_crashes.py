@@ -219,7 +219,7 @@ def test_interrupted_before_its_workers_are_up_it_does_not_wait_for_ever(
         assert "run the same command again to resume" in said.splitlines()[-1]
         # A worker that had only just been started ends once its launcher has.
         wait_for(lambda: not job.others())
-    assert main(command) == 0
+    assert main(args(source, output)) == 0
     assert below(output) == undisturbed
 
 
@@ -234,7 +234,7 @@ def test_workers_that_outlive_their_launcher_do_no_harm(
         wait_for((output / "_build/plan/plan.json").exists)
         os.kill(job.process.pid, number)
         job.process.wait()
-        assert main(command) == 0
+        assert main(args(source, output)) == 0
         assert below(output) == undisturbed
         wait_for(lambda: not job.others())
         assert below(output) == undisturbed

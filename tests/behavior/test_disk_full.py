@@ -121,7 +121,7 @@ def test_with_two_worker_processes_one_line_is_enough(
     lines = done.err.splitlines()
     (line,) = [line for line in lines if " lists of pairs planned, " not in line]
     assert f"no space left for {output}" in line
-    assert forks.run(command).status == 0
+    assert forks.run(args(source, output)).status == 0
     assert contents(output) == undisturbed
 
 

@@ -143,16 +143,15 @@ def test_any_number_of_hosts_shares_a_step(many, num, more):
     assert {len(host) for host in hosts} == {len(whole)}
 
 
-@pytest.mark.parametrize("num", [5, 7])
 @pytest.mark.parametrize(
-    "more",
+    ("num", "more"),
     [
-        {"start_step": 3, "epochs": 2},
-        {"start_example": 101},
-        {"remainder": "pad", "epochs": 3},
-        {"streams": 20, "seed": 5},
-        {"bucket_by_length": True, "caption": "random"},
-        {"bucket_by_length": True, "remainder": "pad", "start_step": 7},
+        (5, {"start_step": 3, "epochs": 2}),
+        (7, {"start_example": 101}),
+        (5, {"remainder": "pad", "epochs": 3}),
+        (7, {"streams": 20, "seed": 5}),
+        (7, {"bucket_by_length": True, "caption": "random"}),
+        (5, {"bucket_by_length": True, "remainder": "pad", "start_step": 7}),
     ],
     ids=str,
 )

@@ -133,7 +133,7 @@ def test_ctrl_c_stops_with_one_message_and_keeps_what_is_done(
     said = process.communicate(PATIENCE_SECONDS)[1].splitlines()[-1]
     assert process.returncode == 130
     assert "run the same command again to resume" in said
-    assert main(command) == 0
+    assert main(args(source, output)) == 0
     assert contents(output) == undisturbed
 
 
@@ -185,7 +185,7 @@ def test_a_killed_worker_ends_the_job_with_advice(forks, source, undisturbed, tm
     said = process.communicate(PATIENCE_SECONDS)[1].splitlines()[-1]
     assert process.returncode == 1
     assert "a worker process died" in said
-    assert main(command) == 0
+    assert main(args(source, output)) == 0
     assert contents(output) == undisturbed
 
 
