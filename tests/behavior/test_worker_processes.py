@@ -67,7 +67,11 @@ def job(forks: Forks, args: list[str]):
 def said_at_the_end(process) -> list[str]:
     """All lines of a command but those of its progress, printed every 10 s."""
     lines = process.communicate(timeout=PATIENCE_SECONDS)[1].splitlines()
-    return [line for line in lines if not re.search(r"(planned|rejects), \d+ s$", line)]
+    return [line for line in lines if not is_progress(line)]
+
+
+def is_progress(line: str) -> bool:
+    return bool(re.search(r"(planned|rejects), \d+ s$", line))
 
 
 def workers_of(process) -> list[int]:
@@ -219,7 +223,7 @@ def test_ctrl_c_while_the_engine_closes_its_workers_ends_all(source, tmp_path):
     args = build_args(source, tmp_path / "out")
     with started(*args, command=command, stdin=subprocess.PIPE) as process:
         workers = workers_of(process)
-        message = next(line for line in process.stderr if "planned" not in line)
+        message = next(line for line in process.stderr if not is_progress(line))
         assert "run the same command again to resume" in message
         assert not any(map(is_running, workers))
         process.communicate("\n", timeout=PATIENCE_SECONDS)
