@@ -34,6 +34,10 @@ from beam_jobs.sample_data import write_sample
 
 Fill = Callable[[Path], None]
 
+# Pages whose names from tests/support/taken_for_granted.py need both: PyTorch after
+# TensorFlow would end the process.
+PYTORCH_FIRST = ("docs/order.md", "docs/training.md")
+
 
 class Photo(NamedTuple):
     """A photograph with captions."""
@@ -64,7 +68,8 @@ def run_page(
         needs_tensorflow = re.search(
             r"reader\.load\(|import (tensorflow|keras)", python
         )
-        server = scripts if needs_tensorflow else forks
+        first = needs_tensorflow and page not in PYTORCH_FIRST
+        server = scripts if first else forks
         script = ROOT / "tests/support/pages.py"
         environment = {**fork_server.environment(), "PATH": shell_path}
         return server.start([script, page], cwd=folder, env=environment)
