@@ -137,9 +137,9 @@ def shared_data() -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def forks() -> Iterator[Forks]:
-    """Runs commands in processes that may be killed at any step."""
+    """Runs commands, each in a process that has imported Beam."""
     with Forks() as forks:
         yield forks
 

@@ -1,14 +1,9 @@
 """Datasets of every kind of tokenizer: built, read, decoded, and not mixed up."""
 
-import contextlib
 import gzip
 import json
-import os
 import shutil
-import signal
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +11,7 @@ from typing import NamedTuple
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
+from forks import commits
 
 import reader
 from beam_jobs.__main__ import main
@@ -296,23 +292,10 @@ def test_a_dataset_is_not_taken_for_one_of_another_tokenizer(
 
 
 def test_an_unfinished_job_is_not_resumed_with_a_changed_tokenizer(
-    sample, words, tmp_path, capfd
+    forks, sample, words, tmp_path, capfd
 ):
     output = tmp_path / "out"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "beam_jobs", *arguments(sample, output, words)],
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    commits, deadline = output / "_build/commits", time.monotonic() + 120
-    while not (commits.exists() and len(list(commits.iterdir())) >= 2):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    forks.kill_once(arguments(sample, output, words), lambda: commits(output) >= 2)
     original = words.read_text()
     words.write_text(original.replace('"green"', '"grey"'))
     assert main(arguments(sample, output, words)) == 1

@@ -6,14 +6,13 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Self
 
 import pytest
 from flawed import write_flawed_sample
-from forks import distinct
+from forks import Forks, distinct, wait_for
 from patience import PATIENCE_SECONDS
 
 from beam_jobs.__main__ import main
@@ -168,26 +167,14 @@ def _publishes_shard(step: str) -> bool:
 class Job:
     """`diptych build`, the real one, in a session of its own; none is left running."""
 
-    def __init__(self, command: list[str]) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "beam_jobs", *command],
-            start_new_session=True,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def __init__(self, forks: Forks, command: list[str]) -> None:
+        self.process = forks.start_command(command)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self.kill()
-
-    def kill(self) -> None:
-        """Kills the whole session."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.communicate()
+        self.process.kill_session()
 
     def others(self) -> list[int]:
         """Returns the job's processes but for the one that was started."""
@@ -197,27 +184,20 @@ class Job:
         return [int(p) for p in found.stdout.split() if int(p) != self.process.pid]
 
 
-def wait_for(condition) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
-def test_killed_at_random_moments(source, undisturbed, tmp_path, workers):
+def test_killed_at_random_moments(forks, source, undisturbed, tmp_path, workers):
     randoms = random.Random(workers)
     command = args(source, tmp_path / "out", f"--workers={workers}")
     began = time.monotonic()
-    with Job(command) as job:
+    with Job(forks, command) as job:
         assert job.process.wait() == 0
     seconds = time.monotonic() - began
     output = tmp_path / "killed"
     command = args(source, output, f"--workers={workers}")
     # The same output over and over, until it is whole.
     while not (output / "manifest.json").exists():
-        with Job(command) as job, contextlib.suppress(subprocess.TimeoutExpired):
+        with Job(forks, command) as job, contextlib.suppress(subprocess.TimeoutExpired):
             job.process.wait(randoms.uniform(0.3, 1.2) * seconds)
         check_killed(output)
     assert main(command) == 0
@@ -226,35 +206,35 @@ def test_killed_at_random_moments(source, undisturbed, tmp_path, workers):
 
 @pytest.mark.slow
 def test_interrupted_before_its_workers_are_up_it_does_not_wait_for_ever(
-    source, undisturbed, tmp_path
+    forks, source, undisturbed, tmp_path
 ):
     output = tmp_path / "out"
     command = args(source, output, "--workers=2", "--threads=1")
-    with Job(command) as job:
+    with Job(forks, command) as job:
         wait_for(job.others)
         # The launcher alone: a terminal would tell the workers too.
         job.process.send_signal(signal.SIGINT)
-        said = job.process.communicate(timeout=PATIENCE_SECONDS)[1]
+        said = job.process.communicate(PATIENCE_SECONDS)[1]
         assert job.process.returncode == 130
         assert "run the same command again to resume" in said.splitlines()[-1]
         # A worker that had only just been started ends once its launcher has.
         wait_for(lambda: not job.others())
-    assert main(command) == 0
+    assert main(args(source, output)) == 0
     assert below(output) == undisturbed
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_workers_that_outlive_their_launcher_do_no_harm(
-    source, undisturbed, tmp_path, number
+    forks, source, undisturbed, tmp_path, number
 ):
     output = tmp_path / "out"
     command = args(source, output, "--workers=2", "--threads=1")
-    with Job(command) as job:
+    with Job(forks, command) as job:
         wait_for((output / "_build/plan/plan.json").exists)
         os.kill(job.process.pid, number)
         job.process.wait()
-        assert main(command) == 0
+        assert main(args(source, output)) == 0
         assert below(output) == undisturbed
         wait_for(lambda: not job.others())
         assert below(output) == undisturbed

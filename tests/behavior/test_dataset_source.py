@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from built_datasets import all_records, contents, manifest_of, rejects_of, shards_of
-from kills import commits, kill_once
+from forks import commits
 from PIL import Image
 
 import reader
@@ -370,10 +370,10 @@ def test_a_damaged_record_is_a_reject_and_the_others_are_written(old, tmp_path):
         build(tmp_path / "no", dataset=copy)
 
 
-def test_a_killed_build_is_resumed(old, tmp_path):
+def test_a_killed_build_is_resumed(forks, old, tmp_path):
     output = tmp_path / "new"
     flags = [f"--dataset={old}", f"--output={output}", "--num_shards=16"]
-    kill_once(["build", *flags], lambda: commits(output) >= 2)
+    forks.kill_once(["build", *flags], lambda: commits(output) >= 2)
     assert main(["build", *flags]) == 0
     build(tmp_path / "whole", dataset=old, num_shards=16)
     assert contents(output) == contents(tmp_path / "whole")

@@ -3,8 +3,6 @@
 import contextlib
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -112,18 +110,18 @@ def _finished(output: Path) -> list[Path]:
 
 
 def test_with_two_worker_processes_one_line_is_enough(
-    source, undisturbed, disk_of_16_mb
+    forks, source, undisturbed, disk_of_16_mb
 ):
     output = disk_of_16_mb / "out"
-    command = [sys.executable, "-m", "beam_jobs", *args(source, output, "--workers=2")]
+    command = args(source, output, "--workers=2")
     with leaving(40, disk_of_16_mb):
-        done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 1
+        done = forks.run(command)
+    assert done.status == 1
     # A busy machine takes so long that it says how far it has come.
-    lines = done.stderr.splitlines()
+    lines = done.err.splitlines()
     (line,) = [line for line in lines if " lists of pairs planned, " not in line]
     assert f"no space left for {output}" in line
-    assert subprocess.run(command, capture_output=True).returncode == 0
+    assert forks.run(args(source, output)).status == 0
     assert contents(output) == undisturbed
 
 

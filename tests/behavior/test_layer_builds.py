@@ -25,7 +25,7 @@ from built_datasets import (
     rejects_of,
     words_of,
 )
-from kills import commits, kill_once
+from forks import commits
 
 from beam_jobs.__main__ import main
 
@@ -240,11 +240,13 @@ def test_tf_data_alone_reads_a_layer(base, case, written):
     assert num == len(base.records)
 
 
-def test_a_killed_job_ends_as_if_nothing_had_happened(base, case, written, tmp_path):
+def test_a_killed_job_ends_as_if_nothing_had_happened(
+    forks, base, case, written, tmp_path
+):
     table = put_rows(tmp_path / "rows.jsonl", case.rows)
     output = tmp_path / "layer"
     command = layer(base, table, "--name=recap", *COLUMNS, f"--output={output}")
-    kill_once(command, lambda: commits(output) >= 2)
+    forks.kill_once(command, lambda: commits(output) >= 2)
     assert not (output / "layer.json").exists()
     finished = {
         path.name: path.stat().st_mtime_ns

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from built_datasets import file_of, picture
+from forks import commits
 from hub_tables import write_table
-from kills import commits, kill_once
 
 from beam_jobs.__main__ import main
 
@@ -92,10 +92,10 @@ def test_equal_pictures_are_found(source, tmp_path, diptych):
     assert manifest["books"]["written"] == NUM - 3
 
 
-def test_a_killed_job_does_not_read_the_pictures_again(source, built, tmp_path):
+def test_a_killed_job_does_not_read_the_pictures_again(forks, source, built, tmp_path):
     own = Path(shutil.copytree(source / "hub", tmp_path / "own/hub")).parent
     output = tmp_path / "out"
-    kill_once(args(own, output), lambda: commits(output) >= 1)
+    forks.kill_once(args(own, output), lambda: commits(output) >= 1)
     for table in own.rglob("*.parquet"):
         data, times = table.read_bytes(), table.stat()
         assert data.count(b"JFIF") >= 8

@@ -4,13 +4,11 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 from built_datasets import contents
-from kills import commits, kill_once
+from forks import commits, wait_for
 from patience import PATIENCE_SECONDS
 
 from beam_jobs.__main__ import main
@@ -39,11 +37,13 @@ def undisturbed(source, tmp_path_factory) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("shards_done", [0, 1, 7, 20])
 def test_killed_and_run_again_gives_the_same_bytes(
-    source, undisturbed, tmp_path, shards_done
+    forks, source, undisturbed, tmp_path, shards_done
 ):
     output = tmp_path / "out"
     began = (output / "_build/plan/plan.json").exists
-    kill_once(args(source, output), lambda: began() and commits(output) >= shards_done)
+    forks.kill_once(
+        args(source, output), lambda: began() and commits(output) >= shards_done
+    )
     assert not (output / "manifest.json").exists()
     finished = {
         path.name: path.stat().st_mtime_ns
@@ -58,20 +58,20 @@ def test_killed_and_run_again_gives_the_same_bytes(
 
 
 def test_killed_with_two_worker_processes_gives_the_same_bytes(
-    source, undisturbed, tmp_path
+    forks, source, undisturbed, tmp_path
 ):
     output = tmp_path / "out"
     command = args(source, output, "--workers=2", "--threads=1")
-    kill_once(command, lambda: commits(output) >= 3)
+    forks.kill_once(command, lambda: commits(output) >= 3)
     assert main(command) == 0
     assert contents(output) == undisturbed
 
 
-def test_changed_sources_are_refused_on_resume(source, tmp_path, capfd):
+def test_changed_sources_are_refused_on_resume(forks, source, tmp_path, capfd):
     ours = tmp_path / "s"
     shutil.copytree(source, ours)
     output = tmp_path / "out"
-    kill_once(args(ours, output), lambda: commits(output) >= 2)
+    forks.kill_once(args(ours, output), lambda: commits(output) >= 2)
     (ours / "captions/scene-00000.txt").write_text("something else altogether")
     assert main(args(ours, output)) == 1
     said = capfd.readouterr().err
@@ -79,18 +79,18 @@ def test_changed_sources_are_refused_on_resume(source, tmp_path, capfd):
     assert main(args(ours, output, "--overwrite")) == 0
 
 
-def test_other_settings_are_refused_on_resume(source, tmp_path, capfd):
+def test_other_settings_are_refused_on_resume(forks, source, tmp_path, capfd):
     output = tmp_path / "out"
-    kill_once(args(source, output), lambda: commits(output) >= 2)
+    forks.kill_once(args(source, output), lambda: commits(output) >= 2)
     assert main(args(source, output, "--jpeg_quality=50")) == 1
     assert "jpeg_quality 90, not 50" in capfd.readouterr().err
 
 
 def test_a_shard_lost_or_cut_after_its_commit_is_written_again(
-    source, undisturbed, tmp_path
+    forks, source, undisturbed, tmp_path
 ):
     output = tmp_path / "out"
-    kill_once(args(source, output), lambda: commits(output) >= 4)
+    forks.kill_once(args(source, output), lambda: commits(output) >= 4)
     first, second, *_ = sorted((output / "_build").glob("commits/*.json"))
     (output / first.name.replace(".json", ".tfrecord")).unlink()
     with open(output / second.name.replace(".json", ".tfrecord"), "r+b") as shard:
@@ -100,65 +100,50 @@ def test_a_shard_lost_or_cut_after_its_commit_is_written_again(
 
 
 def test_killed_after_the_manifest_the_next_run_only_tidies_up(
-    source, undisturbed, tmp_path
+    forks, source, undisturbed, tmp_path
 ):
     output = tmp_path / "out"
-    kill_once(args(source, output), (output / "manifest.json").exists)
+    forks.kill_once(args(source, output), (output / "manifest.json").exists)
     assert main(args(source, output)) == 0
     assert contents(output) == undisturbed
 
 
-def test_two_jobs_on_one_output_do_not_mix(source, tmp_path, capfd):
+def test_two_jobs_on_one_output_do_not_mix(forks, source, tmp_path, capfd):
     output = tmp_path / "out"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "beam_jobs", *args(source, output)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not (output / "_build/config.json").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-    os.kill(process.pid, signal.SIGSTOP)
+    process = forks.start_command(args(source, output))
+    wait_for((output / "_build/config.json").exists, process)
+    process.send_signal(signal.SIGSTOP)
     try:
         assert main(args(source, output)) == 1
         assert "another job is writing" in capfd.readouterr().err
     finally:
-        os.kill(process.pid, signal.SIGCONT)
+        process.send_signal(signal.SIGCONT)
     assert process.wait() == 0
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_ctrl_c_stops_with_one_message_and_keeps_what_is_done(
-    source, undisturbed, tmp_path, workers
+    forks, source, undisturbed, tmp_path, workers
 ):
     output = tmp_path / "out"
     command = args(source, output, f"--workers={workers}", "--threads=1")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "beam_jobs", *command],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while commits(output) < 2:
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
+    process = forks.start_command(command)
+    wait_for(lambda: commits(output) >= 2, process)
     process.send_signal(signal.SIGINT)
-    said = process.communicate()[1].splitlines()[-1]
+    said = process.communicate(PATIENCE_SECONDS)[1].splitlines()[-1]
     assert process.returncode == 130
     assert "run the same command again to resume" in said
-    assert main(command) == 0
+    assert main(args(source, output)) == 0
     assert contents(output) == undisturbed
 
 
 def test_an_ignored_file_between_attempts_changes_nothing(
-    source, undisturbed, tmp_path
+    forks, source, undisturbed, tmp_path
 ):
     ours = tmp_path / "s"
     shutil.copytree(source, ours)
     output = tmp_path / "out"
-    kill_once(args(ours, output), lambda: commits(output) >= 2)
+    forks.kill_once(args(ours, output), lambda: commits(output) >= 2)
     done = [path.stem for path in (output / "_build/commits").iterdir()]
     written = [(output / f"{stem}.tfrecord").stat().st_mtime_ns for stem in done]
     (ours / "images/.DS_Store").touch()
@@ -185,20 +170,11 @@ def test_files_of_a_plan_that_never_came_true_are_removed(
     assert contents(output) == undisturbed
 
 
-def test_a_killed_worker_ends_the_job_with_advice(source, undisturbed, tmp_path):
+def test_a_killed_worker_ends_the_job_with_advice(forks, source, undisturbed, tmp_path):
     output = tmp_path / "out"
     command = args(source, output, "--workers=2", "--threads=1")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "beam_jobs", *command],
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while commits(output) < 2:
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
+    process = forks.start_command(command)
+    wait_for(lambda: commits(output) >= 2, process)
     workers = subprocess.run(
         ["pgrep", "-g", str(process.pid), "-f", "^[^ ]*python.*local_worker"],
         capture_output=True,
@@ -206,28 +182,21 @@ def test_a_killed_worker_ends_the_job_with_advice(source, undisturbed, tmp_path)
     ).stdout.split()
     assert workers
     os.kill(int(workers[-1]), signal.SIGKILL)
-    said = process.communicate(timeout=PATIENCE_SECONDS)[1].splitlines()[-1]
+    said = process.communicate(PATIENCE_SECONDS)[1].splitlines()[-1]
     assert process.returncode == 1
     assert "a worker process died" in said
-    assert main(command) == 0
+    assert main(args(source, output)) == 0
     assert contents(output) == undisturbed
 
 
-def test_a_job_that_is_told_to_end_says_how_to_go_on(source, undisturbed, tmp_path):
+def test_a_job_that_is_told_to_end_says_how_to_go_on(
+    forks, source, undisturbed, tmp_path
+):
     output = tmp_path / "out"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "beam_jobs", *args(source, output)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while commits(output) < 2:
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
+    process = forks.start_command(args(source, output))
+    wait_for(lambda: commits(output) >= 2, process)
     process.terminate()
-    _, said = process.communicate(timeout=PATIENCE_SECONDS)
+    _, said = process.communicate(PATIENCE_SECONDS)
     assert process.returncode == 130
     assert "run the same command again to resume" in said
     assert not (output / "_build/lease.json").exists()

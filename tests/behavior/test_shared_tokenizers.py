@@ -1,18 +1,13 @@
 """`--tokenizer=DATASET`: another dataset's tokenizer, so that both can be mixed."""
 
-import contextlib
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
+from forks import commits
 
 import reader
 from beam_jobs.__main__ import main
@@ -242,23 +237,12 @@ def test_the_output_cannot_be_replaced_by_its_own(sources, basic, tmp_path, caps
 # Resuming and repairing.
 
 
-def test_a_killed_job_resumes_with_the_same_vocabulary_alone(sources, basic, tmp_path):
+def test_a_killed_job_resumes_with_the_same_vocabulary_alone(
+    forks, sources, basic, tmp_path
+):
     output, taken = tmp_path / "out", shutil.copytree(basic, tmp_path / "taken")
     command = arguments(sources[1], output, num_shards=30)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "beam_jobs", *command, f"--tokenizer={taken}"],
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    commits, deadline = output / "_build/commits", time.monotonic() + 120
-    while not (commits.exists() and len(list(commits.iterdir())) >= 2):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    forks.kill_once([*command, f"--tokenizer={taken}"], lambda: commits(output) >= 2)
     assert main(command) == 1  # With a vocabulary of its own.
     shutil.rmtree(taken)
     # By content: another place is the same vocabulary.

@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
+from forks import Forks, wait_for
 from patience import PATIENCE_SECONDS
 
 import beam_jobs
-from beam_jobs.__main__ import main
 from beam_jobs.engines import worker_process
 from beam_jobs.engines.worker_process import WorkerProcess
 from beam_jobs.sample_data import write_sample
@@ -36,8 +36,8 @@ def build_args(source: Path, output: Path) -> list[str]:
 
 
 @contextlib.contextmanager
-def started(*args: str, command=DIPTYCH, **kwargs):
-    """A command in a session of its own, as in a terminal."""
+def started(*args: str, command: list[str], **kwargs):
+    """A whole process, in a session of its own, as in a terminal."""
     process = subprocess.Popen(
         [*command, *args],
         start_new_session=True,
@@ -54,22 +54,36 @@ def started(*args: str, command=DIPTYCH, **kwargs):
         process.communicate()
 
 
+@contextlib.contextmanager
+def job(forks: Forks, args: list[str]):
+    """A build, in a session of its own."""
+    process = forks.start_command(args)
+    try:
+        yield process
+    finally:
+        process.kill_session()
+
+
 def said_at_the_end(process) -> list[str]:
     """All lines of a command but those of its progress, printed every 10 s."""
     lines = process.communicate(timeout=PATIENCE_SECONDS)[1].splitlines()
-    return [line for line in lines if not re.search(r"(planned|rejects), \d+ s$", line)]
+    return [line for line in lines if not is_progress(line)]
+
+
+def is_progress(line: str) -> bool:
+    return bool(re.search(r"(planned|rejects), \d+ s$", line))
 
 
 def workers_of(process) -> list[int]:
     """The worker processes, as soon as both are there."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while True:
+
+    def workers() -> list[int]:
         command = ["pgrep", "-P", str(process.pid), "-f", "local_worker"]
         found = subprocess.run(command, capture_output=True, text=True).stdout.split()
-        if len(found) == 2:
-            return [int(pid) for pid in found]
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.002)
+        return [int(pid) for pid in found]
+
+    wait_for(lambda: len(workers()) == 2, process)
+    return workers()
 
 
 @pytest.fixture
@@ -88,7 +102,8 @@ def shadows(tmp_path) -> Path:
 
 def test_nothing_is_imported_from_the_working_folder(source, shadows, tmp_path):
     output = tmp_path / "out"
-    with started(*build_args(source, output), cwd=shadows) as process:
+    args = build_args(source, output)
+    with started(*args, command=DIPTYCH, cwd=shadows) as process:
         assert said_at_the_end(process) == []
         assert process.returncode == 0
     script = tmp_path / "check.py"
@@ -131,20 +146,21 @@ def test_workers_run_the_diptych_of_the_launcher(source, tmp_path):
 
 
 @pytest.mark.parametrize("seconds", [0, 0.3])
-def test_a_worker_that_dies_at_the_start_ends_the_job(source, tmp_path, seconds):
+def test_a_worker_that_dies_at_the_start_ends_the_job(forks, source, tmp_path, seconds):
     args = build_args(source, tmp_path / "out")
-    with started(*args) as process:
+    with job(forks, args) as process:
         victim = workers_of(process)[1]
         time.sleep(seconds)
         os.kill(victim, signal.SIGKILL)
         (line,) = said_at_the_end(process)
         assert process.returncode == 1
     assert "a worker process died of SIGKILL, possibly out of memory" in line
-    assert main(args) == 0
 
 
-def test_a_worker_that_dies_of_a_signal_without_a_name_ends_the_job(source, tmp_path):
-    with started(*build_args(source, tmp_path / "out")) as process:
+def test_a_worker_that_dies_of_a_signal_without_a_name_ends_the_job(
+    forks, source, tmp_path
+):
+    with job(forks, build_args(source, tmp_path / "out")) as process:
         os.kill(workers_of(process)[1], signal.SIGRTMIN + 6)
         (line,) = said_at_the_end(process)
         assert process.returncode == 1
@@ -158,15 +174,16 @@ def test_a_worker_that_cannot_start_ends_the_job(source, tmp_path):
     )
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     args = build_args(source, tmp_path / "out")
-    with started(*args, env={**os.environ, "PYTHONPATH": path}) as process:
+    environment = {**os.environ, "PYTHONPATH": path}
+    with started(*args, command=DIPTYCH, env=environment) as process:
         (line,) = said_at_the_end(process)
         assert process.returncode == 1
     assert "a worker process ended with exit status 7" in line
 
 
-def test_ctrl_c_in_a_terminal_is_one_line(source, tmp_path):
+def test_ctrl_c_in_a_terminal_is_one_line(forks, source, tmp_path):
     args = build_args(source, tmp_path / "out")
-    with started(*args) as process:
+    with job(forks, args) as process:
         workers_of(process)
         time.sleep(1)
         os.killpg(process.pid, signal.SIGINT)
@@ -175,9 +192,9 @@ def test_ctrl_c_in_a_terminal_is_one_line(source, tmp_path):
     assert "run the same command again to resume" in line
 
 
-def test_ctrl_c_ends_a_job_whose_worker_is_stopped(source, tmp_path):
+def test_ctrl_c_ends_a_job_whose_worker_is_stopped(forks, source, tmp_path):
     args = build_args(source, tmp_path / "out")
-    with started(*args) as process:
+    with job(forks, args) as process:
         stopped = workers_of(process)[0]
         os.kill(stopped, signal.SIGSTOP)
         time.sleep(1)
@@ -206,17 +223,17 @@ def test_ctrl_c_while_the_engine_closes_its_workers_ends_all(source, tmp_path):
     args = build_args(source, tmp_path / "out")
     with started(*args, command=command, stdin=subprocess.PIPE) as process:
         workers = workers_of(process)
-        message = next(line for line in process.stderr if "planned" not in line)
+        message = next(line for line in process.stderr if not is_progress(line))
         assert "run the same command again to resume" in message
         assert not any(map(is_running, workers))
         process.communicate("\n", timeout=PATIENCE_SECONDS)
         assert process.returncode == 130
 
 
-def test_workers_end_with_a_launcher_that_is_killed(source, tmp_path):
-    with started(*build_args(source, tmp_path / "out")) as process:
+def test_workers_end_with_a_launcher_that_is_killed(forks, source, tmp_path):
+    with job(forks, build_args(source, tmp_path / "out")) as process:
         workers = workers_of(process)
-        process.kill()
+        os.kill(process.pid, signal.SIGKILL)
         deadline = time.monotonic() + PATIENCE_SECONDS
         while any(is_running(worker) for worker in workers):
             assert time.monotonic() < deadline

@@ -9,8 +9,9 @@ import io
 import json
 import os
 import random
+import re
+import shlex
 import shutil
-import subprocess
 import sys
 import tarfile
 from collections.abc import Callable
@@ -18,16 +19,24 @@ from pathlib import Path
 from typing import NamedTuple
 
 import foreign_records
+import fork_server
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pages import ROOT
+from fork_server import Fork
+from forks import Forks
+from pages import ROOT, blocks_of
 from PIL import Image
+from training_scripts import Scripts
 
 from beam_jobs.config.values import parse_splits
 from beam_jobs.sample_data import write_sample
 
 Fill = Callable[[Path], None]
+
+# Pages whose names from tests/support/taken_for_granted.py need both: PyTorch after
+# TensorFlow would end the process.
+PYTORCH_FIRST = ("docs/order.md", "docs/training.md")
 
 
 class Photo(NamedTuple):
@@ -35,6 +44,37 @@ class Photo(NamedTuple):
 
     path: Path
     captions: list[str]
+
+
+@pytest.fixture(scope="session")
+def shell_path(forks: Forks, tmp_path_factory) -> str:
+    """A PATH whose `diptych` is a fork of a process that has imported Beam."""
+    folder = tmp_path_factory.mktemp("bin")
+    script, interpreter = folder / "diptych", Path(sys.executable)
+    words = [interpreter, "-SE", fork_server.__file__, forks.path, "-m", "beam_jobs"]
+    script.write_text(f'#!/bin/sh\nexec {shlex.join(map(str, words))} "$@"\n')
+    script.chmod(0o755)
+    return os.pathsep.join([str(folder), str(interpreter.parent), os.environ["PATH"]])
+
+
+@pytest.fixture(scope="session")
+def run_page(
+    forks: Forks, scripts: Scripts, shell_path: str
+) -> Callable[[str, Path], Fork]:
+    """`run_page(page, folder)` runs the blocks of a page in a process of its own."""
+
+    def run_page(page: str, folder: Path) -> Fork:
+        python = "".join(b.text for b in blocks_of(page) if b.language == "python")
+        needs_tensorflow = re.search(
+            r"reader\.load\(|import (tensorflow|keras)", python
+        )
+        first = needs_tensorflow and page not in PYTORCH_FIRST
+        server = scripts if first else forks
+        script = ROOT / "tests/support/pages.py"
+        environment = {**fork_server.environment(), "PATH": shell_path}
+        return server.start([script, page], cwd=folder, env=environment)
+
+    return run_page
 
 
 @pytest.fixture(scope="session")
@@ -91,11 +131,11 @@ def built(own_folders: Fill, build, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def demo(tmp_path_factory) -> Fill:
+def demo(forks: Forks, tmp_path_factory) -> Fill:
     """`out/`, made as the recipes tell whoever has no dataset."""
     folder = tmp_path_factory.mktemp("demo")
-    command = [sys.executable, "-m", "beam_jobs", "demo", "out"]
-    subprocess.run(command, cwd=folder, check=True)
+    demo = forks.start_command(["demo", "out"], cwd=folder)
+    assert demo.wait() == 0, demo.communicate()
     return lambda target: (target / "out").symlink_to(folder / "out")
 
 

@@ -2,8 +2,6 @@
 
 import hashlib
 import re
-import subprocess
-import sys
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,11 +16,11 @@ _ROW = re.compile(r" *(\d+)  ((?:[0-9a-f]{2} )*[0-9a-f]{2})(?:  .*)?")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(run_page, tmp_path_factory):
     """Where the page was followed."""
     folder = tmp_path_factory.mktemp("format")
-    page = [sys.executable, ROOT / "tests/support/pages.py", PAGE]
-    subprocess.run(page, cwd=folder, check=True)
+    done = run_page(PAGE, folder)
+    assert done.wait() == 0, done.communicate()[1]
     return folder
 
 

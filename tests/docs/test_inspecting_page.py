@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,7 +23,25 @@ COMMANDS = [
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
+def run(shell_path) -> Callable[[str, Path], str]:
+    """`run(command, folder)` returns what it says on stderr, and then on stdout."""
+
+    def run(command: str, folder: Path) -> str:
+        done = subprocess.run(
+            ["bash", "-c", command],
+            cwd=folder,
+            env={**os.environ, "PATH": shell_path},
+            capture_output=True,
+            text=True,
+        )
+        assert "Traceback" not in done.stderr
+        return done.stderr + done.stdout
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def folder(run, tmp_path_factory) -> Path:
     """Where `dataset` is what the page says, and `broken` too."""
     folder = tmp_path_factory.mktemp("operations")
     run("diptych sample shapes --num=200", folder)
@@ -39,20 +57,6 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-def run(command: str, folder: Path) -> str:
-    """Returns what a command says on stderr, and then on stdout."""
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    done = subprocess.run(
-        ["bash", "-c", command],
-        cwd=folder,
-        env={**os.environ, "PATH": path},
-        capture_output=True,
-        text=True,
-    )
-    assert "Traceback" not in done.stderr
-    return done.stderr + done.stdout
-
-
 def words(text: str) -> list[str]:
     """The lines of a text, in order of the alphabet, without numbers and bars."""
     plain = re.sub(r"[0-9a-f]{64}|[\d,.]+|[█▏▎▍▌▋▊▉]+", "0", text)
@@ -65,5 +69,5 @@ def test_there_are_commands_to_run():
 
 
 @pytest.mark.parametrize(("command", "shown"), COMMANDS, ids=[c for c, _ in COMMANDS])
-def test_a_command_shows_what_the_page_says(folder, command, shown):
+def test_a_command_shows_what_the_page_says(run, folder, command, shown):
     assert words(run(command, folder)) == words(shown)

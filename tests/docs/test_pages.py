@@ -2,8 +2,6 @@
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -87,16 +85,11 @@ def test_every_block_says_what_it_is(page):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", RUN_PAGES)
-def test_what_a_page_shows_works(page, tmp_path, request):
+def test_what_a_page_shows_works(page, run_page, tmp_path, request):
     for fixture in BEGINS_WITH.get(page, []):
         request.getfixturevalue(fixture)(tmp_path)
-    done = subprocess.run(
-        [sys.executable, ROOT / "tests/support/pages.py", page],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_page(page, tmp_path)
+    assert done.wait() == 0, done.communicate()[1]
 
 
 @pytest.mark.parametrize("page", PAGES)

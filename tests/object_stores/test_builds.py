@@ -34,12 +34,6 @@ def test_from_a_bucket_into_a_bucket(store, uploaded, output, run_build, local):
     assert store.download(output) == local
 
 
-def test_slashes_at_the_end_mean_nothing(store, uploaded, output, run_build, local):
-    slashed = {name: f"{path}/" for name, path in folders(uploaded).items()}
-    assert run_build(*store.flags, **slashed, output=f"{output}/") == 0
-    assert store.download(output) == local
-
-
 def test_from_a_bucket_into_a_folder(store, uploaded, run_build, local, tmp_path):
     out = tmp_path / "out"
     assert run_build(*store.flags, **folders(uploaded), output=out) == 0
@@ -53,21 +47,35 @@ def test_from_a_folder_into_a_bucket(store, source, output, run_build, local):
 
 def test_worker_processes_know_the_store_too(store, uploaded, output, run_build, local):
     flags = (*store.flags, "--workers=2", "--threads=2")
-    assert run_build(*flags, **folders(uploaded), output=output) == 0
+    # Slashes at the end mean nothing.
+    slashed = {name: f"{path}/" for name, path in folders(uploaded).items()}
+    assert run_build(*flags, **slashed, output=f"{output}/") == 0
     assert store.download(output) == local
+
+
+@pytest.fixture(scope="module")
+def of_nine_words(source, run_build, tmp_path_factory) -> Path:
+    """A dataset whose tokenizer has a small vocabulary."""
+    output = tmp_path_factory.mktemp("nine") / "out"
+    assert run_build("--vocab_size=9", **folders(source), output=output) == 0
+    return output
 
 
 @pytest.mark.parametrize("named", ["", "/", "/tokenizer", "/tokenizer/vocab.txt"])
 def test_a_tokenizer_is_taken_over_from_a_bucket(
-    store, source, uploaded, run_build, tmp_path, capsys, named
+    store, source, uploaded, of_nine_words, run_build, tmp_path, named
 ):
-    one, other = tmp_path / "one", tmp_path / "other"
-    flags = ("--vocab_size=9", *store.flags)
-    assert run_build(*flags, **folders(source), output=one) == 0
-    address = store.upload(one, f"{tmp_path.name}/one")
+    other = tmp_path / "other"
+    address = store.upload(of_nine_words, f"{tmp_path.name}/one")
     taken = {"tokenizer": f"{address}{named}", "output": other}
     assert run_build(*store.flags, **folders(source), **taken) == 0
-    assert files_below(other / "tokenizer") == files_below(one / "tokenizer")
+    tokenizers = [folder / "tokenizer" for folder in (of_nine_words, other)]
+    assert files_below(tokenizers[0]) == files_below(tokenizers[1])
+
+
+def test_a_tokenizer_that_is_not_there_is_refused(
+    store, source, uploaded, run_build, tmp_path, capsys
+):
     taken = {"tokenizer": f"{uploaded}/images", "output": tmp_path / "none"}
     assert run_build(*store.flags, **folders(source), **taken) == 2
     assert "without a finished dataset" in capsys.readouterr().err

@@ -1,14 +1,13 @@
 """Jobs on outputs in buckets: killed, run again, taken over, repaired."""
 
-import contextlib
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
+from collections.abc import Callable
 
 import pytest
+from fork_server import Fork
+from forks import wait_for
 from patience import PATIENCE_SECONDS
 
 SHAPE = ("--splits=train=0.7,validation=0.3", "--num_shards=6", "--max_rejects=10%")
@@ -25,33 +24,22 @@ def commits(store, output: str) -> set[str]:
     return {n for n in store.names(output) if n.startswith("_build/commits/")}
 
 
-def under_way(
-    store, source: str, output: str, shards: int = 1
-) -> "subprocess.Popen[str]":
+@pytest.fixture
+def under_way(forks, store, uploaded, output) -> Callable[[int], Fork]:
     """Starts a build; returns it once so many shards are committed."""
-    # With few threads: a shard takes a while.
-    slow = command(source, output, *store.flags, "--threads=1")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "beam_jobs", *slow],
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while len(commits(store, output)) < shards:
-        assert process.poll() is None, "the job ended too early"
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return process
+
+    def start(shards: int) -> Fork:
+        # With few threads: a shard takes a while.
+        slow = command(uploaded, output, *store.flags, "--threads=1")
+        process = forks.start_command(slow)
+        wait_for(lambda: len(commits(store, output)) >= shards, process, 0.02)
+        return process
+
+    return start
 
 
-def killed(store, source: str, output: str, shards: int) -> None:
-    """Starts a build, and kills it once so many shards are committed."""
-    process = under_way(store, source, output, shards)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.communicate(timeout=PATIENCE_SECONDS)
+def kill(process: Fork) -> None:
+    process.kill_session()
     assert process.returncode == -signal.SIGKILL
 
 
@@ -65,9 +53,9 @@ def run(run_build, uploaded, output):
 
 
 def test_a_killed_job_is_taken_over_and_ends_in_the_same_bytes(
-    store, uploaded, output, run, local, capsys
+    under_way, store, uploaded, output, run, local, capsys
 ):
-    killed(store, uploaded, output, shards=2)
+    kill(under_way(2))
     assert "manifest.json" not in store.download(output)
     before = store.download(output)
 
@@ -86,12 +74,12 @@ def test_a_killed_job_is_taken_over_and_ends_in_the_same_bytes(
     assert store.download(output) == local
 
 
-def test_a_job_that_is_taken_over_stops(store, uploaded, output, run, local):
-    first = under_way(store, uploaded, output)
+def test_a_job_that_is_taken_over_stops(under_way, store, uploaded, output, run, local):
+    first = under_way(1)
     lease = json.loads(store.download(output)["_build/lease.json"])
     other = json.dumps(lease | {"lease": "of another job"}).encode()
     store.put(f"{output.split('/', 3)[3]}/_build/lease.json", other)
-    _, said = first.communicate(timeout=PATIENCE_SECONDS)
+    _, said = first.communicate(PATIENCE_SECONDS)
     assert first.returncode == 1
     assert f"another job started writing to {output}: this job stops" in said
     # It leaves the other's lease alone.
@@ -101,18 +89,18 @@ def test_a_job_that_is_taken_over_stops(store, uploaded, output, run, local):
     assert store.download(output) == local
 
 
-def test_ctrl_c_leaves_no_lease(store, uploaded, output, run, local):
-    process = under_way(store, uploaded, output)
+def test_ctrl_c_leaves_no_lease(under_way, store, uploaded, output, run, local):
+    process = under_way(1)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=PATIENCE_SECONDS)
+    _, said = process.communicate(PATIENCE_SECONDS)
     assert process.returncode == 130, said
     assert "run the same command again to resume" in said
     assert run(*store.flags) == 0
     assert store.download(output) == local
 
 
-def test_what_changed_is_told_by_name(store, uploaded, output, run, capsys):
-    killed(store, uploaded, output, shards=1)
+def test_what_changed_is_told_by_name(under_way, store, uploaded, output, run, capsys):
+    kill(under_way(1))
     base = uploaded.split("/", 3)[3]
     time.sleep(1.1)  # In S3 an object's time has whole seconds.
     store.put(f"{base}/captions/scene-00003.txt", b"another caption altogether")

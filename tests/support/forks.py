@@ -1,20 +1,21 @@
 """Runs `diptych` over and over, each time in a process that may be killed at any step.
 
-Beam takes more than a second to import. A process of its own does so once, and a fork
-of it runs each command: here nothing is imitated, and the process that is killed is
-gone, with all that it held.
+Beam takes two seconds to import; processes are forks of one that has done so. Here
+nothing is imitated, and the process that is killed is gone, with all that it held.
 """
 
-import gc
-import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
+
+from fork_server import Fork, ForkServer
+from patience import PATIENCE_SECONDS
 
 # What publishing and tidying up rest on. A file is nowhere until it is renamed.
 OPERATIONS = ("replace", "rename", "fsync", "unlink", "rmdir")
@@ -44,27 +45,48 @@ class Done(NamedTuple):
         return lines[0]
 
 
-class Forks:
+class Forks(ForkServer):
     """`with Forks() as forks: forks.run(["build", …], kill_at=7)`."""
 
-    def __enter__(self) -> Self:
-        self._process = subprocess.Popen(
-            [sys.executable, __file__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        )
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._process.communicate()
+    def __init__(self) -> None:
+        super().__init__("beam_jobs.job.run")
 
     def run(self, args: list[str], *, kill_at: int | None = None) -> Done:
         """Runs a command, and kills it before its step number `kill_at`, from 0."""
-        print(json.dumps({"args": args, "kill_at": kill_at}), file=self._process.stdin)
-        self._process.stdin.flush()
-        return Done(**json.loads(self._process.stdout.readline()))
+        with tempfile.NamedTemporaryFile() as steps:
+            at = -1 if kill_at is None else kill_at
+            fork = self.start([__file__, at, steps.name, *args])
+            out, err = fork.communicate()
+            text = Path(steps.name).read_text()
+            return Done(fork.wait(), out, err, text.splitlines())
+
+    def start_command(self, args: list[str], **more: Any) -> Fork:
+        """Starts a command in a session of its own; `more` is that of `start`."""
+        return self.start(["-m", "beam_jobs", *args], **more)
+
+    def kill_once(self, args: list[str], when: Callable[[], object]) -> None:
+        """Starts a command, and kills its session once `when()`."""
+        fork = self.start_command(args)
+        wait_for(when, fork)
+        fork.kill_session()
+        assert fork.returncode == -signal.SIGKILL
+
+
+def wait_for(
+    when: Callable[[], object], fork: Fork | None = None, pause: float = 0.001
+) -> None:
+    """Waits for something that a process does before its end."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not when():
+        assert fork is None or fork.poll() is None, "the job ended too early"
+        assert time.monotonic() < deadline
+        time.sleep(pause)
+
+
+def commits(output: Path) -> int:
+    """Returns how many shards a job has finished."""
+    folder = output / "_build/commits"
+    return len(list(folder.iterdir())) if folder.exists() else 0
 
 
 def distinct(steps: list[str]) -> list[int]:
@@ -83,49 +105,22 @@ def _kind(step: str) -> str:
     return re.sub(r"[0-9a-f]{32}|\d+", "#", step)
 
 
-def _serve() -> None:
-    """Answers a line of JSON with a line of JSON."""
-    import beam_jobs.job.run  # noqa: F401
+def _run(kill_at: str, file: str, *args: str) -> None:
+    """The life of a process."""
     from beam_jobs.__main__ import main
 
-    # Collecting garbage would copy the pages that a fork shares with this process.
-    gc.freeze()
-
-    answers = os.fdopen(os.dup(1), "w")
-    for line in sys.stdin:
-        request = json.loads(line)
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            child = os.fork()
-            if not child:
-                _run(main, folder, **request)
-            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-            said = {name: _text(folder / name) for name in ("out", "err")}
-            steps = _text(folder / "steps").splitlines()
-        print(json.dumps({"status": status, **said, "steps": steps}), file=answers)
-        answers.flush()
-
-
-def _text(path: Path) -> str:
-    return path.read_text() if path.exists() else ""
-
-
-def _run(main: Any, folder: Path, args: list[str], kill_at: int | None) -> None:
-    """The child's life."""
     status = 70
     try:
-        for number, name in enumerate(("out", "err"), start=1):
-            os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT), number)
-        steps = _watch(kill_at)
-        status = main(args)
+        steps = _watch(int(kill_at))
+        status = main([*args])
         sys.stdout.flush()
-        (folder / "steps").write_text("\n".join(steps))
+        Path(file).write_text("\n".join(steps))
     finally:
         sys.stderr.flush()
         os._exit(status)
 
 
-def _watch(kill_at: int | None) -> list[str]:
+def _watch(kill_at: int) -> list[str]:
     """Notes every step from here on, and ends this process before one of them."""
     steps: list[str] = []
 
@@ -149,4 +144,4 @@ def _watch(kill_at: int | None) -> list[str]:
 
 
 if __name__ == "__main__":
-    _serve()
+    _run(*sys.argv[1:])

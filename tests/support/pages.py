@@ -115,7 +115,9 @@ def compile_block(block: Block) -> Any:
 
 def run_shell(block: Block) -> None:
     """Runs shell commands, as this interpreter's environment has them."""
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    path, scripts = os.environ["PATH"], str(Path(sys.executable).parent)
+    if scripts not in path.split(os.pathsep):
+        path = os.pathsep.join([scripts, path])
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", block.text],
         env={**os.environ, "PATH": path, "TF_CPP_MIN_LOG_LEVEL": "3"},

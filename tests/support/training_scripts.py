@@ -1,27 +1,22 @@
 """Runs training scripts, each in a process of its own, and says how it ended.
 
-TensorFlow takes three seconds to import. A process does so once, before it has run any
-operation or started any thread pool, and a fork of it is the process of each script:
-it is the leader of a session, as a program in a terminal, and ends as Python ends.
-`as_program` starts a whole process instead.
+Processes are forks of one that has imported TensorFlow; `run_program` starts a whole
+process instead.
 """
 
 import contextlib
-import json
 import os
 import re
 import select
 import signal
-import socket
 import subprocess
-import sys
 import tempfile
 import time
-import types
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from fork_server import ForkServer, environment
 from patience import PATIENCE_SECONDS, SOON_SECONDS
 
 # What an imported TensorFlow says whatever TF_CPP_MIN_LOG_LEVEL is.
@@ -83,29 +78,11 @@ _HALF_MADE = re.compile(
 )
 
 
-class Scripts:
+class Scripts(ForkServer):
     """`with Scripts() as scripts: scripts.run("import reader; …")`."""
 
-    def __enter__(self) -> Self:
-        self._socket, theirs = socket.socketpair()
-        # Libraries of other tests set a default timeout, which both ends would share.
-        self._socket.setblocking(True)
-        theirs.setblocking(True)
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, __file__, str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                env=_environment(),
-            )
-        self._answers = self._socket.makefile()
-        self._folder = tempfile.TemporaryDirectory()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._folder.cleanup()
-        self._socket.close()
-        self._answers.close()
-        self._process.wait()
+    def __init__(self) -> None:
+        super().__init__("reader.loader.load")
 
     def run(
         self,
@@ -122,18 +99,18 @@ class Scripts:
             act: Called with its process id when it prints "ready".
             patience: Seconds after which it is killed, and `TimeoutError` is raised.
         """
-        with _Outputs() as outputs:
+        with _Outputs() as outputs, tempfile.TemporaryDirectory() as folder:
             # A file, from which AutoGraph takes the source of functions.
-            script = Path(self._folder.name, "script.py")
+            script = Path(folder, "script.py")
             script.write_text(code)
-            request = json.dumps([str(script), *map(str, args)])
-            socket.send_fds(self._socket, [request.encode()], outputs.theirs)
-            pid = int(self._answers.readline())
+            fork = self.start(
+                [script, *args], env=environment(), outputs=outputs.theirs
+            )
             try:
-                outputs.follow(pid, act, patience)
+                outputs.follow(fork.pid, act, patience)
             finally:
-                status = int(self._answers.readline())
-            return outputs.ended(status, pid)
+                status = fork.wait()
+            return outputs.ended(status, fork.pid)
 
 
 def run_program(
@@ -144,14 +121,14 @@ def run_program(
     **more: Any,
 ) -> Ended:
     """Runs a command to its end, as the leader of a session."""
-    environment = {**_environment(), **more.pop("env", {})}
+    env = {**environment(), **more.pop("env", {})}
     with _Outputs() as outputs:
         process = subprocess.Popen(
             command,
             stdout=outputs.theirs[0],
             stderr=outputs.theirs[1],
             start_new_session=True,
-            env=environment,
+            env=env,
             **more,
         )
         outputs.follow(process.pid, act, patience)
@@ -229,46 +206,3 @@ class _Outputs:
         out, err = (self._said[fd].decode(errors="replace") for fd in self._ours)
         lines = [line for line in err.splitlines() if not _NOISE.match(line)]
         return Ended(status, out, lines, self._end - self._at, session(pid), pid)
-
-
-def _environment() -> dict[str, str]:
-    root, path = str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")
-    return {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, [root, path])),
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-    }
-
-
-def _serve(fd: int) -> None:
-    """Answers each request with the process id of a script, then with its status."""
-    import reader
-
-    _ = reader.load
-    with socket.socket(fileno=fd) as requests:
-        while True:
-            request, fds, *_ = socket.recv_fds(requests, 1 << 16, 2)
-            if not request:
-                return
-            child = os.fork()
-            if not child:
-                break
-            for output in fds:
-                os.close(output)
-            requests.sendall(b"%d\n" % child)
-            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-            requests.sendall(b"%d\n" % status)
-    os.setsid()
-    for number, output in enumerate(fds, start=1):
-        os.dup2(output, number)
-        os.close(output)
-    # A shell that starts something in the background has it ignore the signal.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    sys.argv = json.loads(request)
-    main = sys.modules["__main__"] = types.ModuleType("__main__")
-    main.__file__ = sys.argv[0]
-    exec(compile(Path(main.__file__).read_bytes(), main.__file__, "exec"), vars(main))
-
-
-if __name__ == "__main__":
-    _serve(int(sys.argv[1]))

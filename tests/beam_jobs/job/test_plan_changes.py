@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy
 import pyarrow.parquet as pq
 import pytest
-from forks import Forks
 
 from beam_jobs.__main__ import main
 from beam_jobs.planning.job_plan import dump_plan, parse_plan
@@ -51,15 +50,14 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def killed(tmp_path_factory) -> Unfinished:
+def killed(forks, tmp_path_factory) -> Unfinished:
     folder = tmp_path_factory.mktemp("killed")
     job = Unfinished(folder / "s", folder / "out")
     write_sample(str(job.source), 24)
-    with Forks() as forks:
-        steps = forks.run(args(job.source, folder / "whole")).steps
-        commits = [place for place, step in enumerate(steps) if _commits(step)]
-        command = args(job.source, job.output)
-        assert forks.run(command, kill_at=commits[2]).status == -signal.SIGKILL
+    steps = forks.run(args(job.source, folder / "whole")).steps
+    commits = [place for place, step in enumerate(steps) if _commits(step)]
+    command = args(job.source, job.output)
+    assert forks.run(command, kill_at=commits[2]).status == -signal.SIGKILL
     assert len(list(job.output.glob("_build/commits/*"))) == 2
     return job
 
@@ -233,7 +231,7 @@ def test_sources_with_other_times_only_are_gone_on_with(killed, job, change):
         assert (job.output / f"{name}.tfrecord").stat().st_ino == node
 
 
-def test_a_shard_with_a_touched_reject_is_written_again(job, tmp_path):
+def test_a_shard_with_a_touched_reject_is_written_again(forks, job, tmp_path):
     """Nothing tells what a rejected image was like: it may have been mended."""
     label = sorted(job.output.glob("_build/commits/*"))[0].stem
     number = finished(job)[0]
@@ -243,13 +241,12 @@ def test_a_shard_with_a_touched_reject_is_written_again(job, tmp_path):
     os.utime(image, ns=(times.st_atime_ns, times.st_mtime_ns))
     (job.output / f"_build/commits/{label}.json").unlink()
     limit = "--max_rejects=1"
-    with Forks() as forks:
-        command = args(job.source, job.output, limit)
-        steps = forks.run(
-            [*command[:3], f"--output={tmp_path / 'try'}", *command[4:]]
-        ).steps
-        last = [place for place, step in enumerate(steps) if _commits(step)][-1]
-        assert forks.run(command, kill_at=last).status == -signal.SIGKILL
+    command = args(job.source, job.output, limit)
+    steps = forks.run(
+        [*command[:3], f"--output={tmp_path / 'try'}", *command[4:]]
+    ).steps
+    last = [place for place, step in enumerate(steps) if _commits(step)][-1]
+    assert forks.run(command, kill_at=last).status == -signal.SIGKILL
     image.write_bytes(whole)
     assert job.run(limit) == 0
     assert manifest_of(job)["books"]["written"] == 24
