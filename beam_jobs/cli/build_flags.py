@@ -32,10 +32,10 @@ def add_build_parser(commands: Any) -> argparse.ArgumentParser:
         "Turns folders of images and captions into sharded TFRecords.",
         group="make a dataset",
         examples=_EXAMPLES,
-        more="Folders and files can be in a bucket: gs://BUCKET/... or s3://BUCKET/... "
-        "Flags can be written with dashes or underscores. Apache Beam's flags are "
-        "passed to Beam; docs/operations.md has commands for Dataflow, Flink and "
-        "Spark.",
+        more="Folders and files can be in a bucket: gs://BUCKET/..., s3://BUCKET/... "
+        "or az://CONTAINER/... Flags can be written with dashes or underscores. Apache "
+        "Beam's flags are passed to Beam; docs/operations.md has commands for "
+        "Dataflow, Flink and Spark.",
     )
     add_flags(parser, JobConfig)
     return parser

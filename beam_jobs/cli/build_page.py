@@ -41,7 +41,8 @@ def key_warnings(config: JobConfig, plan: JobPlan) -> list[str]:
         return []
     return [
         f"{num_unknown:,} of {num_keys:,} keys in --exclude_keys="
-        f"{config.exclude_keys} are in no source"
+        f"{config.exclude_keys} are in no source: `diptych find` shows how a key is "
+        "written, such as park/0042, without the file's suffix"
     ]
 
 

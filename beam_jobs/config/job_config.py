@@ -39,8 +39,8 @@ class JobConfig(JobSettings, CommonConfig):
 
     Values are validated when the configuration is made, which reads no file. `run`
     checks the source and the tokenizer before any work. Paths are local paths, where a
-    leading `~` stands for the home folder, or addresses in a bucket: `gs://BUCKET/…` or
-    `s3://BUCKET/…`. Each source is a path or a sequence of paths.
+    leading `~` stands for the home folder, or addresses in a bucket: `gs://BUCKET/…`,
+    `s3://BUCKET/…` or `az://CONTAINER/…`. Each source is a path or a sequence of paths.
 
     Attributes:
         images: Folder of images, searched at any depth. Required with `captions` and

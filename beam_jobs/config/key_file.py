@@ -1,6 +1,7 @@
 """Reads the keys of `--exclude_keys`: a text file with one key a line."""
 
 import hashlib
+import unicodedata
 
 from beam_jobs.storage.files import read_file
 from reader.contract.errors import UsageError
@@ -27,10 +28,11 @@ def read_keys(flag: str, path: str) -> frozenset[str]:
 
 
 def parse_keys(data: bytes) -> frozenset[str]:
-    """Returns the keys of a file's bytes. Empty lines are no keys."""
+    """Returns the keys of a file's bytes, in NFC, as keys are. Skips empty lines."""
     lines = data.removeprefix(_BYTE_ORDER_MARK).split(b"\n")
     keys = (line.removesuffix(b"\r") for line in lines)
-    return frozenset(display_path(key) for key in keys if key)
+    texts = (display_path(key) for key in keys if key)
+    return frozenset(unicodedata.normalize("NFC", text) for text in texts)
 
 
 def dump_keys(keys: frozenset[str]) -> bytes:

@@ -31,7 +31,7 @@ class LayerConfig(LayerSettings, CommonConfig):
     Values are validated when the configuration is made, which reads no file. `layer`
     checks the dataset, the tables and the tokenizer before any work. Paths are local
     paths, where a leading `~` stands for the home folder, or addresses in a bucket:
-    `gs://BUCKET/…` or `s3://BUCKET/…`.
+    `gs://BUCKET/…`, `s3://BUCKET/…` or `az://CONTAINER/…`.
 
     Attributes:
         dataset: Folder of the dataset. Its shards do not change.

@@ -131,7 +131,7 @@ def check_range(
 
 
 def check_paths(field: str, paths: Sequence[str]) -> None:
-    """Checks that paths are local, `gs://BUCKET/…` or `s3://BUCKET/…`, and different.
+    """Checks that paths are local or in a bucket, and different.
 
     Raises:
         UsageError: The scheme is not supported, the bucket or folder is missing, or a

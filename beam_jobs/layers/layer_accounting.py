@@ -1,6 +1,7 @@
 """The counts of a layer, and whether it may be written."""
 
 import itertools
+import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -92,9 +93,13 @@ def _nothing_matches(workspace: Workspace, config: LayerConfig, plan: JobPlan) -
     if (reject := next(unknown, None)) is None:
         return message
     base = BaseRecords(config.dataset, config.base)
+    key = display_path(reject.key)
+    advice = "pass another --key_column"
+    if os.path.splitext(key)[1]:
+        advice = f"remove suffixes such as .jpg from the column, or {advice}"
     return (
         f'{message}: a key of the dataset is "{display_path(base.some_key())}", and a '
-        f'key of the tables is "{display_path(reject.key)}": pass another --key_column'
+        f'key of the tables is "{key}": {advice}'
     )
 
 

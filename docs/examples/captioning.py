@@ -4,12 +4,22 @@
 
 draws scenes of coloured shapes, builds a dataset of them, trains, and prints metrics.
 A CNN makes 8 × 8 places of a picture; a GRU writes words, looking at these places.
+
+Measured on 2 cores of an Intel Xeon at 2.6 GHz, without a GPU, beside other work: 221 s
+of CPU time (410 s of wall time), with drawing and building. The loss of unseen scenes
+falls from 4.22 to 0.50, and 73.4 % of captions name only shapes that are there (chance:
+4.2 %).
+
+With `--data=coco`, say, it trains on photographs: docs/recipes/captioning.md. With
+`--checkpoint`, it resumes after a kill.
 """
 
 import argparse
+import json
 import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
@@ -17,12 +27,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
-from scenes import MAX_TOKENS, SIZE, Metrics, load, run
+from scenes import Metrics, compile_model, fit, load_unseen, run
 
 import reader
 
 WIDTH = 128
-PAD, _, START, END = range(4)  # docs/format.md#tokenizers
 NAMED = re.compile(
     "(red|orange|yellow|green|blue|purple|pink|brown) "
     "(circle|square|triangle|star|heart|cross)"
@@ -36,43 +45,25 @@ def main(argv: list[str] | None = None) -> Metrics:
     )
 
 
-def train_and_evaluate(data: str, args: argparse.Namespace) -> dict[str, float]:
+def train_and_evaluate(args: argparse.Namespace) -> Metrics:
     """Trains on one split, and returns metrics of the other."""
-    model = make_model(reader.tokenizer(data).vocab_size)
-    compile_model(model, args.steps)
-    # A new caption of each picture every epoch.
-    train = load(data, "train", args.batch_size, caption="random", epochs=None)
-    unseen = load(data, "validation", args.batch_size, remainder="pad", shuffle=False)
-    unseen = reader.for_captioning(unseen)
-    before = model.evaluate(unseen, verbose=0)
-    model.fit(
-        reader.for_captioning(train),
-        steps_per_epoch=max(1, args.steps // 10),
-        epochs=10,
-        shuffle=False,  # The reader has done that.
-        verbose=2,
-    )
-    after = model.evaluate(unseen, verbose=0)
-    losses = {"loss_at_start": before, "loss_at_end": after}
-    return losses | check_captions(model, data, args.batch_size)
-
-
-def compile_model(model: keras.Model, steps: int) -> None:
-    """Says how to train it."""
-    rate = keras.optimizers.schedules.CosineDecay(
-        0.0, steps, warmup_target=2e-3, warmup_steps=steps // 10
-    )
-    # The mean over tokens, and not over what is padding too.
+    model = make_model(args.image_size, reader.tokenizer(args.data).vocab_size)
+    # The mean over tokens, without padding.
     loss = keras.losses.SparseCategoricalCrossentropy(
         from_logits=True, reduction="mean_with_sample_weight"
     )
-    # On CPUs, convolutions are faster without XLA.
-    model.compile(keras.optimizers.AdamW(rate), loss, jit_compile=False)
+    compile_model(model, loss, args.steps)
+    unseen = reader.for_captioning(load_unseen(args))
+    before = model.evaluate(unseen, verbose=0)
+    fit(model, reader.for_captioning, args)
+    after = model.evaluate(unseen, verbose=0)
+    losses = {"loss_at_start": before, "loss_at_end": after}
+    return losses | check_captions(model, args)
 
 
-def make_model(vocab_size: int) -> keras.Model:
+def make_model(size: int, vocab_size: int) -> keras.Model:
     """Returns `(image, tokens_in) -> logits of the next token`."""
-    image = layers.Input([SIZE, SIZE, 3])
+    image = layers.Input([size, size, 3])
     tokens = layers.Input([None], dtype="int32")
     places = see(image)
     gist = layers.Dense(WIDTH, activation="tanh")(
@@ -88,7 +79,7 @@ def make_model(vocab_size: int) -> keras.Model:
 
 
 def see(image: keras.KerasTensor) -> keras.KerasTensor:
-    """Returns float32[batch, 64, WIDTH]: what is at each place of a picture."""
+    """Returns float32[batch, places, WIDTH]: what is at each place of an image."""
     x = image * 2 - 1
     for filters, strides in ((32, 2), (64, 2), (WIDTH, 2), (WIDTH, 1)):
         x = layers.Conv2D(filters, 3, strides, padding="same", use_bias=False)(x)
@@ -111,24 +102,41 @@ class Positions(layers.Layer):
         return x + self.vectors
 
 
-def check_captions(model: keras.Model, data: str, batch_size: int) -> dict[str, float]:
-    """Captions each scene of the validation split, and tells how often truly so."""
+def check_captions(model: keras.Model, args: argparse.Namespace) -> Metrics:
+    """Captions each image of the other split, and compares with its own captions."""
     said, own = [], []
-    for images, captions in unseen_scenes(data, batch_size):
-        said += describe(model, images, data)
+    for images, captions in unseen_images(args):
+        said += describe(model, images, args)
         own += captions
     for text, captions in list(zip(said, own, strict=True))[:5]:
         print(f"says {text!r}\n  of {captions[0]!r}")
-    named = [shapes_in(text) for text in said]
+    # The captions' worth if each is compared with another image.
+    others = own[1:] + own[:1]
+    metrics = {
+        "images": len(own),
+        "words_right": share_of_words(said, own),
+        "words_by_chance": share_of_words(said, others),
+    }
     # Of five captions that a scene has, one at least names all of its shapes.
     there = [shapes_in(" ".join(captions)) for captions in own]
-    return {
-        "scenes": len(own),
+    if not any(there):
+        return metrics  # Not of drawn scenes.
+    named = [shapes_in(text) for text in said]
+    return metrics | {
         "true_captions": share_true(named, there),
-        # What the same captions are worth if each is held against another scene.
         "true_by_chance": share_true(named, there[1:] + there[:1]),
         "shapes_named": share_named(named, there),
     }
+
+
+def share_of_words(said: list[str], own: list[list[str]]) -> float:
+    """Returns how many words of a caption, in the mean, one of the image's own has."""
+    shares = []
+    for text, captions in zip(said, own, strict=True):
+        known = set(re.findall(r"\w+", " ".join(captions).lower()))
+        words = re.findall(r"\w+", text.lower())
+        shares.append(np.mean([word in known for word in words]) if words else 0)
+    return float(np.mean(shares))
 
 
 def shapes_in(text: str) -> set[tuple[str, str]]:
@@ -143,35 +151,36 @@ def share_true(named: list[set], there: list[set]) -> float:
 
 
 def share_named(named: list[set], there: list[set]) -> float:
-    """Returns how many of the scenes' shapes are named: who says little errs little."""
+    """Returns how many of the scenes' shapes are named: short captions err little."""
     found = sum(len(some & shapes) for some, shapes in zip(named, there, strict=True))
     return found / sum(map(len, there))
 
 
-def unseen_scenes(data: str, batch_size: int) -> Iterator[tuple]:
-    """Yields images and lists of their captions, every scene once."""
-    batches = load(
-        data,
-        "validation",
-        batch_size,
-        caption="all",
-        outputs=("image", "caption", "valid"),
-        remainder="pad",
-        shuffle=False,
-    )
-    for image, captions, valid in reader.as_numpy(batches):
-        texts = [[text.decode() for text in row] for row in captions[valid]]
-        yield image[valid], texts
+def unseen_images(args: argparse.Namespace) -> Iterator[tuple]:
+    """Yields images and lists of their captions, every image once."""
+    outputs = ("image", "caption", "caption_valid", "valid")
+    batches = load_unseen(args, caption="all", outputs=outputs)
+    for image, captions, own, valid in reader.as_numpy(batches):
+        yield (
+            image[valid],
+            [
+                [text.decode() for text in captions[i][own[i]]]
+                for i in np.flatnonzero(valid)
+            ],
+        )
 
 
-def describe(model: keras.Model, images: np.ndarray, data: str) -> list[str]:
+def describe(
+    model: keras.Model, images: np.ndarray, args: argparse.Namespace
+) -> list[str]:
     """Returns a caption of each image: at each step, the likeliest word."""
-    tokenizer = reader.tokenizer(data)
-    tokens = np.full([len(images), MAX_TOKENS], PAD, np.int32)
-    tokens[:, 0] = START
-    for step in range(1, MAX_TOKENS):
+    tokenizer = reader.tokenizer(args.data)
+    spec = json.loads(Path(args.data, "manifest.json").read_text())["tokenizer"]
+    tokens = np.full([len(images), args.max_tokens], spec["pad_id"], np.int32)
+    tokens[:, 0] = spec["start_id"]
+    for step in range(1, args.max_tokens):
         logits = model.predict_on_batch([images, tokens[:, :-1]])
-        going_on = ~(tokens == END).any(axis=1)
+        going_on = ~(tokens == spec["end_id"]).any(axis=1)
         tokens[going_on, step] = logits[going_on, step - 1].argmax(-1)
     return [tokenizer.decode(row) for row in tokens]
 

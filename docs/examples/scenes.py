@@ -1,4 +1,4 @@
-"""What the examples share: scenes to train on, a command line, metrics."""
+"""What the Keras examples share: data, a command line, checkpoints, metrics."""
 
 import argparse
 import os
@@ -13,44 +13,54 @@ import tensorflow as tf
 import reader
 
 SIZE = 64
-MAX_TOKENS = 25  # Of such scenes no caption has more, start and end among them.
+MAX_TOKENS = 25  # Captions of scenes have no more, with start and end tokens.
 
 Metrics = dict[str, float]
 
 
 def run(
-    train: Callable[[str, argparse.Namespace], Metrics],
+    train: Callable[[argparse.Namespace], Metrics],
     argv: list[str] | None,
     *,
     about: str,
     num: int,
     steps: int,
     batch_size: int,
+    resumes: bool = True,
 ) -> Metrics:
     """Runs an example on a dataset; prints and returns its metrics.
 
     Args:
-        train: From the folder of a dataset, and the arguments, to metrics.
+        train: Trains and evaluates as the arguments say.
         argv: The command line; None for that of the process.
         about: The example's description.
-        num: Of scenes to draw, if the command line does not say.
-        steps: Of training, likewise.
-        batch_size: Examples per step, likewise.
+        num: Scenes to draw, by default.
+        steps: Training steps, by default.
+        batch_size: Examples per step, by default.
+        resumes: Whether it calls `fit` and `load_unseen`, which take more arguments.
     """
-    parser = argparse.ArgumentParser(description=about.splitlines()[0])
-    parser.add_argument("--data", help="folder of the dataset (a temporary one)")
-    parser.add_argument("--num", type=int, default=num, help=f"scenes to draw ({num})")
-    parser.add_argument("--steps", type=int, default=steps, help=f"({steps})")
-    parser.add_argument(
-        "--batch_size", type=int, default=batch_size, help=f"({batch_size})"
+    parser = argparse.ArgumentParser(
+        description=about.splitlines()[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--seed", type=int, default=0, help="(0)")
+    add = parser.add_argument
+    add("--data", help="folder of a dataset; by default, scenes are drawn")
+    add("--image_size", type=int, default=SIZE, help="side of images, in pixels")
+    add("--max_tokens", type=int, default=MAX_TOKENS, help="tokens of a caption")
+    add("--num", type=int, default=num, help="scenes to draw")
+    add("--steps", type=int, default=steps, help="training steps")
+    add("--batch_size", type=int, default=batch_size, help="examples per step")
+    add("--seed", type=int, default=0, help="of scenes and initial weights")
+    if resumes:
+        add("--eval_split", default="validation", help="the split to evaluate on")
+        add("--checkpoint", help="file to save to and to resume from, *.weights.h5")
+        add("--save_every", type=int, help="steps between saves; a tenth of --steps")
     args = parser.parse_args(argv)
     keras.utils.set_random_seed(args.seed)
     with tempfile.TemporaryDirectory() as folder:
-        data = args.data or os.path.join(folder, "dataset")
-        make_dataset(data, args.num, args.seed)
-        metrics = train(data, args)
+        args.data = args.data or os.path.join(folder, "dataset")
+        make_dataset(args.data, args.num, args.seed)
+        metrics = train(args)
     for name, value in metrics.items():
         print(f"{name}: {value:.4g}")
     return metrics
@@ -74,14 +84,78 @@ def make_dataset(data: str, num: int, seed: int) -> None:
             subprocess.run(diptych, check=True)
 
 
-def load(data: str, split: str, batch_size: int, **options) -> tf.data.Dataset:
-    """Returns batches of whole scenes: captions speak of corners, and of left."""
+def load(args: argparse.Namespace, split: str, **options) -> tf.data.Dataset:
+    """Returns batches of whole images: captions speak of corners, and of left."""
     return reader.load(
-        data,
+        args.data,
         split=split,
-        batch_size=batch_size,
-        image_size=SIZE,
+        batch_size=args.batch_size,
+        image_size=args.image_size,
         crop="none",
-        max_tokens=MAX_TOKENS,
+        max_tokens=args.max_tokens,
         **options,
     )
+
+
+def load_unseen(args: argparse.Namespace, **options) -> tf.data.Dataset:
+    """Returns each example of the other split once."""
+    return load(args, args.eval_split, shuffle=False, remainder="pad", **options)
+
+
+def compile_model(model: keras.Model, loss: Callable, steps: int) -> None:
+    """Sets the loss, and an optimizer whose rate rises and falls over the steps."""
+    rate = keras.optimizers.schedules.CosineDecay(
+        0.0, steps, warmup_target=2e-3, warmup_steps=steps // 10
+    )
+    # On CPUs, TensorFlow's convolutions are faster without XLA.
+    jit = False if keras.backend.backend() == "tensorflow" else "auto"
+    model.compile(keras.optimizers.AdamW(rate), loss, jit_compile=jit)
+
+
+def fit(
+    model: keras.Model,
+    task: Callable[[tf.data.Dataset], tf.data.Dataset],
+    args: argparse.Namespace,
+) -> None:
+    """Trains up to the last step, from the checkpoint on if there is one.
+
+    Args:
+        model: A compiled model.
+        task: `reader.for_captioning` or `reader.for_retrieval`.
+        args: The command line.
+    """
+    optimizer = model.optimizer
+    optimizer.build(model.trainable_variables)
+    if args.checkpoint and os.path.exists(args.checkpoint):
+        model.load_weights(args.checkpoint)  # The optimizer's state is in it.
+    step = int(optimizer.iterations)
+    save_every = args.save_every or max(1, args.steps // 10)
+    # A new caption of each image every epoch.
+    batches = load(args, "train", caption="random", epochs=None, start_step=step)
+    model.fit(
+        task(batches),
+        initial_epoch=step // save_every,
+        epochs=-(-args.steps // save_every),
+        steps_per_epoch=save_every,
+        shuffle=False,  # The reader has done that.
+        callbacks=[Checkpoint(args.checkpoint)],
+        verbose=0,
+    )
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Prints the loss and saves the model each `--save_every` steps, an "epoch"."""
+
+    def __init__(self, path: str | None) -> None:
+        """Saves nothing without a path."""
+        super().__init__()
+        self.path = path
+
+    def on_epoch_end(self, epoch: int, logs: Metrics) -> None:
+        """Replaces the last checkpoint at once: a kill leaves it whole."""
+        step = int(self.model.optimizer.iterations)
+        print(f"step {step}: loss {logs['loss']:.4f}", flush=True)
+        if self.path:
+            new = self.path.replace(".weights.h5", ".new.weights.h5")
+            self.model.save_weights(new, overwrite=True)
+            os.replace(new, self.path)

@@ -4,6 +4,10 @@
 
 cuts the CPU in two, as if it were two GPUs, and trains a small model that says which
 words the captions of a picture hold: by a loop of its own, and by `model.fit`.
+
+Measured on 2 cores of an Intel Xeon at 2.6 GHz, without a GPU, beside other work: 36 s
+of CPU time (101 s of wall time), with drawing and building. The loss falls from 0.69 to
+0.32, and each device has half of each batch.
 """
 
 import argparse
@@ -15,7 +19,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers, ops
-from scenes import SIZE, Metrics, load, run
+from scenes import Metrics, load, run
 
 import reader
 
@@ -26,11 +30,12 @@ def main(argv: list[str] | None = None) -> Metrics:
     """Runs the example; returns its metrics."""
     strategy = make_strategy()
 
-    def train(data: str, args: argparse.Namespace) -> Metrics:
-        by_hand = train_by_hand(strategy, data, args)
-        return by_hand | train_by_fit(strategy, data, args)
+    def train(args: argparse.Namespace) -> Metrics:
+        return train_by_hand(strategy, args) | train_by_fit(strategy, args)
 
-    return run(train, argv, about=__doc__, num=1000, steps=200, batch_size=64)
+    return run(
+        train, argv, about=__doc__, num=1000, steps=200, batch_size=64, resumes=False
+    )
 
 
 def make_strategy() -> tf.distribute.Strategy:
@@ -41,16 +46,14 @@ def make_strategy() -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 
 
-def load_outputs(data: str, batch_size: int, *outputs: str) -> tf.data.Dataset:
+def load_outputs(args: argparse.Namespace, *outputs: str) -> tf.data.Dataset:
     """Returns batches without end; each is that of both devices."""
-    return load(
-        data, "train", batch_size, caption="random", epochs=None, outputs=outputs
-    )
+    return load(args, "train", caption="random", epochs=None, outputs=outputs)
 
 
-def make_model(vocab_size: int) -> keras.Model:
+def make_model(size: int, vocab_size: int) -> keras.Model:
     """Returns `image -> logits of every word`."""
-    image = layers.Input([SIZE, SIZE, 3])
+    image = layers.Input([size, size, 3])
     x = image * 2 - 1
     for filters in (16, 32, 64):
         x = layers.Conv2D(filters, 3, 2, padding="same", activation="relu")(x)
@@ -70,11 +73,11 @@ def words_loss(tokens: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
 
 
 def train_by_hand(
-    strategy: tf.distribute.Strategy, data: str, args: argparse.Namespace
+    strategy: tf.distribute.Strategy, args: argparse.Namespace
 ) -> dict[str, float]:
     """Trains in a loop of one's own; returns the losses, and who got how many."""
     with strategy.scope():
-        model = make_model(reader.tokenizer(data).vocab_size)
+        model = make_model(args.image_size, reader.tokenizer(args.data).vocab_size)
         optimizer = keras.optimizers.Adam(2e-3)
         optimizer.build(model.trainable_variables)
 
@@ -94,9 +97,7 @@ def train_by_hand(
         losses = strategy.run(step_of_one, args=(image, tokens))
         return strategy.reduce("SUM", losses, axis=None)
 
-    batches = load_outputs(data, args.batch_size, "image", "tokens", "key").take(
-        args.steps
-    )
+    batches = load_outputs(args, "image", "tokens", "key").take(args.steps)
     batches = strategy.experimental_distribute_dataset(batches)
     losses, images, distinct = [], np.zeros(2, int), 0
     for image, tokens, key in reader.progress(batches, desc="by hand"):
@@ -136,17 +137,17 @@ class Losses(keras.callbacks.Callback):
 
 
 def train_by_fit(
-    strategy: tf.distribute.Strategy, data: str, args: argparse.Namespace
+    strategy: tf.distribute.Strategy, args: argparse.Namespace
 ) -> dict[str, float]:
     """Trains by Keras, which distributes the batches itself; returns the losses."""
     with strategy.scope():
-        model = make_model(reader.tokenizer(data).vocab_size)
+        model = make_model(args.image_size, reader.tokenizer(args.data).vocab_size)
         model.compile(keras.optimizers.Adam(2e-3), words_loss, jit_compile=False)
     losses = Losses()
     # Under a strategy fit looks at a batch before it trains. To batches without end
     # that is no matter: each iterator begins at the same step.
     model.fit(
-        load_outputs(data, args.batch_size, "image", "tokens"),
+        load_outputs(args, "image", "tokens"),
         steps_per_epoch=args.steps,
         shuffle=False,  # The reader has done that.
         verbose=2,

@@ -24,12 +24,18 @@ def _token_warnings(split: Split, manifest: Manifest) -> Iterator[str]:
     kind, statistics = manifest.tokenizer.kind, split.statistics
     tokens, unknown = statistics.caption_tokens.sum, statistics.unknown_tokens
     if unknown > _HIGH_UNKNOWN_RATE * tokens:
-        advice = (
-            "add training captions, raise --vocab_size or lower --min_count"
-            if "vocab_size" in manifest.config
-            else "choose a tokenizer for this language, or --tokenizer=bytes, which "
-            "encodes any text"
-        )
+        if "vocab_size" in manifest.config:
+            advice = "add training captions, raise --vocab_size or lower --min_count"
+        elif kind == "basic":
+            advice = (
+                "--tokenizer=basic counts one for these captions, --tokenizer=bytes "
+                "encodes any text"
+            )
+        else:
+            advice = (
+                "choose a tokenizer for this language, or --tokenizer=bytes, which "
+                "encodes any text"
+            )
         unit = "words" if kind == "basic" else "tokens"
         yield (
             f"{unknown / tokens:.0%} of the {unit} of {split.name} are not in the "

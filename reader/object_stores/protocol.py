@@ -124,10 +124,11 @@ def check_address(
     Raises:
         UsageError: A slash or the bucket is missing.
     """
+    begin = f"{path.partition(':')[0]}://BUCKET/…"
     if re.match(rf"({'|'.join(schemes)}):/?[^/]", path):
-        raise UsageError(f"{what} needs two slashes: gs://BUCKET/…, got {path}")
+        raise UsageError(f"{what} needs two slashes: {begin}, got {path}")
     if scheme_of(path) in schemes and not split_path(path)[0]:
-        raise UsageError(f"{what} must name a bucket: gs://BUCKET/…, got {path}")
+        raise UsageError(f"{what} must name a bucket: {begin}, got {path}")
 
 
 def version_of(tag: str) -> int:

@@ -1,1 +1,1 @@
-"""Reads bytes: local, gs:// and s3:// files, and TFRecord files record by record."""
+"""Reads bytes: files, local or in a bucket, and TFRecord files record by record."""

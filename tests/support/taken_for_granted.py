@@ -10,9 +10,7 @@ def names(page: str) -> dict[str, Any]:
     if page == "docs/order.md":
         return {**_session(), "model": autoencoder(), "rank": 1, "world_size": 4}
     if page == "docs/training.md":
-        import reader
-
-        return {**_session(), "model": captioner(), "reader": reader}
+        return {**_session(), "model": captioner()}
     return {}
 
 

@@ -27,7 +27,7 @@ class KeyList(NamedTuple):
 
     Attributes:
         name: Name of the file.
-        keys: `pyarrow.Array` of strings, keys as text, from `display_path`.
+        keys: `pyarrow.Array` of strings, keys as text, from `display_path`, in NFC.
         columns: `pyarrow.Table` of other columns, of which each row is that of a key.
         num_repeated: Number of lines that repeat a key.
     """
@@ -45,11 +45,13 @@ class KeyList(NamedTuple):
     def places(self, keys: Any) -> Any:
         """Returns the index of each key in the list, null for keys that are not there.
 
+        Unicode normalization does not matter: names from macOS may be decomposed.
+
         Args:
             keys: `pyarrow.ChunkedArray` of strings.
         """
         compute = import_library("pyarrow.compute", "select", "pyarrow")
-        return compute.index_in(keys, value_set=self.keys)
+        return compute.index_in(_composed(keys), value_set=self.keys)
 
 
 def read_key_list(path: str, column: str) -> KeyList:
@@ -165,11 +167,18 @@ def _as_text(keys: Any) -> Any:
         return pyarrow.array(shown, pyarrow.string())
 
 
+def _composed(keys: Any) -> Any:
+    """Returns keys in Unicode normalization form NFC."""
+    from pyarrow import compute
+
+    return compute.utf8_normalize(keys, form="NFC")
+
+
 def _unique(path: str, keys: Any, columns: Any) -> KeyList:
     """Keeps the first row of each key; rows without a key are no rows."""
     from pyarrow import compute
 
-    columns = _plain(columns)
+    keys, columns = _composed(keys), _plain(columns)
     there = compute.fill_null(compute.not_equal(keys, ""), False)
     keys = keys.filter(there)
     columns = columns.filter(there) if columns.num_columns else columns

@@ -52,6 +52,18 @@ def test_unknown_tokens_are_told_with_advice_for_the_kind(dataset):
     assert warnings(dataset, "basic", captions=40, single=0, unknown=10) == []
 
 
+def test_a_vocabulary_of_another_dataset_is_not_blamed_on_the_language(dataset):
+    manifest: Manifest = open_dataset(dataset).manifest
+    statistics = Statistics(
+        caption_tokens=Tally(count=40, sum=100, min=0, max=9), unknown_tokens=11
+    )
+    split = dataclasses.replace(manifest.splits[0], statistics=statistics)
+    config = {k: v for k, v in manifest.config.items() if k != "vocab_size"}
+    changed = dataclasses.replace(manifest, splits=(split,), config=config)
+    (warning,) = warnings_of(changed)
+    assert "--tokenizer=basic counts one for these captions" in warning
+
+
 @pytest.mark.parametrize(
     ("number", "said"),
     [(1, "1 caption of train has no"), (3, "3 captions of train have")],
