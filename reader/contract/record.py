@@ -13,6 +13,7 @@ job nor the reader needs TensorFlow to build or parse a record, and the message 
 not collide with TensorFlow's in a process that imports it.
 """
 
+import functools
 import math
 import struct
 from collections.abc import Collection, Mapping, Sequence
@@ -193,10 +194,10 @@ def parse_features(data: bytes, features: Sequence[Feature]) -> dict[str, list[A
     for key, dtype, shape, _ in features:
         values: list[Any] = []
         if key in found:  # To look it up would add it.
-            kind, wanted = found[key].WhichOneof("kind"), _FIELDS[dtype]
-            if kind is not None and kind != wanted:
+            feature = found[key]
+            values = list(getattr(feature, _FIELDS[dtype]).value)
+            if not values and feature.WhichOneof("kind") not in (None, _FIELDS[dtype]):
                 raise ValueError(f"its {key} is not {dtype}")
-            values = list(getattr(found[key], wanted).value)
             if dtype == "float16" and len(values) == 1:
                 values = parse_halves(values[0]).tolist()
         if None not in shape and len(values) != (num := math.prod(shape)):  # type: ignore[arg-type]
@@ -216,10 +217,15 @@ def whole_numbers(data: bytes, keys: Sequence[str]) -> list[int]:
         features = _Example.FromString(data).features.feature
     except DecodeError as error:
         raise ValueError(f"not a tf.train.Example: {error}") from error
+    numbers: list[int] = []
     for key in keys:
-        if key not in features or len(features[key].int64_list.value) != 1:
+        values: Sequence[int] = ()
+        if key in features:  # To look up a key that is missing would add it.
+            values = features[key].int64_list.value
+        if len(values) != 1:
             raise ValueError(f"feature {key} must have exactly one int64 value")
-    return [features[key].int64_list.value[0] for key in keys]
+        numbers.append(values[0])
+    return numbers
 
 
 def masked_crc32c(data: bytes | Bytes) -> int:
@@ -245,6 +251,8 @@ def frame_record(data: bytes) -> tuple[bytes, bytes]:
 
 # Protobuf tags of length-delimited fields with the numbers 1 and 2.
 _FIRST, _SECOND = 0x0A, 0x12
+# A varint has ten bytes at most, of seven bits each.
+_LONGEST_SHIFT = 63
 
 
 class Found(NamedTuple):
@@ -277,7 +285,7 @@ def find_value(data: memoryview, key: bytes) -> Found:
 
 def _find(data: memoryview, key: bytes) -> Found:
     first, end = _inside(data, 0, _FIRST)
-    place, name = first, b"".join((b"\n", _varint(len(key)), key))
+    place, name = first, _key_field(key)
     while place < end:
         entry, next_entry = _inside(data, place, _FIRST)
         if data[entry : entry + len(name)] == name:
@@ -288,6 +296,12 @@ def _find(data: memoryview, key: bytes) -> Found:
             return Found(value, value_end, rest)
         place = next_entry
     raise ValueError(f"feature {key.decode()} is missing")
+
+
+@functools.lru_cache(64)
+def _key_field(key: bytes) -> bytes:
+    """Returns the begin of the entry of a feature in a serialized Example."""
+    return b"".join((b"\n", _varint(len(key)), key))
 
 
 def _single(data: memoryview, place: int, key: bytes) -> tuple[int, int]:
@@ -306,14 +320,14 @@ def _inside(data: memoryview, place: int, tag: int) -> tuple[int, int]:
         raise ValueError(
             f"not a tf.train.Example: unexpected tag {data[place]} at byte {place}"
         )
-    length = shift = 0
-    while True:
-        place += 1
-        length |= (data[place] & 0x7F) << shift
-        if data[place] < 0x80:
-            break
+    length, begin, shift = data[place + 1], place + 2, 0
+    while length >> shift >= 0x80:  # The last byte says that another follows.
         shift += 7
-    begin, end = place + 1, place + 1 + length
+        if shift > _LONGEST_SHIFT:
+            raise ValueError(f"not a tf.train.Example: no length at byte {place + 1}")
+        length += (data[begin] - 1) << shift
+        begin += 1
+    end = begin + length
     if end > len(data):
         raise ValueError("not a tf.train.Example: the data is truncated")
     return begin, end

@@ -325,21 +325,47 @@ class RecordIndex:
 
     def _bounds(self, numbers: Int64s, shard: Int64s) -> tuple[Int64s, Int64s]:
         """Returns the start and end byte offsets of records, int64[n] each."""
-        bounds = np.empty((2, len(numbers)), np.int64)
-        for each in np.unique(shard).tolist():
-            mine = shard == each
-            bounds[:, mine] = self._bounds_in(each, numbers[mine] - self._first[each])
-        return bounds[0], bounds[1]
+        block = self.blocks.of_records(numbers)
+        wanted, row = np.unique(block, return_inverse=True)
+        lengths, sound = self._lengths_in(wanted)
+        at = row, numbers - self.blocks.first[block]
+        ends = (self._block_offsets[wanted, np.newaxis] + np.cumsum(lengths, axis=1))[
+            at
+        ]
+        begins = ends - lengths[at]
+        others = ~sound[row]
+        for each in np.unique(shard[others]).tolist():
+            mine = others & (shard == each)
+            offsets, places = self.offsets(each), numbers[mine] - self._first[each]
+            begins[mine], ends[mine] = offsets[places], offsets[places + 1]
+        return begins, ends
 
-    def _bounds_in(self, shard: int, places: Int64s) -> Int64s:
-        """Returns int64[2, n], start and end byte offsets of a shard's records."""
-        lengths = self.shards[shard].lengths
-        if lengths is not None and shard not in self._offsets:
-            bounds = _bounds_by_lengths(lengths, self._blocks_of(shard), places)
-            if bounds is not None:
-                return bounds
-        offsets = self.offsets(shard)
-        return np.stack([offsets[places], offsets[places + 1]])
+    def _lengths_in(self, blocks: Int64s) -> tuple[Int64s, NDArray[np.bool_]]:
+        """Returns the lengths of the records of blocks, as far as they are at hand.
+
+        Returns:
+            int64[n, 64], framed lengths, 0 behind the last record of a block; and
+            bool[n], False for blocks whose lengths are not at hand or do not add up.
+        """
+        shard = np.searchsorted(self._first_block, blocks, side="right") - 1
+        first = BLOCK_RECORDS * (blocks - self._first_block[shard])
+        lengths = np.zeros((len(blocks), BLOCK_RECORDS), np.int64)
+        for row, each, begin in zip(
+            lengths, shard.tolist(), first.tolist(), strict=True
+        ):
+            stored = self.shards[each].lengths
+            if stored is not None:
+                some = stored[begin : begin + BLOCK_RECORDS]
+                row[: len(some)] = some
+        is_last = blocks + 1 == self._first_block[shard + 1]
+        following = np.minimum(blocks + 1, len(self._block_offsets) - 1)
+        ends = np.where(is_last, self._ends[shard], self._block_offsets[following])
+        num = self.blocks.first[blocks + 1] - self.blocks.first[blocks]
+        behind = np.arange(BLOCK_RECORDS) >= num[:, np.newaxis]
+        whole = (behind | (lengths >= FRAMING_BYTES)).all(axis=1)
+        return lengths, whole & (
+            lengths.sum(axis=1) == ends - self._block_offsets[blocks]
+        )
 
     def offsets(self, shard: int) -> Int64s:
         """Returns int64[n + 1], a shard's record offsets and the end of the last."""
@@ -374,34 +400,6 @@ class RecordIndex:
         """Returns the offset of every 64th record of a shard, and the shard's size."""
         first, last = self._first_block[shard : shard + 2].tolist()
         return np.append(self._block_offsets[first:last], self._ends[shard])
-
-
-def _bounds_by_lengths(
-    lengths: NDArray[np.uint32], blocks: Int64s, places: Int64s
-) -> Int64s | None:
-    """Returns start and end byte offsets of a shard's records.
-
-    Args:
-        lengths: uint32[n], framed lengths of the records of the shard.
-        blocks: Byte offset of every 64th record, and the end of the shard.
-        places: int64[m], positions of records in the shard.
-
-    Returns:
-        int64[2, m], or None if the lengths do not add up to the blocks.
-    """
-    wanted, row = np.unique(places // BLOCK_RECORDS, return_inverse=True)
-    record = wanted[:, np.newaxis] * BLOCK_RECORDS + np.arange(BLOCK_RECORDS)
-    inside = np.minimum(record, len(lengths) - 1)
-    exists = record < len(lengths)
-    of_block = np.where(exists, lengths[inside], 0).astype(np.int64)
-    ends = blocks[wanted, np.newaxis] + np.cumsum(of_block, axis=1)
-    if not (
-        np.array_equal(ends[:, -1], blocks[wanted + 1])
-        and (of_block[exists] >= FRAMING_BYTES).all()
-    ):
-        return None
-    at = row, places % BLOCK_RECORDS
-    return np.stack([ends[at] - of_block[at], ends[at]])
 
 
 def _filled(numbers: Int64s) -> Int64s:

@@ -3,6 +3,7 @@
 `examples` and `captions` do the same with TensorFlow, bit for bit.
 """
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -166,10 +167,18 @@ class ExampleArrays:
         return longest
 
     def _values(self, records: Sequence[bytes]) -> dict[str, Any]:
+        return self._parsed(records, self._roles)
+
+    @functools.cached_property
+    def _roles(self) -> list[str]:
+        """Roles that outputs but images are made of."""
+        names = self.config.names
+        done = set() if "encoded" in names else {"image"}
+        if self.record_schema.image_format is not None:
+            # Whoever makes the images has checked their sizes.
+            done |= {"height", "width"} - {*names}
         roles = roles_of(self.record_schema, self.config)
-        if "encoded" not in self.config.names:
-            roles = [role for role in roles if role != "image"]
-        return self._parsed(records, roles)
+        return [role for role in roles if role not in done]
 
     def _parsed(self, records: Sequence[bytes], roles: Sequence[str]) -> dict[str, Any]:
         """Returns the values of roles: arrays, or `Ragged` of a varying length."""

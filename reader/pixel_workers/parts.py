@@ -25,8 +25,14 @@ _MOST_ROWS = 32
 _MOST_PARTS = 128
 
 _NO_ERROR, _FAILURE = -2, -1
-# `image` is the index of a damaged image, or one of the two above.
-_ERROR = np.dtype([("image", np.int64), ("text", "S2040")])
+_TEXT_BYTES = 2040
+# The first are indices of damaged images, or one of the two above.
+_ERRORS = np.dtype(
+    [
+        ("images", np.int64, (_MOST_PARTS,)),
+        ("texts", f"S{_TEXT_BYTES}", (_MOST_PARTS,)),
+    ]
+)
 
 
 class Engine(Protocol):
@@ -174,32 +180,32 @@ class _Input:
 
     def __init__(self, memory: SharedMemory, part: Part) -> None:
         n, k = part.num_rows, part.num_draws
-        self.num_bytes = _MOST_PARTS * _ERROR.itemsize
-
-        def following(shape: tuple[int, ...], dtype: npt.DTypeLike) -> NDArray[Any]:
-            array = memory.array(part.offset + self.num_bytes, shape, dtype)
-            self.num_bytes += array.nbytes
-            return array
-
-        self.draws: Float64s = following((n, k), "float64")
+        self._memory, self._offset = memory, part.offset
+        self.num_bytes = _ERRORS.itemsize
+        self.draws: Float64s = self._following((n, k), np.float64)
         if part.kind == PLACED:
-            self.places: Int64s = following((n, part.num_places), "int64")
-            self.rest_sizes: Int64s = following((n,), "int64")
+            self.places: Int64s = self._following((n, part.num_places), np.int64)
+            self.rest_sizes: Int64s = self._following((n,), np.int64)
         else:
-            self.begins: Int64s = following((n,), "int64")
-            self.ends: Int64s = following((n,), "int64")
-            self.sizes: Int32s = following((n, 2), "int32")
+            self.begins: Int64s = self._following((n,), np.int64)
+            self.ends: Int64s = self._following((n,), np.int64)
+            self.sizes: Int32s = self._following((n, 2), np.int32)
+
+    def _following(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> NDArray[Any]:
+        array = self._memory.array(self._offset + self.num_bytes, shape, dtype)
+        self.num_bytes += array.nbytes
+        return array
 
 
 def _errors(memory: SharedMemory, part: Part) -> NDArray[Any]:
     """Returns the exceptions of a batch's parts, at the begin of its input."""
-    return memory.array(part.offset, (_MOST_PARTS,), _ERROR)
+    return memory.array(part.offset, (), _ERRORS)
 
 
 def _num_bytes(kind: int, n: int, k: int, num_places: int) -> int:
     """Returns the size of the arrays of an `_Input`."""
     each = k + (num_places + 1 if kind == PLACED else 3)
-    return _MOST_PARTS * _ERROR.itemsize + 8 * n * each
+    return _ERRORS.itemsize + 8 * n * each
 
 
 def _taken(
@@ -216,7 +222,7 @@ def _taken(
     part = Part(0, 0, kind, *area, 0, n, k, num_places, 0, n)
     arrays = _Input(memory, part)
     arrays.draws[:] = draws
-    _errors(memory, part)["image"] = _NO_ERROR
+    _errors(memory, part)["images"][...] = _NO_ERROR
     return part, arrays
 
 
@@ -331,10 +337,11 @@ def make_rows_or_note(makers: Makers, memory: SharedMemory, part: Part) -> None:
     except PixelsError as error:
         noted = (part.begin + error.index, str(error).encode())
     except Exception:
-        noted = (_FAILURE, traceback.format_exc().encode()[-_ERROR["text"].itemsize :])
+        noted = (_FAILURE, traceback.format_exc().encode()[-_TEXT_BYTES:])
     else:
         return
-    _errors(memory, part)[part.number] = noted
+    errors = _errors(memory, part)
+    errors["images"][part.number], errors["texts"][part.number] = noted
 
 
 def check(memory: SharedMemory, part: Part) -> None:
@@ -349,8 +356,8 @@ def check(memory: SharedMemory, part: Part) -> None:
         PixelWorkerError: An engine failed.
     """
     errors = _errors(memory, part)
-    for i in np.flatnonzero(errors["image"] != _NO_ERROR).tolist():
-        text = errors["text"][i].decode(errors="replace")
-        if errors["image"][i] == _FAILURE:
+    for i in np.flatnonzero(errors["images"] != _NO_ERROR).tolist():
+        text = errors["texts"][i].decode(errors="replace")
+        if errors["images"][i] == _FAILURE:
             raise PixelWorkerError(f"a pixel worker failed:\n{text}")
-        raise PixelsError(int(errors["image"][i]), text)
+        raise PixelsError(int(errors["images"][i]), text)

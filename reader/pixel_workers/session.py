@@ -145,6 +145,7 @@ class Session:
         engine, batch = self._makers.engine, started.batch
         shape = (batch.num_rows, *engine.row_shape)
         rows = self._memory.array(started.output.offset, shape, engine.dtype)
+        self._take_back()
         if len(self._kept) >= self._most_held:
             rows = _copy(rows)
             self._outputs.give(started.output)

@@ -219,15 +219,16 @@ class StoredRecords:
         if len(framed) < length or added is None:
             return None
         try:
-            image = self._image(framed[HEADER.size : -FOOTER.size])
+            return self._image(framed[HEADER.size : -FOOTER.size], added, framed)
         except ValueError:
             return None
-        return image._replace(framed=framed, rest=image.rest + added)
 
-    def _image(self, record: Pixels) -> _Image:
+    def _image(
+        self, record: Pixels, added: bytes = b"", framed: Pixels | None = None
+    ) -> _Image:
         """Finds the image in a serialized record."""
         if self.image is None:
-            return _Image(record[:0], None, record.tobytes())
+            return _Image(record[:0], None, record.tobytes() + added, framed)
         found = find_value(record.data, self.image.encode())
         size = None
         if self.size is not None:
@@ -236,7 +237,7 @@ class StoredRecords:
                 raise ValueError(f"its image has a size of {height} × {width} pixels")
             size = height, width
         rest = record.tobytes() if self.keep else found.rest
-        return _Image(record[found.begin : found.end], size, rest)
+        return _Image(record[found.begin : found.end], size, rest + added, framed)
 
 
 def _make_rows(

@@ -53,7 +53,11 @@ class PixelEngine:
         return row_dtype(self.images)
 
     @functools.cached_property
-    def _cast(self) -> Cast:
+    def _cast(self) -> Cast | None:
+        """Casts an image into its row; None if a row is an image as it is made."""
+        height, width = self.images.target
+        if self.dtype == "uint8" and self.row_shape == (height, width, 3):
+            return None
         return caster(self.images)
 
     def make(
@@ -81,18 +85,22 @@ class PixelEngine:
         crops, flips = draws[:, :num_crop], np.zeros(len(out), bool)
         if self.images.flip:
             flips = draws[:, num_crop] < 0.5
-        regions = None if sizes is None else regions_of(sizes, crops, self.images)
+        known: list[tuple[Any, Any]] = []
+        if sizes is not None:
+            regions = regions_of(sizes, crops, self.images)
+            known = [*zip(map(tuple, sizes.tolist()), regions.tolist(), strict=True)]
         with _using_ipp(False):
-            for n, data in enumerate(encoded):
+            for n, (data, flip) in enumerate(
+                zip(encoded, flips.tolist(), strict=False)
+            ):
                 try:
-                    if sizes is None or regions is None:
-                        pixels, region = self._decode_any(data, crops[n : n + 1])
+                    if known:
+                        pixels, region = self._decode(data, *known[n])
                     else:
-                        size, region = tuple(sizes[n].tolist()), regions[n].tolist()
-                        pixels, region = self._decode(data, size, region)
+                        pixels, region = self._decode_any(data, crops[n : n + 1])
                 except ValueError as error:
                     raise PixelsError(n, undecodable(error)) from error
-                self._finish(pixels, region, bool(flips[n]), out[n])
+                self._finish(pixels, region, flip, out[n])
 
     def make_one(
         self, encoded: bytes, size: tuple[int, int] | None, draws: Float64s
@@ -149,21 +157,18 @@ class PixelEngine:
         self, pixels: Pixels, region: Region, flip: bool, row: NDArray[Any]
     ) -> None:
         """Resamples a region into a row of the batch, flips and casts it."""
-        height, width = self.images.target
-        is_plain = row.dtype == np.uint8 and row.shape == (height, width, 3)
-        image = row if is_plain else scratch("image", (height, width, 3))
-        top, left, *sides = region
-        if all(isinstance(part, int) for part in region):
-            rows = slice(int(top), int(top + sides[0]))
-            columns = slice(int(left), int(left + sides[1]))
-            resample(pixels[rows, columns], image)
+        cast = self._cast
+        image = row if cast is None else scratch("image", (*self.images.target, 3))
+        top, left, height, width = region
+        if isinstance(top, int):
+            resample(pixels[top : top + height, left : left + width], image)
         else:
-            resample_part(pixels, (top, left), (sides[0], sides[1]), image)
+            resample_part(pixels, (top, left), (height, width), image)
         if flip:
             with _using_ipp(True):  # It rounds nothing here, and is ten times as fast.
                 cv2.flip(image, 1, dst=image)
-        if not is_plain:
-            self._cast(image, row)
+        if cast is not None:
+            cast(image, row)
 
 
 @contextlib.contextmanager

@@ -18,6 +18,9 @@ Pixels = NDArray[np.uint8]
 
 # Rows of output that share a product, because they need nearly the same rows of input.
 _TOGETHER = 8
+# Rows of input that are multiplied at a time, in bytes as float32: they stay in a
+# core's cache. docs/performance-notes.md#resampling
+_CACHED_BYTES = 3 << 17
 _ONE = 1 << 16
 
 
@@ -62,11 +65,20 @@ def resample_part(
     _shrink(rows, offsets[0], size[0], out.reshape(len(out), -1))
 
 
+def _contiguous(pixels: Pixels) -> Pixels:
+    """Returns the image in one piece, which is a copy unless it is."""
+    if pixels.flags.c_contiguous:
+        return pixels
+    copied = scratch("copied", pixels.shape)
+    copied[...] = pixels
+    return copied
+
+
 def _resample_rows(pixels: Pixels, out: Pixels) -> None:
     """Resamples the height, and enlarges the width if needed."""
     height, width = pixels.shape[:2]
     if height > len(out):
-        rows = np.ascontiguousarray(pixels).reshape(height, -1)
+        rows = _contiguous(pixels).reshape(height, -1)
         if width == out.shape[1]:
             _shrink(rows, 0.0, float(height), out.reshape(len(out), -1))
             return
@@ -83,10 +95,12 @@ def _resample_rows(pixels: Pixels, out: Pixels) -> None:
 def _shrunk_columns(pixels: Pixels, target: int, begin: float, length: float) -> Pixels:
     """Returns uint8[height, target, 3], with a shrunk width."""
     height, width = pixels.shape[:2]
-    columns: Pixels = cv2.transpose(pixels).reshape(width, height * 3)  # type: ignore[assignment]
+    turned = scratch("turned", (width, height, 3))
+    cv2.transpose(pixels, dst=turned)
     narrow = scratch("columns", (target, height * 3))
-    _shrink(columns, begin, length, narrow)
-    shrunk: Pixels = cv2.transpose(narrow.reshape(target, height, 3))  # type: ignore[assignment]
+    _shrink(turned.reshape(width, height * 3), begin, length, narrow)
+    shrunk = scratch("shrunk", (height, target, 3))
+    cv2.transpose(narrow.reshape(target, height, 3), dst=shrunk)
     return shrunk
 
 
@@ -94,14 +108,18 @@ def _shrink(rows: Pixels, begin: float, length: float, out: Pixels) -> None:
     """Computes uint8[target, width] from the rows of uint8[n, width]."""
     target, width = out.shape
     places, weights = _bands(len(rows), target, begin, length)
-    blocks, _, taps = weights.shape
-    taken = scratch("taken", (len(places), width), np.uint8)
-    np.take(rows, places, axis=0, out=taken, mode="clip")
-    exact = scratch("exact", (blocks, taps, width), np.float32)
-    np.copyto(exact.reshape(taken.shape), taken)
-    sums = scratch("sums", (blocks, _TOGETHER, width), np.float32)
-    np.matmul(weights, exact, out=sums)
-    cv2.convertScaleAbs(sums.reshape(-1, width)[:target], dst=out)
+    taps = places.shape[1]
+    step = max(1, _CACHED_BYTES // (4 * taps * width))
+    for first in range(0, len(places), step):
+        some = places[first : first + step]
+        taken = scratch("taken", (some.size, width))
+        np.take(rows, some.ravel(), axis=0, out=taken, mode="clip")
+        exact = scratch("exact", (len(some), taps, width), np.float32)
+        np.copyto(exact.reshape(taken.shape), taken)
+        sums = scratch("sums", (len(some), _TOGETHER, width), np.float32)
+        np.matmul(weights[first : first + step], exact, out=sums)
+        part = out[first * _TOGETHER : (first + step) * _TOGETHER]
+        cv2.convertScaleAbs(sums.reshape(-1, width)[: len(part)], dst=part)
 
 
 @functools.lru_cache(4096)
@@ -120,7 +138,7 @@ def _bands(
         length: Part of the input that the output covers, longer than `target`.
 
     Returns:
-        intp[blocks * taps], the rows of input of each block; and
+        intp[blocks, taps], the rows of input of each block; and
         float32[blocks, 8, taps], their weights in each row of output.
     """
     scale = length / target
@@ -139,4 +157,4 @@ def _bands(
     missing = _ONE - weights.sum(axis=2, keepdims=True)
     mended = np.take_along_axis(weights, largest, axis=2) + missing
     np.put_along_axis(weights, largest, mended, axis=2)
-    return places.ravel(), (weights / _ONE).astype(np.float32)
+    return places, (weights / _ONE).astype(np.float32)
