@@ -11,7 +11,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def read_keys(flag: str, path: str) -> frozenset[str]:
-    """Returns the keys of a file, as text from `display_path`.
+    """Returns the keys of a file, as text from `key_text`.
 
     Args:
         flag: Name of the flag that names the file, for the message.
@@ -28,11 +28,15 @@ def read_keys(flag: str, path: str) -> frozenset[str]:
 
 
 def parse_keys(data: bytes) -> frozenset[str]:
-    """Returns the keys of a file's bytes, in NFC, as keys are. Skips empty lines."""
+    """Returns the keys of a file's bytes, as `key_text` has them. Skips empty lines."""
     lines = data.removeprefix(_BYTE_ORDER_MARK).split(b"\n")
     keys = (line.removesuffix(b"\r") for line in lines)
-    texts = (display_path(key) for key in keys if key)
-    return frozenset(unicodedata.normalize("NFC", text) for text in texts)
+    return frozenset(key_text(key) for key in keys if key)
+
+
+def key_text(key: bytes) -> str:
+    """Returns a key as text, in NFC: names from macOS may be decomposed."""
+    return unicodedata.normalize("NFC", display_path(key))
 
 
 def dump_keys(keys: frozenset[str]) -> bytes:

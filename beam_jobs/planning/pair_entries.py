@@ -12,7 +12,7 @@ import apache_beam as beam
 
 from beam_jobs.config.columns import Value
 from beam_jobs.config.job_config import JobConfig
-from beam_jobs.config.key_file import parse_keys
+from beam_jobs.config.key_file import key_text, parse_keys
 from beam_jobs.config.row_filter import RowFilter
 from beam_jobs.elements import (
     EXCLUDED,
@@ -36,7 +36,6 @@ from beam_jobs.storage.files import inspect_each, is_remote, read_if_exists
 from beam_jobs.workspace.array_file import digest_of
 from beam_jobs.workspace.worker_errors import noted
 from beam_jobs.workspace.workspace import Workspace
-from reader.contract.schema import display_path
 
 
 class PairEntries(beam.PTransform):
@@ -103,7 +102,7 @@ def pair_entries(
     Args:
         entries: All entries of some keys.
         config: Configuration of the job.
-        excluded: Keys that are not written, as text.
+        excluded: Keys that are not written, as `key_text` has them.
     """
     source = source_of(config)
     by_key: dict[bytes, list[Entry]] = {}
@@ -113,7 +112,7 @@ def pair_entries(
     rejects: list[Reject] = []
     for key, key_entries in by_key.items():
         key_entries.sort(key=_sort_key)
-        if excluded and display_path(key) in excluded:
+        if excluded and key_text(key) in excluded:
             source_files = sources_of(key_entries)
             rejects.append(Reject(key, source_files, "pair", *EXCLUDED))
             continue

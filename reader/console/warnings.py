@@ -28,8 +28,8 @@ def _token_warnings(split: Split, manifest: Manifest) -> Iterator[str]:
             advice = "add training captions, raise --vocab_size or lower --min_count"
         elif kind == "basic":
             advice = (
-                "--tokenizer=basic counts one for these captions, --tokenizer=bytes "
-                "encodes any text"
+                "--tokenizer=basic counts the words of these captions, "
+                "--tokenizer=bytes encodes any text"
             )
         else:
             advice = (

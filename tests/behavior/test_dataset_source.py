@@ -20,11 +20,13 @@ import reader
 from beam_jobs.__main__ import main
 from beam_jobs.config.columns import parse_columns
 from beam_jobs.config.job_config import JobConfig
+from beam_jobs.config.key_file import key_text, parse_keys
 from beam_jobs.config.values import parse_splits
 from beam_jobs.engines.options import engine_options
 from beam_jobs.job.run import BuildResult, run
 from reader.contract.errors import UsageError
 from reader.contract.record import parse_halves
+from reader.contract.schema import display_path
 
 COLUMNS = "score:float,label:int=-1,tags:str[2],emb:float16[20],half:float16"
 BUILT: dict[str, Any] = {
@@ -298,6 +300,12 @@ def test_keys_are_left_out_and_counted(old, tmp_path, capsys):
 
     assert main(["select", str(old), f"--keys={keys}"]) == 0
     assert "1 of them unknown: nowhere" in capsys.readouterr().out
+
+
+def test_keys_of_any_bytes_are_left_out_as_they_are_or_as_they_are_shown():
+    for key in (b"cafe\xcc\x81\xff/1", b"\xea\xcc\x81/1", b"caf\xe9", "é".encode()):
+        shown = display_path(key).encode()
+        assert parse_keys(key) == parse_keys(shown) == {key_text(key)}
 
 
 def test_datasets_are_merged_and_each_record_keeps_its_split(old, other, tmp_path):

@@ -61,7 +61,7 @@ def test_a_vocabulary_of_another_dataset_is_not_blamed_on_the_language(dataset):
     config = {k: v for k, v in manifest.config.items() if k != "vocab_size"}
     changed = dataclasses.replace(manifest, splits=(split,), config=config)
     (warning,) = warnings_of(changed)
-    assert "--tokenizer=basic counts one for these captions" in warning
+    assert "--tokenizer=basic counts the words of these captions" in warning
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,10 @@ def test_ways_to_store_are_tried_where_they_may_gain(stored, wanted, flags):
     assert [*worth_storing(stored, wanted)] == flags
 
 
+def test_uint8_is_advised_only_where_it_reads_faster():
+    assert advice(FIGURES._replace(cast_share=0.3, per_second_uint8=1_400)) == []
+
+
 def test_a_gain_within_the_noise_is_not_told():
     small = Gain("--jpeg_quality=90", 1.05, 0.9, 128)
     assert advice(gains=[small]) == []

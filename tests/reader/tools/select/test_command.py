@@ -193,6 +193,17 @@ def test_keys_come_from_standard_input(scored, select, monkeypatch):
     assert keys == scored.keys(lambda r: r["key"] in KEYS)
 
 
+def test_text_in_parquet_that_is_not_utf_8_is_unknown_and_shown(select, tmp_path):
+    ends, text = np.array([0, 4, 7], np.int32), b"caf\xe9100"
+    keys = pa.Array.from_buffers(
+        pa.string(), 2, [None, pa.py_buffer(ends), pa.py_buffer(text)]
+    )
+    parquet.write_table(pa.table({"key": keys}), tmp_path / "n.parquet")
+    keys, printed = select(f"--keys={tmp_path}/n.parquet")
+    assert sorted(keys) == ["100"]
+    assert printed["unknown_keys"] == ["caf%E9"]
+
+
 def test_numbers_in_parquet_are_keys_without_leading_zeros(scored, select, tmp_path):
     parquet.write_table(pa.table({"key": [7, 100, 119]}), tmp_path / "n.parquet")
     keys, printed = select(f"--keys={tmp_path}/n.parquet")
