@@ -2,7 +2,7 @@
 
     python docs/examples/captioning.py
 
-draws scenes of coloured shapes, builds a dataset of them, trains, and prints metrics.
+draws scenes of colored shapes, builds a dataset of them, trains, and prints metrics.
 A CNN makes 8 × 8 places of a picture; a GRU writes words, looking at these places.
 
 Measured on 2 cores of an Intel Xeon at 2.6 GHz, without a GPU, beside other work: 221 s

@@ -2,7 +2,7 @@
 
     python docs/examples/retrieval.py
 
-draws scenes of coloured shapes, builds a dataset of them, trains two towers by a
+draws scenes of colored shapes, builds a dataset of them, trains two towers by a
 contrastive loss, and prints the recall over all unseen pictures and all their captions.
 A caption is right for a picture if its text is one of the picture's own: two scenes may
 have equal captions.

@@ -47,7 +47,7 @@ def run(
     add("--data", help="folder of a dataset; by default, scenes are drawn")
     add("--image_size", type=int, default=SIZE, help="side of images, in pixels")
     add("--max_tokens", type=int, default=MAX_TOKENS, help="tokens of a caption")
-    add("--num", type=int, default=num, help="scenes to draw")
+    add("--num", type=int, help=f"scenes to draw, {num:,} without --data")
     add("--steps", type=int, default=steps, help="training steps")
     add("--batch_size", type=int, default=batch_size, help="examples per step")
     add("--seed", type=int, default=0, help="of scenes and initial weights")
@@ -56,10 +56,13 @@ def run(
         add("--checkpoint", help="file to save to and to resume from, *.weights.h5")
         add("--save_every", type=int, help="steps between saves; a tenth of --steps")
     args = parser.parse_args(argv)
+    if resumes and args.checkpoint and not args.checkpoint.endswith(".weights.h5"):
+        parser.error(f"--checkpoint={args.checkpoint} must end in .weights.h5")
     keras.utils.set_random_seed(args.seed)
     with tempfile.TemporaryDirectory() as folder:
-        args.data = args.data or os.path.join(folder, "dataset")
-        make_dataset(args.data, args.num, args.seed)
+        if args.data is None or args.num is not None:
+            args.data = args.data or os.path.join(folder, "dataset")
+            make_dataset(args.data, args.num or num, args.seed)
         metrics = train(args)
     for name, value in metrics.items():
         print(f"{name}: {value:.4g}")
@@ -117,7 +120,7 @@ def fit(
     task: Callable[[tf.data.Dataset], tf.data.Dataset],
     args: argparse.Namespace,
 ) -> None:
-    """Trains up to the last step, from the checkpoint on if there is one.
+    """Trains up to `--steps`, from the checkpoint on if there is one.
 
     Args:
         model: A compiled model.
@@ -134,8 +137,7 @@ def fit(
     batches = load(args, "train", caption="random", epochs=None, start_step=step)
     model.fit(
         task(batches),
-        initial_epoch=step // save_every,
-        epochs=-(-args.steps // save_every),
+        epochs=max(0, args.steps - step) // save_every,
         steps_per_epoch=save_every,
         shuffle=False,  # The reader has done that.
         callbacks=[Checkpoint(args.checkpoint)],

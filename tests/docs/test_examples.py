@@ -104,7 +104,7 @@ def num_examples(dataset: Path, split: str) -> tuple[int, int]:
 
 
 def half_way(chance: float) -> float:
-    """Returns what is as far from chance as from all right."""
+    """Returns the middle of chance and 1."""
     return (1 + chance) / 2
 
 
@@ -174,7 +174,7 @@ def options(data: Path, checkpoint: Path) -> list[str]:
 
 
 def assert_learned(losses: dict[int, str]) -> None:
-    """Checks that a loss is far from that of whoever guesses one of eight."""
+    """Checks that a loss is far below that of a random guess among eight."""
     assert float(losses[40]) < 0.5 * math.log(8)
 
 
