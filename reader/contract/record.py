@@ -300,7 +300,7 @@ def _find(data: memoryview, key: bytes) -> Found:
 
 @functools.lru_cache(64)
 def _key_field(key: bytes) -> bytes:
-    """Returns the begin of the entry of a feature in a serialized Example."""
+    """Returns the first bytes of the entry of a feature in a serialized Example."""
     return b"".join((b"\n", _varint(len(key)), key))
 
 
@@ -321,7 +321,7 @@ def _inside(data: memoryview, place: int, tag: int) -> tuple[int, int]:
             f"not a tf.train.Example: unexpected tag {data[place]} at byte {place}"
         )
     length, begin, shift = data[place + 1], place + 2, 0
-    while length >> shift >= 0x80:  # The last byte says that another follows.
+    while length >> shift >= 0x80:  # The top bit: another byte follows.
         shift += 7
         if shift > _LONGEST_SHIFT:
             raise ValueError(f"not a tf.train.Example: no length at byte {place + 1}")

@@ -329,9 +329,8 @@ class RecordIndex:
         wanted, row = np.unique(block, return_inverse=True)
         lengths, sound = self._lengths_in(wanted)
         at = row, numbers - self.blocks.first[block]
-        ends = (self._block_offsets[wanted, np.newaxis] + np.cumsum(lengths, axis=1))[
-            at
-        ]
+        ends_within = np.cumsum(lengths, axis=1)
+        ends = self._block_offsets[block] + ends_within[at]
         begins = ends - lengths[at]
         others = ~sound[row]
         for each in np.unique(shard[others]).tolist():
@@ -341,11 +340,11 @@ class RecordIndex:
         return begins, ends
 
     def _lengths_in(self, blocks: Int64s) -> tuple[Int64s, NDArray[np.bool_]]:
-        """Returns the lengths of the records of blocks, as far as they are at hand.
+        """Returns the lengths of the records of blocks, where available.
 
         Returns:
-            int64[n, 64], framed lengths, 0 behind the last record of a block; and
-            bool[n], False for blocks whose lengths are not at hand or do not add up.
+            int64[n, 64], framed lengths, 0 after the last record of a block; and
+            bool[n], False for blocks whose lengths are missing or do not add up.
         """
         shard = np.searchsorted(self._first_block, blocks, side="right") - 1
         first = BLOCK_RECORDS * (blocks - self._first_block[shard])
@@ -361,8 +360,8 @@ class RecordIndex:
         following = np.minimum(blocks + 1, len(self._block_offsets) - 1)
         ends = np.where(is_last, self._ends[shard], self._block_offsets[following])
         num = self.blocks.first[blocks + 1] - self.blocks.first[blocks]
-        behind = np.arange(BLOCK_RECORDS) >= num[:, np.newaxis]
-        whole = (behind | (lengths >= FRAMING_BYTES)).all(axis=1)
+        absent = np.arange(BLOCK_RECORDS) >= num[:, np.newaxis]
+        whole = (absent | (lengths >= FRAMING_BYTES)).all(axis=1)
         return lengths, whole & (
             lengths.sum(axis=1) == ends - self._block_offsets[blocks]
         )

@@ -171,11 +171,11 @@ class ExampleArrays:
 
     @functools.cached_property
     def _roles(self) -> list[str]:
-        """Roles that outputs but images are made of."""
+        """Roles to parse for all outputs except images."""
         names = self.config.names
         done = set() if "encoded" in names else {"image"}
         if self.record_schema.image_format is not None:
-            # Whoever makes the images has checked their sizes.
+            # The image engine checks the sizes.
             done |= {"height", "width"} - {*names}
         roles = roles_of(self.record_schema, self.config)
         return [role for role in roles if role not in done]

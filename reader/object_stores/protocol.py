@@ -124,7 +124,8 @@ def check_address(
     Raises:
         UsageError: A slash or the bucket is missing.
     """
-    begin = f"{path.partition(':')[0]}://BUCKET/…"
+    scheme = path.partition(":")[0]
+    begin = f"{scheme}://{'CONTAINER' if scheme == 'az' else 'BUCKET'}/…"
     if re.match(rf"({'|'.join(schemes)}):/?[^/]", path):
         raise UsageError(f"{what} needs two slashes: {begin}, got {path}")
     if scheme_of(path) in schemes and not split_path(path)[0]:

@@ -26,7 +26,7 @@ _MOST_PARTS = 128
 
 _NO_ERROR, _FAILURE = -2, -1
 _TEXT_BYTES = 2040
-# The first are indices of damaged images, or one of the two above.
+# `images` has the index of the damaged image of each part, or one of the two above.
 _ERRORS = np.dtype(
     [
         ("images", np.int64, (_MOST_PARTS,)),

@@ -131,7 +131,10 @@ class Processes:
         channel, left = making
         with self._using(channel):
             with contextlib.suppress(OSError):  # There is no worker.
-                while done := self._channels[channel].recv(left, socket.MSG_WAITALL):
+                # Each call lets go of the GIL, which a busy thread returns after 5 ms.
+                while left and (
+                    done := self._channels[channel].recv(left, socket.MSG_WAITALL)
+                ):
                     left -= len(done)
             if left:
                 self._ended.wait()

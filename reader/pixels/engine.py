@@ -55,8 +55,7 @@ class PixelEngine:
     @functools.cached_property
     def _cast(self) -> Cast | None:
         """Casts an image into its row; None if a row is an image as it is made."""
-        height, width = self.images.target
-        if self.dtype == "uint8" and self.row_shape == (height, width, 3):
+        if self.dtype == "uint8" and self.images.data_format == "channels_last":
             return None
         return caster(self.images)
 
@@ -90,9 +89,7 @@ class PixelEngine:
             regions = regions_of(sizes, crops, self.images)
             known = [*zip(map(tuple, sizes.tolist()), regions.tolist(), strict=True)]
         with _using_ipp(False):
-            for n, (data, flip) in enumerate(
-                zip(encoded, flips.tolist(), strict=False)
-            ):
+            for n, (data, flip) in enumerate(zip(encoded, flips.tolist(), strict=True)):
                 try:
                     if known:
                         pixels, region = self._decode(data, *known[n])

@@ -66,7 +66,7 @@ def resample_part(
 
 
 def _contiguous(pixels: Pixels) -> Pixels:
-    """Returns the image in one piece, which is a copy unless it is."""
+    """Returns a contiguous image: itself, or a copy until this thread's next call."""
     if pixels.flags.c_contiguous:
         return pixels
     copied = scratch("copied", pixels.shape)

@@ -82,8 +82,14 @@ def workers_of(process) -> list[int]:
         found = subprocess.run(command, capture_output=True, text=True).stdout.split()
         return [int(pid) for pid in found]
 
-    wait_for(lambda: len(workers()) == 2, process)
-    return workers()
+    found: list[int] = []
+
+    def both() -> bool:
+        found[:] = workers()
+        return len(found) == 2
+
+    wait_for(both, process)
+    return found
 
 
 @pytest.fixture

@@ -57,3 +57,8 @@ def test_what_is_cut_or_changed_is_found_or_an_error(data):
         except ValueError:
             continue
         assert 0 <= found.begin <= found.end <= len(damaged)
+
+
+def test_a_length_without_an_end_is_an_error():
+    with pytest.raises(ValueError, match="no length at byte 1"):
+        find_value(memoryview(b"\x0a" + b"\x80" * 20), b"pixels")

@@ -110,9 +110,10 @@ def test_fractions_are_those_of_tensorflow():
     assert np.array_equal(found[0], expected)
 
 
-def test_channels_first_bytes():
+@pytest.mark.parametrize("size", [(20, 30), (3, 3)])
+def test_channels_first_bytes(size):
     last, first = (
-        made(encoded("jpeg"), "jpeg", data_format=f"channels_{order}")
+        made(encoded("jpeg"), "jpeg", size=size, data_format=f"channels_{order}")
         for order in ("last", "first")
     )
     assert np.array_equal(first, last.transpose(0, 3, 1, 2))

@@ -39,6 +39,14 @@ def test_it_is_pillows_bilinear_within_two_levels(height, width, target, seed):
     assert gap.max() <= 2
 
 
+@pytest.mark.parametrize("num_bytes", [1, 100_000, 1 << 30])
+def test_rows_that_are_multiplied_together_do_not_change_it(num_bytes, monkeypatch):
+    pixels = noise(300, 250)
+    expected = resampled(pixels, 100, 90)
+    monkeypatch.setattr("reader.pixels.resample._CACHED_BYTES", num_bytes)
+    assert np.array_equal(resampled(pixels, 100, 90), expected)
+
+
 @pytest.mark.parametrize("side", [1, 2, 7, 8, 9, 224])
 @pytest.mark.parametrize("size", [(3000, 2), (2, 3000), (2000, 1500)])
 def test_large_images_and_odd_targets(size, side):
