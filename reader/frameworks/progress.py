@@ -62,13 +62,14 @@ class Progress:
         waited, images = 0.0, 0
         marks: deque[_Mark] = deque()
         with tqdm(**options) as bar:
-            begin = time.perf_counter()
+            # What was fetched for the first batch counts too; its time does not.
+            fetched, begin = hits.snapshot(), time.perf_counter()
             for batch in self._batches:
                 now = time.perf_counter()
                 waited += now - begin
                 images += num_examples(batch)
-                mark = _Mark(now, waited, waits.seconds, images, hits.snapshot())
-                self._note(marks, mark)
+                fetched = hits.snapshot() if marks else fetched
+                self._note(marks, _Mark(now, waited, waits.seconds, images, fetched))
                 bar.set_postfix_str(str(self), refresh=False)
                 yield batch
                 bar.update()

@@ -175,19 +175,17 @@ class BatchReader:
                         error = reason
                 if reading:
                     yield self._finish(reading.popleft(), note_read, staging.done)
+            if not isinstance(error, StopIteration):
+                raise error
         finally:
+            # Its traceback would keep this frame, and this frame the error.
+            del error
             # Nobody wants these, but their memory and channels are used again.
             if not is_finalizing():
                 for each in reading:
                     with contextlib.suppress(Exception):
                         each.finish()
                 staging.close()
-        try:
-            if not isinstance(error, StopIteration):
-                raise error
-        finally:
-            # Its traceback would keep this frame, and this frame the error.
-            del error
 
     def _start(self, placed: Placed) -> _Reading:
         finish = self.workers.start_read(placed.places[:, 1:], placed.draws)

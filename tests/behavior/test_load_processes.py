@@ -1,20 +1,20 @@
 """Processes that read batches: what they start, hold and give back while they live."""
 
 import pytest
-from patience import PATIENCE_SECONDS
+from patience import PATIENCE_SECONDS, SOON_SECONDS
 
 # Once in every run of the tests, and twenty times with `pytest -m soak`.
 repeated = pytest.mark.parametrize(
     "times", [1, pytest.param(20, marks=pytest.mark.soak)]
 )
 
-BEGIN = """
+BEGIN = f"SOON_SECONDS = {SOON_SECONDS}"
+BEGIN += """
 import gc, os, random, shutil, signal, subprocess, sys, tempfile, threading, time
 import numpy as np
 import psutil
 import tensorflow as tf
 import reader
-from patience import SOON_SECONDS
 
 ROOM = tempfile.mkdtemp()
 tempfile.tempdir = ROOM
