@@ -1,6 +1,7 @@
 """What the Keras examples share: data, a command line, checkpoints, metrics."""
 
 import argparse
+import math
 import os
 import subprocess
 import sys
@@ -54,7 +55,7 @@ def run(
     if resumes:
         add("--eval_split", default="validation", help="the split to evaluate on")
         add("--checkpoint", help="file to save to and to resume from, *.weights.h5")
-        add("--save_every", type=int, help="steps between saves; a tenth of --steps")
+        add("--save_every", type=int, help="steps between saves, a tenth of --steps")
     args = parser.parse_args(argv)
     if resumes and args.checkpoint and not args.checkpoint.endswith(".weights.h5"):
         parser.error(f"--checkpoint={args.checkpoint} must end in .weights.h5")
@@ -62,7 +63,7 @@ def run(
     with tempfile.TemporaryDirectory() as folder:
         if args.data is None or args.num is not None:
             args.data = args.data or os.path.join(folder, "dataset")
-            make_dataset(args.data, args.num or num, args.seed)
+            make_dataset(args.data, num if args.num is None else args.num, args.seed)
         metrics = train(args)
     for name, value in metrics.items():
         print(f"{name}: {value:.4g}")
@@ -126,18 +127,27 @@ def fit(
         model: A compiled model.
         task: `reader.for_captioning` or `reader.for_retrieval`.
         args: The command line.
+
+    Raises:
+        SystemExit: What is left to train is not a multiple of `--save_every`.
     """
     optimizer = model.optimizer
     optimizer.build(model.trainable_variables)
     if args.checkpoint and os.path.exists(args.checkpoint):
         model.load_weights(args.checkpoint)  # The optimizer's state is in it.
     step = int(optimizer.iterations)
-    save_every = args.save_every or max(1, args.steps // 10)
+    left = max(0, args.steps - step)
+    save_every = args.save_every or math.gcd(left, max(1, args.steps // 10))
+    if left % save_every:
+        raise SystemExit(
+            f"{left} steps are left to train: pass a --save_every that divides it, got "
+            f"{save_every}"
+        )
     # A new caption of each image every epoch.
     batches = load(args, "train", caption="random", epochs=None, start_step=step)
     model.fit(
         task(batches),
-        epochs=max(0, args.steps - step) // save_every,
+        epochs=left // save_every,
         steps_per_epoch=save_every,
         shuffle=False,  # The reader has done that.
         callbacks=[Checkpoint(args.checkpoint)],

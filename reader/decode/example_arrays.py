@@ -121,7 +121,7 @@ class ExampleArrays:
         Raises:
             ValueError: A record cannot be used.
         """
-        values = self._values(records)
+        values = self._parsed(records, self._roles)
         encoded = values.pop("image", None)
         names = [name for name in self.config.names if name in values]
         outputs = {name: values[name] for name in names}
@@ -165,9 +165,6 @@ class ExampleArrays:
         choice, _ = self._choose(values, lengths.lengths, draws)
         longest: Int32s = choice.of(lengths.padded()).max(axis=1).astype(np.int32)
         return longest
-
-    def _values(self, records: Sequence[bytes]) -> dict[str, Any]:
-        return self._parsed(records, self._roles)
 
     @functools.cached_property
     def _roles(self) -> list[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from patience import PATIENCE_SECONDS
 from training_scripts import run_program
 
 import reader
@@ -21,7 +22,8 @@ from beam_jobs.__main__ import main
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "docs/examples"
-PATIENCE_SECONDS = 900
+# They train.
+LONG_SECONDS = 3 * PATIENCE_SECONDS
 FEW = ("--image_size=32", "--batch_size=8", "--eval_split=train")
 
 pytestmark = pytest.mark.slow
@@ -79,7 +81,7 @@ def run_keras(scripts) -> RunKeras:
     def run(name: str, *args, backend: str = "tensorflow", killed: bool = False):
         code = f"import os; os.environ['KERAS_BACKEND'] = {backend!r}\n{RUN}"
         words = (killed, EXAMPLES, name, *args)
-        done = scripts.run(code, *words, patience=PATIENCE_SECONDS)
+        done = scripts.run(code, *words, patience=LONG_SECONDS)
         assert done.status == (-signal.SIGKILL if killed else 0), done
         return trained(done.out)
 
@@ -162,7 +164,7 @@ def run_python(*words: object, status: int = 0, **env: object) -> Trained:
     done = run_program(
         [sys.executable, *map(str, words)],
         env={"OMP_NUM_THREADS": "1"} | {name: str(env[name]) for name in env},
-        patience=PATIENCE_SECONDS,
+        patience=LONG_SECONDS,
     )
     assert done.status == status, done
     return trained(done.out)

@@ -144,11 +144,10 @@ def _of_table(path: str, table: Any, column: str) -> KeyList:
             f"keys: {path} has no column {column}, but {', '.join(names)}: {advice}"
         )
     keys = table[column].combine_chunks()
-    # Also text: that of a Parquet file may be no UTF-8.
-    if keys.type in (pyarrow.string(), pyarrow.large_string()):
-        keys = keys.cast(pyarrow.large_binary())
-    if pyarrow.types.is_binary(keys.type) or pyarrow.types.is_large_binary(keys.type):
-        keys = _as_text(keys)
+    binary, large_binary = pyarrow.binary(), pyarrow.large_binary()
+    # Also text: that of a Parquet file may not be UTF-8.
+    if keys.type in (binary, large_binary, pyarrow.string(), pyarrow.large_string()):
+        keys = _as_text(keys.cast(large_binary))
     try:
         keys = keys.cast(pyarrow.string())
     except pyarrow.ArrowException:
