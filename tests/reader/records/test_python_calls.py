@@ -28,6 +28,7 @@ CODE = """
 import atexit, threading, time
 import numpy as np
 import tensorflow as tf
+from reader.records import python_calls
 from reader.records.python_calls import call_python, ending, generate_python
 
 def double(x):
@@ -59,6 +60,8 @@ def at_end():  # After the calls that had begun.
                 assert "StopIteration" in error.message
                 print("refused")
                 break
+    # Python ends next, so the calls asked for ahead must have been refused too.
+    python_calls._calls.end()
 
 # What is registered first runs last.
 import weakref
