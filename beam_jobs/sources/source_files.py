@@ -59,8 +59,7 @@ class SourceFiles:
         looks = (self._look(file._replace(root=number)) for number in numbers)
         found = [seen for seen in looks if seen is not None]
         if not found:
-            hint = ": write / between folders, not \\" if b"\\" in file.path else ""
-            raise BadInput("missing_image", f"no such file{hint}")
+            raise BadInput("missing_image", f"no such file{_hint(file.path)}")
         if len(found) > 1:
             folders = " and ".join(os.fsdecode(self._roots[f.root]) for f in found)
             raise BadInput("ambiguous_key", f"files of this name are in {folders}")
@@ -152,6 +151,21 @@ class SourceFiles:
 
     def _path(self, file: SourceFile) -> bytes:
         return os.path.join(self._roots[file.root], file.archive or file.path)
+
+
+def _hint(path: bytes) -> str:
+    """Returns what may be wrong with the name of a file that does not exist."""
+    if b"\\" in path:
+        return ": write / between folders, not \\"
+    try:
+        path.decode()
+    except UnicodeDecodeError as error:
+        wrong = path[error.start : error.end].hex(" ")
+        return (
+            f": its name is not UTF-8 (byte {wrong}): if the table is in another "
+            "encoding, name it, such as --caption_encoding=cp1252"
+        )
+    return ""
 
 
 def _forms(path: bytes) -> Iterator[bytes]:

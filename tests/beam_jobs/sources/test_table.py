@@ -192,6 +192,18 @@ def test_a_name_from_windows_is_missing_with_a_hint(table, tmp_path):
     assert "write / between folders, not \\" in rejects[b"sub\\c.d"].detail
 
 
+def test_a_name_in_another_encoding_is_missing_with_a_hint(table, tmp_path):
+    write(tmp_path, "Schlo\u00df.jpg")
+    data = "image,caption\nSchlo\u00df.jpg,Ein Schlo\u00df\n".encode("cp1252")
+    pairs, rejects = table(data)
+    (reject,) = rejects.values()
+    assert not pairs and reject.reason == "missing_image"
+    assert "not UTF-8 (byte df)" in reject.detail
+    pairs, rejects = table(data, caption_encoding="cp1252")
+    assert not rejects
+    assert [pair.texts for pair in pairs.values()] == [("Ein Schlo\u00df",)]
+
+
 def test_a_value_of_parquet_that_cannot_be_written_out_costs_its_row(table):
     far = pa.array([0, 2_932_897], pa.int32()).view(pa.date32())
     data = parquet_of(
