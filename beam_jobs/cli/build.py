@@ -7,9 +7,12 @@ import time
 from typing import Any
 
 from beam_jobs.cli.build_flags import add_build_parser, config_from
-from beam_jobs.cli.libraries import import_beam, require
-from beam_jobs.cli.settings_flags import check_beam_args
-from beam_jobs.cli.signals import sigterm_as_ctrl_c
+from beam_jobs.cli.jobs import (
+    job_command,
+    print_failures,
+    set_job_defaults,
+    with_options,
+)
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.storage.files import read_file
 from reader.console.formatting import loading_text, splits_table
@@ -20,25 +23,12 @@ from reader.contract.manifest import parse_manifest
 
 def add_parser(commands: Any) -> None:
     """Adds the command `build` to the command line."""
-    parser = add_build_parser(commands)
-    parser.set_defaults(
-        run=_run,
-        passes_on=True,
-        build_parser=parser,
-        stopped="stopped; run the same command again to resume",
-    )
+    set_job_defaults(add_build_parser(commands), _run)
 
 
 def _run(namespace: argparse.Namespace) -> int:
-    beam_args = namespace.rest
-    require("build", apache_beam="beam", cv2="beam", simplejpeg="beam")
-    import_beam()
-    from beam_jobs.engines.request_metrics import retries_reported
-
-    check_beam_args(beam_args, namespace.build_parser)
-    config = config_from(namespace)
-    with sigterm_as_ctrl_c(), retries_reported():
-        return build(config, beam_args)
+    with job_command("build", namespace):
+        return build(config_from(namespace), namespace.rest)
 
 
 def build(config: JobConfig, beam_args: list[str]) -> int:
@@ -58,15 +48,11 @@ def build(config: JobConfig, beam_args: list[str]) -> int:
         plan_page,
         repair_page,
     )
-    from beam_jobs.engines.options import engine_options, is_dry_run, is_local
+    from beam_jobs.engines.options import is_dry_run
     from beam_jobs.job.run import check, run
-    from beam_jobs.workspace.workspace import Workspace
 
     began = time.monotonic()
-    options = engine_options(config, beam_args)
-    if not is_local(options):
-        # Workers may run in another folder, so relative paths do not work there.
-        config = config.absolute()
+    config, options = with_options(config, beam_args)
     if is_dry_run(options):
         print(check(config, options))
         return 0
@@ -83,11 +69,7 @@ def build(config: JobConfig, beam_args: list[str]) -> int:
     if outcome is None:
         print(plan_page(plan))
         return 0
-    for failure in outcome.failures:
-        print(f"diptych: error: {failure}", file=sys.stderr)
-    if outcome.failures and not config.plan_only:
-        rejects = Workspace(config.output).too_many_rejects
-        print(f"all rejects: {rejects}", file=sys.stderr)
+    print_failures(outcome.failures, config)
     print(outcome_page(plan, outcome), flush=True)
     if outcome.failures:
         return 1

@@ -2,13 +2,16 @@
 
 import argparse
 import os
-import sys
 import time
 from typing import Any
 
-from beam_jobs.cli.libraries import import_beam, require
-from beam_jobs.cli.settings_flags import add_flags, check_beam_args, values_in
-from beam_jobs.cli.signals import sigterm_as_ctrl_c
+from beam_jobs.cli.jobs import (
+    job_command,
+    print_failures,
+    set_job_defaults,
+    with_options,
+)
+from beam_jobs.cli.settings_flags import add_flags, values_in
 from beam_jobs.config.layer_config import LayerConfig
 from beam_jobs.config.settings import settings_of
 from beam_jobs.storage.files import absolute
@@ -41,24 +44,12 @@ def add_parser(commands: Any) -> None:
     folder = settings_of(LayerConfig)["dataset"]
     parser.add_argument("dataset", metavar=folder.metavar, help=folder.help)
     add_flags(parser, LayerConfig, without=["dataset"])
-    parser.set_defaults(
-        run=_run,
-        passes_on=True,
-        layer_parser=parser,
-        stopped="stopped; run the same command again to resume",
-    )
+    set_job_defaults(parser, _run)
 
 
 def _run(namespace: argparse.Namespace) -> int:
-    beam_args = namespace.rest
-    require("layer", apache_beam="beam", cv2="beam", simplejpeg="beam")
-    import_beam()
-    from beam_jobs.engines.request_metrics import retries_reported
-
-    check_beam_args(beam_args, namespace.layer_parser)
-    config = layer_config_from(namespace)
-    with sigterm_as_ctrl_c(), retries_reported():
-        return _layer(config, beam_args)
+    with job_command("layer", namespace):
+        return _layer(layer_config_from(namespace), namespace.rest)
 
 
 def layer_config_from(namespace: argparse.Namespace) -> LayerConfig:
@@ -77,15 +68,11 @@ def _layer(config: LayerConfig, beam_args: list[str]) -> int:
     """Runs the job, prints a report and returns the exit status."""
     # Beam takes seconds to import, so `--help` does not import it.
     from beam_jobs.cli.layer_page import layer_page
-    from beam_jobs.engines.options import engine_options, is_dry_run, is_local
+    from beam_jobs.engines.options import is_dry_run
     from beam_jobs.job.run_layer import check_layer, layer
-    from beam_jobs.workspace.workspace import Workspace
 
     began = time.monotonic()
-    options = engine_options(config, beam_args)
-    if not is_local(options):
-        # Workers may run in another folder, so relative paths do not work there.
-        config = config.absolute()
+    config, options = with_options(config, beam_args)
     if is_dry_run(options):
         print(check_layer(config, options))
         return 0
@@ -98,11 +85,7 @@ def _layer(config: LayerConfig, beam_args: list[str]) -> int:
 
         print(repair_page(result.plan, result.repaired))
         return 0
-    for failure in result.outcome.failures:
-        print(f"diptych: error: {failure}", file=sys.stderr)
-    if result.outcome.failures and not config.plan_only:
-        rejects = Workspace(config.output).too_many_rejects
-        print(f"all rejects: {rejects}", file=sys.stderr)
+    print_failures(result.outcome.failures, config)
     is_written = not (result.outcome.failures or config.plan_only)
     print(layer_page(result.outcome, is_written=is_written), flush=True)
     if result.outcome.failures:

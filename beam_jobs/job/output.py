@@ -7,6 +7,7 @@ called, how it is parsed and what it was made from.
 import contextlib
 import json
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -232,6 +233,20 @@ def _check_same_job(workspace: Workspace, config: CommonConfig) -> None:
         if isinstance(held, dict) and committed_names(workspace):
             _refuse_other(config, held, "holds an unfinished job begun")
     workspace.publish(workspace.config, dump_json(config.fingerprint_fields()))
+
+
+@contextlib.contextmanager
+def temporary_output() -> Iterator[tuple[Workspace, str]]:
+    """Holds the lease of a temporary folder, for a job that only plans.
+
+    Yields:
+        Workspace of the folder, and the token of the lease.
+    """
+    with tempfile.TemporaryDirectory(prefix="diptych-") as folder:
+        workspace = Workspace(folder)
+        make_folder(workspace.build)
+        with leased(workspace, take_over=False) as lease:
+            yield workspace, lease
 
 
 def remove_strays(workspace: Workspace, plan: JobPlan) -> None:

@@ -1,7 +1,6 @@
 """START HERE for a build: prepares the output and runs both pipelines."""
 
 import dataclasses
-import tempfile
 from functools import partial
 from typing import NamedTuple
 
@@ -21,6 +20,7 @@ from beam_jobs.job.output import (
     remove_product,
     remove_strays,
     remove_workspace,
+    temporary_output,
 )
 from beam_jobs.job.plan_changes import check_commits, keep_plan_of_commits
 from beam_jobs.job.progress_bar import planning_bar, writing_bar
@@ -29,9 +29,9 @@ from beam_jobs.job.touched_sources import adopt_shards
 from beam_jobs.pipeline import plan, write
 from beam_jobs.planning.job_plan import JobPlan, parse_plan
 from beam_jobs.sources.registry import list_tasks
-from beam_jobs.storage.files import make_folder, read_file
+from beam_jobs.storage.files import read_file
 from beam_jobs.workspace.commits import committed_names
-from beam_jobs.workspace.lease import check_lease, leased
+from beam_jobs.workspace.lease import check_lease
 from beam_jobs.workspace.workspace import Workspace
 from beam_jobs.writing.outcome import Outcome, parse_outcome, rejected_plan
 from beam_jobs.writing.repair import all_reject_lines
@@ -116,10 +116,10 @@ def run(
     """
     config = with_carried(config)
     options = options or engine_options(config, [])
-    if config.plan_only:
-        return _plan_only(config, options)
     files = _read_files(config)
     tasks = list_tasks(config)
+    if config.plan_only:
+        return _plan_only(config, options, files, tasks)
     workspace = Workspace(config.output)
     with (
         full_disk_explained(workspace),
@@ -151,16 +151,13 @@ def run(
         return BuildResult(job_plan, outcome)
 
 
-def _plan_only(config: JobConfig, options: PipelineOptions) -> BuildResult:
+def _plan_only(
+    config: JobConfig, options: PipelineOptions, files: _Files, tasks: list[ListTask]
+) -> BuildResult:
     """Plans in a temporary folder. The output does not change."""
-    with tempfile.TemporaryDirectory(prefix="diptych-") as folder:
-        temporary = dataclasses.replace(config, output=folder)
-        files = _read_files(temporary)
-        tasks = list_tasks(config)
-        workspace = Workspace(folder)
-        make_folder(workspace.build)
-        with leased(workspace, take_over=False) as lease:
-            job_plan = _run_plan(workspace, temporary, options, lease, tasks, files)
+    with temporary_output() as (workspace, lease):
+        temporary = dataclasses.replace(config, output=workspace.output)
+        job_plan = _run_plan(workspace, temporary, options, lease, tasks, files)
         return BuildResult(job_plan, rejected_plan(temporary, job_plan))
 
 

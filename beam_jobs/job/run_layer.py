@@ -1,7 +1,6 @@
 """START HERE for a layer: prepares the output and runs both pipelines."""
 
 import dataclasses
-import tempfile
 from typing import NamedTuple
 
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -16,6 +15,7 @@ from beam_jobs.job.output import (
     remove_product,
     remove_strays,
     remove_workspace,
+    temporary_output,
 )
 from beam_jobs.job.plan_changes import check_commits, keep_plan_of_commits
 from beam_jobs.job.progress_bar import planning_bar, writing_bar
@@ -32,8 +32,8 @@ from beam_jobs.layers.tables import TableTask, digest_of_tables, table_tasks
 from beam_jobs.pipeline import plan_layer, write_layer
 from beam_jobs.planning.job_plan import JobPlan, parse_plan
 from beam_jobs.planning.library_versions import layer_versions
-from beam_jobs.storage.files import make_folder, read_file
-from beam_jobs.workspace.lease import check_lease, leased
+from beam_jobs.storage.files import read_file
+from beam_jobs.workspace.lease import check_lease
 from beam_jobs.workspace.workspace import Workspace
 from reader.contract.additions.layer import LAYER, parse_layer
 from reader.contract.errors import UsageError
@@ -106,7 +106,7 @@ def layer(
     options = options or engine_options(config, [])
     inputs = _inputs_of(config)
     if config.plan_only:
-        return _plan_only(config, options)
+        return _plan_only(config, options, inputs)
     workspace = Workspace(config.output)
     with (
         full_disk_explained(workspace),
@@ -157,15 +157,13 @@ def _run(
     return LayerResult(plan, outcome)
 
 
-def _plan_only(config: LayerConfig, options: PipelineOptions) -> LayerResult:
+def _plan_only(
+    config: LayerConfig, options: PipelineOptions, inputs: _Inputs
+) -> LayerResult:
     """Plans in a temporary folder. The output does not change."""
-    with tempfile.TemporaryDirectory(prefix="diptych-") as folder:
-        temporary = dataclasses.replace(config, output=folder)
-        inputs = _inputs_of(temporary)
-        workspace = Workspace(folder)
-        make_folder(workspace.build)
-        with leased(workspace, take_over=False) as lease:
-            plan = _run_plan(workspace, temporary, options, lease, inputs)
+    with temporary_output() as (workspace, lease):
+        temporary = dataclasses.replace(config, output=workspace.output)
+        plan = _run_plan(workspace, temporary, options, lease, inputs)
         return LayerResult(plan, planned_outcome(workspace, temporary, plan))
 
 
