@@ -6,12 +6,16 @@ Finishing is idempotent. It can be repeated, also after an interruption at any p
 from beam_jobs.config.layer_config import LayerConfig
 from beam_jobs.layers.layer_accounting import accounting_of, publish_rejects
 from beam_jobs.planning.job_plan import JobPlan
-from beam_jobs.sources.listing_digest import sum_hashes
 from beam_jobs.storage.files import crc32c_of, read_file
 from beam_jobs.workspace.commits import Commit
 from beam_jobs.workspace.lease import check_lease
 from beam_jobs.workspace.workspace import Workspace
-from beam_jobs.writing.finalize import by_split, commits_of, merged_statistics
+from beam_jobs.writing.finalize import (
+    by_split,
+    commits_of,
+    fingerprints_of,
+    merged_statistics,
+)
 from reader.contract import layout
 from reader.contract.additions.layer import (
     LAYER,
@@ -96,11 +100,7 @@ def _make_layer(
         },
         accounting=accounting,
         files=files,
-        fingerprints={
-            "input": sum_hashes(commit.input for commit in commits),
-            "listing": plan.listing,
-            "config": config.fingerprint,
-        },
+        fingerprints=fingerprints_of(config, plan, commits),
         config=config.fingerprint_fields(),
         versions=plan.versions,
     )

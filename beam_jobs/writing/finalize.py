@@ -173,11 +173,7 @@ def _make_manifest(
         splits=tuple(_splits(plan, commits)),
         accounting=accounting,
         files=files,
-        fingerprints={
-            "input": sum_hashes(commit.input for commit in commits),
-            "listing": plan.listing,
-            "config": config.fingerprint,
-        },
+        fingerprints=fingerprints_of(config, plan, commits),
         config=config.fingerprint_fields(),
         versions=plan.versions,
         about=config.about,
@@ -207,3 +203,14 @@ def merged_statistics(commits: Iterable[Commit]) -> Statistics:
     """Returns the statistics of the records of several shards."""
     each = (commit.statistics for commit in commits)
     return functools.reduce(Statistics.merge, each, Statistics())
+
+
+def fingerprints_of(
+    config: CommonConfig, plan: JobPlan, commits: Iterable[Commit]
+) -> dict[str, str]:
+    """Returns hashes of the input, its listing and the settings, by their names."""
+    return {
+        "input": sum_hashes(commit.input for commit in commits),
+        "listing": plan.listing,
+        "config": config.fingerprint,
+    }
