@@ -4,6 +4,7 @@ What is session-scoped is made once and must not be changed: ask for `own_datase
 damage something.
 """
 
+import gc
 import os
 import shutil
 import sys
@@ -31,6 +32,19 @@ settings.register_profile("diptych", derandomize=True, deadline=None)
 settings.load_profile("diptych")
 
 Build = Callable[..., Path]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection() -> None:
+    """Imports all tests without looking for garbage among what stays."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Keeps what was imported out of later collections: it is a million objects."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

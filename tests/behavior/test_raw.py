@@ -402,7 +402,9 @@ def test_nothing_stays_of_batches_that_are_gone(dataset):
     _, files = settled()
     for left_early in (True, False, True):
         read(left_early)
-    assert settled() == (before, files)
+    left, left_files = settled()  # What other tests have left may go meanwhile.
+    assert set(left) <= set(before)
+    assert left_files <= files
 
 
 def test_an_iterator_left_early_is_followed_by_a_whole_one(dataset, stored):

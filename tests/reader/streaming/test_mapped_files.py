@@ -119,11 +119,13 @@ def test_damage_in_a_mapped_shard_is_found(own):
 def test_a_file_takes_one_descriptor_and_is_mapped_once(own):
     (shard,) = own.glob("*.tfrecord")
     files = MappedFiles()
-    before = len(os.listdir("/proc/self/fd"))
     mapped = files.bytes_of(str(shard))
     assert mapped.tobytes() == shard.read_bytes()
     assert files.bytes_of(str(shard)) is mapped
-    assert len(os.listdir("/proc/self/fd")) == before + 1
+    opened = [
+        os.path.realpath(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd")
+    ]
+    assert opened.count(os.path.realpath(shard)) == 1
     assert files.bytes_of(str(own / "none")) is None
     (own / "empty").touch()
     assert files.bytes_of(str(own / "empty")) is None
