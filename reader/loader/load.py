@@ -10,8 +10,8 @@ from reader.config import defaults
 from reader.config.arguments import config_of
 from reader.config.read_config import CaptionWeights, ReadConfig
 from reader.datasets.layers import Layers
+from reader.datasets.open_sources import Patterns, open_record_sources
 from reader.datasets.record_schema import RecordSchema, merge_record_schemas
-from reader.datasets.record_source import Patterns, open_record_sources
 from reader.datasets.shard_cache import keep_copies
 from reader.decode.captions import by_length
 from reader.decode.missing_captions import MissingCaptions

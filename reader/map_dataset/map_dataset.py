@@ -29,12 +29,8 @@ from reader.contract.errors import DatasetError, UsageError
 from reader.contract.record import crc32c_hex, parse_example
 from reader.datasets.foreign_schema import check_features
 from reader.datasets.layers import Layers, NamedLayers
-from reader.datasets.record_source import (
-    Patterns,
-    RecordSource,
-    list_patterns,
-    open_record_source,
-)
+from reader.datasets.open_sources import Patterns, list_patterns, open_record_source
+from reader.datasets.record_source import RecordSource
 from reader.datasets.samples_table import read_samples
 from reader.decode.numpy_examples import RECORD_OUTPUTS, Make, Place, makers
 from reader.map_dataset.key_index import Keys

@@ -10,7 +10,7 @@ from reader.config.read_config import ReadConfig
 from reader.contract.checks import whole_number
 from reader.contract.errors import UsageError
 from reader.datasets.layers import Layers
-from reader.datasets.record_source import Patterns, open_one_record_source
+from reader.datasets.open_sources import Patterns, open_one_record_source
 from reader.schedule.run import Run, plan_run
 from reader.selections.choose import Selected, choose
 from reader.shuffle.arrays import Int64s

@@ -10,13 +10,9 @@ import numpy as np
 from reader.config.read_config import ReadConfig
 from reader.contract.errors import UsageError
 from reader.datasets.layers import Layers
+from reader.datasets.open_sources import Patterns, open_one_record_source
 from reader.datasets.record_index import RecordIndex, ShardFile
-from reader.datasets.record_source import (
-    Patterns,
-    RecordSource,
-    index_of,
-    open_one_record_source,
-)
+from reader.datasets.record_source import RecordSource, index_of
 from reader.range_cache.range_cache import RangeCache
 from reader.schedule.state import (
     check_state,

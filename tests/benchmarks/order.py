@@ -88,7 +88,7 @@ def usual(pattern: str, window: int):
 
     from reader.config.image_config import ImageConfig
     from reader.config.read_config import ReadConfig
-    from reader.datasets.record_source import open_one_record_source
+    from reader.datasets.open_sources import open_one_record_source
     from reader.loader.batches import decode, deliver, pixel_workers
     from reader.loader.compressed import read_compressed
     from reader.records.window_reads import Records

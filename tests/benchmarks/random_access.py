@@ -30,7 +30,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from reader.contract.record import parse_example
-from reader.datasets.record_source import open_one_record_source
+from reader.datasets.open_sources import open_one_record_source
 from reader.map_dataset.map_dataset import open as open_dataset
 from reader.storage.tfrecord_file import read_shard
 

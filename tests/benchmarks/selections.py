@@ -68,7 +68,7 @@ def plan(num: int, kind: str) -> None:
 def bytes_read(pattern: str) -> None:
     """Prints bytes read by share kept, of records of different lengths."""
     import reader
-    from reader.datasets.record_source import open_one_record_source
+    from reader.datasets.open_sources import open_one_record_source
     from reader.datasets.samples_table import read_samples
 
     source = open_one_record_source(pattern, None, None)

@@ -87,7 +87,7 @@ def _run(namespace: argparse.Namespace) -> int:
         raise UsageError(f"seconds must be a positive number, got {namespace.seconds}")
     load, *_ = os.getloadavg()
     import_tensorflow("diptych bench")
-    from reader.datasets.record_source import open_one_record_source
+    from reader.datasets.open_sources import open_one_record_source
     from reader.tools.bench.page import bench_fields, bench_page
     from reader.tools.bench.stages import bench
 

@@ -16,8 +16,9 @@ from reader.contract.errors import UsageError
 from reader.contract.host import num_cores
 from reader.contract.layout import BLOCK_RECORDS
 from reader.contract.record import crc32c_hex
+from reader.datasets.open_sources import open_one_record_source
 from reader.datasets.record_schema import RecordSchema
-from reader.datasets.record_source import RecordSource, open_one_record_source
+from reader.datasets.record_source import RecordSource
 from reader.loader.load import load
 from reader.storage.files import read_bytes
 from reader.tools.bench.timing import Cost, Read, measure

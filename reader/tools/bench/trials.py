@@ -13,7 +13,8 @@ import simplejpeg
 from reader.contract import schema
 from reader.contract.record import frame_record, parse_example, serialize_example
 from reader.contract.schema import needs_size
-from reader.datasets.record_source import RecordSource, open_one_record_source
+from reader.datasets.open_sources import open_one_record_source
+from reader.datasets.record_source import RecordSource
 from reader.pixels.codecs import Pixels, decoder
 from reader.pixels.resample import resample
 from reader.records.random_access import RecordFiles

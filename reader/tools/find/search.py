@@ -18,8 +18,8 @@ from reader.contract.rejects import RejectedKey, parse_reject, text_in_line
 from reader.contract.schema import display_path
 from reader.datasets.layers import ListedLayer, NamedLayers, list_layers
 from reader.datasets.manifest_dataset import ManifestDataset, open_dataset
+from reader.datasets.open_sources import open_record_source
 from reader.datasets.record_index import LayerFiles
-from reader.datasets.record_source import open_record_source
 from reader.datasets.samples_table import read_table_at
 from reader.map_dataset.key_index import nearest
 from reader.records.random_access import RecordFiles

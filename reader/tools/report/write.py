@@ -11,7 +11,8 @@ from reader.contract.host import import_library
 from reader.contract.layout import REPORT
 from reader.datasets.layers import list_layers
 from reader.datasets.manifest_dataset import ManifestDataset, open_dataset
-from reader.datasets.record_source import RecordSource, open_record_source
+from reader.datasets.open_sources import open_record_source
+from reader.datasets.record_source import RecordSource
 from reader.datasets.samples_table import read_table
 from reader.distributions.column_statistics import ColumnCounter
 from reader.selections.selection import list_selections

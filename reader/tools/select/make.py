@@ -26,8 +26,8 @@ from reader.contract.record import crc32c_hex
 from reader.contract.samples import ColumnType, columns_of
 from reader.datasets.layers import NamedLayers
 from reader.datasets.manifest_dataset import ManifestDataset
+from reader.datasets.open_sources import open_record_source
 from reader.datasets.record_index import ShardFile
-from reader.datasets.record_source import open_record_source
 from reader.datasets.samples_table import with_layers
 from reader.selections.columns import map_shards, read_columns, types_of
 from reader.selections.selection import Selection

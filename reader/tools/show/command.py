@@ -73,8 +73,8 @@ def _run(namespace: argparse.Namespace) -> int:
     if namespace.step is not None:
         return _show_step(namespace)
     refuse_set(namespace, namespace.parser, _STEP, "needs --step")
+    from reader.datasets.foreign_source import no_pattern
     from reader.datasets.manifest_dataset import find_place, no_dataset
-    from reader.datasets.record_source import no_pattern
     from reader.storage.files import local_path, match
 
     namespace.pattern = local_path(namespace.pattern)

@@ -9,7 +9,8 @@ from reader.contract.record import parse_example
 from reader.contract.schema import display_path
 from reader.datasets.foreign_files import some_records
 from reader.datasets.foreign_schema import ROLES, parsed_records
-from reader.datasets.record_source import RecordSource, open_record_source
+from reader.datasets.open_sources import open_record_source
+from reader.datasets.record_source import RecordSource
 from reader.records.random_access import RecordFiles
 
 _TYPES = {bytes: "bytes", int: "int64", float: "float32"}

@@ -9,8 +9,9 @@ from reader.contract.checks import whole_number
 from reader.contract.errors import DatasetError, UsageError
 from reader.contract.schema import display_path
 from reader.datasets.layers import Layers
+from reader.datasets.open_sources import Patterns, open_one_record_source
 from reader.datasets.record_index import RecordIndex
-from reader.datasets.record_source import Patterns, RecordSource, open_one_record_source
+from reader.datasets.record_source import RecordSource
 from reader.records.random_access import RecordFiles
 from reader.schedule.run import Run, plan_run
 from reader.selections.choose import Selected, choose

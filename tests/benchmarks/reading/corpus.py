@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 import reader
 from reader.contract.record import parse_example
-from reader.datasets.record_source import open_one_record_source
+from reader.datasets.open_sources import open_one_record_source
 from reader.storage.tfrecord_file import read_shard
 from tests.benchmarks.reading.roster import BATCH, MAX_TOKENS, STORED
 from tests.benchmarks.scratch import claim

@@ -10,7 +10,8 @@ import pytest
 import reader
 from reader.config.read_config import ReadConfig
 from reader.contract.record import frame_record
-from reader.datasets.record_source import RecordSource, open_one_record_source
+from reader.datasets.open_sources import open_one_record_source
+from reader.datasets.record_source import RecordSource
 from reader.schedule.coverage import Coverage, coverage
 from reader.schedule.run import plan_mixed_run, plan_run
 from reader.shuffle.order import NO_RECORD, Share, ShuffledOrder, Stretch, Window

@@ -5,7 +5,7 @@ import pytest
 
 from reader.config.read_config import ReadConfig
 from reader.contract.errors import DatasetError
-from reader.datasets.record_source import open_one_record_source
+from reader.datasets.open_sources import open_one_record_source
 from reader.schedule.run import plan_run
 
 SETTINGS = {
