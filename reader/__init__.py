@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from reader.frameworks.tasks import for_captioning as for_captioning
     from reader.frameworks.tasks import for_retrieval as for_retrieval
     from reader.loader.load import load as load
-    from reader.map_dataset.map_dataset import open as open
+    from reader.map_dataset.open_dataset import open as open
     from reader.map_dataset.planned_sampler import sampler as sampler
     from reader.schedule.coverage import coverage as coverage
     from reader.schedule.resumable import state as state
@@ -43,7 +43,7 @@ _MODULES = {
     "for_captioning": "reader.frameworks.tasks",
     "for_retrieval": "reader.frameworks.tasks",
     "load": "reader.loader.load",
-    "open": "reader.map_dataset.map_dataset",
+    "open": "reader.map_dataset.open_dataset",
     "progress": "reader.frameworks.progress",
     "sampler": "reader.map_dataset.planned_sampler",
     "state": "reader.schedule.resumable",

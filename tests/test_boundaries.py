@@ -318,7 +318,7 @@ def test_what_needs_no_engine_loads_none():
 
 def test_hosts_without_buckets_need_no_client_of_buckets():
     """The extras bring it."""
-    names = "beam_jobs.__main__, beam_jobs.pipeline, reader.map_dataset.map_dataset"
+    names = "beam_jobs.__main__, beam_jobs.pipeline, reader.map_dataset.open_dataset"
     code = f"""
 import sys
 sys.modules["obstore"] = None

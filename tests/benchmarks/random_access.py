@@ -31,7 +31,7 @@ from torch.utils.data import DataLoader
 
 from reader.contract.record import parse_example
 from reader.datasets.open_sources import open_one_record_source
-from reader.map_dataset.map_dataset import open as open_dataset
+from reader.map_dataset.open_dataset import open as open_dataset
 from reader.storage.tfrecord_file import read_shard
 
 BATCH, SIZE, MAX_TOKENS = 64, 224, 64

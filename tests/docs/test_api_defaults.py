@@ -13,7 +13,7 @@ import reader
     ("path", "function"),
     [
         ("loader.load.load", reader.load),
-        ("map_dataset.map_dataset.open", reader.open),
+        ("map_dataset.open_dataset.open", reader.open),
         ("schedule.coverage.coverage", reader.coverage),
     ],
 )

@@ -120,7 +120,7 @@ def test_buckets_are_read_without_tensorflow(bucket_store, dataset):
     bucket = bucket_store.upload(dataset, "random-access")
     code = (
         "import sys; sys.modules['tensorflow'] = None; "
-        "from reader.map_dataset.map_dataset import open; "
+        "from reader.map_dataset.open_dataset import open; "
         "data = open(sys.argv[1], outputs=('key', 'length')); "
         "print(data[-1] == data.by_key(sys.argv[2]), len(data.samples), len(data))"
     )
@@ -134,7 +134,7 @@ def test_buckets_are_read_without_tensorflow(bucket_store, dataset):
 
 def test_neither_tensorflow_nor_beam_nor_pyarrow_is_loaded_for_items(dataset):
     code = (
-        "import sys; from reader.map_dataset.map_dataset import open\n"
+        "import sys; from reader.map_dataset.open_dataset import open\n"
         "data = open(sys.argv[1]); "
         "data[0]; data[-1]; heavy = 'tensorflow apache_beam pyarrow PIL cv2 tqdm'; "
         "print(len(data), [m for m in heavy.split() if m in sys.modules])"
@@ -159,7 +159,7 @@ def test_numpy_protobuf_crc32c_and_simplejpeg_are_enough(dataset):
     code = (
         "import sys\n"
         "for name in sys.argv[2].split(','):\n    sys.modules[name] = None\n"
-        "from reader.map_dataset.map_dataset import open\n"
+        "from reader.map_dataset.open_dataset import open\n"
         "data = open(sys.argv[1])\n"
         "assert data.by_key(sys.argv[3]).keys() == {'image', 'tokens', 'mask'}\n"
         "try:\n    data.samples\n"
