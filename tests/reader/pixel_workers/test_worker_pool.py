@@ -166,11 +166,13 @@ def test_there_are_no_page_faults_once_memory_is_warm(pool):
     words = ["x" * 30_000] * 32
     for _ in range(10):
         script(workers, *words)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(20):
-        script(workers, *words)
-    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-    assert faults < 0.1 * 20 * 32
+    faults = []
+    for _ in range(4):  # Threads of other tests may need memory meanwhile.
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(10):
+            script(workers, *words)
+        faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    assert min(faults) < 0.1 * 10 * 32
 
 
 @pytest.mark.parametrize("num_workers", [0, 3])
@@ -234,8 +236,8 @@ def test_memory_is_bounded_though_batches_grow(pool):
 
 
 def test_processes_start_at_the_first_batch(pool):
-    before = threading.active_count()
+    before = {*threading.enumerate()}
     workers = pool(ScriptEngine(), 2)
-    assert threading.active_count() == before
+    assert {*threading.enumerate()} <= before
     script(workers, "x")
-    assert threading.active_count() == before + 1
+    assert len({*threading.enumerate()} - before) == 1
