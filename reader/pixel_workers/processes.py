@@ -306,6 +306,7 @@ def _start(
                 # A worker is one thread; there are enough workers for the cores.
                 "OMP_NUM_THREADS": "1",
                 "OPENBLAS_NUM_THREADS": "1",
+                "OPENCV_FOR_THREADS_NUM": "1",
             },
             stdin=theirs.fileno(),
             stdout=subprocess.DEVNULL,

@@ -262,6 +262,17 @@ def test_nothing_is_left_of_a_stream_that_is_left(dataset):
             time.sleep(0.01)
 
 
+def test_a_worker_needs_no_threads_for_large_images(dataset):
+    before = {child.pid for child in psutil.Process().children()}
+    large = {**USUAL, "image_size": 512, "workers": 1}
+    iterator = iter(reader.stream(dataset, **large, epochs=None))
+    for _ in range(3):
+        next(iterator)
+    (worker,) = {child.pid for child in psutil.Process().children()} - before
+    # One makes images, and one waits for the end of this process.
+    assert psutil.Process(worker).num_threads() == 2
+
+
 def test_more_iterators_than_one_may_be_read(dataset):
     streamed = reader.stream(dataset, **USUAL, epochs=None)
     one, other = iter(streamed), iter(streamed)
