@@ -146,7 +146,8 @@ def clean_captions(
     hashed = texts if names is None else [texts, list(names)]
     sha256 = hashlib.sha256(json.dumps(hashed).encode()).hexdigest()
     names = [""] * len(texts) if names is None else names
-    return _collect(map(_checked, texts), names, sha256, f"{len(texts)} captions")
+    where = "its caption" if len(texts) == 1 else f"{len(texts)} captions"
+    return _collect(map(_checked, texts), names, sha256, where)
 
 
 def without_short(

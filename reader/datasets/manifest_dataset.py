@@ -211,7 +211,7 @@ def no_dataset(folder: str) -> DatasetError:
     if is_folder(os.path.join(folder, BUILD_DIR)):
         return DatasetError(
             f"no {MANIFEST} in {shown}: the job has not finished; run it again to "
-            "resume"
+            "resume, or to see what stopped it"
         )
     return DatasetError(
         f"no {MANIFEST} in {shown}: the job has not finished (run it again to resume), "
