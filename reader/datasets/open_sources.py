@@ -189,7 +189,7 @@ def _open_one(
             raise no_pattern(folder)
         found = match(place.pattern)
         if not found:
-            raise DatasetError(f"{no_dataset(folder)}: no file matches {place.pattern}")
+            raise DatasetError(f"no file matches {place.pattern}: {no_dataset(folder)}")
         paths.update(dict.fromkeys(found))
     return open_foreign_files(list(paths), features, tolerant, compressed)
 

@@ -164,6 +164,14 @@ def test_shards_of_an_unfinished_job_are_refused(tmp_path):
             load(pattern)
 
 
+def test_a_mistyped_name_comes_first_in_its_error(tmp_path):
+    for name in ("nowhere", "nowhere-*"):
+        with pytest.raises(reader.DatasetError) as caught:
+            load(tmp_path / name)
+        assert str(caught.value).startswith(f"no file matches {tmp_path}/{name}: ")
+        assert "the path is wrong" in str(caught.value)
+
+
 # Compressed files.
 
 
