@@ -116,10 +116,10 @@ def run(
     """
     config = with_carried(config)
     options = options or engine_options(config, [])
+    if config.plan_only:
+        return _plan_only(config, options)
     files = _read_files(config)
     tasks = list_tasks(config)
-    if config.plan_only:
-        return _plan_only(config, options, files, tasks)
     workspace = Workspace(config.output)
     with (
         full_disk_explained(workspace),
@@ -151,12 +151,13 @@ def run(
         return BuildResult(job_plan, outcome)
 
 
-def _plan_only(
-    config: JobConfig, options: PipelineOptions, files: _Files, tasks: list[ListTask]
-) -> BuildResult:
+def _plan_only(config: JobConfig, options: PipelineOptions) -> BuildResult:
     """Plans in a temporary folder. The output does not change."""
     with temporary_output() as (workspace, lease):
         temporary = dataclasses.replace(config, output=workspace.output)
+        # Of this configuration, with which workers get what was read.
+        files = _read_files(temporary)
+        tasks = list_tasks(config)
         job_plan = _run_plan(workspace, temporary, options, lease, tasks, files)
         return BuildResult(job_plan, rejected_plan(temporary, job_plan))
 

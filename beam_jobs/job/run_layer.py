@@ -106,7 +106,7 @@ def layer(
     options = options or engine_options(config, [])
     inputs = _inputs_of(config)
     if config.plan_only:
-        return _plan_only(config, options, inputs)
+        return _plan_only(config, options)
     workspace = Workspace(config.output)
     with (
         full_disk_explained(workspace),
@@ -157,12 +157,12 @@ def _run(
     return LayerResult(plan, outcome)
 
 
-def _plan_only(
-    config: LayerConfig, options: PipelineOptions, inputs: _Inputs
-) -> LayerResult:
+def _plan_only(config: LayerConfig, options: PipelineOptions) -> LayerResult:
     """Plans in a temporary folder. The output does not change."""
     with temporary_output() as (workspace, lease):
         temporary = dataclasses.replace(config, output=workspace.output)
+        # Of this configuration, with which workers get what was read.
+        inputs = _inputs_of(temporary)
         plan = _run_plan(workspace, temporary, options, lease, inputs)
         return LayerResult(plan, planned_outcome(workspace, temporary, plan))
 

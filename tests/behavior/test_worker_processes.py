@@ -1,6 +1,7 @@
 """Worker processes: where they look for modules, and each way in which they can end."""
 
 import contextlib
+import fcntl
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ from forks import Forks, wait_for
 from patience import PATIENCE_SECONDS
 
 import beam_jobs
+from beam_jobs.__main__ import main
 from beam_jobs.engines import worker_process
 from beam_jobs.engines.worker_process import WorkerProcess
 from beam_jobs.sample_data import write_sample
@@ -33,6 +35,23 @@ def source(tmp_path_factory) -> Path:
 def build_args(source: Path, output: Path) -> list[str]:
     folders = [f"--images={source}/images", f"--captions={source}/captions"]
     return ["build", *folders, f"--output={output}", "--num_shards=6", "--workers=2"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="names files in /proc")
+def test_workers_need_no_file_that_a_flag_names(source, tmp_path, capsys):
+    """Workers elsewhere do not have it; this name is of no other process."""
+    named = tmp_path / "keys.txt"
+    named.write_text("scene-00003\n")
+    with named.open() as file:
+        descriptor = fcntl.fcntl(file, fcntl.F_DUPFD, 500)
+    flag = f"--exclude_keys=/proc/self/fd/{descriptor}"
+    try:
+        status = main([*build_args(source, tmp_path / "out"), flag, "--plan_only"])
+    finally:
+        os.close(descriptor)
+    assert status == 0
+    assert "1 excluded_key" in capsys.readouterr().out
 
 
 @contextlib.contextmanager
