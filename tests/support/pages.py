@@ -155,7 +155,7 @@ def _check_command(words: list[str], block: Block) -> None:
         args += ["--images=photos", "--captions=texts", "--output=out"]
     namespace, rest = _parser().parse_known_args(args)
     if namespace.command == "build":
-        check_beam_args(rest, namespace.build_parser)
+        check_beam_args(rest, namespace.job_parser)
         config_from(namespace)
     else:
         assert not rest, f"{block.where}: {rest}"
