@@ -11,6 +11,7 @@ has a server run a program here, for a shell.
 """
 
 import contextlib
+import faulthandler
 import gc
 import importlib
 import json
@@ -22,12 +23,16 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Self
 
 ROOT = Path(__file__).parents[2]
+
+# Has a program write where its threads are to its standard error.
+_SHOW_THREADS = signal.SIGUSR2
 
 
 class ForkServer:
@@ -141,8 +146,19 @@ class Fork:
         return self.returncode
 
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
-        """Waits for its end and returns what it wrote."""
-        self.wait(timeout)
+        """Waits for its end and returns what it wrote.
+
+        Raises:
+            subprocess.TimeoutExpired: It did not end in time; with what it wrote, and
+                where its threads are.
+        """
+        try:
+            self.wait(timeout)
+        except subprocess.TimeoutExpired as error:
+            os.kill(self.pid, _SHOW_THREADS)
+            time.sleep(1)
+            error.add_note(_content(self._files[1]))
+            raise
         out, err = map(_content, self._files)
         return out, err
 
@@ -231,6 +247,7 @@ def _watched(connection: socket.socket) -> list[str]:
     sys.stderr = os.fdopen(
         2, "w", buffering=1, errors="backslashreplace", closefd=False
     )
+    faulthandler.register(_SHOW_THREADS, file=2)
     # A shell that starts something in the background has it ignore the signal.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
